@@ -1,0 +1,40 @@
+# What people type. Each target is a script or one line, so that it also works without make.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+.PHONY: help setup build test lint fmt demo bench kafka-up kafka-down clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: ## install what is missing (Debian, apt)
+	@scripts/setup.sh
+
+build: ## a complete application in _build/default/lib/brod
+	@rebar3 compile
+
+test: ## every test, the ones on a real Kafka included
+	@scripts/test.sh
+
+lint: ## formatters, clippy, warnings, xref, dialyzer, layers
+	@scripts/lint.sh
+
+fmt: ## format Rust and Elixir sources
+	@cargo fmt --all
+	@mix format
+
+demo: ## the main job on a real Kafka, from Erlang and from Elixir
+	@scripts/demo.sh
+
+bench: ## measure beside librdkafka on a real Kafka
+	@bench/run.sh
+
+kafka-up: ## start a real Kafka of three brokers (KAFKA_PORT_BASE, KAFKA_DIR, KAFKA_BROKERS)
+	@scripts/kafka-up.sh
+
+kafka-down: ## stop it
+	@scripts/kafka-down.sh
+
+clean: ## remove what building made
+	@rm -rf _build target priv

@@ -1,0 +1,54 @@
+defmodule Mix.Tasks.Compile.BrodNif do
+  @moduledoc false
+  # The engine's cdylib, built by cargo before the Erlang sources; cargo itself knows what changed.
+  use Mix.Task.Compiler
+
+  @impl true
+  def run(_args) do
+    script = Path.join(__DIR__, "scripts/build-nif.sh")
+    priv = Path.join(Mix.Project.app_path(), "priv")
+
+    case System.cmd("bash", [script, priv], stderr_to_stdout: true, into: IO.stream(:stdio, :line)) do
+      {_, 0} -> {:ok, []}
+      {_, status} -> Mix.raise("brod: building the engine with cargo failed (exit status #{status})")
+    end
+  end
+
+  @impl true
+  def clean, do: File.rm(Path.join(Mix.Project.app_path(), "priv/brod_nif.so"))
+end
+
+defmodule Brod.MixProject do
+  use Mix.Project
+
+  # The one description of the application that rebar3 and mix share.
+  @app_src Path.join(__DIR__, "src/brod.app.src")
+  @external_resource @app_src
+
+  def project do
+    [
+      app: :brod,
+      version: to_string(app_src(:vsn)),
+      elixir: "~> 1.14",
+      description: to_string(app_src(:description)),
+      compilers: [:brod_nif | Mix.compilers()],
+      erlc_options: [:debug_info],
+      test_paths: ["test"],
+      deps: []
+    ]
+  end
+
+  def application do
+    [
+      mod: app_src(:mod),
+      registered: app_src(:registered),
+      env: app_src(:env),
+      extra_applications: app_src(:applications) -- [:kernel, :stdlib]
+    ]
+  end
+
+  defp app_src(key) do
+    {:ok, [{:application, :brod, properties}]} = :file.consult(@app_src)
+    Keyword.fetch!(properties, key)
+  end
+end

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Builds the engine's cdylib with cargo and installs it as PRIV_DIR/brod_nif.so.
+#   build-nif.sh PRIV_DIR
+# make, rebar3 and mix all come here, so that there is one way to build it. CARGO_TARGET_DIR is honoured;
+# without it cargo works in this tree, or beside PRIV_DIR where the tree is read-only.
+set -euo pipefail
+
+mkdir -p "${1:?usage: build-nif.sh PRIV_DIR}"
+priv=$(cd "$1" && pwd -P)
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+
+command -v cargo >/dev/null || {
+  echo "brod: cargo is not on the PATH; the engine is written in Rust and needs it to build" >&2
+  exit 1
+}
+
+if [ -n "${CARGO_TARGET_DIR:-}" ]; then
+  target=$CARGO_TARGET_DIR
+elif [ -w "$root" ]; then
+  target=$root/target
+else
+  target=$(dirname "$priv")/.cargo-target
+fi
+mkdir -p "$target"
+target=$(cd "$target" && pwd -P)
+
+rustflags=()
+case "$(uname -s)" in
+  Darwin)
+    built=libbrod_nif.dylib
+    # The VM supplies the enif_* symbols when it loads the library.
+    rustflags=(--config 'build.rustflags=["-C","link-arg=-undefined","-C","link-arg=dynamic_lookup"]')
+    ;;
+  *) built=libbrod_nif.so ;;
+esac
+
+cd "$root"
+cargo build --release --locked --package brod_nif --target-dir "$target" ${rustflags[@]+"${rustflags[@]}"} >&2
+
+# erlang:load_nif/2 looks for .so on macOS too. A file that a running VM has mapped must not be written to:
+# a rename leaves the old one alone, and an unchanged one keeps its time stamp.
+from=$target/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}release/$built
+to=$priv/brod_nif.so
+if ! cmp -s "$from" "$to"; then
+  tmp=$(mktemp "$priv/.brod_nif.XXXXXX")
+  cp "$from" "$tmp"
+  chmod 755 "$tmp"
+  mv -f "$tmp" "$to"
+fi
