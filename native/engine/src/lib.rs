@@ -1,1 +1,6 @@
+//! A Kafka client engine. Knows nothing of Erlang: `native/nif` puts it behind brod's API.
 
+pub mod cluster;
+pub mod error;
+pub mod net;
+pub mod protocol;

@@ -1,0 +1,132 @@
+//! The connections to the brokers of one cluster: opened when first needed, opened again after a
+//! failure with backoff, never two attempts at once for the same use.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::backoff::Backoff;
+use super::metadata::NodeId;
+use crate::net::{ConnectOptions, Connection, Endpoint, NetError};
+
+/// What a connection is for. Requests that a broker may hold back (a long poll, a join) have a
+/// connection of their own, because a broker answers a connection's requests in order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Produce, metadata, admin.
+    Main,
+    /// Fetch, by lane.
+    Fetch(u32),
+    /// The group protocol of one member; unique within the client.
+    Group(u64),
+}
+
+struct Slot {
+    connection: Option<Connection>,
+    backoff: Backoff,
+    not_before: Option<Instant>,
+}
+
+type SharedSlot = Arc<tokio::sync::Mutex<Slot>>;
+
+/// See the module's text.
+pub struct Connections {
+    options: ConnectOptions,
+    backoff: Backoff,
+    slots: Mutex<HashMap<(NodeId, Purpose), SharedSlot>>,
+}
+
+impl Connections {
+    /// `first` and `max` bound the wait between attempts to reach a broker that is down.
+    pub fn new(options: ConnectOptions, first: Duration, max: Duration) -> Self {
+        let backoff = Backoff::new(first, max);
+        Connections {
+            options,
+            backoff,
+            slots: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// An open connection to the node, which listens at `endpoint`.
+    ///
+    /// Waits for the backoff of an earlier failure to pass, then tries once.
+    pub async fn get(
+        &self,
+        node: NodeId,
+        endpoint: &Endpoint,
+        purpose: Purpose,
+    ) -> Result<Connection, NetError> {
+        let slot = self.slot(node, purpose);
+        let mut slot = slot.lock().await;
+        if let Some(connection) = &slot.connection {
+            if !connection.is_closed() && connection.endpoint() == endpoint {
+                return Ok(connection.clone());
+            }
+        }
+        slot.connection = None;
+        if let Some(not_before) = slot.not_before {
+            tokio::time::sleep_until(not_before).await;
+        }
+        match Connection::open(endpoint, &self.options).await {
+            Ok(connection) => {
+                slot.backoff.reset();
+                // A broker that takes connections and drops them at once is not asked in a loop.
+                slot.not_before = Some(Instant::now() + Duration::from_millis(20));
+                slot.connection = Some(connection.clone());
+                Ok(connection)
+            }
+            Err(error) => {
+                slot.not_before = Some(Instant::now() + slot.backoff.next_wait());
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens a connection that belongs to the caller alone, to an endpoint of unknown node id.
+    pub async fn open(&self, endpoint: &Endpoint) -> Result<Connection, NetError> {
+        Connection::open(endpoint, &self.options).await
+    }
+
+    /// Makes an open connection the node's main one, unless there is one already.
+    pub async fn adopt(&self, node: NodeId, connection: Connection) {
+        let slot = self.slot(node, Purpose::Main);
+        let mut slot = slot.lock().await;
+        if slot.connection.as_ref().is_none_or(Connection::is_closed) {
+            slot.connection = Some(connection);
+        }
+    }
+
+    /// Forgets a use that will not come back, closing its connection when idle.
+    pub fn forget(&self, node: NodeId, purpose: Purpose) {
+        self.slots.lock().remove(&(node, purpose));
+    }
+
+    /// Closes all.
+    pub fn close(&self) {
+        for (_, slot) in self.slots.lock().drain() {
+            // A slot that is locked is connecting; its connection closes with its last user.
+            if let Ok(mut slot) = slot.try_lock() {
+                if let Some(connection) = slot.connection.take() {
+                    connection.close();
+                }
+            }
+        }
+    }
+
+    fn slot(&self, node: NodeId, purpose: Purpose) -> SharedSlot {
+        let mut slots = self.slots.lock();
+        let backoff = &self.backoff;
+        let slot = slots.entry((node, purpose)).or_insert_with(|| {
+            let slot = Slot {
+                connection: None,
+                backoff: backoff.clone(),
+                not_before: None,
+            };
+            Arc::new(tokio::sync::Mutex::new(slot))
+        });
+        slot.clone()
+    }
+}

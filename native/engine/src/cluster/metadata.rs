@@ -1,0 +1,216 @@
+//! What is known of the cluster: brokers, topics, partition leaders. A plain value, no I/O.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use kafka_protocol::messages::MetadataResponse;
+
+use crate::net::Endpoint;
+use crate::protocol::error::ErrorCode;
+
+/// Node id of a broker.
+pub type NodeId = i32;
+
+/// Who leads a partition, and since which election (KIP-320).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leader {
+    /// The leading broker.
+    pub node: NodeId,
+    /// -1 where the broker is too old to tell.
+    pub epoch: i32,
+}
+
+/// One partition as the brokers last described it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionInfo {
+    /// None while there is no leader.
+    pub leader: Option<Leader>,
+    /// Kafka's error code for the partition.
+    pub error: ErrorCode,
+}
+
+/// One topic as the brokers last described it.
+#[derive(Debug, Clone)]
+pub struct TopicInfo {
+    /// Kafka's error code for the topic.
+    pub error: ErrorCode,
+    /// All zero where the broker is too old to tell.
+    pub id: [u8; 16],
+    /// By partition number.
+    pub partitions: HashMap<i32, PartitionInfo>,
+}
+
+/// The cluster as last seen.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// By node id.
+    pub brokers: HashMap<NodeId, Endpoint>,
+    /// -1 unknown.
+    pub controller: NodeId,
+    /// By name; only topics that were asked for.
+    pub topics: HashMap<String, TopicInfo>,
+    /// Counts the updates.
+    pub version: u64,
+    /// When the last update came.
+    pub updated: Option<Instant>,
+}
+
+impl Snapshot {
+    /// The partition's leader, or the error that says why there is none.
+    pub fn leader(&self, topic: &str, partition: i32) -> Result<Leader, ErrorCode> {
+        let Some(info) = self.topics.get(topic) else {
+            return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        };
+        if !info.error.is_ok() {
+            return Err(info.error);
+        }
+        let partition = info
+            .partitions
+            .get(&partition)
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        partition.leader.ok_or(ErrorCode::LEADER_NOT_AVAILABLE)
+    }
+
+    /// Takes in an answer. `complete`: it lists every topic, so the ones it lacks are gone.
+    ///
+    /// A leader of an older epoch than the one known is ignored: the answer comes from a broker
+    /// that lags behind (KIP-320). A topic with a new id was created again and starts over.
+    pub fn update(&mut self, response: &MetadataResponse, complete: bool, now: Instant) {
+        self.version += 1;
+        self.updated = Some(now);
+        self.controller = response.controller_id.0;
+        if !response.brokers.is_empty() {
+            self.brokers = response
+                .brokers
+                .iter()
+                .filter_map(|broker| {
+                    let port = u16::try_from(broker.port).ok()?;
+                    Some((
+                        broker.node_id.0,
+                        Endpoint {
+                            host: broker.host.to_string(),
+                            port,
+                        },
+                    ))
+                })
+                .collect();
+        }
+        if complete {
+            self.topics.clear();
+        }
+        for topic in &response.topics {
+            let Some(name) = &topic.name else { continue };
+            let id = *topic.topic_id.as_bytes();
+            let known = self
+                .topics
+                .get(name.as_str())
+                .filter(|known| known.id == id);
+            let partitions = topic
+                .partitions
+                .iter()
+                .map(|p| {
+                    let leader = (p.leader_id.0 >= 0).then_some(Leader {
+                        node: p.leader_id.0,
+                        epoch: p.leader_epoch,
+                    });
+                    let mut info = PartitionInfo {
+                        leader,
+                        error: ErrorCode(p.error_code),
+                    };
+                    if let Some(old) = known.and_then(|k| k.partitions.get(&p.partition_index)) {
+                        if is_older(leader, old.leader) {
+                            info = *old;
+                        }
+                    }
+                    (p.partition_index, info)
+                })
+                .collect();
+            let info = TopicInfo {
+                error: ErrorCode(topic.error_code),
+                id,
+                partitions,
+            };
+            self.topics.insert(name.to_string(), info);
+        }
+    }
+
+    /// Takes in a leader that a response named (KIP-951), if it is newer than the known one.
+    pub fn set_leader(&mut self, topic: &str, partition: i32, leader: Leader) -> bool {
+        let Some(info) = self
+            .topics
+            .get_mut(topic)
+            .and_then(|t| t.partitions.get_mut(&partition))
+        else {
+            return false;
+        };
+        if !self.brokers.contains_key(&leader.node)
+            || info.leader.is_some_and(|old| old.epoch >= leader.epoch)
+        {
+            return false;
+        }
+        info.leader = Some(leader);
+        self.version += 1;
+        true
+    }
+}
+
+fn is_older(new: Option<Leader>, old: Option<Leader>) -> bool {
+    matches!((new, old), (Some(new), Some(old)) if new.epoch >= 0 && new.epoch < old.epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kafka_protocol::messages::metadata_response::{
+        MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+    };
+    use kafka_protocol::messages::{BrokerId, TopicName};
+    use kafka_protocol::protocol::StrBytes;
+
+    fn response(node: i32, epoch: i32, id: u128) -> MetadataResponse {
+        let partition = MetadataResponsePartition::default()
+            .with_partition_index(0)
+            .with_leader_id(BrokerId(node))
+            .with_leader_epoch(epoch);
+        let topic = MetadataResponseTopic::default()
+            .with_name(Some(TopicName(StrBytes::from_static_str("t"))))
+            .with_topic_id(format!("{id:032x}").parse().unwrap())
+            .with_partitions(vec![partition]);
+        let broker = MetadataResponseBroker::default()
+            .with_node_id(BrokerId(node))
+            .with_host(StrBytes::from_static_str("h"))
+            .with_port(9092);
+        MetadataResponse::default()
+            .with_brokers(vec![broker])
+            .with_topics(vec![topic])
+    }
+
+    #[test]
+    fn a_leader_of_an_older_epoch_is_ignored_unless_the_topic_is_new() {
+        let mut snapshot = Snapshot::default();
+        let now = Instant::now();
+        snapshot.update(&response(1, 5, 7), false, now);
+        snapshot.update(&response(2, 4, 7), false, now);
+        assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 1, epoch: 5 }));
+        snapshot.update(&response(2, 0, 8), false, now);
+        assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 2, epoch: 0 }));
+    }
+
+    #[test]
+    fn no_leader_and_no_partition_are_told_apart() {
+        let mut snapshot = Snapshot::default();
+        snapshot.update(&response(-1, 5, 7), false, Instant::now());
+        assert_eq!(
+            snapshot.leader("t", 0),
+            Err(ErrorCode::LEADER_NOT_AVAILABLE)
+        );
+        assert_eq!(
+            snapshot.leader("t", 1),
+            Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+        );
+        assert_eq!(
+            snapshot.leader("x", 0),
+            Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! The engine's error: what a caller of any operation gets.
+
+use crate::net::{Endpoint, NetError};
+use crate::protocol::error::ErrorCode;
+
+/// Why an operation failed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// A broker refused, with Kafka's error code and its message if it sent one.
+    #[error("{} ({})", .code.name(), .message.as_deref().unwrap_or("no message"))]
+    Kafka {
+        /// Kafka's error code.
+        code: ErrorCode,
+        /// The broker's own words.
+        message: Option<String>,
+    },
+    /// No broker could be reached: what happened at each endpoint tried.
+    #[error("no broker can be reached: {0:?}")]
+    Unreachable(Vec<(Endpoint, NetError)>),
+    /// A connection failed under the request.
+    #[error("{0}")]
+    Net(#[from] NetError),
+    /// The time given for the operation is up.
+    #[error("timed out")]
+    Timeout,
+    /// The client was closed.
+    #[error("client closed")]
+    Closed,
+    /// A record batch that does not parse.
+    #[error("corrupt record batch: {0}")]
+    CorruptBatch(String),
+}
+
+impl Error {
+    /// The error of a response field: None for "no error".
+    pub fn from_code(code: i16) -> Option<Error> {
+        let code = ErrorCode(code);
+        (!code.is_ok()).then_some(Error::Kafka {
+            code,
+            message: None,
+        })
+    }
+
+    /// Kafka's error code, if a broker sent one.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Error::Kafka { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+impl From<ErrorCode> for Error {
+    fn from(code: ErrorCode) -> Self {
+        Error::Kafka {
+            code,
+            message: None,
+        }
+    }
+}
+
+/// `Ok` for code 0, else the error.
+pub fn check(code: i16) -> Result<(), Error> {
+    match Error::from_code(code) {
+        None => Ok(()),
+        Some(error) => Err(error),
+    }
+}

@@ -1,0 +1,49 @@
+//! What can go wrong between this client and one broker.
+
+use std::io;
+
+/// A connection could not be made, or broke, or the peer does not speak Kafka.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NetError {
+    /// Nobody listens on the port.
+    #[error("connection refused")]
+    Refused,
+    /// The host name does not resolve.
+    #[error("host name does not resolve")]
+    HostNotFound,
+    /// The time given for connecting or for an answer is up.
+    #[error("timed out")]
+    Timeout,
+    /// The peer or this side closed the connection.
+    #[error("connection closed")]
+    Closed,
+    /// What answers is not a Kafka broker, or speaks a version that is not supported.
+    #[error("not a Kafka broker: {0}")]
+    NotKafka(String),
+    /// The broker does not offer a version of the API that this client speaks.
+    #[error("the broker does not support {api} in a version that this client speaks")]
+    UnsupportedApi {
+        /// Name of the API, as in Kafka's protocol guide.
+        api: String,
+    },
+    /// A frame or message that breaks the protocol.
+    #[error("protocol error: {0}")]
+    Protocol(String),
+    /// Any other error of the operating system.
+    #[error("{0:?}")]
+    Io(io::ErrorKind),
+}
+
+impl From<io::Error> for NetError {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind::*;
+        match error.kind() {
+            ConnectionRefused => NetError::Refused,
+            TimedOut => NetError::Timeout,
+            ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof | NotConnected => {
+                NetError::Closed
+            }
+            kind => NetError::Io(kind),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Frames: a length, then a request or response header, then the message (Kafka protocol guide).
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::ApiKey;
+
+use super::NetError;
+
+/// The longest frame taken from a broker. A fetch answers at most the sum of the partitions'
+/// `max_bytes` or one larger batch; brokers refuse batches near this size by default.
+pub(super) const MAX_FRAME: usize = 512 * 1024 * 1024;
+
+/// How much is allocated at once on the word of a length prefix; what is longer grows as its
+/// bytes arrive.
+const TRUSTED_ALLOCATION: usize = 16 * 1024 * 1024;
+
+/// Smallest free space offered to one read of the socket.
+const READ_CHUNK: usize = 64 * 1024;
+
+/// Writes the frame's length and the request header in front of an encoded body of `body_len`
+/// bytes.
+pub(super) fn request_head(
+    api_key: i16,
+    version: i16,
+    correlation_id: i32,
+    client_id: &str,
+    body_len: usize,
+) -> Result<Bytes, NetError> {
+    let header_version = ApiKey::try_from(api_key)
+        .map(|key| key.request_header_version(version))
+        .unwrap_or(1);
+    let flexible = header_version >= 2;
+    let id_len = client_id.len().min(i16::MAX as usize);
+    let head_len = 8 + 2 + id_len + usize::from(flexible);
+    let frame_len = i32::try_from(head_len + body_len)
+        .map_err(|_| NetError::Protocol("request larger than 2 GiB".into()))?;
+    let mut head = BytesMut::with_capacity(4 + head_len);
+    head.put_i32(frame_len);
+    head.put_i16(api_key);
+    head.put_i16(version);
+    head.put_i32(correlation_id);
+    head.put_i16(id_len as i16);
+    head.put_slice(&client_id.as_bytes()[..id_len]);
+    if flexible {
+        head.put_u8(0);
+    }
+    Ok(head.freeze())
+}
+
+/// Cuts frames off a growing receive buffer.
+#[derive(Default)]
+pub(super) struct FrameReader {
+    buf: BytesMut,
+}
+
+impl FrameReader {
+    /// Where the next read of the socket goes: the rest of the frame under way, or a chunk.
+    pub(super) fn space(&mut self) -> &mut BytesMut {
+        let wanted = match self.declared() {
+            Some(len) => (len + 4)
+                .saturating_sub(self.buf.len())
+                .min(TRUSTED_ALLOCATION),
+            None => 0,
+        };
+        if self.buf.capacity() - self.buf.len() < wanted.max(READ_CHUNK / 16) {
+            self.buf.reserve(wanted.max(READ_CHUNK));
+        }
+        &mut self.buf
+    }
+
+    fn declared(&self) -> Option<usize> {
+        let prefix: [u8; 4] = self.buf.get(..4)?.try_into().ok()?;
+        usize::try_from(i32::from_be_bytes(prefix)).ok()
+    }
+
+    /// The next whole frame without its length prefix, if it has arrived.
+    pub(super) fn next_frame(&mut self) -> Result<Option<Bytes>, NetError> {
+        let Some(prefix) = self.buf.get(..4) else {
+            return Ok(None);
+        };
+        let declared = i32::from_be_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]);
+        let len = match usize::try_from(declared) {
+            Ok(len) if (4..=MAX_FRAME).contains(&len) => len,
+            _ => {
+                return Err(NetError::NotKafka(format!(
+                    "it answers with a frame of {declared} bytes"
+                )))
+            }
+        };
+        if self.buf.len() < 4 + len {
+            return Ok(None);
+        }
+        self.buf.advance(4);
+        Ok(Some(self.buf.split_to(len).freeze()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_comes_out_whole_wherever_it_was_cut() {
+        let wire: &[u8] = &[0, 0, 0, 5, 1, 2, 3, 4, 5, 0, 0, 0, 4, 9, 9, 9, 9];
+        for cut in 0..wire.len() {
+            let mut reader = FrameReader::default();
+            let mut frames = Vec::new();
+            for part in [&wire[..cut], &wire[cut..]] {
+                reader.space().extend_from_slice(part);
+                while let Some(frame) = reader.next_frame().unwrap() {
+                    frames.push(frame.to_vec());
+                }
+            }
+            assert_eq!(frames, vec![vec![1, 2, 3, 4, 5], vec![9, 9, 9, 9]]);
+        }
+    }
+
+    #[test]
+    fn an_answer_in_http_is_told_apart() {
+        let mut reader = FrameReader::default();
+        reader
+            .space()
+            .extend_from_slice(b"HTTP/1.1 400 Bad Request\r\n");
+        assert!(matches!(reader.next_frame(), Err(NetError::NotKafka(_))));
+    }
+
+    #[test]
+    fn a_declared_length_is_not_allocated_before_its_bytes_arrive() {
+        let mut reader = FrameReader::default();
+        reader
+            .space()
+            .extend_from_slice(&(MAX_FRAME as i32).to_be_bytes());
+        assert!(reader.next_frame().unwrap().is_none());
+        assert!(reader.space().capacity() <= 2 * TRUSTED_ALLOCATION);
+    }
+
+    #[test]
+    fn the_head_of_a_flexible_request_ends_with_no_tagged_fields() {
+        let head = request_head(ApiKey::Metadata as i16, 12, 7, "id", 3).unwrap();
+        assert_eq!(
+            &head[..],
+            [0, 0, 0, 16, 0, 3, 0, 12, 0, 0, 0, 7, 0, 2, b'i', b'd', 0]
+        );
+        let head = request_head(ApiKey::Metadata as i16, 1, 7, "id", 3).unwrap();
+        assert_eq!(head.len(), 16);
+    }
+}
