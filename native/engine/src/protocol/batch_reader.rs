@@ -1,18 +1,14 @@
 //! Reads v2 record batches out of what a Fetch response carries.
 //!
 //! Nothing is trusted: every length is checked against the bytes that are there, and a batch's
-//! checksum before anything of it is given out. Keys and values are positions in the records
-//! section, so that a caller can hand out parts of that memory without copying.
+//! checksum before anything of it is given out.
 
 use bytes::Bytes;
 use thiserror::Error;
 
 use super::compress::{decompress, Codec, CodecError};
 use super::layout as at;
-use super::varint::{read_varint, read_varlong};
-
-/// Length, attributes, two deltas, two lengths, header count: a byte each at least.
-const MIN_RECORD: usize = 7;
+pub use super::records::{ControlType, Headers, Record, RecordIter, Records, Span};
 
 /// Why bytes are not the record batches that they should be.
 #[derive(Debug, Error)]
@@ -44,7 +40,6 @@ pub enum BatchError {
     CountMismatch {
         base_offset: i64,
         declared: u32,
-        /// `more` or the number.
         found: Found,
     },
     #[error("record {index} of the batch at offset {base_offset} is malformed: {what}")]
@@ -63,20 +58,19 @@ pub enum BatchError {
     MalformedControlRecord { offset: i64 },
 }
 
-/// How many records a batch was found to hold.
+/// How the records that are there compare with the count that a batch declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// At most as many; for a batch refused before its records were read, what would fit.
-    AtMost(u32),
+    Fewer,
     More,
 }
 
 impl std::fmt::Display for Found {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Found::AtMost(count) => write!(f, "at most {count}"),
-            Found::More => f.write_str("more"),
-        }
+        f.write_str(match self {
+            Found::Fewer => "fewer",
+            Found::More => "more",
+        })
     }
 }
 
@@ -278,282 +272,8 @@ impl Batch {
                 })?
                 .into()
         };
-        // Callers may allocate by the count, so it must be one that the bytes can hold.
-        let fit = u32::try_from(bytes.len() / MIN_RECORD).unwrap_or(u32::MAX);
-        if self.record_count > fit {
-            return Err(BatchError::CountMismatch {
-                base_offset: self.base_offset,
-                declared: self.record_count,
-                found: Found::AtMost(fit),
-            });
-        }
-        Ok(Records {
-            bytes,
-            record_count: self.record_count,
-            base_offset: self.base_offset,
-            last_offset_delta: self.last_offset_delta,
-            base_timestamp: self.base_timestamp,
-            append_time: match self.timestamp_type() {
-                TimestampType::Append => Some(self.max_timestamp),
-                TimestampType::Create => None,
-            },
-        })
+        Records::new(self, bytes)
     }
-}
-
-/// A part of [`Records::bytes`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    pub start: usize,
-    pub len: usize,
-}
-
-/// The uncompressed records section of a batch.
-#[derive(Debug, Clone)]
-pub struct Records {
-    /// What [`Span`]s point into.
-    pub bytes: Bytes,
-    /// At most what the bytes can hold; whether they do shows in iterating.
-    pub record_count: u32,
-    base_offset: i64,
-    last_offset_delta: i32,
-    base_timestamp: i64,
-    append_time: Option<i64>,
-}
-
-impl Records {
-    /// The records in order. Ends after the first error; a count that was wrong is one.
-    pub fn iter(&self) -> RecordIter<'_> {
-        RecordIter {
-            records: self,
-            pos: 0,
-            index: 0,
-            last_delta: -1,
-            done: false,
-        }
-    }
-
-    /// The bytes of a span that came from these records. Panics on one that lies outside.
-    #[inline]
-    pub fn slice(&self, span: Span) -> &[u8] {
-        &self.bytes[span.start..span.start + span.len]
-    }
-
-    /// What a record of a control batch says.
-    pub fn control_type(&self, record: &Record<'_>) -> Result<ControlType, BatchError> {
-        let key = record.key.map_or(&[][..], |span| self.slice(span));
-        match key {
-            [_, _, high, low, ..] => Ok(match i16::from_be_bytes([*high, *low]) {
-                0 => ControlType::Abort,
-                1 => ControlType::Commit,
-                other => ControlType::Other(other),
-            }),
-            _ => Err(BatchError::MalformedControlRecord {
-                offset: record.offset,
-            }),
-        }
-    }
-}
-
-/// What a control record marks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ControlType {
-    /// The producer's open transaction ended and does not count.
-    Abort,
-    /// The producer's open transaction ended and counts.
-    Commit,
-    /// Of no concern to consumers.
-    Other(i16),
-}
-
-/// A record; its key and value are positions in the [`Records`] it came from.
-#[derive(Debug, Clone)]
-pub struct Record<'a> {
-    pub offset: i64,
-    /// Milliseconds since 1970, of the kind that the batch's timestamp type says.
-    pub timestamp: i64,
-    /// `None` is null, which is not the same as empty; so for the value.
-    pub key: Option<Span>,
-    pub value: Option<Span>,
-    pub headers: Headers<'a>,
-}
-
-/// The headers of a record: names with values, which may be null.
-#[derive(Debug, Clone)]
-pub struct Headers<'a> {
-    // Checked when the record was read.
-    bytes: &'a [u8],
-    pos: usize,
-    left: u32,
-}
-
-impl Headers<'_> {
-    /// How many are left.
-    pub fn count(&self) -> u32 {
-        self.left
-    }
-}
-
-impl<'a> Iterator for Headers<'a> {
-    type Item = (&'a [u8], Option<&'a [u8]>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        let bytes = self.bytes;
-        let name = read_nullable(bytes, &mut self.pos).ok()??;
-        let value = read_nullable(bytes, &mut self.pos).ok()?;
-        let slice = |span: Span| &bytes[span.start..span.start + span.len];
-        Some((slice(name), value.map(slice)))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left as usize, Some(self.left as usize))
-    }
-}
-
-impl ExactSizeIterator for Headers<'_> {}
-
-/// See [`Records::iter`].
-#[derive(Debug)]
-pub struct RecordIter<'a> {
-    records: &'a Records,
-    pos: usize,
-    index: u32,
-    last_delta: i32,
-    done: bool,
-}
-
-impl<'a> RecordIter<'a> {
-    fn read(&mut self) -> Result<Option<Record<'a>>, BatchError> {
-        let records = self.records;
-        let bytes: &'a [u8] = &records.bytes;
-        let at_end = self.pos == bytes.len();
-        if self.index == records.record_count || at_end {
-            let found = match (self.index == records.record_count, at_end) {
-                (true, true) => return Ok(None),
-                (true, false) => Found::More,
-                (false, _) => Found::AtMost(self.index),
-            };
-            return Err(BatchError::CountMismatch {
-                base_offset: records.base_offset,
-                declared: records.record_count,
-                found,
-            });
-        }
-        let raw = read_record(bytes, &mut self.pos).map_err(|Malformed(what)| {
-            BatchError::MalformedRecord {
-                base_offset: records.base_offset,
-                index: self.index,
-                what,
-            }
-        })?;
-        let delta = raw.offset_delta;
-        if delta <= self.last_delta || delta > records.last_offset_delta {
-            return Err(BatchError::InvalidOffsetDelta {
-                base_offset: records.base_offset,
-                index: self.index,
-                delta,
-            });
-        }
-        self.last_delta = delta;
-        self.index += 1;
-        Ok(Some(Record {
-            offset: records.base_offset + i64::from(delta),
-            timestamp: records
-                .append_time
-                .unwrap_or_else(|| records.base_timestamp.wrapping_add(raw.timestamp_delta)),
-            key: raw.key,
-            value: raw.value,
-            headers: raw.headers,
-        }))
-    }
-}
-
-impl<'a> Iterator for RecordIter<'a> {
-    type Item = Result<Record<'a>, BatchError>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let item = self.read().transpose();
-        self.done = !matches!(item, Some(Ok(_)));
-        item
-    }
-}
-
-struct RawRecord<'a> {
-    timestamp_delta: i64,
-    offset_delta: i32,
-    key: Option<Span>,
-    value: Option<Span>,
-    headers: Headers<'a>,
-}
-
-/// What is wrong with a record.
-struct Malformed(&'static str);
-
-#[inline]
-fn read_record<'a>(bytes: &'a [u8], pos: &mut usize) -> Result<RawRecord<'a>, Malformed> {
-    let length = read_varint(bytes, pos)
-        .and_then(|length| usize::try_from(length).ok())
-        .ok_or(Malformed("its length"))?;
-    if length > bytes.len() - *pos {
-        return Err(Malformed("it is longer than the batch"));
-    }
-    let end = *pos + length;
-    // Positions stay those in the whole section; nothing can be read beyond this record.
-    let bytes = &bytes[..end];
-    if *pos == end {
-        return Err(Malformed("it is empty"));
-    }
-    *pos += 1; // attributes: none are defined
-    let timestamp_delta = read_varlong(bytes, pos).ok_or(Malformed("its timestamp"))?;
-    let offset_delta = read_varint(bytes, pos).ok_or(Malformed("its offset"))?;
-    let key = read_nullable(bytes, pos).map_err(|_| Malformed("its key"))?;
-    let value = read_nullable(bytes, pos).map_err(|_| Malformed("its value"))?;
-    let count = read_varint(bytes, pos)
-        .and_then(|count| u32::try_from(count).ok())
-        .ok_or(Malformed("its header count"))?;
-    let headers = Headers {
-        bytes,
-        pos: *pos,
-        left: count,
-    };
-    for _ in 0..count {
-        read_nullable(bytes, pos)
-            .ok()
-            .flatten()
-            .ok_or(Malformed("the name of a header"))?;
-        read_nullable(bytes, pos).map_err(|_| Malformed("the value of a header"))?;
-    }
-    if *pos != end {
-        return Err(Malformed("bytes are left over"));
-    }
-    Ok(RawRecord {
-        timestamp_delta,
-        offset_delta,
-        key,
-        value,
-        headers,
-    })
-}
-
-/// Reads a length and passes over as many bytes; -1 is null.
-#[inline]
-fn read_nullable(bytes: &[u8], pos: &mut usize) -> Result<Option<Span>, Malformed> {
-    let length = read_varint(bytes, pos).ok_or(Malformed("a length"))?;
-    if length == -1 {
-        return Ok(None);
-    }
-    let len = usize::try_from(length).map_err(|_| Malformed("a negative length"))?;
-    if len > bytes.len() - *pos {
-        return Err(Malformed("a length beyond the record"));
-    }
-    let start = *pos;
-    *pos += len;
-    Ok(Some(Span { start, len }))
 }
 
 /// The bytes of a fixed field; the caller has checked that they are there.

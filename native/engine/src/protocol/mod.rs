@@ -5,6 +5,7 @@ pub mod batch_reader;
 pub mod batch_writer;
 pub mod compress;
 pub mod error;
+mod records;
 pub mod varint;
 
 /// Where the fields of a v2 record batch lie, in bytes from its start.

@@ -82,7 +82,9 @@ pub fn write_varlong(out: &mut Vec<u8>, value: i64) {
 /// `None` when the bytes end too early or do not fit 32 bits; `pos` then stays where it was.
 #[inline]
 pub fn read_varint(buf: &[u8], pos: &mut usize) -> Option<i32> {
-    let raw = u32::try_from(read_unsigned(buf, pos, MAX_VARINT)?).ok()?;
+    let mut end = *pos;
+    let raw = u32::try_from(read_unsigned(buf, &mut end, MAX_VARINT)?).ok()?;
+    *pos = end;
     Some((raw >> 1) as i32 ^ -((raw & 1) as i32))
 }
 
