@@ -1,0 +1,363 @@
+%% @doc The consumer of one partition: the process that others subscribe to, acknowledge to, monitor and
+%% stop.
+%%
+%% The engine fetches and sends the message sets straight to the subscriber; no message passes through
+%% this process. It keeps the subscription: who has it, with what options, and whether they live.
+%%
+%% A subscriber gets `{ConsumerPid, #kafka_message_set{}}' and `{ConsumerPid, #kafka_fetch_error{}}'.
+-module(brod_consumer).
+-behaviour(gen_server).
+
+-export([start_link/4, start_link/5, stop/1, stop_maybe_kill/2]).
+-export([subscribe/3, subscribe_async/4, unsubscribe/2, ack/2, pause/1, resume/1, seek/2]).
+-export([info/1, get_connection/1, check_connectivity/2, debug/2, handle/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
+
+-include("brod_int.hrl").
+
+-export_type([config/0, isolation_level/0, offset_reset_policy/0]).
+
+-type isolation_level() :: read_committed | read_uncommitted.
+-type offset_reset_policy() :: reset_by_subscriber | reset_to_earliest | reset_to_latest.
+-type config() :: proplists:proplist().
+-type begin_offset() :: brod:offset() | earliest | latest | {timestamp, non_neg_integer()}.
+
+%% How long the engine may take to find out where a subscription begins.
+-define(SUBSCRIBE_TIMEOUT_MS, 20000).
+-define(CALL_TIMEOUT_MS, 5000).
+
+%% The one call to the engine that may be under way: a subscribe or a seek.
+-record(pending, {ref :: reference(), from, kind :: subscribe | seek, timer :: reference()}).
+
+-record(st, {client :: brod:client() | brod:bootstrap(),
+             engine :: term(),
+             %% undefined: the engine client is this consumer's own
+             client_monitor :: undefined | reference(),
+             topic :: brod:topic(),
+             partition :: brod:partition(),
+             handle :: term(),
+             options :: brod_consumer_options:options(),
+             %% false until a subscription has begun: only then can one go on where it stood
+             began = false :: boolean(),
+             subscriber :: undefined | {pid(), Monitor :: reference()},
+             pending :: undefined | #pending{}}).
+
+%%% API
+
+%% @equiv start_link(Bootstrap, Topic, Partition, Config, [])
+-spec start_link(brod:client() | brod:bootstrap(), brod:topic(), brod:partition(), config()) ->
+        {ok, pid()} | {error, term()}.
+start_link(Bootstrap, Topic, Partition, Config) ->
+  start_link(Bootstrap, Topic, Partition, Config, []).
+
+%% @doc Starts the consumer of a partition, linked to the caller. `Bootstrap' is a client (id or pid),
+%% where the consumer is then registered, or endpoints with or without connection options, for a
+%% consumer with an engine client of its own. `Debug': options of `sys'.
+%% An option with a wrong value: `{error, {bad_option, Key, Value}}'.
+-spec start_link(brod:client() | brod:bootstrap(), brod:topic(), brod:partition(), config(),
+                 [term()]) -> {ok, pid()} | {error, term()}.
+start_link(Bootstrap, Topic, Partition, Config, Debug) ->
+  gen_server:start_link(?MODULE, {Bootstrap, Topic, Partition, Config}, [{debug, Debug}]).
+
+-spec stop(pid()) -> ok | {error, term()}.
+stop(Pid) -> safe_call(Pid, stop, infinity).
+
+%% @doc Stops the consumer; kills it if it has not stopped within `TimeoutMs'.
+-spec stop_maybe_kill(pid(), timeout()) -> ok.
+stop_maybe_kill(Pid, TimeoutMs) ->
+  case safe_call(Pid, stop, TimeoutMs) of
+    {error, {timeout, _}} -> exit(Pid, kill), ok;
+    {error, timeout} -> exit(Pid, kill), ok;
+    _ -> ok
+  end.
+
+%% @doc Makes `SubscriberPid' the one that the messages go to. Whoever subscribed first keeps the
+%% consumer while it lives: others get `{error, {already_subscribed_by, Pid}}'. The same process may
+%% subscribe again, with other options; without `begin_offset' it goes on after what it acknowledged.
+%% Returns when the begin offset is known. A call that another one overtakes gets
+%% `{error, superseded}'.
+-spec subscribe(pid(), pid(), config()) -> ok | {error, term()}.
+subscribe(Pid, SubscriberPid, Options) ->
+  %% No limit here: the consumer always answers, at the latest after its own.
+  safe_call(Pid, {subscribe, SubscriberPid, Options}, infinity).
+
+%% @private As subscribe/3 for the calling process; the result comes as `{brod_subscribed, Tag, Result}'.
+-spec subscribe_async(pid(), pid(), config(), term()) -> ok.
+subscribe_async(Pid, SubscriberPid, Options, Tag) ->
+  gen_server:cast(Pid, {subscribe, {SubscriberPid, Tag}, Options}).
+
+%% @doc Ends the subscription of `SubscriberPid'; `{error, ignored}' when it has none.
+-spec unsubscribe(pid(), pid()) -> ok | {error, term()}.
+unsubscribe(Pid, SubscriberPid) -> safe_call(Pid, {unsubscribe, SubscriberPid}, infinity).
+
+%% @doc Tells that the messages up to `Offset' are done with, so that more may be fetched.
+-spec ack(pid(), brod:offset()) -> ok.
+ack(Pid, Offset) ->
+  case handle(Pid) of
+    undefined -> gen_server:cast(Pid, {ack, Offset});
+    Handle -> brod_nif:consumer_ack(Handle, Offset)
+  end.
+
+%% @private The engine's handle of a consumer on this node, for callers that acknowledge often.
+-spec handle(pid()) -> undefined | term().
+handle(Pid) ->
+  try ets:lookup_element(brod_handles, Pid, 3)
+  catch error:badarg -> undefined
+  end.
+
+%% @doc Stops fetching until resume/1. What is on its way to the subscriber still arrives.
+-spec pause(pid()) -> ok | {error, term()}.
+pause(Pid) -> safe_call(Pid, pause, ?CALL_TIMEOUT_MS).
+
+-spec resume(pid()) -> ok | {error, term()}.
+resume(Pid) -> safe_call(Pid, resume, ?CALL_TIMEOUT_MS).
+
+%% @doc Moves the subscription to another offset. Sets from before may still be in the mailbox of the
+%% subscriber. `{error, no_subscriber}' when nobody is subscribed.
+-spec seek(pid(), begin_offset()) -> ok | {error, term()}.
+seek(Pid, BeginOffset) -> safe_call(Pid, {seek, BeginOffset}, infinity).
+
+%% @doc What the engine knows of this consumer, with the keys `topic', `partition' and `subscriber'.
+-spec info(pid()) -> map() | {error, term()}.
+info(Pid) -> safe_call(Pid, info, ?CALL_TIMEOUT_MS).
+
+%% @doc A connection to the leader of the partition, `undefined' when there is none.
+-spec get_connection(pid()) -> undefined | pid() | {error, term()}.
+get_connection(Pid) ->
+  case safe_call(Pid, source, ?CALL_TIMEOUT_MS) of
+    {Client, _Engine, Topic, Partition} when is_atom(Client); is_pid(Client) ->
+      case brod_client:get_leader_connection(Client, Topic, Partition) of
+        {ok, Connection} -> Connection;
+        {error, _} -> undefined
+      end;
+    {error, _} = Error -> Error;
+    _OwnEngine -> undefined
+  end.
+
+%% @doc Asks the leader of the partition something, and waits at most `TimeoutMs' for the answer.
+-spec check_connectivity(pid(), timeout()) -> ok | {error, term()}.
+check_connectivity(Pid, TimeoutMs) ->
+  case safe_call(Pid, source, TimeoutMs) of
+    {error, _} = Error -> Error;
+    {_Client, Engine, Topic, Partition} ->
+      case brod_engine:call(Engine, {list_offsets, Topic, Partition, -1}, TimeoutMs) of
+        {ok, _Offset} -> ok;
+        {error, _} = Error -> Error
+      end
+  end.
+
+%% @doc Traces the process: to the shell, to a file, or no more.
+-spec debug(pid(), print | string() | none) -> ok.
+debug(Pid, none) -> sys:no_debug(Pid);
+debug(Pid, print) -> sys:trace(Pid, true);
+debug(Pid, File) when is_list(File) -> sys:log_to_file(Pid, File).
+
+%%% gen_server
+
+init({Bootstrap, Topic, Partition, Config}) ->
+  process_flag(trap_exit, true),
+  case brod_consumer_options:new(Config) of
+    {ok, Options} -> open(#st{client = Bootstrap, topic = Topic, partition = Partition,
+                              options = Options});
+    {error, Reason} -> {stop, Reason}
+  end.
+
+handle_call({subscribe, Pid, Options}, From, St) ->
+  begin_subscription(Pid, Options, From, St);
+handle_call({unsubscribe, Pid}, _From, #st{subscriber = {Pid, _}} = St) ->
+  {reply, ok, drop_subscriber(St, unsubscribed)};
+handle_call({unsubscribe, _Pid}, _From, St) ->
+  {reply, {error, ignored}, St};
+handle_call({seek, BeginOffset}, From, St) ->
+  begin_seek(BeginOffset, From, St);
+handle_call(pause, _From, St) ->
+  {reply, brod_nif:consumer_pause(St#st.handle), St};
+handle_call(resume, _From, St) ->
+  {reply, brod_nif:consumer_resume(St#st.handle), St};
+handle_call(info, _From, St) ->
+  Info = brod_nif:consumer_info(St#st.handle),
+  {reply, Info#{topic => St#st.topic, partition => St#st.partition,
+                subscriber => subscriber_pid(St)}, St};
+handle_call(source, _From, #st{client = Client, engine = Engine} = St) ->
+  {reply, {Client, Engine, St#st.topic, St#st.partition}, St};
+handle_call(stop, _From, St) ->
+  {stop, normal, ok, St};
+handle_call(Call, _From, St) ->
+  {reply, {error, {unknown_call, Call}}, St}.
+
+handle_cast({ack, Offset}, St) ->
+  ok = brod_nif:consumer_ack(St#st.handle, Offset),
+  {noreply, St};
+handle_cast({subscribe, {Pid, Tag}, Options}, St) ->
+  case begin_subscription(Pid, Options, {async, Pid, Tag}, St) of
+    {reply, Result, NewSt} ->
+      reply({async, Pid, Tag}, Result),
+      {noreply, NewSt};
+    {noreply, NewSt} ->
+      {noreply, NewSt}
+  end;
+handle_cast(_Cast, St) ->
+  {noreply, St}.
+
+handle_info({brod_reply, Ref, Result}, #st{pending = #pending{ref = Ref}} = St) ->
+  {noreply, finish(Result, St)};
+handle_info({subscribe_timeout, Ref}, #st{pending = #pending{ref = Ref}} = St) ->
+  {noreply, finish({error, timeout}, St)};
+handle_info({brod_fetch_error, Handle, Code, Desc}, #st{handle = Handle} = St) ->
+  fetch_error(Code, Desc, St);
+handle_info({'DOWN', Monitor, process, Pid, _Reason}, #st{subscriber = {Pid, Monitor}} = St) ->
+  {noreply, drop_subscriber(St, subscriber_down)};
+handle_info({'DOWN', Monitor, process, _, Reason}, #st{client_monitor = Monitor} = St) ->
+  {stop, {client_down, Reason}, St};
+handle_info({'EXIT', _Pid, Reason}, St) when Reason =/= normal ->
+  {stop, Reason, St};
+handle_info(_Info, St) ->
+  {noreply, St}.
+
+terminate(_Reason, #st{client = Client} = St) ->
+  _ = (catch ets:delete(brod_handles, self())),
+  ok = brod_nif:consumer_close(St#st.handle),
+  case St#st.client_monitor of
+    undefined -> brod_engine:close(St#st.engine);
+    _ -> brod_client:deregister_consumer(Client, St#st.topic, St#st.partition)
+  end.
+
+code_change(_OldVsn, St, _Extra) -> {ok, St}.
+
+%%% Internal
+
+open(#st{client = Client} = St) when is_atom(Client); is_pid(Client) ->
+  case brod_client:engine(Client) of
+    {ok, Engine} ->
+      Monitor = monitor(process, Client),
+      open(St#st{engine = Engine, client_monitor = Monitor}, fun register/1);
+    {error, Reason} -> {stop, Reason}
+  end;
+open(#st{client = Bootstrap} = St) ->
+  case brod_engine:open(Bootstrap) of
+    {ok, Engine} -> open(St#st{engine = Engine}, fun(_) -> ok end);
+    {error, Reason} -> {stop, Reason}
+  end.
+
+open(#st{topic = Topic, partition = Partition} = St, Register) ->
+  case brod_nif:consumer_open(St#st.engine, Topic, Partition, St#st.options) of
+    {ok, Handle} ->
+      %% Without the application there is no table, and acks take the way through this process.
+      _ = (catch ets:insert(brod_handles, {self(), consumer, Handle})),
+      ok = Register(St),
+      {ok, St#st{handle = Handle}};
+    {error, Reason} ->
+      {stop, Reason}
+  end.
+
+register(St) ->
+  brod_client:register_consumer(St#st.client, St#st.topic, St#st.partition).
+
+begin_subscription(Pid, Given, From, St) ->
+  case subscriber_pid(St) of
+    Other when Other =/= undefined, Other =/= Pid ->
+      {reply, {error, {already_subscribed_by, Other}}, St};
+    _ ->
+      case brod_consumer_options:merge(St#st.options, Given) of
+        {ok, Options} ->
+          Start = maps:get(begin_offset, Options),
+          BeginOffset = case is_given(begin_offset, Given) of
+                          true -> Start;
+                          false -> next_offset(Start, St)
+                        end,
+          ok = abandon(superseded, St),
+          Ref = brod_nif:consumer_subscribe(St#st.handle, Pid, Options#{begin_offset := BeginOffset}),
+          NewSt = St#st{options = Options, subscriber = monitored(Pid, St)},
+          {noreply, NewSt#st{pending = pending(Ref, From, subscribe)}};
+        {error, _} = Error ->
+          {reply, Error, St}
+      end
+  end.
+
+begin_seek(_BeginOffset, _From, #st{subscriber = undefined} = St) ->
+  {reply, {error, no_subscriber}, St};
+begin_seek(BeginOffset, From, #st{pending = undefined} = St) ->
+  case brod_consumer_options:merge(St#st.options, [{begin_offset, BeginOffset}]) of
+    {ok, #{begin_offset := Checked}} ->
+      Ref = brod_nif:consumer_seek(St#st.handle, Checked),
+      {noreply, St#st{pending = pending(Ref, From, seek)}};
+    {error, _} = Error ->
+      {reply, Error, St}
+  end;
+begin_seek(_BeginOffset, _From, St) ->
+  {reply, {error, busy}, St}.
+
+pending(Ref, From, Kind) ->
+  Timer = erlang:send_after(?SUBSCRIBE_TIMEOUT_MS, self(), {subscribe_timeout, Ref}),
+  #pending{ref = Ref, from = From, kind = Kind, timer = Timer}.
+
+%% The engine's answer to the pending call has come, or will be waited for no longer.
+finish(Result, #st{pending = #pending{from = From, kind = Kind, timer = Timer}} = St) ->
+  _ = erlang:cancel_timer(Timer),
+  reply(From, Result),
+  Done = St#st{pending = undefined},
+  case {Kind, Result} of
+    {subscribe, ok} -> Done#st{began = true};
+    {subscribe, _} -> drop_subscriber(Done, failed);
+    {seek, _} -> Done
+  end.
+
+abandon(_Why, #st{pending = undefined}) -> ok;
+abandon(Why, #st{pending = #pending{from = From, timer = Timer}}) ->
+  _ = erlang:cancel_timer(Timer),
+  reply(From, {error, Why}).
+
+reply({async, Pid, Tag}, Result) -> Pid ! {brod_subscribed, Tag, Result}, ok;
+reply(From, Result) -> gen_server:reply(From, Result).
+
+is_given(Key, Options) when is_map(Options) -> is_map_key(Key, Options);
+is_given(Key, Options) -> proplists:is_defined(Key, Options).
+
+next_offset(Start, #st{began = false}) -> Start;
+next_offset(Start, #st{handle = Handle}) ->
+  case brod_nif:consumer_info(Handle) of
+    #{next_offset := Offset} when is_integer(Offset) -> Offset;
+    _ -> Start
+  end.
+
+monitored(Pid, #st{subscriber = {Pid, _} = Same}) -> Same;
+monitored(Pid, _St) -> {Pid, monitor(process, Pid)}.
+
+subscriber_pid(#st{subscriber = undefined}) -> undefined;
+subscriber_pid(#st{subscriber = {Pid, _}}) ->
+  %% The monitor's message may still be on its way when the next one subscribes.
+  case node(Pid) =/= node() orelse is_process_alive(Pid) of
+    true -> Pid;
+    false -> undefined
+  end.
+
+drop_subscriber(#st{subscriber = undefined} = St, _Why) -> St;
+drop_subscriber(#st{subscriber = {_Pid, Monitor}} = St, Why) ->
+  demonitor(Monitor, [flush]),
+  ok = brod_nif:consumer_unsubscribe(St#st.handle),
+  ok = abandon(Why, St),
+  St#st{subscriber = undefined, pending = undefined}.
+
+%% What a fetch error that the engine cannot get over does to the consumer.
+fetch_error(offset_out_of_range, _Desc, St) ->
+  tell_subscriber(offset_out_of_range, [], St),
+  {noreply, St};
+fetch_error(Code, Desc, St) ->
+  tell_subscriber(Code, unicode:characters_to_list(Desc), St),
+  ?BROD_LOG_ERROR("consumer of ~s-~p stops: ~p ~ts",
+                  [St#st.topic, St#st.partition, Code, Desc]),
+  case Code of
+    invalid_topic_exception -> {stop, normal, St};
+    _ -> {stop, {restart, Code}, St}
+  end.
+
+tell_subscriber(_Code, _Desc, #st{subscriber = undefined}) -> ok;
+tell_subscriber(Code, Desc, #st{subscriber = {Pid, _}} = St) ->
+  Pid ! {self(), #kafka_fetch_error{topic = St#st.topic, partition = St#st.partition,
+                                    error_code = Code, error_desc = Desc}},
+  ok.
+
+safe_call(Pid, Call, Timeout) ->
+  try gen_server:call(Pid, Call, Timeout)
+  catch exit:{Reason, _} -> {error, Reason}
+  end.
