@@ -3,4 +3,5 @@
 pub mod cluster;
 pub mod error;
 pub mod net;
+pub mod producer;
 pub mod protocol;

@@ -71,6 +71,13 @@ impl Snapshot {
         partition.leader.ok_or(ErrorCode::LEADER_NOT_AVAILABLE)
     }
 
+    /// True when the brokers said that there is no such topic or partition, as opposed to not
+    /// having been asked yet.
+    pub fn is_unknown(&self, topic: &str, partition: i32) -> bool {
+        self.topics.contains_key(topic)
+            && self.leader(topic, partition) == Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+    }
+
     /// Takes in an answer. `complete`: it lists every topic, so the ones it lacks are gone.
     ///
     /// A leader of an older epoch than the one known is ignored: the answer comes from a broker

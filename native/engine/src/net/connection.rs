@@ -213,7 +213,7 @@ impl Connection {
         version: i16,
     ) -> Result<Bytes, NetError> {
         let frame = self
-            .send(body, api_key, version, true)
+            .submit(body, api_key, version, true)
             .await
             .unwrap_or(Err(NetError::Closed))?;
         strip_response_header(frame, api_key, version)
@@ -221,14 +221,14 @@ impl Connection {
 
     /// Queues an encoded request that no response answers; the result comes when it is written.
     pub async fn send_only(&self, body: Bytes, api_key: i16, version: i16) -> Result<(), NetError> {
-        self.send(body, api_key, version, false)
+        self.submit(body, api_key, version, false)
             .await
             .unwrap_or(Err(NetError::Closed))
             .map(|_| ())
     }
 
     /// Queues an encoded request. Requests are written in the order of these calls.
-    fn send(
+    pub(crate) fn submit(
         &self,
         body: Bytes,
         api_key: i16,
@@ -264,7 +264,11 @@ fn not_kafka(error: impl std::fmt::Display) -> NetError {
     ))
 }
 
-fn strip_response_header(mut frame: Bytes, api_key: i16, version: i16) -> Result<Bytes, NetError> {
+pub(crate) fn strip_response_header(
+    mut frame: Bytes,
+    api_key: i16,
+    version: i16,
+) -> Result<Bytes, NetError> {
     // The correlation id was checked by the reader.
     frame.advance(4);
     let header_version = ApiKey::try_from(api_key)

@@ -7,6 +7,7 @@ mod versions;
 
 use std::time::Duration;
 
+pub(crate) use connection::strip_response_header;
 pub use connection::{encode, Connection};
 pub use error::NetError;
 pub use versions::ApiVersions;

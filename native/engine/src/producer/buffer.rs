@@ -1,0 +1,682 @@
+//! The state machine of one partition's producer: which records are in which batch, what is on
+//! the wire, what is sent again, and what fails. No I/O, no clock: `now` is an argument.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::config::ProducerConfig;
+use super::Acks;
+use crate::net::NetError;
+use crate::protocol::batch_writer::{self, BatchWriter, SealOptions, SealedBatch};
+use crate::protocol::compress::Codec;
+use crate::protocol::error::ErrorCode;
+
+/// Why records will not be delivered, and why a producer stops.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Failure {
+    /// The broker refused the batch, and would again.
+    NotRetriable(ErrorCode),
+    /// Sent again as often as allowed; why the last attempt failed.
+    RetriesUsedUp(Cause),
+    /// `delivery_timeout` is over; why the last attempt failed, if there was one.
+    DeliveryTimeout(Option<Cause>),
+    /// Records could not be encoded.
+    Codec(String),
+    /// The owner closed the producer.
+    Closed,
+}
+
+/// Why one attempt failed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cause {
+    /// A broker said so.
+    Code(ErrorCode),
+    /// The connection failed.
+    Net(NetError),
+}
+
+/// Producer id and epoch under which a partition's sequence numbers count (KIP-98).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerId {
+    /// Given by a broker.
+    pub id: i64,
+    /// Given by a broker.
+    pub epoch: i16,
+}
+
+/// How far a partition is with getting a producer id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// Not idempotent.
+    Off,
+    /// To be asked for before the next batch.
+    Needed,
+    /// Asked for.
+    Pending,
+    /// Given.
+    Is(ProducerId),
+}
+
+enum Body {
+    Unsealed(BatchWriter),
+    Sealed(SealedBatch),
+}
+
+/// A batch on its way. Belongs to the buffer while it waits, to the sender while on the wire.
+pub struct Batch<A> {
+    body: Body,
+    acks: A,
+    /// Calls in it, for the buffer's count.
+    calls: u32,
+    records: u32,
+    /// Bytes before compression, for the byte budget.
+    bytes: usize,
+    created: Instant,
+    attempts: u32,
+    last_cause: Option<Cause>,
+    order: u64,
+    sequence: Option<(ProducerId, i32)>,
+    sealed_under: Option<(ProducerId, i32)>,
+}
+
+impl<A: Acks> Batch<A> {
+    fn new(now: Instant, order: u64, capacity: usize) -> Self {
+        Batch {
+            body: Body::Unsealed(BatchWriter::new(capacity)),
+            acks: A::default(),
+            calls: 0,
+            records: 0,
+            bytes: 0,
+            created: now,
+            attempts: 0,
+            last_cause: None,
+            order,
+            sequence: None,
+            sealed_under: None,
+        }
+    }
+
+    /// Records in it.
+    pub fn records(&self) -> u32 {
+        self.records
+    }
+
+    /// Bytes before compression.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// True without records.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Brings it into wire form, compressed, under its current sequence number.
+    pub fn seal(&mut self, codec: Codec, level: Option<i32>) -> Result<bytes::Bytes, Failure> {
+        let (id, epoch, sequence) = match self.sequence {
+            Some((producer, sequence)) => (producer.id, producer.epoch, sequence),
+            None => (-1, -1, -1),
+        };
+        let body = std::mem::replace(&mut self.body, Body::Unsealed(BatchWriter::new(0)));
+        let sealed = match body {
+            Body::Sealed(mut sealed) => {
+                if self.sealed_under != self.sequence {
+                    sealed.reseal(id, epoch, sequence);
+                }
+                sealed
+            }
+            Body::Unsealed(writer) => writer
+                .seal(SealOptions {
+                    producer_id: id,
+                    producer_epoch: epoch,
+                    base_sequence: sequence,
+                    codec,
+                    level,
+                    transactional: false,
+                })
+                .map_err(|error| Failure::Codec(error.to_string()))?,
+        };
+        let bytes = sealed.bytes.clone();
+        self.sealed_under = self.sequence;
+        self.body = Body::Sealed(sealed);
+        Ok(bytes)
+    }
+}
+
+/// Result of an append that was taken.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The buffer is over its limit: the caller is to be held up.
+    pub over_limit: bool,
+    /// The sender must be told: there is something to send that it does not know of.
+    pub wake: bool,
+    /// By how much the buffered bytes grew.
+    pub bytes: usize,
+}
+
+/// What the sender finds when it asks for a batch.
+pub enum Take<A> {
+    /// Send this.
+    Batch(Batch<A>),
+    /// Nothing before this instant (linger, retry backoff).
+    At(Instant),
+    /// A producer id must be asked for first.
+    NeedsIdentity,
+    /// Nothing to send, or enough on the wire: an append or a completion changes that.
+    Idle,
+}
+
+/// What a completion brings about.
+pub enum Outcome<A> {
+    /// All in it is stored; `base_offset` -1 when unknown.
+    Delivered(A, i64),
+    /// It will be sent again.
+    Retried,
+    /// These will not be delivered.
+    Failed(Vec<A>, Failure),
+}
+
+/// See the module's text.
+pub struct Buffer<A> {
+    open: Option<Batch<A>>,
+    ready: VecDeque<Batch<A>>,
+    in_flight: VecDeque<u64>,
+    buffered_calls: u32,
+    /// Bytes that left since the budget was last told.
+    freed: usize,
+    next_order: u64,
+    next_sequence: i32,
+    identity: Identity,
+    retry_at: Option<Instant>,
+    /// True while the sender has this partition in its queue.
+    queued: bool,
+    /// Set once the producer is to stop: nothing new is taken.
+    stopping: Option<Failure>,
+    /// Size of the last batch, as a guess for the next one's memory.
+    last_size: usize,
+}
+
+impl<A: Acks> Buffer<A> {
+    /// An empty buffer.
+    pub fn new(config: &ProducerConfig) -> Self {
+        let identity = if config.wants_idempotence() {
+            Identity::Needed
+        } else {
+            Identity::Off
+        };
+        Buffer {
+            open: None,
+            ready: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            buffered_calls: 0,
+            freed: 0,
+            next_order: 0,
+            next_sequence: 0,
+            identity,
+            retry_at: None,
+            queued: false,
+            stopping: None,
+            last_size: 0,
+        }
+    }
+
+    /// Adds one call. `fill` writes its records into the batch and its target into the acks;
+    /// it is given the position of the call's first record, and may be called twice, when the
+    /// call turns out not to fit into the batch that was open.
+    pub fn append<E>(
+        &mut self,
+        config: &ProducerConfig,
+        now: impl FnOnce() -> Instant,
+        mut fill: impl FnMut(&mut BatchWriter, &mut A, u32) -> Result<(), E>,
+    ) -> Result<Appended, AppendError<E>> {
+        if self.stopping.is_some() {
+            return Err(AppendError::Closed);
+        }
+        let batch = match &mut self.open {
+            Some(batch) => batch,
+            None => {
+                let capacity = self.last_size.clamp(512, 256 * 1024);
+                let batch = Batch::new(now(), self.next_order, capacity);
+                self.next_order += 1;
+                self.open.insert(batch)
+            }
+        };
+        let (added, overflow) =
+            add_call(batch, config.max_batch_size, &mut fill).map_err(AppendError::Refused)?;
+        let mut bytes = added;
+        if overflow {
+            let created = batch.created;
+            self.close_open();
+            let mut batch = Batch::new(created, self.next_order, 64 * 1024);
+            self.next_order += 1;
+            let (added, _) =
+                add_call(&mut batch, usize::MAX, &mut fill).map_err(AppendError::Refused)?;
+            bytes = added;
+            self.open = Some(batch);
+        }
+        Ok(self.appended(config, bytes))
+    }
+
+    /// Adds one call as a batch of its own, encoded beforehand: what is large is not copied
+    /// under the lock.
+    pub fn append_batch(
+        &mut self,
+        config: &ProducerConfig,
+        now: Instant,
+        writer: BatchWriter,
+        acks: A,
+    ) -> Result<Appended, AppendError<A>> {
+        if self.stopping.is_some() {
+            return Err(AppendError::Refused(acks));
+        }
+        self.close_open();
+        let mut batch = Batch::new(now, self.next_order, 0);
+        self.next_order += 1;
+        batch.records = writer.record_count();
+        batch.calls = 1;
+        batch.acks = acks;
+        let bytes = writer.len();
+        batch.bytes = bytes;
+        batch.body = Body::Unsealed(writer);
+        self.ready.push_back(batch);
+        Ok(self.appended(config, bytes))
+    }
+
+    fn appended(&mut self, config: &ProducerConfig, bytes: usize) -> Appended {
+        self.buffered_calls += 1;
+        // With as many batches on the wire as may be, the next completion looks again.
+        let wake = !self.queued && self.in_flight.len() < self.in_flight_limit(config);
+        self.queued |= wake;
+        Appended {
+            over_limit: self.buffered_calls > config.partition_buffer_limit,
+            wake,
+            bytes,
+        }
+    }
+
+    fn close_open(&mut self) {
+        if let Some(batch) = self.open.take() {
+            if !batch.is_empty() {
+                self.last_size = batch.bytes;
+                self.ready.push_back(batch);
+            }
+        }
+    }
+
+    fn in_flight_limit(&self, config: &ProducerConfig) -> usize {
+        config.in_flight_limit(self.identity != Identity::Off)
+    }
+
+    /// The next batch to send, if there is one now. Anything but a batch and `At` takes the
+    /// partition out of the sender's queue.
+    pub fn take(&mut self, config: &ProducerConfig, now: Instant) -> Take<A> {
+        self.queued = false;
+        if self.in_flight.len() >= self.in_flight_limit(config) {
+            return Take::Idle;
+        }
+        if let Some(at) = self.retry_at {
+            if now < at {
+                self.queued = true;
+                return Take::At(at);
+            }
+            self.retry_at = None;
+        }
+        if self.ready.is_empty() {
+            let Some(open) = self.open.as_ref().filter(|open| !open.is_empty()) else {
+                return Take::Idle;
+            };
+            let until = open.created + config.max_linger;
+            if now < until && open.calls < config.max_linger_count.max(1) && self.stopping.is_none()
+            {
+                self.queued = true;
+                return Take::At(until);
+            }
+            self.close_open();
+        }
+        let producer = match self.identity {
+            Identity::Off => None,
+            Identity::Is(producer) => Some(producer),
+            Identity::Needed => {
+                self.identity = Identity::Pending;
+                return Take::NeedsIdentity;
+            }
+            Identity::Pending => return Take::Idle,
+        };
+        let Some(mut batch) = self.ready.pop_front() else {
+            return Take::Idle;
+        };
+        if let (Some(producer), None) = (producer, batch.sequence) {
+            batch.sequence = Some((producer, self.next_sequence));
+            self.next_sequence = add_sequence(self.next_sequence, batch.records);
+        }
+        self.buffered_calls -= batch.calls;
+        self.in_flight.push_back(batch.order);
+        self.queued = true;
+        Take::Batch(batch)
+    }
+
+    fn landed(&mut self, order: u64) {
+        self.in_flight.retain(|other| *other != order);
+    }
+
+    fn requeue(&mut self, batch: Batch<A>) {
+        self.buffered_calls += batch.calls;
+        let at = self
+            .ready
+            .partition_point(|other| other.order < batch.order);
+        self.ready.insert(at, batch);
+    }
+
+    /// The broker stored the batch.
+    pub fn delivered(&mut self, batch: Batch<A>, base_offset: i64) -> Outcome<A> {
+        self.landed(batch.order);
+        self.freed += batch.bytes;
+        Outcome::Delivered(batch.acks, base_offset)
+    }
+
+    /// An attempt failed. Decides whether to send again, split, or give up.
+    pub fn failed(
+        &mut self,
+        config: &ProducerConfig,
+        now: Instant,
+        mut batch: Batch<A>,
+        cause: Cause,
+    ) -> Outcome<A> {
+        self.landed(batch.order);
+        if let Cause::Code(code) = cause {
+            match code {
+                ErrorCode::DUPLICATE_SEQUENCE_NUMBER => {
+                    return self.delivered(batch, -1);
+                }
+                ErrorCode::MESSAGE_TOO_LARGE if batch.records > 1 => {
+                    return self.split(batch);
+                }
+                ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+                | ErrorCode::UNKNOWN_PRODUCER_ID
+                | ErrorCode::INVALID_PRODUCER_EPOCH
+                | ErrorCode::INVALID_PRODUCER_ID_MAPPING
+                    if batch.sequence.is_some() =>
+                {
+                    return self.out_of_sequence(config, now, batch, cause);
+                }
+                _ if !is_retriable(code) => {
+                    return self.give_up(batch, Failure::NotRetriable(code));
+                }
+                _ => {}
+            }
+        }
+        self.retry(config, now, {
+            batch.attempts += 1;
+            batch.last_cause = Some(cause);
+            batch
+        })
+    }
+
+    fn retry(&mut self, config: &ProducerConfig, now: Instant, batch: Batch<A>) -> Outcome<A> {
+        if self.stopping == Some(Failure::Closed) {
+            return self.give_up_all(batch, Failure::Closed);
+        }
+        if config.max_retries >= 0 && batch.attempts > config.max_retries.unsigned_abs() {
+            let cause = batch
+                .last_cause
+                .clone()
+                .unwrap_or(Cause::Net(NetError::Closed));
+            return self.give_up_all(batch, Failure::RetriesUsedUp(cause));
+        }
+        if now >= batch.created + config.delivery_timeout {
+            let cause = batch.last_cause.clone();
+            return self.give_up_all(batch, Failure::DeliveryTimeout(cause));
+        }
+        self.requeue(batch);
+        self.retry_at = Some(now + config.retry_backoff);
+        Outcome::Retried
+    }
+
+    /// With an earlier batch still to be stored this is its consequence, and the order is kept
+    /// by sending both again. The first in line was refused because the broker no longer knows
+    /// the producer: a new producer id starts its sequence over (KIP-360).
+    fn out_of_sequence(
+        &mut self,
+        config: &ProducerConfig,
+        now: Instant,
+        mut batch: Batch<A>,
+        cause: Cause,
+    ) -> Outcome<A> {
+        let earlier = self.in_flight.iter().any(|order| *order < batch.order)
+            || self.ready.iter().any(|other| other.order < batch.order);
+        let stale = match (self.identity, batch.sequence) {
+            (Identity::Is(current), Some((used, _))) => current != used,
+            _ => true,
+        };
+        if earlier || stale {
+            if stale {
+                batch.sequence = None;
+            }
+            self.requeue(batch);
+            return Outcome::Retried;
+        }
+        self.identity = Identity::Needed;
+        self.forget_sequences(0);
+        batch.sequence = None;
+        batch.attempts += 1;
+        batch.last_cause = Some(cause);
+        self.retry(config, now, batch)
+    }
+
+    fn forget_sequences(&mut self, next: i32) {
+        self.next_sequence = next;
+        for batch in &mut self.ready {
+            batch.sequence = None;
+        }
+    }
+
+    fn split(&mut self, batch: Batch<A>) -> Outcome<A> {
+        let half = batch.records / 2;
+        let (first, second) = match &batch.body {
+            Body::Sealed(sealed) => match batch_writer::split(sealed, half) {
+                Ok(parts) => parts,
+                Err(error) => return self.give_up(batch, Failure::Codec(error.to_string())),
+            },
+            Body::Unsealed(_) => {
+                return self.give_up(batch, Failure::NotRetriable(ErrorCode::MESSAGE_TOO_LARGE))
+            }
+        };
+        let (acks, second_acks) = batch.acks.split(half);
+        let second_calls = second_acks.calls();
+        let part = |writer: BatchWriter, acks, calls, records, bytes, sequence| Batch {
+            body: Body::Unsealed(writer),
+            acks,
+            calls,
+            records,
+            bytes,
+            created: batch.created,
+            attempts: batch.attempts,
+            last_cause: None,
+            order: batch.order,
+            sequence,
+            sealed_under: None,
+        };
+        let sequence = batch.sequence;
+        let second_sequence = sequence.map(|(id, first)| (id, add_sequence(first, half)));
+        let rest = batch.records - half;
+        let calls = batch.calls.saturating_sub(second_calls);
+        let bytes = batch.bytes / 2;
+        let second = part(
+            second,
+            second_acks,
+            second_calls,
+            rest,
+            batch.bytes - bytes,
+            second_sequence,
+        );
+        let first = part(first, acks, calls, half, bytes, sequence);
+        self.buffered_calls += calls + second_calls;
+        // Same order number: both go where the whole one was, the first half in front.
+        let at = self
+            .ready
+            .partition_point(|other| other.order < batch.order);
+        self.ready.insert(at, second);
+        self.ready.insert(at, first);
+        Outcome::Retried
+    }
+
+    /// One batch will not be delivered. What is behind it still is; then the producer stops.
+    pub fn give_up(&mut self, batch: Batch<A>, why: Failure) -> Outcome<A> {
+        self.landed(batch.order);
+        self.freed += batch.bytes;
+        if let Some((_, sequence)) = batch.sequence {
+            // The broker did not store it, so its numbers are free for what follows.
+            self.forget_sequences(sequence);
+        }
+        self.stopping.get_or_insert_with(|| why.clone());
+        Outcome::Failed(vec![batch.acks], why)
+    }
+
+    /// Nothing will be delivered any more. What is on the wire fails when it comes back.
+    fn give_up_all(&mut self, batch: Batch<A>, why: Failure) -> Outcome<A> {
+        self.freed += batch.bytes;
+        let mut all = vec![batch.acks];
+        all.extend(self.stop(why.clone()));
+        Outcome::Failed(all, why)
+    }
+
+    /// Takes no more, and hands out what is not on the wire.
+    pub fn stop(&mut self, why: Failure) -> Vec<A> {
+        self.close_open();
+        self.stopping.get_or_insert(why);
+        self.buffered_calls = 0;
+        let left = std::mem::take(&mut self.ready);
+        self.freed += left.iter().map(|batch| batch.bytes).sum::<usize>();
+        left.into_iter().map(|batch| batch.acks).collect()
+    }
+
+    /// The brokers say that there is no such topic or partition: counts as an attempt of the
+    /// first batch, once a backoff.
+    pub fn unknown(&mut self, config: &ProducerConfig, now: Instant) -> Option<Outcome<A>> {
+        if self.retry_at.is_some_and(|at| now < at) {
+            return None;
+        }
+        if self.ready.is_empty() {
+            self.close_open();
+        }
+        let mut batch = self.ready.pop_front()?;
+        self.buffered_calls -= batch.calls;
+        batch.attempts += 1;
+        batch.last_cause = Some(Cause::Code(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+        Some(self.retry(config, now, batch))
+    }
+
+    /// What waited longer than `delivery_timeout` without being sent.
+    pub fn expire(&mut self, config: &ProducerConfig, now: Instant) -> Option<Outcome<A>> {
+        let oldest = self.ready.front().or(self.open.as_ref())?;
+        if now < oldest.created + config.delivery_timeout {
+            return None;
+        }
+        let why = Failure::DeliveryTimeout(oldest.last_cause.clone());
+        let all = self.stop(why.clone());
+        Some(Outcome::Failed(all, why))
+    }
+
+    /// Takes in a producer id, or that there is none to be had.
+    pub fn set_identity(&mut self, identity: Option<ProducerId>) {
+        self.identity = identity.map_or(Identity::Off, Identity::Is);
+        self.forget_sequences(0);
+    }
+
+    /// A producer id has been asked for before there was anything to send.
+    pub fn identity_asked(&mut self) {
+        self.identity = Identity::Pending;
+    }
+
+    /// True when the sender should look at this partition; it is counted as queued then.
+    pub fn wants_queueing(&mut self, config: &ProducerConfig) -> bool {
+        let sendable = self.in_flight.len() < self.in_flight_limit(config)
+            && (!self.ready.is_empty() || self.open.as_ref().is_some_and(|open| !open.is_empty()));
+        let wants = sendable && !self.queued && self.identity != Identity::Pending;
+        self.queued |= wants;
+        wants
+    }
+
+    /// Why the producer stops, once nothing is left to be sent or answered.
+    pub fn stopped(&self) -> Option<&Failure> {
+        let idle = self.in_flight.is_empty() && self.ready.is_empty();
+        self.stopping
+            .as_ref()
+            .filter(|_| idle && self.open.as_ref().is_none_or(Batch::is_empty))
+    }
+
+    /// Bytes that left the buffer since this was last asked.
+    pub fn take_freed(&mut self) -> usize {
+        std::mem::take(&mut self.freed)
+    }
+
+    /// Calls that are not on the wire yet.
+    pub fn buffered_calls(&self) -> u32 {
+        self.buffered_calls
+    }
+
+    /// Batches on the wire.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+}
+
+/// An append that was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub enum AppendError<E> {
+    /// The producer stops or has stopped.
+    Closed,
+    /// `fill` refused; nothing was added.
+    Refused(E),
+}
+
+/// Writes one call. True: it does not fit beside what is there, and was taken out again.
+fn add_call<A: Acks, E>(
+    batch: &mut Batch<A>,
+    max_size: usize,
+    fill: &mut impl FnMut(&mut BatchWriter, &mut A, u32) -> Result<(), E>,
+) -> Result<(usize, bool), E> {
+    let Body::Unsealed(writer) = &mut batch.body else {
+        return Ok((0, true));
+    };
+    let mark = writer.mark();
+    let acks_mark = batch.acks.mark();
+    let before = writer.len();
+    if let Err(error) = fill(writer, &mut batch.acks, batch.records) {
+        writer.rollback(mark);
+        batch.acks.rollback(acks_mark);
+        return Err(error);
+    }
+    if writer.len() > max_size && batch.calls > 0 {
+        writer.rollback(mark);
+        batch.acks.rollback(acks_mark);
+        return Ok((0, true));
+    }
+    batch.records = writer.record_count();
+    batch.calls += 1;
+    batch.bytes += writer.len() - before;
+    Ok((writer.len() - before, false))
+}
+
+/// Sequence numbers wrap to 0 after i32::MAX.
+fn add_sequence(sequence: i32, records: u32) -> i32 {
+    ((i64::from(sequence) + i64::from(records)) & 0x7fff_ffff) as i32
+}
+
+/// The codes after which brod sends again.
+fn is_retriable(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+            | ErrorCode::LEADER_NOT_AVAILABLE
+            | ErrorCode::NOT_LEADER_FOR_PARTITION
+            | ErrorCode::REQUEST_TIMED_OUT
+            | ErrorCode::NOT_ENOUGH_REPLICAS
+            | ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND
+            | ErrorCode::KAFKA_STORAGE_ERROR
+            | ErrorCode::NETWORK_EXCEPTION
+            | ErrorCode::FENCED_LEADER_EPOCH
+            | ErrorCode::UNKNOWN_LEADER_EPOCH
+            | ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+    )
+}

@@ -1,0 +1,93 @@
+//! A producer's settings. Names and defaults are brod's (its producer configuration).
+
+use std::time::Duration;
+
+use crate::protocol::compress::Codec;
+
+/// Whether batches carry a producer id, epoch and sequence, so that a broker drops repeats
+/// (KIP-98).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idempotence {
+    /// On where the broker knows it, the ACLs allow it and `required_acks` is all.
+    Auto,
+    /// On; the producer fails where that cannot be.
+    On,
+    /// Off.
+    Off,
+}
+
+/// Settings of one partition's producer.
+#[derive(Debug, Clone)]
+pub struct ProducerConfig {
+    /// Calls that may wait for the wire before further callers are held up.
+    pub partition_buffer_limit: u32,
+    /// Batches of this partition on the wire at once. At most 5 count when idempotent.
+    pub partition_onwire_limit: usize,
+    /// A batch is closed before it exceeds this many bytes, before compression. A single call
+    /// may exceed it alone.
+    pub max_batch_size: usize,
+    /// How often a batch is sent again; negative: without limit.
+    pub max_retries: i32,
+    /// Wait before a batch is sent again.
+    pub retry_backoff: Duration,
+    /// -1 all in-sync replicas, 1 the leader, 0 nobody.
+    pub required_acks: i16,
+    /// How long the broker may wait for replicas.
+    pub ack_timeout: Duration,
+    /// Codec of new batches.
+    pub codec: Codec,
+    /// The codec's level; None: its default.
+    pub compression_level: Option<i32>,
+    /// How long a batch may wait for more calls although it could be sent.
+    pub max_linger: Duration,
+    /// With this many calls a batch does not linger.
+    pub max_linger_count: u32,
+    /// What a call may take in all, from the call to the last retry.
+    pub delivery_timeout: Duration,
+    /// See [`Idempotence`].
+    pub idempotence: Idempotence,
+    /// A fixed version for Produce requests; None: negotiated.
+    pub produce_version: Option<i16>,
+    /// Report each request put on the wire (brod's only telemetry event).
+    pub report_requests: bool,
+}
+
+impl Default for ProducerConfig {
+    fn default() -> Self {
+        ProducerConfig {
+            partition_buffer_limit: 512,
+            partition_onwire_limit: 1,
+            max_batch_size: 1024 * 1024,
+            max_retries: 3,
+            retry_backoff: Duration::from_millis(500),
+            required_acks: -1,
+            ack_timeout: Duration::from_secs(10),
+            codec: Codec::None,
+            compression_level: None,
+            max_linger: Duration::ZERO,
+            max_linger_count: 0,
+            delivery_timeout: Duration::from_secs(120),
+            idempotence: Idempotence::Auto,
+            produce_version: None,
+            report_requests: false,
+        }
+    }
+}
+
+impl ProducerConfig {
+    /// Batches of one partition on the wire at once: a broker remembers the last five batches
+    /// of a producer id, so more could not be told apart from repeats.
+    pub(super) fn in_flight_limit(&self, idempotent: bool) -> usize {
+        let limit = self.partition_onwire_limit.max(1);
+        if idempotent {
+            limit.min(5)
+        } else {
+            limit
+        }
+    }
+
+    /// Idempotence needs the answer of all replicas.
+    pub(super) fn wants_idempotence(&self) -> bool {
+        self.idempotence != Idempotence::Off && self.required_acks == -1
+    }
+}

@@ -1,0 +1,105 @@
+//! Producer ids (KIP-98): one is shared by the partitions of a client, but no partition gets the
+//! same one twice, because its sequence starts over with a new one.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::messages::InitProducerIdRequest;
+
+use super::buffer::ProducerId;
+use super::config::Idempotence;
+use crate::cluster::{Backoff, Cluster};
+use crate::error::{check, Error};
+use crate::net::NetError;
+use crate::protocol::error::ErrorCode;
+
+#[derive(Default)]
+struct State {
+    current: Option<ProducerId>,
+    used: HashSet<(String, i32)>,
+    /// The cluster does not give producer ids to this client.
+    refused: Option<ErrorCode>,
+}
+
+pub(super) struct Identities {
+    cluster: Arc<Cluster>,
+    state: tokio::sync::Mutex<State>,
+}
+
+impl Identities {
+    pub(super) fn new(cluster: Arc<Cluster>) -> Self {
+        Identities {
+            cluster,
+            state: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// A producer id that the partition has not had yet; `None` where there is none to be had
+    /// and `idempotence` leaves that open. Asks until the cluster answers or is closed.
+    pub(super) async fn assign(
+        &self,
+        topic: &str,
+        partition: i32,
+        idempotence: Idempotence,
+    ) -> Result<Option<ProducerId>, ErrorCode> {
+        let mut state = self.state.lock().await;
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+        loop {
+            if let Some(code) = state.refused {
+                return match idempotence {
+                    Idempotence::On => Err(code),
+                    _ => Ok(None),
+                };
+            }
+            if let Some(current) = state.current {
+                if state.used.insert((topic.to_owned(), partition)) {
+                    return Ok(Some(current));
+                }
+                *state = State::default();
+            }
+            match ask(&self.cluster).await {
+                Ok(id) => state.current = Some(id),
+                Err(error) => match refusal(&error) {
+                    Some(code) => state.refused = Some(code),
+                    None if self.cluster.closed().is_cancelled() => return Ok(None),
+                    None => tokio::time::sleep(backoff.next_wait()).await,
+                },
+            }
+        }
+    }
+}
+
+/// Any broker gives producer ids to those who have no transactional id.
+async fn ask(cluster: &Cluster) -> Result<ProducerId, Error> {
+    let connection = cluster.any_connection().await?;
+    let request = InitProducerIdRequest::default()
+        .with_transactional_id(None)
+        .with_transaction_timeout_ms(60_000);
+    let response = connection
+        .call(&request, cluster.config().metadata_timeout)
+        .await?;
+    check(response.error_code)?;
+    Ok(ProducerId {
+        id: response.producer_id.0,
+        epoch: response.producer_epoch,
+    })
+}
+
+/// The answers that will not change: the broker is too old, or the ACLs forbid it.
+fn refusal(error: &Error) -> Option<ErrorCode> {
+    match error {
+        Error::Kafka { code, .. }
+            if matches!(
+                *code,
+                ErrorCode::CLUSTER_AUTHORIZATION_FAILED
+                    | ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+                    | ErrorCode::UNSUPPORTED_VERSION
+            ) =>
+        {
+            Some(*code)
+        }
+        Error::Net(NetError::UnsupportedApi { .. }) => Some(ErrorCode::UNSUPPORTED_VERSION),
+        _ => None,
+    }
+}

@@ -1,0 +1,141 @@
+//! Producing: records go into their partition's open batch in the caller's thread; a task per
+//! broker sends the batches of all its partitions together.
+
+mod budget;
+mod buffer;
+mod config;
+mod identity;
+mod partition;
+mod request;
+mod router;
+mod sender;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+pub use buffer::{AppendError, Cause, Failure};
+pub use config::{Idempotence, ProducerConfig};
+pub use partition::{Append, Partition};
+
+use crate::cluster::{Cluster, NodeId};
+use budget::Budget;
+use identity::Identities;
+use router::Router;
+use sender::Sender;
+
+/// Whom a batch's callers are, gathered while it fills. One value a batch.
+pub trait Acks: Default + Send + 'static {
+    /// A state to go back to.
+    type Mark: Copy;
+
+    /// The state now.
+    fn mark(&self) -> Self::Mark;
+    /// Undoes what came since `mark`.
+    fn rollback(&mut self, mark: Self::Mark);
+    /// How many calls are in it.
+    fn calls(&self) -> u32;
+    /// Takes apart: calls that end before record `at` stay in the first part. A call that
+    /// spans `at` goes to the second part, so that it is answered when all of it is stored.
+    fn split(self, at: u32) -> (Self, Self);
+}
+
+/// Who is told about a partition's records.
+pub trait Delivery: Send + Sync + 'static {
+    /// The callers of one batch.
+    type Acks: Acks;
+    /// A caller that is held up because the buffer is full.
+    type Waiter: Send + 'static;
+
+    /// All of the batch is stored, its first record at `base_offset` (-1: unknown).
+    fn delivered(&self, acks: Self::Acks, base_offset: i64);
+    /// The batch will not be delivered.
+    fn failed(&self, acks: Self::Acks, why: &Failure);
+    /// These callers may go on.
+    fn room(&self, waiters: Vec<Self::Waiter>);
+    /// The producer has stopped by itself; everything before was delivered or failed.
+    fn stopped(&self, why: &Failure);
+    /// A request with `records` of this partition, `bytes` before compression, is on the wire.
+    fn sent(&self, records: u32, bytes: usize);
+}
+
+/// All producers of one client.
+pub struct Producers<D: Delivery> {
+    cluster: Arc<Cluster>,
+    runtime: tokio::runtime::Handle,
+    identities: Identities,
+    budget: Budget<D>,
+    senders: Mutex<HashMap<NodeId, Arc<Sender<D>>>>,
+    router: Router<D>,
+}
+
+impl<D: Delivery> Producers<D> {
+    /// Producers over `cluster`; `buffer_bytes` bounds what all of them buffer before callers
+    /// are held up. Must be called on a tokio runtime.
+    pub fn new(cluster: Arc<Cluster>, buffer_bytes: usize) -> Arc<Self> {
+        let producers = Arc::new(Producers {
+            identities: Identities::new(cluster.clone()),
+            budget: Budget::new(buffer_bytes),
+            senders: Mutex::default(),
+            router: Router::new(),
+            runtime: tokio::runtime::Handle::current(),
+            cluster,
+        });
+        tokio::spawn(router::run(producers.clone()));
+        producers
+    }
+
+    /// A producer for one partition. Which broker leads it, and its producer id, are asked for
+    /// in the background.
+    pub fn open(
+        self: &Arc<Self>,
+        topic: &str,
+        index: i32,
+        config: ProducerConfig,
+        delivery: D,
+    ) -> Arc<Partition<D>> {
+        self.cluster.watch_topic(topic);
+        let partition = Partition::new(self.clone(), topic, index, config, delivery);
+        if partition.config().wants_idempotence() {
+            self.give_identity(partition.clone());
+        }
+        partition
+    }
+
+    /// Hands the partition to the sender of its leader, or to the router while there is none.
+    fn route(self: &Arc<Self>, partition: Arc<Partition<D>>) {
+        let leader = self
+            .cluster
+            .snapshot()
+            .leader(partition.topic(), partition.index());
+        match leader {
+            Ok(leader) => self.sender(leader.node).push(partition),
+            Err(_) => self.router.push(partition),
+        }
+    }
+
+    fn sender(self: &Arc<Self>, node: NodeId) -> Arc<Sender<D>> {
+        let mut senders = self.senders.lock();
+        let sender = senders.entry(node).or_insert_with(|| {
+            let sender = Arc::new(Sender::new(node));
+            self.runtime
+                .spawn(sender::run(sender.clone(), self.clone()));
+            sender
+        });
+        sender.clone()
+    }
+
+    /// Gets the partition a producer id, in the background, and queues it then.
+    fn give_identity(self: &Arc<Self>, partition: Arc<Partition<D>>) {
+        let producers = self.clone();
+        self.runtime.spawn(async move {
+            let idempotence = partition.config().idempotence;
+            let identity = producers
+                .identities
+                .assign(partition.topic(), partition.index(), idempotence)
+                .await;
+            partition.identity_arrived(identity);
+        });
+    }
+}

@@ -1,0 +1,270 @@
+//! One partition's producer as its users hold it: the buffer behind a lock, and the callers that
+//! are held up.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::buffer::{AppendError, Appended, Buffer, Failure, Outcome, ProducerId, Take};
+use super::{Delivery, ProducerConfig, Producers};
+use crate::protocol::batch_writer::BatchWriter;
+use crate::protocol::error::ErrorCode;
+
+struct State<D: Delivery> {
+    buffer: Buffer<D::Acks>,
+    waiters: VecDeque<D::Waiter>,
+    /// `Delivery::stopped` has been called.
+    stop_told: bool,
+}
+
+/// See the module's text.
+pub struct Partition<D: Delivery> {
+    producers: Arc<Producers<D>>,
+    topic: Arc<str>,
+    index: i32,
+    config: ProducerConfig,
+    delivery: D,
+    state: Mutex<State<D>>,
+}
+
+/// An append that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Append {
+    /// Go on.
+    Done,
+    /// The buffer is full: the caller's waiter was kept, and is told when there is room.
+    Wait,
+}
+
+impl<D: Delivery> Partition<D> {
+    pub(super) fn new(
+        producers: Arc<Producers<D>>,
+        topic: &str,
+        index: i32,
+        config: ProducerConfig,
+        delivery: D,
+    ) -> Arc<Self> {
+        let mut buffer = Buffer::new(&config);
+        if config.wants_idempotence() {
+            buffer.identity_asked();
+        }
+        let state = State {
+            buffer,
+            waiters: VecDeque::new(),
+            stop_told: false,
+        };
+        let (topic, state) = (topic.into(), Mutex::new(state));
+        Arc::new(Partition {
+            producers,
+            topic,
+            index,
+            config,
+            delivery,
+            state,
+        })
+    }
+
+    /// The topic's name.
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    /// The partition's number.
+    pub fn index(&self) -> i32 {
+        self.index
+    }
+
+    /// The settings it was opened with.
+    pub fn config(&self) -> &ProducerConfig {
+        &self.config
+    }
+
+    /// Who is told about its records.
+    pub fn delivery(&self) -> &D {
+        &self.delivery
+    }
+
+    /// Adds one call's records to the open batch, in this thread; see [`Buffer::append`] for
+    /// `fill`. Past the limits `waiter` is asked for who is to be held up, if anyone.
+    pub fn append<E>(
+        self: &Arc<Self>,
+        fill: impl FnMut(&mut BatchWriter, &mut D::Acks, u32) -> Result<(), E>,
+        waiter: impl FnOnce() -> Option<D::Waiter>,
+    ) -> Result<Append, AppendError<E>> {
+        let mut state = self.state.lock();
+        let appended = state.buffer.append(&self.config, Instant::now, fill)?;
+        Ok(self.after_append(state, appended, waiter))
+    }
+
+    /// Adds one large call, encoded beforehand, as a batch of its own.
+    pub fn append_batch(
+        self: &Arc<Self>,
+        writer: BatchWriter,
+        acks: D::Acks,
+        waiter: impl FnOnce() -> Option<D::Waiter>,
+    ) -> Result<Append, AppendError<D::Acks>> {
+        let mut state = self.state.lock();
+        let appended = state
+            .buffer
+            .append_batch(&self.config, Instant::now(), writer, acks)?;
+        Ok(self.after_append(state, appended, waiter))
+    }
+
+    fn after_append(
+        self: &Arc<Self>,
+        mut state: parking_lot::MutexGuard<'_, State<D>>,
+        appended: Appended,
+        waiter: impl FnOnce() -> Option<D::Waiter>,
+    ) -> Append {
+        let out_of_bytes = self.producers.budget.add(appended.bytes);
+        let mut result = Append::Done;
+        if appended.over_limit || out_of_bytes {
+            if let Some(waiter) = waiter() {
+                state.waiters.push_back(waiter);
+                result = Append::Wait;
+            }
+        }
+        drop(state);
+        if out_of_bytes && result == Append::Wait {
+            self.producers.budget.wait(self);
+        }
+        if appended.wake {
+            self.producers.route(self.clone());
+        }
+        result
+    }
+
+    /// Takes back a waiter that gave up. True if it was still there.
+    pub fn forget_waiter(&self, is_it: impl Fn(&D::Waiter) -> bool) -> bool {
+        let mut state = self.state.lock();
+        let before = state.waiters.len();
+        state.waiters.retain(|waiter| !is_it(waiter));
+        state.waiters.len() < before
+    }
+
+    /// The sender's question for work.
+    pub(super) fn take(&self, now: Instant) -> Take<D::Acks> {
+        let mut state = self.state.lock();
+        let taken = state.buffer.take(&self.config, now);
+        if matches!(taken, Take::Batch(_)) {
+            self.let_go(state);
+        }
+        taken
+    }
+
+    /// Lets the callers go on for whom there is room again.
+    pub(super) fn release_waiters(&self) {
+        self.let_go(self.state.lock());
+    }
+
+    fn let_go(&self, mut state: parking_lot::MutexGuard<'_, State<D>>) {
+        if state.waiters.is_empty() || self.producers.budget.is_exceeded() {
+            return;
+        }
+        let over = state
+            .buffer
+            .buffered_calls()
+            .saturating_sub(self.config.partition_buffer_limit);
+        let free = state.waiters.len().saturating_sub(over as usize);
+        if free == 0 {
+            return;
+        }
+        let released: Vec<_> = state.waiters.drain(..free).collect();
+        drop(state);
+        self.delivery.room(released);
+    }
+
+    /// Passes an event through the buffer's state machine, tells whom it concerns, and queues
+    /// the partition if there is something to send.
+    pub(super) fn event(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Buffer<D::Acks>, &ProducerConfig) -> Option<Outcome<D::Acks>>,
+    ) {
+        let mut state = self.state.lock();
+        let outcome = change(&mut state.buffer, &self.config);
+        let freed = state.buffer.take_freed();
+        let wants_queueing = state.buffer.wants_queueing(&self.config);
+        drop(state);
+        match outcome {
+            Some(Outcome::Delivered(acks, base_offset)) => {
+                self.delivery.delivered(acks, base_offset)
+            }
+            Some(Outcome::Failed(all, why)) => {
+                for acks in all {
+                    self.delivery.failed(acks, &why);
+                }
+            }
+            Some(Outcome::Retried) | None => {}
+        }
+        self.producers.budget.release(freed);
+        if wants_queueing {
+            self.producers.route(self.clone());
+        }
+        self.tell_if_stopped();
+    }
+
+    fn tell_if_stopped(&self) {
+        let mut state = self.state.lock();
+        let Some(why) = state.buffer.stopped().filter(|_| !state.stop_told).cloned() else {
+            return;
+        };
+        state.stop_told = true;
+        let released: Vec<_> = state.waiters.drain(..).collect();
+        drop(state);
+        if !released.is_empty() {
+            self.delivery.room(released);
+        }
+        self.delivery.stopped(&why);
+    }
+
+    pub(super) fn identity_arrived(
+        self: &Arc<Self>,
+        identity: Result<Option<ProducerId>, ErrorCode>,
+    ) {
+        self.event(|buffer, _| match identity {
+            Ok(identity) => {
+                buffer.set_identity(identity);
+                None
+            }
+            Err(code) => {
+                let why = Failure::NotRetriable(code);
+                Some(Outcome::Failed(buffer.stop(why.clone()), why))
+            }
+        });
+    }
+
+    /// The brokers say that there is no such partition.
+    pub(super) fn unknown(self: &Arc<Self>, now: Instant) {
+        self.event(|buffer, config| buffer.unknown(config, now));
+    }
+
+    /// What waited too long fails.
+    pub(super) fn expire(self: &Arc<Self>, now: Instant) {
+        self.event(|buffer, config| buffer.expire(config, now));
+    }
+
+    /// How long the broker may take to answer a request of this partition.
+    pub(super) fn answer_limit(&self) -> Duration {
+        self.config.ack_timeout + Duration::from_secs(10)
+    }
+
+    /// Takes no more. What is not on the wire fails at once, the rest when its answer comes.
+    pub fn close(self: &Arc<Self>) {
+        self.event(|buffer, _| {
+            let left = buffer.stop(Failure::Closed);
+            Some(Outcome::Failed(left, Failure::Closed))
+        });
+    }
+
+    /// Calls not on the wire, batches on the wire, callers held up.
+    pub fn load(&self) -> (u32, usize, usize) {
+        let state = self.state.lock();
+        (
+            state.buffer.buffered_calls(),
+            state.buffer.in_flight(),
+            state.waiters.len(),
+        )
+    }
+}

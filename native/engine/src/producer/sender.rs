@@ -1,0 +1,445 @@
+//! One task per broker: takes the ready batches of all partitions that the broker leads into one
+//! Produce request, and hands each batch's result back to its partition.
+
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use kafka_protocol::messages::{ApiKey, ProduceRequest};
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, Notify};
+
+use super::buffer::{Batch, Cause, Take};
+use super::partition::Partition;
+use super::request::{decode_response, encode_request, Part, PartResult};
+use super::{Delivery, Producers};
+use crate::cluster::{NodeId, Purpose};
+use crate::error::Error;
+use crate::net::{strip_response_header, Connection, NetError};
+use crate::protocol::compress::Codec;
+use crate::protocol::error::ErrorCode;
+
+/// Requests on the wire to one broker. A broker works on one request of a connection at a time,
+/// so more than these only take batches out of reach of the calls that could still join them.
+const MAX_REQUESTS: usize = 2;
+
+/// A request is closed at this many bytes of batches, before compression. Far below what
+/// brokers accept by default (100 MiB), far above what one partition sends.
+const MAX_REQUEST_BYTES: usize = 16 * 1024 * 1024;
+
+const PRODUCE: i16 = ApiKey::Produce as i16;
+
+/// The queue into a broker's task.
+pub(super) struct Sender<D: Delivery> {
+    node: NodeId,
+    inbox: Mutex<Vec<Arc<Partition<D>>>>,
+    notify: Notify,
+}
+
+impl<D: Delivery> Sender<D> {
+    pub(super) fn new(node: NodeId) -> Self {
+        Sender {
+            node,
+            inbox: Mutex::default(),
+            notify: Notify::new(),
+        }
+    }
+
+    /// The partition has something to send.
+    pub(super) fn push(&self, partition: Arc<Partition<D>>) {
+        self.inbox.lock().push(partition);
+        self.notify.notify_one();
+    }
+}
+
+struct Item<D: Delivery> {
+    partition: Arc<Partition<D>>,
+    batch: Batch<D::Acks>,
+}
+
+struct Request<D: Delivery> {
+    answer: oneshot::Receiver<Result<Bytes, NetError>>,
+    deadline: Instant,
+    version: i16,
+    /// False with acks 0: being written is all there is to wait for.
+    answered: bool,
+    items: Vec<Item<D>>,
+}
+
+struct Timer<D: Delivery> {
+    at: Instant,
+    partition: Arc<Partition<D>>,
+}
+
+impl<D: Delivery> PartialEq for Timer<D> {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+impl<D: Delivery> Eq for Timer<D> {}
+impl<D: Delivery> PartialOrd for Timer<D> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl<D: Delivery> Ord for Timer<D> {
+    /// The earliest is the greatest, for a max-heap.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.at.cmp(&self.at)
+    }
+}
+
+type Connecting = Pin<Box<dyn Future<Output = Result<Connection, Error>> + Send>>;
+
+struct Task<D: Delivery> {
+    sender: Arc<Sender<D>>,
+    producers: Arc<Producers<D>>,
+    queue: VecDeque<Arc<Partition<D>>>,
+    timers: BinaryHeap<Timer<D>>,
+    in_flight: VecDeque<Request<D>>,
+    connection: Option<Connection>,
+    connecting: Option<Connecting>,
+}
+
+/// Sends until the cluster is closed.
+pub(super) async fn run<D: Delivery>(sender: Arc<Sender<D>>, producers: Arc<Producers<D>>) {
+    let cluster = producers.cluster.clone();
+    let mut task = Task {
+        sender: sender.clone(),
+        producers,
+        queue: VecDeque::new(),
+        timers: BinaryHeap::new(),
+        in_flight: VecDeque::new(),
+        connection: None,
+        connecting: None,
+    };
+    loop {
+        task.send_ready();
+        let deadline = task.next_deadline();
+        tokio::select! {
+            biased;
+            _ = cluster.closed().cancelled() => break,
+            answer = first_answer(&mut task.in_flight) => task.answered(answer),
+            connected = connected(&mut task.connecting) => task.connected(connected),
+            _ = sender.notify.notified() => {}
+            _ = sleep_until(deadline) => task.deadline_passed(),
+        }
+    }
+    task.close();
+}
+
+async fn first_answer<D: Delivery>(
+    in_flight: &mut VecDeque<Request<D>>,
+) -> Result<Bytes, NetError> {
+    match in_flight.front_mut() {
+        Some(request) => (&mut request.answer).await.unwrap_or(Err(NetError::Closed)),
+        None => std::future::pending().await,
+    }
+}
+
+async fn connected(connecting: &mut Option<Connecting>) -> Result<Connection, Error> {
+    match connecting {
+        Some(attempt) => attempt.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl<D: Delivery> Task<D> {
+    fn send_ready(&mut self) {
+        self.queue.extend(self.sender.inbox.lock().drain(..));
+        let now = Instant::now();
+        while self.timers.peek().is_some_and(|timer| timer.at <= now) {
+            self.queue
+                .extend(self.timers.pop().map(|timer| timer.partition));
+        }
+        while self.in_flight.len() < MAX_REQUESTS && !self.queue.is_empty() {
+            let Some(connection) = self.open_connection() else {
+                return;
+            };
+            self.send_one(&connection, now);
+        }
+    }
+
+    fn open_connection(&mut self) -> Option<Connection> {
+        if let Some(connection) = self.connection.as_ref().filter(|c| !c.is_closed()) {
+            return Some(connection.clone());
+        }
+        self.connection = None;
+        if self.connecting.is_none() {
+            let (cluster, node) = (self.producers.cluster.clone(), self.sender.node);
+            self.connecting = Some(Box::pin(async move {
+                cluster.connection(node, Purpose::Main).await
+            }));
+        }
+        None
+    }
+
+    fn connected(&mut self, result: Result<Connection, Error>) {
+        self.connecting = None;
+        match result {
+            Ok(connection) => self.connection = Some(connection),
+            Err(error) => {
+                tracing::warn!(node = self.sender.node, %error, "cannot connect to send");
+                // Others may lead by now, and what has waited too long fails.
+                let now = Instant::now();
+                for partition in std::mem::take(&mut self.queue) {
+                    partition.expire(now);
+                    self.producers.route(partition);
+                }
+                if matches!(error, Error::Kafka { .. }) {
+                    self.producers.cluster.request_refresh();
+                }
+            }
+        }
+    }
+
+    /// Puts one request on the wire, if any partition in the queue has a batch.
+    fn send_one(&mut self, connection: &Connection, now: Instant) {
+        let mut items: Vec<Item<D>> = Vec::new();
+        let mut later = Vec::new();
+        let mut bytes = 0;
+        let snapshot = self.producers.cluster.snapshot();
+        while let Some(partition) = self.queue.pop_front() {
+            let leader = snapshot.leader(partition.topic(), partition.index());
+            if !matches!(leader, Ok(leader) if leader.node == self.sender.node) {
+                self.producers.route(partition);
+                continue;
+            }
+            if items
+                .first()
+                .is_some_and(|first| !goes_with(&first.partition, &partition))
+            {
+                later.push(partition);
+                continue;
+            }
+            match partition.take(now) {
+                Take::Batch(batch) => {
+                    bytes += batch.bytes();
+                    later.push(partition.clone());
+                    items.push(Item { partition, batch });
+                    if bytes >= MAX_REQUEST_BYTES {
+                        break;
+                    }
+                }
+                Take::At(at) => self.timers.push(Timer { at, partition }),
+                Take::NeedsIdentity => self.producers.give_identity(partition),
+                Take::Idle => {}
+            }
+        }
+        self.queue.extend(later);
+        if !items.is_empty() {
+            self.submit(connection, items, now);
+        }
+    }
+
+    fn submit(&mut self, connection: &Connection, mut items: Vec<Item<D>>, now: Instant) {
+        let batches = seal(&mut items);
+        if items.is_empty() {
+            return;
+        }
+        let config = items[0].partition.config();
+        let (acks, fixed) = (config.required_acks, config.produce_version);
+        let timeout_ms = i32::try_from(config.ack_timeout.as_millis()).unwrap_or(i32::MAX);
+        let parts = items.iter().zip(batches).map(|(item, batch)| Part {
+            topic: item.partition.topic(),
+            partition: item.partition.index(),
+            batch,
+        });
+        let encoded = connection
+            .versions()
+            .pick::<ProduceRequest>()
+            .and_then(|negotiated| {
+                let version = fixed.map_or(negotiated, |fixed| fixed.clamp(3, negotiated));
+                encode_request(parts, acks, timeout_ms, version).map(|body| (body, version))
+            });
+        let (body, version) = match encoded {
+            Ok(encoded) => encoded,
+            Err(error) => return fail(items, &error, now),
+        };
+        for item in &items {
+            if item.partition.config().report_requests {
+                item.partition
+                    .delivery()
+                    .sent(item.batch.records(), item.batch.bytes());
+            }
+        }
+        let limit = items.iter().map(|item| item.partition.answer_limit()).max();
+        let answer = connection.submit(body, PRODUCE, version, acks != 0);
+        let deadline = now + limit.unwrap_or_default();
+        self.in_flight.push_back(Request {
+            answer,
+            deadline,
+            version,
+            answered: acks != 0,
+            items,
+        });
+    }
+
+    /// The first request in line is answered, or its connection failed.
+    fn answered(&mut self, answer: Result<Bytes, NetError>) {
+        let Some(request) = self.in_flight.pop_front() else {
+            return;
+        };
+        let now = Instant::now();
+        if !request.answered && answer.is_ok() {
+            for item in request.items {
+                item.partition
+                    .event(|buffer, _| Some(buffer.delivered(item.batch, -1)));
+            }
+            return;
+        }
+        let results = answer
+            .and_then(|frame| strip_response_header(frame, PRODUCE, request.version))
+            .and_then(|body| decode_response(body, request.version));
+        let mut results = match results {
+            Ok(results) => results,
+            Err(error) => {
+                if let Some(connection) = self.connection.take() {
+                    connection.close();
+                }
+                self.producers.cluster.request_refresh();
+                return fail(request.items, &error, now);
+            }
+        };
+        for item in request.items {
+            let result = results
+                .get_mut(item.partition.topic().as_ref())
+                .and_then(|topic| topic.remove(&item.partition.index()));
+            self.finish(item, result, now);
+        }
+    }
+
+    fn finish(&self, item: Item<D>, result: Option<PartResult>, now: Instant) {
+        let Item { partition, batch } = item;
+        let Some(result) = result else {
+            let error = NetError::Protocol("the Produce response lacks a partition".into());
+            partition
+                .event(|buffer, config| Some(buffer.failed(config, now, batch, Cause::Net(error))));
+            return;
+        };
+        if result.code.is_ok() {
+            partition.event(|buffer, _| Some(buffer.delivered(batch, result.base_offset)));
+            return;
+        }
+        if let Some(leader) = result.leader {
+            let cluster = &self.producers.cluster;
+            cluster.learn_leader(partition.topic(), partition.index(), leader);
+        }
+        if leader_is_wrong(result.code) {
+            self.producers.cluster.request_refresh();
+        }
+        partition.event(|buffer, config| {
+            Some(buffer.failed(config, now, batch, Cause::Code(result.code)))
+        });
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let answer = self.in_flight.front().map(|request| request.deadline);
+        let timer = self.timers.peek().map(|timer| timer.at);
+        answer.into_iter().chain(timer).min()
+    }
+
+    fn deadline_passed(&mut self) {
+        let now = Instant::now();
+        if self
+            .in_flight
+            .front()
+            .is_some_and(|request| request.deadline <= now)
+        {
+            // A broker that hangs: whatever it was asked is asked again elsewhere.
+            match &self.connection {
+                Some(connection) => connection.close(),
+                None => self.answered(Err(NetError::Timeout)),
+            }
+        }
+    }
+
+    /// The client is closed: whatever is left fails.
+    fn close(&mut self) {
+        let mut left: Vec<_> = std::mem::take(&mut self.queue).into();
+        left.extend(self.sender.inbox.lock().drain(..));
+        left.extend(self.timers.drain().map(|timer| timer.partition));
+        for request in std::mem::take(&mut self.in_flight) {
+            for item in request.items {
+                item.partition.close();
+                item.partition.event(|buffer, config| {
+                    let cause = Cause::Net(NetError::Closed);
+                    Some(buffer.failed(config, Instant::now(), item.batch, cause))
+                });
+            }
+        }
+        for partition in left {
+            partition.close();
+        }
+    }
+}
+
+/// Brings the batches into wire form. What cannot be is failed and taken out.
+fn seal<D: Delivery>(items: &mut Vec<Item<D>>) -> Vec<Bytes> {
+    let compress = items
+        .iter()
+        .any(|item| item.partition.config().codec != Codec::None);
+    let mut seal_all = || {
+        let mut batches = Vec::with_capacity(items.len());
+        let mut kept = Vec::with_capacity(items.len());
+        for mut item in items.drain(..) {
+            let config = item.partition.config();
+            match item.batch.seal(config.codec, config.compression_level) {
+                Ok(bytes) => {
+                    batches.push(bytes);
+                    kept.push(item);
+                }
+                Err(why) => {
+                    let Item { partition, batch } = item;
+                    partition.event(|buffer, _| Some(buffer.give_up(batch, why)));
+                }
+            }
+        }
+        *items = kept;
+        batches
+    };
+    if compress {
+        // Compression takes milliseconds: other tasks of this worker go on elsewhere.
+        tokio::task::block_in_place(seal_all)
+    } else {
+        seal_all()
+    }
+}
+
+fn fail<D: Delivery>(items: Vec<Item<D>>, error: &NetError, now: Instant) {
+    for Item { partition, batch } in items {
+        let cause = Cause::Net(error.clone());
+        partition.event(|buffer, config| Some(buffer.failed(config, now, batch, cause)));
+    }
+}
+
+/// A request has one acks setting, one timeout and one version for all its partitions.
+fn goes_with<D: Delivery>(a: &Partition<D>, b: &Partition<D>) -> bool {
+    let (a, b) = (a.config(), b.config());
+    a.required_acks == b.required_acks
+        && a.ack_timeout == b.ack_timeout
+        && a.produce_version == b.produce_version
+}
+
+fn leader_is_wrong(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::NOT_LEADER_FOR_PARTITION
+            | ErrorCode::LEADER_NOT_AVAILABLE
+            | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+            | ErrorCode::FENCED_LEADER_EPOCH
+            | ErrorCode::UNKNOWN_LEADER_EPOCH
+            | ErrorCode::KAFKA_STORAGE_ERROR
+    )
+}
