@@ -1,0 +1,71 @@
+# Sourced by the kafka-*.sh scripts: where a cluster lives, and what they all do to its brokers.
+#   KAFKA_PORT_BASE  first port (19092); a broker takes seven ports, broker N from base + 10 * (N - 1)
+#   KAFKA_BROKERS    how many brokers (3)
+#   KAFKA_DIR        data, logs, keys and pid files of this cluster
+#   KAFKA_HEAP       maximum heap of each broker (512m)
+# shellcheck shell=bash
+
+KAFKA_VERSION=4.1.1
+KAFKA_PORT_BASE=${KAFKA_PORT_BASE:-19092}
+KAFKA_HEAP=${KAFKA_HEAP:-512m}
+kafka_cache=${XDG_CACHE_HOME:-$HOME/.cache}/brod-kafka
+KAFKA_DIR=${KAFKA_DIR:-$kafka_cache/cluster-$KAFKA_PORT_BASE}
+kafka_jars=$kafka_cache/$KAFKA_VERSION
+
+say() { echo "kafka: $*" >&2; }
+die() { say "$@"; exit 1; }
+
+# port BROKER OFFSET
+port() { echo $((KAFKA_PORT_BASE + 10 * ($1 - 1) + $2)); }
+
+# addresses OFFSET: that listener of every broker, comma separated
+addresses() {
+  local n all=()
+  for ((n = 1; n <= KAFKA_BROKERS; n++)); do all+=("127.0.0.1:$(port "$n" "$1")"); done
+  local IFS=,
+  echo "${all[*]}"
+}
+
+# running N: prints broker N's pid and succeeds if that process is alive and really is this broker
+running() {
+  local pid command
+  pid=$(cat "$KAFKA_DIR/broker-$1.pid" 2>/dev/null) || return 1
+  if [ -r "/proc/$pid/cmdline" ]; then
+    command=$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) || return 1
+  else
+    command=$(ps -p "$pid" -o command= 2>/dev/null) || return 1
+  fi
+  case "$command" in *"$KAFKA_DIR/broker-$1.properties"*) echo "$pid" ;; *) return 1 ;; esac
+}
+
+# wait_until SECONDS COMMAND...: polls until COMMAND succeeds; fails when the time is up
+wait_until() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    [ $SECONDS -lt $deadline ] || return 1
+    sleep 0.1
+  done
+}
+
+gone() { ! running "$1" >/dev/null; }
+
+start_broker() {
+  local properties=$KAFKA_DIR/broker-$1.properties
+  [ -f "$properties" ] || die "there is no broker $1 in $KAFKA_DIR"
+  # Job control gives the broker a process group of its own: an interrupt at the terminal is not for it.
+  (
+    set -m
+    nohup java "-Xmx$KAFKA_HEAP" -XX:+UseSerialGC "-Dlog4j2.configurationFile=$KAFKA_DIR/log4j2.properties" \
+      -cp "$kafka_jars/*" kafka.Kafka "$properties" </dev/null >>"$KAFKA_DIR/broker-$1.log" 2>&1 &
+    echo $! >"$KAFKA_DIR/broker-$1.pid"
+  )
+}
+
+# sees N COUNT: broker N knows of COUNT live brokers or more, itself among them
+sees() {
+  local listing
+  running "$1" >/dev/null || { tail -n 20 "$KAFKA_DIR/broker-$1.log" >&2; die "broker $1 died"; }
+  listing=$(kcat -L -m 2 -b "127.0.0.1:$(port "$1" 0)" 2>/dev/null) || return 1
+  grep -q "^  broker $1 at " <<<"$listing" && [ "$(grep -c '^  broker ' <<<"$listing")" -ge "$2" ]
+}

@@ -1,0 +1,185 @@
+#!/usr/bin/env bash
+# Starts a fresh Apache Kafka cluster in KRaft mode on loopback and prints where its listeners are.
+# Settings: see kafka-env.sh. A cluster that ran in KAFKA_DIR is stopped first and its data dropped.
+#   SASL user alice, password alice-secret (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512)
+#   KAFKA_DIR/tls: ca.pem, client.pem, client.key; KAFKA_DIR/env: all of it as shell variables
+set -euo pipefail
+KAFKA_BROKERS=${KAFKA_BROKERS:-3}
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+. "$here/kafka-env.sh"
+
+for tool in java openssl kcat; do
+  command -v "$tool" >/dev/null || die "$tool is missing: scripts/setup.sh installs it"
+done
+
+resolve_jars() {
+  [ -d "$kafka_jars" ] && return
+  command -v mvn >/dev/null || die "mvn is missing: scripts/setup.sh installs it"
+  say "resolving Kafka $KAFKA_VERSION into $kafka_jars"
+  mkdir -p "$kafka_cache"
+  local tmp
+  tmp=$(mktemp -d "$kafka_cache/.resolve.XXXXXX")
+  cat >"$tmp/pom.xml" <<POM
+<project>
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>brod</groupId><artifactId>kafka-for-tests</artifactId><version>1</version>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>$KAFKA_VERSION</version></dependency>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>$KAFKA_VERSION</version></dependency>
+    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.24.3</version></dependency>
+  </dependencies>
+</project>
+POM
+  mvn -q -B -f "$tmp/pom.xml" dependency:copy-dependencies -DoutputDirectory="$tmp/lib" \
+    -DincludeScope=runtime </dev/null >&2 || { rm -rf "$tmp"; die "Maven could not resolve Kafka"; }
+  # Somebody else may have been quicker; theirs is as good.
+  [ -d "$kafka_jars" ] || mv "$tmp/lib" "$kafka_jars"
+  rm -rf "$tmp"
+}
+
+# signed NAME SUBJECT EXTENSIONS: NAME.key and NAME.pem, signed by our CA
+signed() {
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$1.key" -out "$1.csr" \
+    -subj "$2" 2>/dev/null
+  openssl x509 -req -in "$1.csr" -CA ca.pem -CAkey ca.key -CAcreateserial -days 3650 -out "$1.pem" \
+    -extfile <(echo "$3") 2>/dev/null
+}
+
+make_keys() (
+  mkdir -p "$KAFKA_DIR/tls"
+  cd "$KAFKA_DIR/tls"
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.pem \
+    -days 3650 -subj /CN=brod-test-ca 2>/dev/null
+  signed server /CN=localhost 'subjectAltName=DNS:localhost,IP:127.0.0.1'
+  signed client /CN=brod-test-client 'extendedKeyUsage=clientAuth'
+  cat server.key server.pem >server-store.pem
+)
+
+write_log_config() {
+  cat >"$KAFKA_DIR/log4j2.properties" <<'LOG'
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d %p %m (%c{1})%n%throwable
+rootLogger.level=INFO
+rootLogger.appenderRef.out.ref=out
+LOG
+}
+
+write_properties() {
+  local n=$1 voters=() i replicas=$((KAFKA_BROKERS < 3 ? KAFKA_BROKERS : 3)) scheme listeners=""
+  for ((i = 1; i <= KAFKA_BROKERS; i++)); do voters+=("$i@127.0.0.1:$(port "$i" 6)"); done
+  i=0
+  for scheme in PLAINTEXT SSL MTLS SASL_PLAINTEXT SASL_SSL INNER; do
+    listeners+="$scheme://127.0.0.1:$(port "$n" $i),"
+    i=$((i + 1))
+  done
+  local plain='org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="alice-secret";'
+  local scram='org.apache.kafka.common.security.scram.ScramLoginModule required;'
+  cat >"$KAFKA_DIR/broker-$n.properties" <<PROPERTIES
+process.roles=broker,controller
+node.id=$n
+broker.rack=rack$n
+controller.quorum.voters=$(IFS=,; echo "${voters[*]}")
+controller.listener.names=CONTROLLER
+listeners=${listeners}CONTROLLER://127.0.0.1:$(port "$n" 6)
+advertised.listeners=${listeners%,}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,MTLS:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL,INNER:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=INNER
+log.dirs=$KAFKA_DIR/data-$n
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+ssl.keystore.type=PEM
+ssl.keystore.location=$KAFKA_DIR/tls/server-store.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$KAFKA_DIR/tls/ca.pem
+ssl.client.auth=none
+listener.name.mtls.ssl.client.auth=required
+auto.create.topics.enable=false
+delete.topic.enable=true
+unclean.leader.election.enable=false
+replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector
+offsets.topic.num.partitions=12
+offsets.topic.replication.factor=$replicas
+transaction.state.log.num.partitions=12
+transaction.state.log.replication.factor=$replicas
+transaction.state.log.min.isr=$((replicas > 1 ? replicas - 1 : 1))
+transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=500
+log.cleaner.dedupe.buffer.size=10485760
+PROPERTIES
+  local listener
+  for listener in sasl_plaintext sasl_ssl; do
+    cat >>"$KAFKA_DIR/broker-$n.properties" <<PROPERTIES
+listener.name.$listener.plain.sasl.jaas.config=$plain
+listener.name.$listener.scram-sha-256.sasl.jaas.config=$scram
+listener.name.$listener.scram-sha-512.sasl.jaas.config=$scram
+PROPERTIES
+  done
+}
+
+format_storage() {
+  java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationFile=$KAFKA_DIR/log4j2.properties" \
+    -cp "$kafka_jars/*" kafka.tools.StorageTool format -t "$2" -c "$KAFKA_DIR/broker-$1.properties" \
+    --add-scram 'SCRAM-SHA-256=[name=alice,password=alice-secret]' \
+    --add-scram 'SCRAM-SHA-512=[name=alice,password=alice-secret]' >"$KAFKA_DIR/broker-$1.log" 2>&1 ||
+    { tail -n 20 "$KAFKA_DIR/broker-$1.log" >&2; die "formatting the storage of broker $1 failed"; }
+}
+
+closed() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# The kernel may still be closing the ports of a broker that was killed just now.
+ports_free() {
+  local n offset
+  for ((n = 1; n <= KAFKA_BROKERS; n++)); do
+    for offset in 0 1 2 3 4 5 6; do
+      wait_until 5 closed "$(port "$n" $offset)" ||
+        die "port $(port "$n" $offset) is taken: set KAFKA_PORT_BASE to another first port"
+    done
+  done
+}
+
+resolve_jars
+"$here/kafka-down.sh"
+mkdir -p "$KAFKA_DIR"
+KAFKA_DIR=$(cd "$KAFKA_DIR" && pwd -P)
+ports_free
+make_keys
+write_log_config
+
+cluster_id=$(openssl rand -base64 16 | tr '+/' '-_' | tr -d '=')
+pids=()
+for ((n = 1; n <= KAFKA_BROKERS; n++)); do
+  write_properties "$n"
+  format_storage "$n" "$cluster_id" &
+  pids+=($!)
+done
+for pid in "${pids[@]}"; do wait "$pid"; done
+
+# A start that fails or is interrupted leaves no broker behind.
+trap '"$here/kafka-down.sh"' EXIT
+for ((n = 1; n <= KAFKA_BROKERS; n++)); do start_broker "$n"; done
+for ((n = 1; n <= KAFKA_BROKERS; n++)); do
+  wait_until 90 sees "$n" "$KAFKA_BROKERS" ||
+    { tail -n 20 "$KAFKA_DIR/broker-$n.log" >&2; die "broker $n did not join within 90 s"; }
+done
+trap - EXIT
+
+cat >"$KAFKA_DIR/env" <<ENV
+export KAFKA_DIR='$KAFKA_DIR' KAFKA_PORT_BASE=$KAFKA_PORT_BASE KAFKA_BROKERS=$KAFKA_BROKERS
+export BROD_BOOTSTRAP=$(addresses 0)
+export BROD_BOOTSTRAP_TLS=$(addresses 1)
+export BROD_BOOTSTRAP_MTLS=$(addresses 2)
+export BROD_BOOTSTRAP_SASL=$(addresses 3)
+export BROD_BOOTSTRAP_SASL_TLS=$(addresses 4)
+export BROD_TLS_DIR='$KAFKA_DIR/tls'
+ENV
+cat <<OUT
+bootstrap: $(addresses 0)
+bootstrap-tls: $(addresses 1)
+bootstrap-mtls: $(addresses 2)
+bootstrap-sasl: $(addresses 3)
+bootstrap-sasl-tls: $(addresses 4)
+OUT
