@@ -331,6 +331,14 @@ mod tests {
     }
 
     #[test]
+    fn lz4_blocks_are_independent() {
+        let packed = compressed(Codec::Lz4, None, &sample(300_000));
+        // Magic, then the flags: version 1, and the bit for independent blocks.
+        assert_eq!(packed[..4], [0x04, 0x22, 0x4d, 0x18]);
+        assert_eq!(packed[4] & 0xe0, 0x60);
+    }
+
+    #[test]
     fn codec_numbers() {
         for codec in CODECS {
             assert_eq!(Codec::from_attributes(codec as i16 | 0x18), Some(codec));
