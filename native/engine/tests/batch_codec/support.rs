@@ -1,0 +1,168 @@
+//! Records to write and ways to read and to damage batches.
+
+use brod_engine::protocol::batch_reader::{batches, Batch, BatchError, Records};
+use brod_engine::protocol::batch_writer::{BatchWriter, Header, SealOptions, SealedBatch};
+use brod_engine::protocol::compress::Codec;
+use bytes::Bytes;
+use kafka_protocol::indexmap::IndexMap;
+use proptest::prelude::*;
+
+pub const CODECS: [Codec; 5] = [
+    Codec::None,
+    Codec::Gzip,
+    Codec::Snappy,
+    Codec::Lz4,
+    Codec::Zstd,
+];
+pub const HEADER: usize = 61;
+pub const LIMIT: usize = 1 << 20;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rec {
+    pub timestamp: i64,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Rec {
+    pub fn new(timestamp: i64, key: &str, value: &str) -> Rec {
+        Rec {
+            timestamp,
+            key: Some(key.into()),
+            value: Some(value.into()),
+            headers: Vec::new(),
+        }
+    }
+
+    pub fn headers(&self) -> Vec<Header<'_>> {
+        self.headers
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_deref()))
+            .collect()
+    }
+}
+
+pub fn push(writer: &mut BatchWriter, rec: &Rec) {
+    writer.push(
+        rec.timestamp,
+        rec.key.as_deref(),
+        rec.value.as_deref(),
+        &rec.headers(),
+    );
+}
+
+pub fn writer(recs: &[Rec]) -> BatchWriter {
+    let mut writer = BatchWriter::new(256);
+    recs.iter().for_each(|rec| push(&mut writer, rec));
+    writer
+}
+
+pub fn with_codec(codec: Codec) -> SealOptions {
+    SealOptions {
+        codec,
+        ..SealOptions::default()
+    }
+}
+
+pub fn sealed(recs: &[Rec], codec: Codec) -> SealedBatch {
+    writer(recs).seal(with_codec(codec)).expect("seals")
+}
+
+pub fn only_batch(bytes: &Bytes) -> Batch {
+    let mut all = batches(bytes.clone());
+    let batch = all.next().expect("a batch").expect("a good one");
+    assert!(all.next().is_none());
+    assert_eq!(all.incomplete(), None);
+    batch
+}
+
+pub fn read_all(records: &Records) -> Result<Vec<(i64, Rec)>, BatchError> {
+    records
+        .iter()
+        .map(|record| {
+            let record = record?;
+            let owned = |span| records.slice(span).to_vec();
+            let header_count = record.headers.len();
+            let headers: Vec<_> = record
+                .headers
+                .map(|(name, value)| {
+                    let name = String::from_utf8(name.to_vec()).unwrap_or_default();
+                    (name, value.map(<[u8]>::to_vec))
+                })
+                .collect();
+            assert_eq!(headers.len(), header_count);
+            let rec = Rec {
+                timestamp: record.timestamp,
+                key: record.key.map(owned),
+                value: record.value.map(owned),
+                headers,
+            };
+            Ok((record.offset, rec))
+        })
+        .collect()
+}
+
+pub fn read_recs(bytes: &Bytes) -> Vec<Rec> {
+    let records = only_batch(bytes).records(LIMIT).expect("decompresses");
+    let all = read_all(&records).expect("reads");
+    assert_eq!(all.len() as u32, records.record_count);
+    all.into_iter().map(|(_, rec)| rec).collect()
+}
+
+/// Changes bytes of a batch and makes its checksum right again.
+pub fn tampered(bytes: &Bytes, change: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let mut bytes = bytes.to_vec();
+    change(&mut bytes);
+    fix_crc(&mut bytes);
+    bytes.into()
+}
+
+pub fn fix_crc(bytes: &mut [u8]) {
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// An uncompressed batch with this records section.
+pub fn raw_batch(count: i32, last_offset_delta: i32, section: &[u8]) -> Bytes {
+    let one = sealed(&[Rec::new(0, "", "")], Codec::None);
+    tampered(&one.bytes, |bytes| {
+        bytes.truncate(HEADER);
+        bytes.extend_from_slice(section);
+        let length = (bytes.len() - 12) as i32;
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        bytes[23..27].copy_from_slice(&last_offset_delta.to_be_bytes());
+        bytes[57..61].copy_from_slice(&count.to_be_bytes());
+    })
+}
+
+pub fn read_error(bytes: &Bytes) -> BatchError {
+    only_batch(bytes)
+        .records(LIMIT)
+        .and_then(|records| read_all(&records))
+        .expect_err("refused")
+}
+
+pub fn rec_strategy() -> impl Strategy<Value = Rec> {
+    let bytes = || prop::option::of(prop::collection::vec(any::<u8>(), 0..200));
+    let headers = prop::collection::vec(("[a-z]{0,8}", bytes()), 0..4);
+    (0i64..1 << 45, bytes(), bytes(), headers).prop_map(|(timestamp, key, value, headers)| Rec {
+        timestamp,
+        key,
+        value,
+        // The other implementation keeps one header a name.
+        headers: headers
+            .into_iter()
+            .collect::<IndexMap<_, _>>()
+            .into_iter()
+            .collect(),
+    })
+}
+
+pub fn recs_strategy(max: usize) -> impl Strategy<Value = Vec<Rec>> {
+    prop::collection::vec(rec_strategy(), 1..max)
+}
+
+pub fn codec_strategy() -> impl Strategy<Value = Codec> {
+    prop::sample::select(&CODECS)
+}
