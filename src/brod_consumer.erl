@@ -31,8 +31,9 @@
 
 -record(st, {client :: brod:client() | brod:bootstrap(),
              engine :: term(),
-             %% undefined: the engine client is this consumer's own
              client_monitor :: undefined | reference(),
+             %% the engine client when it is this consumer's own
+             own :: undefined | brod_engine:context(),
              topic :: brod:topic(),
              partition :: brod:partition(),
              handle :: term(),
@@ -101,7 +102,7 @@ ack(Pid, Offset) ->
 %% @private The engine's handle of a consumer on this node, for callers that acknowledge often.
 -spec handle(pid()) -> undefined | term().
 handle(Pid) ->
-  try ets:lookup_element(brod_handles, Pid, 3)
+  try ets:lookup_element(?BROD_HANDLES, Pid, 3)
   catch error:badarg -> undefined
   end.
 
@@ -215,11 +216,11 @@ handle_info(_Info, St) ->
   {noreply, St}.
 
 terminate(_Reason, #st{client = Client} = St) ->
-  _ = (catch ets:delete(brod_handles, self())),
+  _ = (catch ets:delete(?BROD_HANDLES, self())),
   ok = brod_nif:consumer_close(St#st.handle),
-  case St#st.client_monitor of
-    undefined -> brod_engine:close(St#st.engine);
-    _ -> brod_client:deregister_consumer(Client, St#st.topic, St#st.partition)
+  case St#st.own of
+    undefined -> brod_client:deregister_consumer(Client, St#st.topic, St#st.partition);
+    Context -> brod_engine:close(Context)
   end.
 
 code_change(_OldVsn, St, _Extra) -> {ok, St}.
@@ -233,17 +234,20 @@ open(#st{client = Client} = St) when is_atom(Client); is_pid(Client) ->
       open(St#st{engine = Engine, client_monitor = Monitor}, fun register/1);
     {error, Reason} -> {stop, Reason}
   end;
-open(#st{client = Bootstrap} = St) ->
-  case brod_engine:open(Bootstrap) of
-    {ok, Engine} -> open(St#st{engine = Engine}, fun(_) -> ok end);
+open(#st{client = {Endpoints, ConnConfig}} = St) ->
+  case brod_engine:open(Endpoints, ConnConfig) of
+    {ok, #{engine := Engine} = Context} ->
+      open(St#st{engine = Engine, own = Context}, fun(_) -> ok end);
     {error, Reason} -> {stop, Reason}
-  end.
+  end;
+open(#st{client = Endpoints} = St) when is_list(Endpoints) ->
+  open(St#st{client = {Endpoints, []}}).
 
 open(#st{topic = Topic, partition = Partition} = St, Register) ->
   case brod_nif:consumer_open(St#st.engine, Topic, Partition, St#st.options) of
     {ok, Handle} ->
       %% Without the application there is no table, and acks take the way through this process.
-      _ = (catch ets:insert(brod_handles, {self(), consumer, Handle})),
+      _ = (catch ets:insert(?BROD_HANDLES, {self(), consumer, Handle})),
       ok = Register(St),
       {ok, St#st{handle = Handle}};
     {error, Reason} ->
