@@ -9,8 +9,11 @@ defmodule Mix.Tasks.Compile.BrodNif do
     priv = Path.join(Mix.Project.app_path(), "priv")
 
     case System.cmd("bash", [script, priv], stderr_to_stdout: true, into: IO.stream(:stdio, :line)) do
-      {_, 0} -> {:ok, []}
-      {_, status} -> Mix.raise("brod: building the engine with cargo failed (exit status #{status})")
+      {_, 0} ->
+        {:ok, []}
+
+      {_, status} ->
+        Mix.raise("brod: building the engine with cargo failed (exit status #{status})")
     end
   end
 

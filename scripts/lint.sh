@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Everything about the sources that can be checked without running them.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+step() { echo "lint: $*"; }
+
+step layers
+scripts/check-layers.sh
+step cargo fmt
+cargo fmt --all --check
+step cargo clippy
+cargo clippy --workspace --all-targets --locked -- -D warnings
+step erlc, warnings are errors
+rebar3 as lint compile
+step xref
+rebar3 as lint xref
+step dialyzer
+rebar3 as lint dialyzer
+step mix format
+mix format --check-formatted
+step mix compile, warnings are errors
+MIX_ENV=test mix compile --warnings-as-errors --force
+step ok

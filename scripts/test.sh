@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Runs the tests: all of them, or the named parts.
+#   test.sh [rust] [eunit] [ct] [exunit] [fixtures]
+# ct, exunit and fixtures talk to a real Kafka, which is started here and stopped in the end, whatever
+# happens; KAFKA_PORT_BASE moves its ports. Where BROD_BOOTSTRAP is set, that cluster is used instead.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+parts=("$@")
+[ $# -gt 0 ] || parts=(rust eunit ct exunit fixtures)
+step() { echo; echo "== $*"; }
+
+kafka() {
+  [ -z "${BROD_BOOTSTRAP:-}" ] || return 0
+  export KAFKA_PORT_BASE=${KAFKA_PORT_BASE:-29092}
+  trap 'scripts/kafka-down.sh' EXIT
+  step "a real Kafka"
+  scripts/kafka-up.sh
+  . scripts/kafka-env.sh
+  . "$KAFKA_DIR/env"
+  export BROD_SCRIPTS=$PWD/scripts
+}
+
+rust() { cargo test --workspace --locked; }
+
+eunit() { rebar3 eunit; }
+
+ct() {
+  compgen -G 'test/*_SUITE.erl' >/dev/null || { echo "no suites yet"; return; }
+  kafka
+  rebar3 ct --readable=compact
+}
+
+exunit() {
+  kafka
+  mix test
+}
+
+fixtures() {
+  kafka
+  test/fixtures/run.sh
+}
+
+scripts/setup.sh
+for part in "${parts[@]}"; do
+  step "$part"
+  case "$part" in
+    rust | eunit | ct | exunit | fixtures) "$part" ;;
+    *) echo "unknown part $part" >&2; exit 2 ;;
+  esac
+done
+step "all passed: ${parts[*]}"
