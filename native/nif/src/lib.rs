@@ -1,1 +1,14 @@
+//! The boundary: brod's engine as a NIF library. The only crate that names rustler.
+//!
+//! `docs/boundary.md` is the contract with `src/brod_nif.erl`.
 
+mod atoms;
+mod client;
+mod options;
+mod producer;
+mod raw;
+mod reason;
+mod records;
+mod runtime;
+
+rustler::init!("brod_nif");

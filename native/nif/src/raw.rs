@@ -1,0 +1,186 @@
+//! The only unsafe code: terms kept outside of a NIF call.
+//!
+//! A message is gathered in an environment of its own while its batch fills, by NIF calls that
+//! hold the batch's lock, and later sent from a tokio thread. rustler's `SavedTerm` would cost an
+//! atomic operation and a check per term, so the terms are kept as plain words beside the
+//! environment that owns them, in one type that never lets them apart.
+
+use std::mem::MaybeUninit;
+
+use rustler::sys::{
+    enif_get_list_cell, enif_get_tuple, enif_is_identical, enif_make_list_from_array,
+    enif_make_tuple_from_array, ErlNifTerm,
+};
+use rustler::{Env, LocalPid, OwnedEnv, Term};
+
+/// Terms in an environment of their own.
+pub struct TermStore {
+    env: OwnedEnv,
+    terms: Vec<ErlNifTerm>,
+}
+
+impl Default for TermStore {
+    fn default() -> Self {
+        TermStore {
+            env: OwnedEnv::new(),
+            terms: Vec::new(),
+        }
+    }
+}
+
+impl TermStore {
+    /// Copies a term in. Small terms (atoms, local pids, small integers) cost nothing.
+    #[inline]
+    pub fn push(&mut self, term: Term<'_>) {
+        let terms = &mut self.terms;
+        self.env.run(|env| terms.push(term.in_env(env).as_c_arg()));
+    }
+
+    /// Forgets the terms from `len` on. Their memory stays until the message is sent.
+    pub fn truncate(&mut self, len: usize) {
+        self.terms.truncate(len);
+    }
+
+    /// Runs `body` with the environment and the terms.
+    pub fn with<R>(&self, body: impl for<'a> FnOnce(Env<'a>, &[Term<'a>]) -> R) -> R {
+        self.env.run(|env| {
+            // SAFETY: the words in `terms` are terms of `env`: `push` put them there, nothing
+            // clears the environment while `self` is borrowed, and `body`, being generic over
+            // the lifetime, cannot keep them.
+            let terms: Vec<Term> = self
+                .terms
+                .iter()
+                .map(|term| unsafe { Term::new(env, *term) })
+                .collect();
+            body(env, &terms)
+        })
+    }
+
+    /// Sends a message made from all the terms as a list, without copying them. Returns false
+    /// when the receiver is gone. Must not be called on a scheduler thread.
+    pub fn send_list<F>(mut self, to: &LocalPid, message: F) -> bool
+    where
+        F: for<'a> FnOnce(Env<'a>, Term<'a>) -> Term<'a>,
+    {
+        let terms = std::mem::take(&mut self.terms);
+        self.env
+            .send_and_clear(to, |env| {
+                // SAFETY: `terms` are terms of `env`, see `with`; the array has the length given.
+                let list = unsafe {
+                    Term::new(
+                        env,
+                        enif_make_list_from_array(
+                            env.as_c_arg(),
+                            terms.as_ptr(),
+                            terms.len() as u32,
+                        ),
+                    )
+                };
+                message(env, list)
+            })
+            .is_ok()
+    }
+}
+
+/// The elements of a tuple, without allocating.
+#[inline]
+pub fn tuple<'a>(term: Term<'a>) -> Option<Elements<'a>> {
+    let mut arity = 0;
+    let mut elements = std::ptr::null();
+    // SAFETY: both out arguments are valid; on success `elements` points at `arity` terms that
+    // live as long as the tuple's environment.
+    let words = unsafe {
+        if enif_get_tuple(
+            term.get_env().as_c_arg(),
+            term.as_c_arg(),
+            &mut arity,
+            &mut elements,
+        ) == 0
+        {
+            return None;
+        }
+        std::slice::from_raw_parts(elements, arity as usize)
+    };
+    Some(Elements {
+        env: term.get_env(),
+        words,
+    })
+}
+
+/// See [`tuple`].
+#[derive(Clone, Copy)]
+pub struct Elements<'a> {
+    env: Env<'a>,
+    words: &'a [ErlNifTerm],
+}
+
+impl<'a> Elements<'a> {
+    /// The tuple's size.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    /// Element by position from 0; the caller has looked at the size.
+    #[inline]
+    pub fn at(&self, position: usize) -> Term<'a> {
+        // SAFETY: the words are terms of this environment.
+        unsafe { Term::new(self.env, self.words[position]) }
+    }
+}
+
+/// Head and tail of a list that is not empty.
+#[inline]
+pub fn cons<'a>(list: Term<'a>) -> Option<(Term<'a>, Term<'a>)> {
+    let mut head = MaybeUninit::uninit();
+    let mut tail = MaybeUninit::uninit();
+    let env = list.get_env();
+    // SAFETY: both out arguments are valid, and filled with terms of `env` on success.
+    unsafe {
+        let found = enif_get_list_cell(
+            env.as_c_arg(),
+            list.as_c_arg(),
+            head.as_mut_ptr(),
+            tail.as_mut_ptr(),
+        );
+        if found == 0 {
+            return None;
+        }
+        Some((
+            Term::new(env, head.assume_init()),
+            Term::new(env, tail.assume_init()),
+        ))
+    }
+}
+
+/// Makes a tuple.
+#[inline]
+pub fn make_tuple<'a, const N: usize>(env: Env<'a>, elements: [Term<'a>; N]) -> Term<'a> {
+    let words = elements.map(|element| element.as_c_arg());
+    // SAFETY: the words are terms of `env`.
+    unsafe {
+        Term::new(
+            env,
+            enif_make_tuple_from_array(env.as_c_arg(), words.as_ptr(), N as u32),
+        )
+    }
+}
+
+/// Makes a list.
+pub fn make_list<'a>(env: Env<'a>, elements: &[Term<'a>]) -> Term<'a> {
+    let words: Vec<_> = elements.iter().map(|element| element.as_c_arg()).collect();
+    // SAFETY: the words are terms of `env`.
+    unsafe {
+        Term::new(
+            env,
+            enif_make_list_from_array(env.as_c_arg(), words.as_ptr(), words.len() as u32),
+        )
+    }
+}
+
+/// Whether two terms are the same term.
+#[inline]
+pub fn identical(a: Term<'_>, b: Term<'_>) -> bool {
+    // SAFETY: reads two valid terms.
+    unsafe { enif_is_identical(a.as_c_arg(), b.as_c_arg()) != 0 }
+}

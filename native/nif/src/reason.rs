@@ -1,0 +1,112 @@
+//! Errors of the engine as Erlang terms: the one place where they are converted.
+
+use brod_engine::error::Error;
+use brod_engine::net::{Endpoint, NetError};
+use brod_engine::producer::{Cause, Failure};
+use brod_engine::protocol::error::ErrorCode;
+use rustler::types::atom::Atom;
+use rustler::{Encoder, Env, Term};
+
+use crate::atoms;
+
+/// Kafka's error code as the atom that brod's users match; a number for codes newer than this
+/// client.
+pub fn code(env: Env<'_>, code: ErrorCode) -> Term<'_> {
+    match brod_engine::protocol::error::name(code.0) {
+        Some(name) => Atom::from_str(env, name).map_or_else(
+            |_| atoms::undefined().to_term(env),
+            |atom| atom.to_term(env),
+        ),
+        None => code.0.encode(env),
+    }
+}
+
+/// Why a connection failed, in the terms of `inet`.
+pub fn net<'a>(env: Env<'a>, error: &NetError) -> Term<'a> {
+    match error {
+        NetError::Refused => atoms::econnrefused().to_term(env),
+        NetError::HostNotFound => atoms::nxdomain().to_term(env),
+        NetError::Timeout => atoms::timeout().to_term(env),
+        NetError::Closed => atoms::closed().to_term(env),
+        NetError::NotKafka(text) => (atoms::not_kafka(), text.as_str()).encode(env),
+        NetError::UnsupportedApi { api } => (atoms::unsupported_api(), api.as_str()).encode(env),
+        NetError::Protocol(text) => (atoms::protocol_error(), text.as_str()).encode(env),
+        NetError::Io(kind) => (atoms::io_error(), format!("{kind:?}")).encode(env),
+    }
+}
+
+/// `[{Host :: string(), Port, Reason}]`
+pub fn endpoints<'a>(env: Env<'a>, failures: &[(Endpoint, NetError)]) -> Term<'a> {
+    let tried: Vec<Term> = failures
+        .iter()
+        .map(|(endpoint, error)| (string(env, &endpoint.host), endpoint.port, net(env, error)))
+        .map(|failure| failure.encode(env))
+        .collect();
+    tried.encode(env)
+}
+
+/// An Erlang string: a list of bytes.
+pub fn string<'a>(env: Env<'a>, text: &str) -> Term<'a> {
+    text.bytes()
+        .collect::<Vec<u8>>()
+        .iter()
+        .map(|byte| *byte as u32)
+        .collect::<Vec<u32>>()
+        .encode(env)
+}
+
+/// An operation's error: the `R` of `{error, R}`.
+pub fn error<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
+    match error {
+        Error::Kafka { code: kafka, .. } => code(env, *kafka),
+        Error::Unreachable(failures) => endpoints(env, failures),
+        Error::Net(failure) => net(env, failure),
+        Error::Timeout => atoms::timeout().to_term(env),
+        Error::Closed => atoms::closed().to_term(env),
+        Error::CorruptBatch(_) => atoms::corrupt_message().to_term(env),
+    }
+}
+
+/// Why a producer's calls fail, and what its process exits with (contract section 8).
+pub fn failure<'a>(env: Env<'a>, why: &Failure, topic: &str, partition: i32) -> Term<'a> {
+    match why {
+        Failure::NotRetriable(kafka) => {
+            let detail = (
+                atoms::produce_response_error(),
+                topic,
+                partition,
+                -1,
+                code(env, *kafka),
+            );
+            (atoms::not_retriable(), detail).encode(env)
+        }
+        Failure::RetriesUsedUp(why) => (
+            atoms::reached_max_retries(),
+            cause(env, why, topic, partition),
+        )
+            .encode(env),
+        Failure::DeliveryTimeout(why) => {
+            let why = match why {
+                Some(why) => cause(env, why, topic, partition),
+                None => atoms::undefined().to_term(env),
+            };
+            (atoms::delivery_timeout(), why).encode(env)
+        }
+        Failure::Codec(text) => (atoms::encoding_failed(), text.as_str()).encode(env),
+        Failure::Closed => atoms::closed().to_term(env),
+    }
+}
+
+fn cause<'a>(env: Env<'a>, cause: &Cause, topic: &str, partition: i32) -> Term<'a> {
+    match cause {
+        Cause::Code(kafka) => (
+            atoms::produce_response_error(),
+            topic,
+            partition,
+            -1,
+            code(env, *kafka),
+        )
+            .encode(env),
+        Cause::Net(error) => net(env, error),
+    }
+}

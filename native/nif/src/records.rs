@@ -1,0 +1,229 @@
+//! Keys and values as brod's users give them, written into a batch without an intermediate form.
+//!
+//! A value is iodata, `undefined`, `{Ts, Value}`, a map with `key`, `value`, `ts`, `headers`, or a
+//! list of `{K, V}`, `{Ts, K, V}` and maps, where a `V` may be such a list again. As in brod, empty
+//! and undefined keys and values both go out as null, and the key given beside a list of messages
+//! only picks the partition.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use brod_engine::protocol::batch_writer::BatchWriter;
+use rustler::{Binary, Term};
+
+use crate::atoms;
+use crate::raw::{cons, identical, tuple};
+
+/// Why a call was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not a key or value that brod knows.
+    BadArg,
+    /// More than a normal scheduler should work on.
+    TooMuch,
+}
+
+/// How much one call may still write.
+pub struct Allowance {
+    bytes: usize,
+    records: usize,
+}
+
+impl Allowance {
+    /// What takes some tens of microseconds.
+    pub fn for_normal_scheduler() -> Self {
+        Allowance {
+            bytes: 48 * 1024,
+            records: 256,
+        }
+    }
+
+    /// For dirty schedulers.
+    pub fn unlimited() -> Self {
+        Allowance {
+            bytes: usize::MAX,
+            records: usize::MAX,
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
+        if self.records == 0 || self.bytes < bytes {
+            return Err(Refusal::TooMuch);
+        }
+        self.records -= 1;
+        self.bytes -= bytes;
+        Ok(())
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        })
+}
+
+struct Records<'w> {
+    writer: &'w mut BatchWriter,
+    allowance: Allowance,
+    now: i64,
+}
+
+/// Writes all the records of one call.
+#[inline]
+pub fn write<'a>(
+    writer: &mut BatchWriter,
+    allowance: Allowance,
+    now: i64,
+    key: Term<'a>,
+    value: Term<'a>,
+) -> Result<(), Refusal> {
+    let mut records = Records {
+        writer,
+        allowance,
+        now,
+    };
+    if value.is_binary() {
+        return records.push(now, key, value, None);
+    }
+    if value.is_map() {
+        return records.map(value, Some(key));
+    }
+    if let Some(parts) = tuple(value) {
+        return match parts.len() {
+            2 => records.push(timestamp(parts.at(0))?, key, parts.at(1), None),
+            _ => Err(Refusal::BadArg),
+        };
+    }
+    if is_batch(value) {
+        return records.batch(value);
+    }
+    records.push(now, key, value, None)
+}
+
+/// A list is a batch by its first element; any other list is iodata.
+#[inline]
+fn is_batch(value: Term<'_>) -> bool {
+    cons(value).is_some_and(|(head, _)| head.is_tuple() || head.is_map())
+}
+
+impl Records<'_> {
+    fn batch(&mut self, mut list: Term<'_>) -> Result<(), Refusal> {
+        while let Some((head, tail)) = cons(list) {
+            self.element(head)?;
+            list = tail;
+        }
+        if list.is_empty_list() {
+            Ok(())
+        } else {
+            Err(Refusal::BadArg)
+        }
+    }
+
+    fn element(&mut self, element: Term<'_>) -> Result<(), Refusal> {
+        if element.is_map() {
+            return self.map(element, None);
+        }
+        let parts = tuple(element).ok_or(Refusal::BadArg)?;
+        let (ts, key, value) = match parts.len() {
+            2 => (self.now, parts.at(0), parts.at(1)),
+            3 => (timestamp(parts.at(0))?, parts.at(1), parts.at(2)),
+            _ => return Err(Refusal::BadArg),
+        };
+        if is_batch(value) {
+            return self.batch(value);
+        }
+        self.push(ts, key, value, None)
+    }
+
+    fn map<'a>(&mut self, map: Term<'a>, default_key: Option<Term<'a>>) -> Result<(), Refusal> {
+        let env = map.get_env();
+        let get = |name: rustler::Atom| map.map_get(name).ok();
+        let value = get(atoms::value()).ok_or(Refusal::BadArg)?;
+        let key = get(atoms::key())
+            .or(default_key)
+            .unwrap_or_else(|| atoms::undefined().to_term(env));
+        let ts = match get(atoms::ts()) {
+            Some(ts) => timestamp(ts)?,
+            None => self.now,
+        };
+        self.push(ts, key, value, get(atoms::headers()))
+    }
+
+    #[inline]
+    fn push(
+        &mut self,
+        ts: i64,
+        key: Term<'_>,
+        value: Term<'_>,
+        headers: Option<Term<'_>>,
+    ) -> Result<(), Refusal> {
+        let key = bytes(key)?;
+        let value = bytes(value)?;
+        let len = |part: &Option<Binary>| part.as_ref().map_or(0, |bytes| bytes.len());
+        let size = len(&key) + len(&value);
+        let (key, value) = (non_empty(&key), non_empty(&value));
+        match headers {
+            None => {
+                self.allowance.take(size)?;
+                self.writer.push(ts, key, value, &[]);
+            }
+            Some(headers) => {
+                let headers = header_list(headers)?;
+                let headers_size: usize = headers.iter().map(|(n, v)| n.len() + v.len()).sum();
+                self.allowance.take(size + headers_size)?;
+                let slices: Vec<(&[u8], Option<&[u8]>)> = headers
+                    .iter()
+                    .map(|(n, v)| (n.as_slice(), Some(v.as_slice())))
+                    .collect();
+                self.writer.push(ts, key, value, &slices);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn non_empty<'b>(part: &'b Option<Binary<'_>>) -> Option<&'b [u8]> {
+    part.as_ref()
+        .map(|bytes| bytes.as_slice())
+        .filter(|bytes| !bytes.is_empty())
+}
+
+/// iodata, or `undefined` for None.
+#[inline]
+fn bytes(term: Term<'_>) -> Result<Option<Binary<'_>>, Refusal> {
+    if let Ok(binary) = Binary::from_term(term) {
+        return Ok(Some(binary));
+    }
+    if let Ok(binary) = Binary::from_iolist(term) {
+        return Ok(Some(binary));
+    }
+    if identical(term, atoms::undefined().to_term(term.get_env())) {
+        return Ok(None);
+    }
+    Err(Refusal::BadArg)
+}
+
+fn timestamp(term: Term<'_>) -> Result<i64, Refusal> {
+    term.decode().map_err(|_| Refusal::BadArg)
+}
+
+/// `[{Name, Value}]`, both iodata.
+fn header_list(mut list: Term<'_>) -> Result<Vec<(Binary<'_>, Binary<'_>)>, Refusal> {
+    let iodata = |term| Binary::from_iolist(term).map_err(|_| Refusal::BadArg);
+    let mut headers = Vec::new();
+    while let Some((head, tail)) = cons(list) {
+        let parts = tuple(head)
+            .filter(|parts| parts.len() == 2)
+            .ok_or(Refusal::BadArg)?;
+        headers.push((iodata(parts.at(0))?, iodata(parts.at(1))?));
+        list = tail;
+    }
+    if list.is_empty_list() {
+        Ok(headers)
+    } else {
+        Err(Refusal::BadArg)
+    }
+}

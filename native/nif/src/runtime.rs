@@ -1,0 +1,89 @@
+//! The node's one tokio runtime, started with the first client.
+
+use std::sync::OnceLock;
+
+use rustler::Encoder;
+use rustler::{Env, LocalPid, OwnedEnv, Term};
+use tokio::runtime::{Builder, Handle, Runtime};
+
+static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
+
+/// Threads that the engine works on when nothing else is configured: enough for a node's
+/// traffic, few beside the schedulers.
+fn default_threads() -> usize {
+    std::thread::available_parallelism()
+        .map_or(2, usize::from)
+        .clamp(2, 4)
+}
+
+/// Starts the runtime unless it runs. `threads` counts only the first time.
+pub fn start(threads: Option<usize>) -> Result<Handle, String> {
+    RUNTIME
+        .get_or_init(|| {
+            Builder::new_multi_thread()
+                .worker_threads(threads.unwrap_or_else(default_threads))
+                .thread_name("brod")
+                .enable_all()
+                .build()
+                .map_err(|error| format!("cannot start the engine's threads: {error}"))
+        })
+        .as_ref()
+        .map(|runtime| runtime.handle().clone())
+        .map_err(Clone::clone)
+}
+
+/// The running runtime.
+pub fn handle() -> Option<Handle> {
+    RUNTIME
+        .get()?
+        .as_ref()
+        .ok()
+        .map(|runtime| runtime.handle().clone())
+}
+
+/// Sends a message built by `message`. False when the receiver is gone.
+///
+/// May be called on any thread that is not a scheduler's.
+pub fn send<F>(to: &LocalPid, message: F) -> bool
+where
+    F: for<'a> FnOnce(Env<'a>) -> Term<'a>,
+{
+    OwnedEnv::new().send_and_clear(to, message).is_ok()
+}
+
+/// Who waits for the answer to an operation, and under which reference.
+pub struct Asker {
+    pid: LocalPid,
+    env: OwnedEnv,
+    reference: rustler::env::SavedTerm,
+}
+
+impl Asker {
+    /// For the calling process: a new reference, to be returned to it.
+    pub fn new<'a>(env: Env<'a>) -> (Asker, Term<'a>) {
+        let reference = env.make_ref().encode(env);
+        let own = OwnedEnv::new();
+        let saved = own.save(reference);
+        (
+            Asker {
+                pid: env.pid(),
+                env: own,
+                reference: saved,
+            },
+            reference,
+        )
+    }
+
+    /// Sends `{brod_reply, Ref, Result}`.
+    pub fn reply<F>(mut self, result: F)
+    where
+        F: for<'a> FnOnce(Env<'a>) -> Term<'a>,
+    {
+        let saved = self.reference;
+        // A caller that is gone needs no answer.
+        let _ = self.env.send_and_clear(&self.pid, |env| {
+            let reference = saved.load(env);
+            (crate::atoms::brod_reply(), reference, result(env)).encode(env)
+        });
+    }
+}
