@@ -1,0 +1,39 @@
+%% What brod's own modules share. Not for users.
+-ifndef(__BROD_INT_HRL).
+-define(__BROD_INT_HRL, true).
+
+-include("brod.hrl").
+-include_lib("kernel/include/logger.hrl").
+
+-record(cbm_init_data,
+  { committed_offsets :: list()
+  , cb_fun            :: fun()
+  , cb_data           :: term()
+  }).
+
+-define(undef, undefined).
+
+-define(OFFSET_EARLIEST, earliest).
+-define(OFFSET_LATEST, latest).
+-define(IS_SPECIAL_OFFSET(O), (O =:= ?OFFSET_EARLIEST orelse O =:= ?OFFSET_LATEST orelse
+                               O =:= -2 orelse O =:= -1)).
+-define(IS_ERROR(EC), ((EC) =/= no_error)).
+
+-define(KV(Key, Value), {Key, Value}).
+-define(TKV(Ts, Key, Value), {Ts, Key, Value}).
+
+-define(acked, brod_produce_req_acked).
+-define(buffered, brod_produce_req_buffered).
+
+%% Rows {Pid, producer | consumer | connection, EngineHandle}; public, owned by brod_sup.
+-define(BROD_HANDLES, brod_handles).
+
+-define(BROD_LOG_WARNING(Fmt, Args), ?LOG_WARNING(Fmt, Args, #{domain => [brod]})).
+-define(BROD_LOG_ERROR(Fmt, Args), ?LOG_ERROR(Fmt, Args, #{domain => [brod]})).
+-define(BROD_LOG_INFO(Fmt, Args), ?LOG_INFO(Fmt, Args, #{domain => [brod]})).
+-define(BROD_LOG_DEBUG(Fmt, Args), ?LOG_DEBUG(Fmt, Args, #{domain => [brod]})).
+-define(BROD_LOG(Level, Fmt, Args), ?LOG(Level, Fmt, Args, #{domain => [brod]})).
+
+-define(MF_ERR_MAP(Reason), #{cause => Reason, module => ?MODULE, func => ?FUNCTION_NAME}).
+
+-endif.

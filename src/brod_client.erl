@@ -1,0 +1,578 @@
+%% A client: the process that owns an engine client, and with it the connections to a cluster, and
+%% that supervises the producers and consumers started on it.
+%%
+%% Calls that wait for Kafka run in the caller's process on the engine client that they find in the
+%% client's ETS table, so a slow broker keeps nobody waiting but who asked. The table has the
+%% client's name; the client alone writes:
+%%   {engine, Engine, Context}            what a caller needs to work without asking the client
+%%   {{producer, Topic, Partition}, Pid}  and {{consumer, Topic, Partition}, Pid}
+%%   {{handle, Topic, Partition}, Handle, ProducerPid}
+%%   {{topics, Topic}, ...}               see brod_topic_cache
+-module(brod_client).
+-behaviour(gen_server).
+
+-export([start_link/3, stop/1]).
+-export([engine/1, context/1, get_bootstrap/1]).
+-export([get_metadata/2, get_metadata_safe/2, get_partitions_count/2, get_partitions_count_safe/2,
+         lookup_partitions_count_cache/2]).
+-export([get_leader_connection/3, get_connection/3, get_group_coordinator/2,
+         get_transactional_coordinator/2]).
+-export([start_producer/3, stop_producer/2, get_producer/3, find_producer/3,
+         start_consumer/3, stop_consumer/2, get_consumer/3, find_consumer/3]).
+-export([register_producer/3, register_producer/4, deregister_producer/3,
+         register_consumer/3, deregister_consumer/3]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2,
+         code_change/3]).
+
+-export_type([config/0, context/0]).
+
+-include("brod_int.hrl").
+
+-define(CALL_TIMEOUT_MS, 60000).
+-define(CONNECT_GRACE_MS, 5000).
+%% A topic that the broker is about to create is asked for again soon.
+-define(AUTO_CREATE_TTL_MS, 1000).
+
+-type config() :: proplists:proplist().
+-type context() ::
+        #{ engine := brod_nif:client()
+         , options := map()
+         , endpoints := [brod:endpoint()]
+         , conn_config := map()
+         , table := atom()
+         , client := pid()
+         , producers_sup := pid()
+         , consumers_sup := pid()
+         }.
+
+-record(state,
+  { id                :: brod:client_id()
+  , context           :: map()
+  , connecting        :: undefined | reference()
+  , waiting = []      :: [{term(), gen_server:from()}]
+  , connections = #{} :: #{term() => {pid(), reference()}}
+  }).
+
+%% @doc Start a client. Returns before it is connected: calls wait until it is, and when no broker
+%% can be reached it exits with `[{{Host, Port}, {Reason, Stack}}]'. Once it has been connected, it
+%% lives through any outage. `{error, {bad_option, Key, Value}}' for an option that cannot be used.
+-spec start_link([brod:endpoint()], brod:client_id(), config()) -> {ok, pid()} | {error, term()}.
+start_link(Endpoints, ClientId, Config) when is_atom(ClientId) ->
+  gen_server:start_link({local, ClientId}, ?MODULE, {Endpoints, ClientId, Config}, []).
+
+%% @doc Stop a client; `ok' also when it is not running.
+-spec stop(brod:client()) -> ok.
+stop(Client) ->
+  MRef = monitor(process, Client),
+  _ = safe_call(Client, stop),
+  receive
+    {'DOWN', MRef, process, _, _} -> ok
+  after ?CALL_TIMEOUT_MS ->
+    demonitor(MRef, [flush]),
+    ok
+  end.
+
+%% @doc The engine client, for {@link brod_engine:call/3}. Does not involve the client's process
+%% once the client is connected.
+-spec engine(brod:client()) -> {ok, brod_nif:client()} | {error, term()}.
+engine(Client) ->
+  case context(Client) of
+    {ok, #{engine := Engine}} -> {ok, Engine};
+    {error, Reason} -> {error, Reason}
+  end.
+
+%% @doc All that is needed to work with the client from another process.
+%% `{error, client_down}' or `{error, {client_down, Reason}}' if it is not running.
+-spec context(brod:client()) -> {ok, context()} | {error, term()}.
+context(Client) ->
+  Name = name(Client),
+  try ets:lookup(Name, engine) of
+    [{engine, _Engine, Context}] -> {ok, Context};
+    [] -> safe_call(Client, context)
+  catch
+    error:badarg -> safe_call(Client, context)
+  end.
+
+%% @doc The endpoints and connection options that the client was started with.
+-spec get_bootstrap(brod:client()) ->
+        {ok, {[brod:endpoint()], map()}} | {error, term()}.
+get_bootstrap(Client) ->
+  with_context(Client, fun(#{endpoints := Endpoints, conn_config := Config}) ->
+    {ok, {Endpoints, Config}}
+  end).
+
+%% Metadata
+
+%% @doc Metadata of all topics (`all' or `undefined'), of one topic, or of several. Errors of single
+%% topics are found inside, as `error_code'. A topic that does not exist may be created by this,
+%% if broker and client (`allow_topic_auto_creation') permit it.
+-spec get_metadata(brod:client(), all | undefined | brod:topic() | [brod:topic()]) ->
+        {ok, map()} | {error, term()}.
+get_metadata(Client, Topics) ->
+  with_context(Client, fun(Context) -> fetch_metadata(Context, Topics, true) end).
+
+%% @doc As {@link get_metadata/2}, but never creates a topic.
+-spec get_metadata_safe(brod:client(), all | undefined | brod:topic() | [brod:topic()]) ->
+        {ok, map()} | {error, term()}.
+get_metadata_safe(Client, Topics) ->
+  with_context(Client, fun(Context) -> fetch_metadata(Context, Topics, false) end).
+
+%% @doc Number of a topic's partitions, remembered after the first time.
+-spec get_partitions_count(brod:client(), brod:topic()) ->
+        {ok, pos_integer()} | {error, term()}.
+get_partitions_count(Client, Topic) ->
+  partitions_count(Client, Topic, true).
+
+%% @doc As {@link get_partitions_count/2}, but never creates the topic.
+-spec get_partitions_count_safe(brod:client(), brod:topic()) ->
+        {ok, pos_integer()} | {error, term()}.
+get_partitions_count_safe(Client, Topic) ->
+  partitions_count(Client, Topic, false).
+
+%% @doc What is remembered of a topic's partition count; `false' if nothing.
+-spec lookup_partitions_count_cache(atom(), brod:topic()) ->
+        {ok, pos_integer()} | {error, term()} | false.
+lookup_partitions_count_cache(Table, Topic) ->
+  brod_topic_cache:lookup(Table, Topic).
+
+partitions_count(Client, Topic, AutoCreate) ->
+  case brod_topic_cache:lookup(name(Client), Topic) of
+    {ok, Count} ->
+      {ok, Count};
+    {error, Reason} when Reason =/= client_down ->
+      {error, Reason};
+    _ ->
+      with_context(Client, fun(Context) -> fetch_partitions_count(Context, Topic, AutoCreate) end)
+  end.
+
+fetch_partitions_count(Context, Topic, AutoCreate) ->
+  case fetch_metadata(Context, Topic, AutoCreate) of
+    {ok, Metadata} ->
+      case lists:keyfind(Topic, 1, brod_topic_cache:counts(Metadata)) of
+        {Topic, Result} -> Result;
+        false -> {error, unknown_topic_or_partition}
+      end;
+    {error, Reason} ->
+      {error, Reason}
+  end.
+
+fetch_metadata(Context, undefined, AutoCreate) ->
+  fetch_metadata(Context, all, AutoCreate);
+fetch_metadata(Context, Topic, AutoCreate) when is_binary(Topic) ->
+  fetch_metadata(Context, [Topic], AutoCreate);
+fetch_metadata(#{options := Options, client := Pid} = Context, Topics, AutoCreate0) ->
+  #{allow_topic_auto_creation := Allowed, unknown_topic_cache_ttl := Ttl0} = Options,
+  AutoCreate = AutoCreate0 andalso Allowed andalso Topics =/= all,
+  case call(Context, {metadata, Topics, AutoCreate}) of
+    {ok, Metadata} ->
+      Ttl = case AutoCreate of true -> min(Ttl0, ?AUTO_CREATE_TTL_MS); false -> Ttl0 end,
+      %% the answer counts, also if the client goes down meanwhile
+      _ = safe_call(Pid, {store_counts, brod_topic_cache:counts(Metadata), Ttl}),
+      {ok, Metadata};
+    {error, Reason} ->
+      {error, Reason}
+  end.
+
+%% Connections and coordinators
+
+%% @doc A connection to the leader of a partition. It belongs to the client: do not close it.
+-spec get_leader_connection(brod:client(), brod:topic(), brod:partition()) ->
+        {ok, brod:connection()} | {error, term()}.
+get_leader_connection(Client, Topic, Partition) ->
+  with_context(Client, fun(#{client := Pid} = Context) ->
+    case call(Context, {leader, Topic, Partition}) of
+      {ok, {_NodeId, Host, Port}} ->
+        connection(Pid, {leader, Host, Port},
+                   fun() -> brod_connection:start_shared(Context, Pid) end);
+      {error, Reason} ->
+        {error, Reason}
+    end
+  end).
+
+%% @doc A connection to a given broker. It belongs to the client: do not close it.
+%% `{error, {Reason, Stack}}' if nobody answers there.
+-spec get_connection(brod:client(), brod:hostname(), brod:portnum()) ->
+        {ok, brod:connection()} | {error, term()}.
+get_connection(Client, Host, Port) ->
+  with_context(Client, fun(#{client := Pid, conn_config := Config}) ->
+    Start = fun() -> brod_connection:start([{Host, Port}], Config, Pid) end,
+    case connection(Pid, {direct, brod_engine:to_binary(Host), Port}, Start) of
+      {error, [{_Endpoint, Reason}]} -> {error, Reason};
+      Result -> Result
+    end
+  end).
+
+connection(ClientPid, Key, Start) ->
+  case safe_call(ClientPid, {find_connection, Key}) of
+    false ->
+      case Start() of
+        {ok, Conn} ->
+          case safe_call(ClientPid, {add_connection, Key, Conn}) of
+            {ok, Conn} -> {ok, Conn};
+            OtherWasFaster -> brod_connection:stop(Conn), OtherWasFaster
+          end;
+        {error, Reason} ->
+          {error, Reason}
+      end;
+    Found ->
+      Found
+  end.
+
+%% @doc The broker that coordinates a group, with the options to connect to it.
+-spec get_group_coordinator(brod:client(), brod:group_id()) ->
+        {ok, {brod:endpoint(), map()}} | {error, term()}.
+get_group_coordinator(Client, GroupId) ->
+  coordinator(Client, group, GroupId).
+
+%% @doc The broker that coordinates a transactional id, with the options to connect to it.
+-spec get_transactional_coordinator(brod:client(), brod:transactional_id()) ->
+        {ok, {brod:endpoint(), map()}} | {error, term()}.
+get_transactional_coordinator(Client, TransactionalId) ->
+  coordinator(Client, txn, TransactionalId).
+
+coordinator(Client, Kind, Id) ->
+  with_context(Client, fun(#{conn_config := Config} = Context) ->
+    case call(Context, {coordinator, Kind, Id}) of
+      {ok, {_NodeId, Host, Port}} -> {ok, {{Host, Port}, Config}};
+      {error, Code} when is_atom(Code), Code =/= timeout, Code =/= closed ->
+        {error, [{error_code, Code}, {error_msg, <<>>}]};
+      {error, Reason} -> {error, Reason}
+    end
+  end).
+
+%% Producers and consumers
+
+%% @doc Start the producers of a topic; `ok' also if they are running.
+-spec start_producer(brod:client(), brod:topic(), brod:producer_config()) -> ok | {error, term()}.
+start_producer(Client, Topic, Config) ->
+  start_workers(Client, Topic, brod_options:producer(Config),
+                fun(#{client := Pid, producers_sup := Sup}) ->
+                  brod_producers_sup:start_producer(Sup, Pid, Topic, Config)
+                end).
+
+%% @doc Start the consumers of a topic; `ok' also if they are running.
+-spec start_consumer(brod:client(), brod:topic(), brod:consumer_config()) -> ok | {error, term()}.
+start_consumer(Client, Topic, Config) ->
+  start_workers(Client, Topic, brod_consumer_options:new(Config),
+                fun(#{client := Pid, consumers_sup := Sup}) ->
+                  brod_consumers_sup:start_consumer(Sup, Pid, Topic, Config)
+                end).
+
+start_workers(_Client, _Topic, {error, BadOption}, _Start) ->
+  {error, BadOption};
+start_workers(Client, Topic, {ok, _}, Start) ->
+  with_context(Client, fun(Context) ->
+    case partitions_count(Client, Topic, true) of
+      {ok, _Count} ->
+        case safe(fun() -> Start(Context) end) of
+          {ok, _Pid} -> ok;
+          {error, {already_started, _Pid}} -> ok;
+          {error, Reason} -> {error, Reason}
+        end;
+      {error, invalid_topic_exception} ->
+        {error, unknown_topic_or_partition};
+      {error, Reason} ->
+        {error, Reason}
+    end
+  end).
+
+%% @doc Stop the producers of a topic.
+-spec stop_producer(brod:client(), brod:topic()) -> ok | {error, term()}.
+stop_producer(Client, Topic) ->
+  stop_workers(Client, producer, Topic, fun(#{producers_sup := Sup}) ->
+    brod_producers_sup:stop_producer(Sup, Topic)
+  end).
+
+%% @doc Stop the consumers of a topic.
+-spec stop_consumer(brod:client(), brod:topic()) -> ok | {error, term()}.
+stop_consumer(Client, Topic) ->
+  stop_workers(Client, consumer, Topic, fun(#{consumers_sup := Sup}) ->
+    brod_consumers_sup:stop_consumer(Sup, Topic)
+  end).
+
+stop_workers(Client, Kind, Topic, Stop) ->
+  with_context(Client, fun(#{client := Pid} = Context) ->
+    Result = safe(fun() -> Stop(Context) end),
+    _ = safe_call(Pid, {deregister_topic, Kind, Topic}),
+    Result
+  end).
+
+%% @doc A partition's producer. Starts the topic's producers if the client's option
+%% `auto_start_producers' says so.
+-spec get_producer(brod:client(), brod:topic(), brod:partition()) ->
+        {ok, pid()}
+      | {error, {producer_not_found, brod:topic()}
+              | {producer_not_found, brod:topic(), brod:partition()}
+              | {producer_down, term()} | client_down | term()}.
+get_producer(Client, Topic, Partition) ->
+  case get_worker(Client, producer, Topic, Partition) of
+    {error, {producer_not_found, Topic}} = Error ->
+      with_context(Client, fun(#{options := Options}) ->
+        case Options of
+          #{auto_start_producers := true, default_producer_config := Config} ->
+            case start_producer(Client, Topic, Config) of
+              ok -> get_worker(Client, producer, Topic, Partition);
+              {error, Reason} -> {error, Reason}
+            end;
+          _ ->
+            Error
+        end
+      end);
+    Result ->
+      Result
+  end.
+
+%% @doc A partition's consumer.
+-spec get_consumer(brod:client(), brod:topic(), brod:partition()) ->
+        {ok, pid()}
+      | {error, {consumer_not_found, brod:topic()}
+              | {consumer_not_found, brod:topic(), brod:partition()}
+              | {consumer_down, term()} | client_down | term()}.
+get_consumer(Client, Topic, Partition) ->
+  get_worker(Client, consumer, Topic, Partition).
+
+get_worker(Client, Kind, Topic, Partition) ->
+  try ets:lookup(name(Client), {Kind, Topic, Partition}) of
+    [{_, Pid}] ->
+      case brod_utils:is_pid_alive(Pid) of
+        true -> {ok, Pid};
+        false -> find_worker(Client, Kind, Topic, Partition)
+      end;
+    [] ->
+      find_worker(Client, Kind, Topic, Partition)
+  catch
+    error:badarg -> find_worker(Client, Kind, Topic, Partition)
+  end.
+
+%% @doc As {@link get_producer/3}, by asking the supervisors.
+-spec find_producer(brod:client(), brod:topic(), brod:partition()) ->
+        {ok, pid()} | {error, term()}.
+find_producer(Client, Topic, Partition) ->
+  find_worker(Client, producer, Topic, Partition).
+
+%% @doc As {@link get_consumer/3}, by asking the supervisors.
+-spec find_consumer(brod:client(), brod:topic(), brod:partition()) ->
+        {ok, pid()} | {error, term()}.
+find_consumer(Client, Topic, Partition) ->
+  find_worker(Client, consumer, Topic, Partition).
+
+find_worker(Client, Kind, Topic, Partition) ->
+  with_context(Client, fun(#{producers_sup := ProducersSup, consumers_sup := ConsumersSup}) ->
+    case Kind of
+      producer -> brod_producers_sup:find_producer(ProducersSup, Topic, Partition);
+      consumer -> brod_consumers_sup:find_consumer(ConsumersSup, Topic, Partition)
+    end
+  end).
+
+%% @doc Make the calling process known as a partition's producer.
+-spec register_producer(brod:client(), brod:topic(), brod:partition()) -> ok.
+register_producer(Client, Topic, Partition) ->
+  gen_server:cast(Client, {register, [{{producer, Topic, Partition}, self()}]}).
+
+%% @doc As {@link register_producer/3}, with the engine's handle for callers of `brod:produce/5'.
+-spec register_producer(brod:client(), brod:topic(), brod:partition(), brod_nif:producer()) -> ok.
+register_producer(Client, Topic, Partition, Handle) ->
+  gen_server:cast(Client, {register, [{{producer, Topic, Partition}, self()},
+                                      {{handle, Topic, Partition}, Handle, self()}]}).
+
+%% @doc Forget a partition's producer.
+-spec deregister_producer(brod:client(), brod:topic(), brod:partition()) -> ok.
+deregister_producer(Client, Topic, Partition) ->
+  gen_server:cast(Client, {deregister, [{producer, Topic, Partition}, {handle, Topic, Partition}]}).
+
+%% @doc Make the calling process known as a partition's consumer.
+-spec register_consumer(brod:client(), brod:topic(), brod:partition()) -> ok.
+register_consumer(Client, Topic, Partition) ->
+  gen_server:cast(Client, {register, [{{consumer, Topic, Partition}, self()}]}).
+
+%% @doc Forget a partition's consumer.
+-spec deregister_consumer(brod:client(), brod:topic(), brod:partition()) -> ok.
+deregister_consumer(Client, Topic, Partition) ->
+  gen_server:cast(Client, {deregister, [{consumer, Topic, Partition}]}).
+
+%% gen_server
+
+init({Endpoints, ClientId, Config}) ->
+  process_flag(trap_exit, true),
+  case open(Endpoints, ClientId, Config) of
+    {ok, Context} ->
+      ClientId = ets:new(ClientId, [named_table, protected, set, {read_concurrency, true}]),
+      {ok, #state{id = ClientId, context = Context}, {continue, connect}};
+    {error, Reason} ->
+      ?BROD_LOG_ERROR("Client ~p cannot start: ~p. Correct its endpoints or options.",
+                      [ClientId, Reason]),
+      {stop, Reason}
+  end.
+
+open(Endpoints, ClientId, Config) ->
+  case brod_options:client(Config) of
+    {ok, Options0} ->
+      Id = atom_to_binary(ClientId, utf8),
+      Options = Options0#{client_id => Id},
+      Public = maps:with(brod_options:connection_keys(), brod_options:to_map(Config)),
+      case brod_engine:open_checked(Endpoints, Options) of
+        {ok, Context} ->
+          {ok, Context#{conn_config => Public#{client_id => Id}, table => ClientId,
+                        client => self()}};
+        {error, Reason} ->
+          {error, Reason}
+      end;
+    {error, Reason} ->
+      {error, Reason}
+  end.
+
+handle_continue(connect, #state{context = Context} = State) ->
+  #{engine := Engine, endpoints := Endpoints, options := #{connect_timeout := Timeout}} = Context,
+  Limit = Timeout * length(Endpoints),
+  Ref = brod_nif:op(Engine, connect, Limit),
+  _ = erlang:send_after(Limit + ?CONNECT_GRACE_MS, self(), {brod_reply, Ref, {error, timeout}}),
+  {noreply, State#state{connecting = Ref}}.
+
+handle_call(stop, _From, State) ->
+  {stop, normal, ok, State};
+handle_call(Call, From, #state{connecting = Ref, waiting = Waiting} = State)
+  when is_reference(Ref) ->
+  {noreply, State#state{waiting = [{Call, From} | Waiting]}};
+handle_call(Call, _From, State) ->
+  {Reply, NewState} = handle_request(Call, State),
+  {reply, Reply, NewState}.
+
+handle_cast({register, Rows}, #state{id = Table} = State) ->
+  true = ets:insert(Table, Rows),
+  {noreply, State};
+handle_cast({deregister, Keys}, #state{id = Table} = State) ->
+  lists:foreach(fun(Key) -> ets:delete(Table, Key) end, Keys),
+  {noreply, State};
+handle_cast(_Cast, State) ->
+  {noreply, State}.
+
+handle_info({brod_reply, Ref, Result}, #state{connecting = Ref} = State) ->
+  case Result of
+    ok -> {noreply, connected(State)};
+    {error, Reason} -> {stop, connect_failed(Reason, State), State}
+  end;
+handle_info(refresh_metadata, State) ->
+  {noreply, refresh_metadata(State)};
+handle_info({'EXIT', Pid, Reason}, #state{context = #{producers_sup := Pid}} = State) ->
+  {stop, {producers_sup_down, Reason}, State};
+handle_info({'EXIT', Pid, Reason}, #state{context = #{consumers_sup := Pid}} = State) ->
+  {stop, {consumers_sup_down, Reason}, State};
+handle_info({'DOWN', MRef, process, _Pid, _}, #state{connections = Connections} = State) ->
+  {noreply, State#state{connections = maps:filter(fun(_, {_, M}) -> M =/= MRef end, Connections)}};
+handle_info(_Info, State) ->
+  {noreply, State}.
+
+terminate(_Reason, #state{context = #{engine := Engine} = Context}) ->
+  lists:foreach(fun shutdown/1, maps:values(maps:with([producers_sup, consumers_sup], Context))),
+  brod_nif:client_close(Engine).
+
+code_change(_OldVsn, State, _Extra) ->
+  {ok, State}.
+
+handle_request(context, #state{context = Context} = State) ->
+  {{ok, Context}, State};
+handle_request({store_counts, Counts, Ttl}, State) ->
+  lists:foreach(fun({Topic, Result}) -> store_count(Topic, Result, Ttl, State) end, Counts),
+  {ok, State};
+handle_request({find_connection, Key}, #state{connections = Connections} = State) ->
+  case Connections of
+    #{Key := {Pid, _}} -> {{ok, Pid}, State};
+    _ -> {false, State}
+  end;
+handle_request({add_connection, Key, Pid}, #state{connections = Connections} = State) ->
+  case Connections of
+    #{Key := {First, _}} -> {{ok, First}, State};
+    _ -> {{ok, Pid}, State#state{connections = Connections#{Key => {Pid, monitor(process, Pid)}}}}
+  end;
+handle_request({deregister_topic, Kind, Topic}, #state{id = Table} = State) ->
+  true = ets:match_delete(Table, {{Kind, Topic, '_'}, '_'}),
+  Kind =:= producer andalso ets:match_delete(Table, {{handle, Topic, '_'}, '_', '_'}),
+  {ok, State};
+handle_request(Call, State) ->
+  {{error, {unknown_call, Call}}, State}.
+
+connected(#state{id = Table, context = Context0, waiting = Waiting} = State0) ->
+  {ok, ProducersSup} = brod_producers_sup:start_link(),
+  {ok, ConsumersSup} = brod_consumers_sup:start_link(),
+  Context = Context0#{producers_sup => ProducersSup, consumers_sup => ConsumersSup},
+  true = ets:insert(Table, {engine, maps:get(engine, Context), Context}),
+  State = schedule_refresh(State0#state{context = Context, connecting = undefined, waiting = []}),
+  lists:foldr(fun({Call, From}, Acc0) ->
+                {Reply, Acc} = handle_request(Call, Acc0),
+                gen_server:reply(From, Reply),
+                Acc
+              end, State, Waiting).
+
+connect_failed(Reason, #state{id = Id, context = #{endpoints := Endpoints}}) ->
+  Failures = case brod_engine:failures({error, Reason}, Endpoints) of
+               {error, [_ | _] = L} -> L;
+               {error, R} -> [{Endpoint, {R, []}} || Endpoint <- Endpoints]
+             end,
+  ?BROD_LOG_ERROR("Client ~p cannot connect to Kafka:~s. Check that the endpoints are right, that "
+                  "a broker listens there, and that no firewall is between.",
+                  [Id, [io_lib:format(" ~ts:~p ~0p;", [brod_engine:to_binary(H), P, R])
+                        || {{H, P}, {R, _}} <- Failures]]),
+  Failures.
+
+store_count(Topic, Result, Ttl, #state{id = Table, context = Context}) ->
+  case brod_topic_cache:store(Table, Topic, Result, Ttl) of
+    {grown, From, To} ->
+      #{producers_sup := Sup, client := Pid} = Context,
+      %% not here: the supervisors call the client when they start partitions
+      _ = spawn(fun() ->
+            brod_producers_sup:start_new_partitions(Sup, Pid, Topic, lists:seq(From, To - 1))
+          end),
+      ok;
+    unchanged ->
+      ok
+  end.
+
+%% Partitions that a topic gained are found without anybody asking for them.
+refresh_metadata(#state{id = Table} = State) ->
+  case brod_topic_cache:known_topics(Table) of
+    [] -> ok;
+    Topics -> _ = spawn(fun() -> get_metadata_safe(Table, Topics) end)
+  end,
+  schedule_refresh(State).
+
+schedule_refresh(#state{context = #{options := #{metadata_max_age := Age}}} = State) ->
+  _ = erlang:send_after(Age, self(), refresh_metadata),
+  State.
+
+%% A kind order first; supervisors end when their children have ended.
+shutdown(Sup) ->
+  MRef = monitor(process, Sup),
+  exit(Sup, shutdown),
+  receive {'DOWN', MRef, process, Sup, _} -> ok end.
+
+%% calls
+
+with_context(Client, Fun) ->
+  case context(Client) of
+    {ok, Context} -> Fun(Context);
+    {error, Reason} -> {error, Reason}
+  end.
+
+call(#{engine := Engine, endpoints := Endpoints, options := Options}, Op) ->
+  Timeout = maps:get(get_metadata_timeout_seconds, Options) * 1000,
+  brod_engine:failures(brod_engine:call(Engine, Op, Timeout), Endpoints).
+
+safe_call(Client, Call) ->
+  safe(fun() -> gen_server:call(Client, Call, ?CALL_TIMEOUT_MS) end).
+
+safe(Fun) ->
+  try Fun()
+  catch
+    exit:{noproc, _} -> {error, client_down};
+    exit:{timeout, _} -> {error, timeout};
+    exit:{Reason, _} -> {error, {client_down, Reason}}
+  end.
+
+%% The name is also that of the table. A pid on another node has none here.
+name(Client) when is_atom(Client) -> Client;
+name(Client) when is_pid(Client), node(Client) =:= node() ->
+  case process_info(Client, registered_name) of
+    {registered_name, Name} -> Name;
+    _ -> undefined
+  end;
+name(Client) when is_pid(Client) -> undefined.

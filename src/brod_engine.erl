@@ -1,0 +1,135 @@
+%% Calls into the engine that wait for an answer, and clients for the length of one call.
+-module(brod_engine).
+
+-export([call/3, connect/2]).
+-export([open/2, open_checked/2, close/1, with_client/3, with_target/2]).
+-export([failures/2, to_binary/1, is_failures/1]).
+
+-export_type([context/0, target/0]).
+
+-include("brod_int.hrl").
+
+%% The engine answers in time by itself; this is the margin before we stop to believe it.
+-define(GRACE_MS, 5000).
+
+%% What an operation needs: the engine client, the checked connection options, and the endpoints
+%% as the user wrote them.
+-type context() :: #{engine := brod_nif:client(), options := map(), endpoints := [brod:endpoint()]}.
+-type target() :: brod:client() | brod:connection() | [brod:endpoint()] | brod:bootstrap().
+
+%% @doc Run an operation of docs/boundary.md and wait for its result. Always returns: at the latest
+%% some seconds after `TimeoutMs', with `{error, timeout}'.
+-spec call(brod_nif:client(), brod_nif:op(), TimeoutMs :: non_neg_integer()) -> term().
+call(Engine, Op, TimeoutMs) ->
+  Ref = brod_nif:op(Engine, Op, TimeoutMs),
+  receive
+    {brod_reply, Ref, Result} -> Result
+  after TimeoutMs + ?GRACE_MS ->
+    {error, timeout}
+  end.
+
+%% @doc Connect an engine client to the first endpoint that answers.
+-spec connect(context(), TimeoutMs :: non_neg_integer()) -> ok | {error, term()}.
+connect(#{engine := Engine, endpoints := Endpoints}, TimeoutMs) ->
+  failures(call(Engine, connect, TimeoutMs), Endpoints).
+
+%% @doc Make an engine client for `Endpoints'. `{error, {bad_option, Key, Value}}' for options that
+%% cannot be used.
+-spec open([brod:endpoint()], brod:conn_config()) -> {ok, context()} | {error, term()}.
+open(Endpoints, ConnConfig) ->
+  case brod_options:connection(ConnConfig) of
+    {ok, Options} -> open_checked(Endpoints, maps:merge(#{client_id => <<"kpro-client">>}, Options));
+    {error, Reason} -> {error, Reason}
+  end.
+
+%% @doc As {@link open/2}, with options that brod_options has checked.
+-spec open_checked([brod:endpoint()], map()) -> {ok, context()} | {error, term()}.
+open_checked(Endpoints, Options) ->
+  case is_list(Endpoints) andalso Endpoints =/= [] andalso lists:all(fun is_endpoint/1, Endpoints) of
+    true ->
+      Addresses = [{to_binary(H), P} || {H, P} <- Endpoints],
+      case brod_nif:client_open(Addresses, brod_options:engine_config(Options)) of
+        {ok, Engine} -> {ok, #{engine => Engine, options => Options, endpoints => Endpoints}};
+        {error, Reason} -> {error, Reason}
+      end;
+    false ->
+      {error, {bad_option, endpoints, Endpoints}}
+  end.
+
+is_endpoint({Host, Port}) ->
+  is_integer(Port) andalso Port > 0 andalso Port < 65536 andalso
+    Host =/= "" andalso Host =/= <<>> andalso
+    (is_atom(Host) orelse is_binary(Host) orelse io_lib:printable_unicode_list(Host));
+is_endpoint(_) ->
+  false.
+
+%% @doc Close what {@link open/2} made.
+-spec close(context()) -> ok.
+close(#{engine := Engine}) ->
+  brod_nif:client_close(Engine).
+
+%% @doc Connect to a cluster, run `Fun', and close whatever happens.
+-spec with_client([brod:endpoint()], brod:conn_config(), fun((context()) -> Result)) ->
+        Result | {error, term()}.
+with_client(Endpoints, ConnConfig, Fun) ->
+  case open(Endpoints, ConnConfig) of
+    {ok, #{options := #{connect_timeout := Timeout}} = Context} ->
+      try
+        case connect(Context, Timeout * length(Endpoints)) of
+          ok -> Fun(Context);
+          {error, Reason} -> {error, Reason}
+        end
+      after
+        close(Context)
+      end;
+    {error, Reason} ->
+      {error, Reason}
+  end.
+
+%% @doc Run `Fun' with whatever users may name a cluster by: a client, a connection, endpoints, or
+%% endpoints with the options to connect with. Failures to connect that `Fun' returns get their
+%% public form.
+-spec with_target(target(), fun((context()) -> Result)) -> Result | {error, term()}.
+with_target(Endpoints, Fun) when is_list(Endpoints) ->
+  with_target({Endpoints, []}, Fun);
+with_target({Endpoints, ConnConfig}, Fun) ->
+  with_client(Endpoints, ConnConfig, run(Fun));
+with_target(Target, Fun) ->
+  case context(Target) of
+    {ok, Context} -> (run(Fun))(Context);
+    {error, Reason} -> {error, Reason}
+  end.
+
+run(Fun) ->
+  fun(#{endpoints := Endpoints} = Context) -> failures(Fun(Context), Endpoints) end.
+
+context(Pid) when is_pid(Pid) ->
+  case brod_connection:context(Pid) of
+    {ok, Context} -> {ok, Context};
+    false -> brod_client:context(Pid)
+  end;
+context(Client) ->
+  brod_client:context(Client).
+
+%% @doc The engine's list of endpoints that failed in brod's form, hosts written as the user did.
+%% Any other result stays as it is.
+-spec failures(term(), [brod:endpoint()]) -> term().
+failures({error, [{_, _, _} | _] = Failures}, Endpoints) ->
+  AsGiven = maps:from_list([{{to_string(H), P}, H} || {H, P} <- Endpoints]),
+  {error, [{{maps:get({to_string(H), P}, AsGiven, to_string(H)), P}, {Reason, []}}
+           || {H, P, Reason} <- Failures]};
+failures(Result, _Endpoints) ->
+  Result.
+
+%% @doc Whether an error reason says that no broker could be reached.
+-spec is_failures(term()) -> boolean().
+is_failures([{{_Host, _Port}, {_Reason, Stack}} | _]) -> is_list(Stack);
+is_failures(_) -> false.
+
+%% @doc A host name or client id as a binary.
+-spec to_binary(brod:hostname()) -> binary().
+to_binary(Host) -> unicode:characters_to_binary(to_string(Host)).
+
+to_string(Host) when is_atom(Host) -> atom_to_list(Host);
+to_string(Host) when is_binary(Host) -> unicode:characters_to_list(Host);
+to_string(Host) -> Host.

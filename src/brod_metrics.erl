@@ -1,0 +1,19 @@
+%% Telemetry events. `telemetry' is no dependency: events are emitted where it is on the path.
+-module(brod_metrics).
+
+-export([produce_request_sent/3, is_enabled/0]).
+
+%% @doc Whether there is anybody to tell: the `telemetry' application can be loaded.
+-spec is_enabled() -> boolean().
+is_enabled() ->
+  code:ensure_loaded(telemetry) =:= {module, telemetry}
+    andalso erlang:function_exported(telemetry, execute, 3).
+
+%% @doc Event `[brod, produce_request_sent]': `Measurements' is `#{count, bytes}', bytes counted as
+%% key, value, headers and 8 per message, before compression. Again for each retry.
+-spec produce_request_sent(brod:topic(), brod:partition(),
+                           #{count := non_neg_integer(), bytes := non_neg_integer()}) -> ok.
+produce_request_sent(Topic, Partition, Measurements) ->
+  %% by apply/3, because the module may not exist
+  apply(telemetry, execute, [[brod, produce_request_sent], Measurements,
+                             #{topic => Topic, partition => Partition}]).

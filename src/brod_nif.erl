@@ -1,0 +1,136 @@
+%% The engine's functions. The only module that loads the cdylib; docs/boundary.md is the contract.
+%% None of them waits for the network: what takes time answers later with a message.
+-module(brod_nif).
+
+-export([op/3]).
+-export([client_open/2, client_close/1]).
+-export([producer_open/4, produce/4, produce_dirty/4, producer_cancel_wait/2,
+         producer_acks_done/1, producer_close/2, producer_info/1]).
+-export([consumer_open/4, consumer_subscribe/3, consumer_unsubscribe/1, consumer_ack/2,
+         consumer_pause/1, consumer_resume/1, consumer_seek/2, consumer_close/1,
+         consumer_info/1]).
+-export([group_open/2]).
+
+-export_type([client/0, producer/0, consumer/0, group/0, op/0, target/0, begin_offset/0]).
+
+-on_load(load/0).
+
+-nifs([op/3, client_open/2, client_close/1, producer_open/4, produce/4, produce_dirty/4,
+       producer_cancel_wait/2, producer_acks_done/1, producer_close/2, producer_info/1,
+       consumer_open/4, consumer_subscribe/3, consumer_unsubscribe/1, consumer_ack/2,
+       consumer_pause/1, consumer_resume/1, consumer_seek/2, consumer_close/1, consumer_info/1,
+       group_open/2]).
+
+-define(NOT_LOADED, erlang:nif_error(not_loaded)).
+
+-type client() :: reference().
+-type producer() :: reference().
+-type consumer() :: reference().
+-type group() :: reference().
+-type op() :: atom() | tuple().
+%% Who is told the outcome of a produce call.
+-type target() :: reference() | {pid(), reference()} | no_ack
+                | fun((Partition :: integer(), Offset :: integer()) -> term())
+                | fun((Partition :: integer(), Offset :: integer(), ok | {error, term()}) -> term()).
+-type begin_offset() :: integer() | earliest | latest | {timestamp, Ms :: integer()}.
+
+load() ->
+  erlang:load_nif(filename:join(priv_dir(), "brod_nif"), 0).
+
+%% The second way is for an ebin that lies in no folder called brod or brod-VSN.
+priv_dir() ->
+  case code:priv_dir(brod) of
+    {error, bad_name} ->
+      filename:join(filename:dirname(filename:dirname(code:which(?MODULE))), "priv");
+    Dir ->
+      Dir
+  end.
+
+%% @doc Start an operation; its result comes to the caller as `{brod_reply, Ref, Result}', at the
+%% latest after `TimeoutMs'. Use {@link brod_engine:call/3}.
+-spec op(client(), op(), TimeoutMs :: non_neg_integer()) -> reference().
+op(_Client, _Op, _TimeoutMs) -> ?NOT_LOADED.
+
+%% @doc Make an engine client. It belongs to the caller, and does not connect yet.
+-spec client_open([{Host :: binary(), inet:port_number()}], map()) ->
+        {ok, client()} | {error, term()}.
+client_open(_Endpoints, _Config) -> ?NOT_LOADED.
+
+%% @doc Close an engine client with everything that was opened on it.
+-spec client_close(client()) -> ok.
+client_close(_Client) -> ?NOT_LOADED.
+
+%% @doc Open the producer of one partition; acks come to the caller.
+-spec producer_open(client(), brod:topic(), brod:partition(), map()) ->
+        {ok, producer()} | {error, term()}.
+producer_open(_Client, _Topic, _Partition, _Config) -> ?NOT_LOADED.
+
+%% @doc Give a message, or a batch of messages, to a partition's buffer. `{wait, Id}': taken, but
+%% wait for `{brod_room, Id}' before the next one. `dirty': not taken, use
+%% {@link produce_dirty/4}. Raises `badarg' for a key or a value of the wrong type.
+-spec produce(producer(), target(), brod:key(), brod:value()) ->
+        ok | {wait, term()} | dirty | {error, closed}.
+produce(_Producer, _Target, _Key, _Value) -> ?NOT_LOADED.
+
+%% @doc As {@link produce/4}, on a dirty scheduler, for large input.
+-spec produce_dirty(producer(), target(), brod:key(), brod:value()) ->
+        ok | {wait, term()} | {error, closed}.
+produce_dirty(_Producer, _Target, _Key, _Value) -> ?NOT_LOADED.
+
+%% @doc Do not send `{brod_room, WaitId}' any more.
+-spec producer_cancel_wait(producer(), WaitId :: term()) -> ok.
+producer_cancel_wait(_Producer, _WaitId) -> ?NOT_LOADED.
+
+%% @doc One message of acks or nacks has been passed on.
+-spec producer_acks_done(producer()) -> ok.
+producer_acks_done(_Producer) -> ?NOT_LOADED.
+
+%% @doc Take nothing more; callers that wait are told `{error, {producer_down, Reason}}'.
+-spec producer_close(producer(), Reason :: term()) -> ok.
+producer_close(_Producer, _Reason) -> ?NOT_LOADED.
+
+%% @doc State of the buffer, for debugging.
+-spec producer_info(producer()) -> map().
+producer_info(_Producer) -> ?NOT_LOADED.
+
+%% @doc Open the consumer of one partition; it fetches nothing before it is subscribed to.
+-spec consumer_open(client(), brod:topic(), brod:partition(), map()) ->
+        {ok, consumer()} | {error, term()}.
+consumer_open(_Client, _Topic, _Partition, _Config) -> ?NOT_LOADED.
+
+%% @doc Start a new subscription; `{brod_reply, Ref, ok | {error, Reason}}' comes once the begin
+%% offset is known.
+-spec consumer_subscribe(consumer(), pid(), map()) -> reference().
+consumer_subscribe(_Consumer, _Subscriber, _Config) -> ?NOT_LOADED.
+
+%% @doc End the subscription.
+-spec consumer_unsubscribe(consumer()) -> ok.
+consumer_unsubscribe(_Consumer) -> ?NOT_LOADED.
+
+%% @doc Everything up to `Offset' is processed: its room may be filled again.
+-spec consumer_ack(consumer(), brod:offset()) -> ok.
+consumer_ack(_Consumer, _Offset) -> ?NOT_LOADED.
+
+%% @doc Fetch nothing until {@link consumer_resume/1}.
+-spec consumer_pause(consumer()) -> ok.
+consumer_pause(_Consumer) -> ?NOT_LOADED.
+
+%% @doc Undo {@link consumer_pause/1}.
+-spec consumer_resume(consumer()) -> ok.
+consumer_resume(_Consumer) -> ?NOT_LOADED.
+
+%% @doc Go on from another offset; `{brod_reply, Ref, ok | {error, Reason}}' comes when it is known.
+-spec consumer_seek(consumer(), begin_offset()) -> reference().
+consumer_seek(_Consumer, _BeginOffset) -> ?NOT_LOADED.
+
+%% @doc Close the consumer.
+-spec consumer_close(consumer()) -> ok.
+consumer_close(_Consumer) -> ?NOT_LOADED.
+
+%% @doc Position and prefetch window, for debugging.
+-spec consumer_info(consumer()) -> map().
+consumer_info(_Consumer) -> ?NOT_LOADED.
+
+%% @doc Join a group; events come to the caller as `{brod_group, Group, Event}'.
+-spec group_open(client(), map()) -> {ok, group()} | {error, term()}.
+group_open(_Client, _Config) -> ?NOT_LOADED.

@@ -1,0 +1,158 @@
+%% Options of clients, connections and producers: known keys, defaults, checks.
+%% Input is a proplist (an atom `K' counts as `{K, true}') or a map. Unknown keys are ignored, so
+%% that configurations written for other versions keep working; a value that a known key cannot
+%% have is an error. `undefined' counts as not set.
+-module(brod_options).
+
+-export([client/1, connection/1, producer/1, connection_keys/0]).
+-export([to_map/1, engine_config/1]).
+
+-export_type([error/0]).
+
+-include("brod_int.hrl").
+
+-type error() :: {bad_option, Key :: term(), Value :: term()}
+               | {not_supported_yet, ssl | sasl}.
+
+%% @doc Check a client's options. The result has every key that has a default.
+-spec client(brod:client_config() | map()) -> {ok, map()} | {error, error()}.
+client(Config) ->
+  check(client, Config, client_specs() ++ connection_specs()).
+
+%% @doc Check the options of a connection for one call (`brod:conn_config()').
+-spec connection(brod:conn_config()) -> {ok, map()} | {error, error()}.
+connection(Config) ->
+  check(connection, Config, connection_specs()).
+
+%% @doc Check a producer's options; `required_acks' and `compression' come out in one form.
+-spec producer(brod:producer_config() | map()) -> {ok, map()} | {error, error()}.
+producer(Config) ->
+  case check(producer, Config, producer_specs()) of
+    {ok, #{required_acks := Acks} = Options} -> {ok, Options#{required_acks := acks(Acks)}};
+    {error, Reason} -> {error, Reason}
+  end.
+
+%% @doc Keys of a connection's options.
+-spec connection_keys() -> [atom()].
+connection_keys() ->
+  [element(1, Spec) || Spec <- connection_specs()].
+
+%% @doc A proplist or a map as a map. Of a key that is given twice the first value counts.
+-spec to_map(list() | map()) -> map().
+to_map(Config) when is_map(Config) ->
+  Config;
+to_map(Config) when is_list(Config) ->
+  maps:from_list([case E of {K, V} -> {K, V}; K -> {K, true} end || E <- lists:reverse(Config)]).
+
+%% @doc The part of checked client or connection options that the engine reads.
+-spec engine_config(map()) -> map().
+engine_config(Options) ->
+  Keys = [client_id, connect_timeout, request_timeout, reconnect_backoff, reconnect_backoff_max,
+          metadata_max_age, buffer_bytes, rack_id],
+  Config = cool_down(Options, maps:with(Keys, Options)),
+  case Config of
+    #{client_id := Id} -> Config#{client_id := brod_engine:to_binary(Id)};
+    _ -> Config
+  end.
+
+%% brod's pause between two attempts to connect is the engine's smallest backoff.
+cool_down(#{reconnect_cool_down_seconds := S}, Config) when S > 0,
+                                                            not is_map_key(reconnect_backoff, Config) ->
+  Ms = S * 1000,
+  Config#{reconnect_backoff => Ms,
+          reconnect_backoff_max => max(Ms, maps:get(reconnect_backoff_max, Config, Ms))};
+cool_down(_Options, Config) ->
+  Config.
+
+check(Kind, Config, Specs) when is_list(Config); is_map(Config) ->
+  Given = maps:filter(fun(_, V) -> V =/= undefined end, to_map(Config)),
+  case maps:keys(Given) -- [element(1, Spec) || Spec <- Specs] of
+    [] -> ok;
+    Unknown -> ?BROD_LOG_DEBUG("Unknown ~p options are ignored: ~p", [Kind, Unknown])
+  end,
+  check_each(Specs, Given, #{});
+check(Kind, Config, _Specs) ->
+  {error, {bad_option, Kind, Config}}.
+
+check_each([], _Given, Acc) ->
+  {ok, Acc};
+check_each([Spec | Specs], Given, Acc) ->
+  Key = element(1, Spec),
+  case Given of
+    #{Key := Value} ->
+      case is_valid(element(2, Spec), Value) of
+        true -> check_each(Specs, Given, Acc#{Key => Value});
+        later -> {error, {not_supported_yet, Key}};
+        false -> {error, {bad_option, Key, Value}}
+      end;
+    _ when tuple_size(Spec) =:= 3 ->
+      check_each(Specs, Given, Acc#{Key => element(3, Spec)});
+    _ ->
+      check_each(Specs, Given, Acc)
+  end.
+
+%% {Key, Check} or {Key, Check, Default}
+
+client_specs() ->
+  [ {restart_delay_seconds, non_neg}
+  , {get_metadata_timeout_seconds, pos, 5}
+  , {reconnect_cool_down_seconds, non_neg}
+  , {allow_topic_auto_creation, boolean, true}
+  , {auto_start_producers, boolean, false}
+  , {default_producer_config, config, []}
+  , {unknown_topic_cache_ttl, non_neg, 120000}
+  , {metadata_max_age, pos, 300000}
+  , {buffer_bytes, pos}
+  , {rack_id, binary}
+  , {endpoints, any}
+  ].
+
+connection_specs() ->
+  [ {connect_timeout, pos, 5000}
+  , {request_timeout, pos, 240000}
+  , {client_id, text}
+  , {ssl, tls}
+  , {sasl, tls}
+  , {reconnect_backoff, pos}
+  , {reconnect_backoff_max, pos}
+  , {query_api_versions, boolean}
+  , {extra_sock_opts, any}
+  , {debug, any}
+  , {nolink, boolean}
+  ].
+
+producer_specs() ->
+  [ {partition_buffer_limit, pos, 512}
+  , {partition_onwire_limit, pos, 1}
+  , {max_batch_size, pos, 1048576}
+  , {max_retries, retries, 3}
+  , {retry_backoff_ms, non_neg, 500}
+  , {required_acks, {one_of, [-1, 0, 1, all, all_isr, none, leader_only]}, -1}
+  , {ack_timeout, pos, 10000}
+  , {compression, {one_of, [no_compression, gzip, snappy, lz4, zstd]}, no_compression}
+  , {compression_level, integer}
+  , {max_linger_ms, non_neg, 0}
+  , {max_linger_count, non_neg, 0}
+  , {produce_req_vsn, non_neg}
+  , {delivery_timeout_ms, pos}
+  , {enable_idempotence, {one_of, [auto, true, false]}}
+  , {topic_restart_delay_seconds, non_neg, 10}
+  , {partition_restart_delay_seconds, non_neg, 5}
+  ].
+
+is_valid(any, _) -> true;
+is_valid(pos, V) -> is_integer(V) andalso V > 0;
+is_valid(non_neg, V) -> is_integer(V) andalso V >= 0;
+is_valid(integer, V) -> is_integer(V);
+is_valid(retries, V) -> is_integer(V) andalso V >= -1;
+is_valid(boolean, V) -> is_boolean(V);
+is_valid(binary, V) -> is_binary(V);
+is_valid(text, V) -> is_binary(V) orelse is_atom(V) orelse io_lib:printable_unicode_list(V);
+is_valid(config, V) -> is_list(V) orelse is_map(V);
+is_valid(tls, V) -> V =:= false orelse later;
+is_valid({one_of, Values}, V) -> lists:member(V, Values).
+
+acks(Acks) when Acks =:= all; Acks =:= all_isr -> -1;
+acks(none) -> 0;
+acks(leader_only) -> 1;
+acks(Acks) -> Acks.

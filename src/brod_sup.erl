@@ -1,0 +1,64 @@
+%% The root supervisor: one child per client, and the owner of the table of engine handles.
+-module(brod_sup).
+-behaviour(brod_supervisor3).
+
+-export([start_link/0, start_client/3, stop_client/1, find_client/1]).
+-export([init/1, post_init/1]).
+
+-include("brod_int.hrl").
+
+-define(SUP, ?MODULE).
+-define(DEFAULT_RESTART_DELAY_SECONDS, 10).
+
+%% @doc Start the supervisor and the clients of the application environment (`clients').
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+  brod_supervisor3:start_link({local, ?SUP}, ?MODULE, clients).
+
+%% @doc Start a client. Exits with a text if there are no endpoints.
+-spec start_client([brod:endpoint()], brod:client_id(), brod:client_config()) ->
+        ok | {error, term()}.
+start_client(Endpoints, ClientId, Config) ->
+  case brod_supervisor3:start_child(?SUP, client_spec(Endpoints, ClientId, Config)) of
+    {ok, _Pid} -> ok;
+    {error, Reason} -> {error, Reason}
+  end.
+
+%% @doc Stop a client, also one that waits for its restart.
+-spec stop_client(brod:client_id()) -> ok | {error, not_found}.
+stop_client(ClientId) ->
+  case brod_supervisor3:terminate_child(?SUP, ClientId) of
+    ok -> brod_supervisor3:delete_child(?SUP, ClientId);
+    {error, Reason} -> {error, Reason}
+  end.
+
+%% @doc The pid of a client in a list, `[]' if there is none.
+-spec find_client(brod:client_id()) -> [pid()].
+find_client(ClientId) ->
+  brod_supervisor3:find_child(?SUP, ClientId).
+
+%% @private
+init(clients) ->
+  ?BROD_HANDLES = ets:new(?BROD_HANDLES, [named_table, public, set, {read_concurrency, true},
+                                          {write_concurrency, true}]),
+  {ok, _} = brod_kafka_apis:start_link(),
+  Clients = application:get_env(brod, clients, []),
+  {ok, {{one_for_one, 0, 1}, [client_spec(C) || C <- Clients]}}.
+
+%% @private
+post_init(_) ->
+  ignore.
+
+client_spec({ClientId, Config}) when is_atom(ClientId) ->
+  client_spec(proplists:get_value(endpoints, Config, []), ClientId, Config);
+client_spec({ClientId, _Config}) ->
+  exit({bad_client_id, ClientId});
+client_spec(Other) ->
+  exit({bad_client_id, Other}).
+
+client_spec([], ClientId, _Config) ->
+  exit(lists:flatten(io_lib:format("No endpoints found in brod client '~p' config", [ClientId])));
+client_spec(Endpoints, ClientId, Config) ->
+  Delay = proplists:get_value(restart_delay_seconds, Config, ?DEFAULT_RESTART_DELAY_SECONDS),
+  Args = [Endpoints, ClientId, proplists:delete(restart_delay_seconds, Config)],
+  {ClientId, {brod_client, start_link, Args}, {permanent, Delay}, 5000, worker, [brod_client]}.
