@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod error;
+pub mod group;
 pub mod net;
 pub mod producer;
 pub mod protocol;

@@ -1,0 +1,778 @@
+//! The decisions of one group member: a state machine without I/O or clock of its own.
+//!
+//! What happens goes in with the time ([`Member::join`], [`Member::answer`], [`Member::tick`], ...);
+//! what is to be done comes out of [`Member::actions`]. At most one request of the join sequence
+//! (find the coordinator, join, sync, fetch offsets) is under way, and one heartbeat beside it.
+//!
+//! A lost connection or a coordinator that moves does not end a generation: the coordinator is
+//! looked for and heartbeats go on with the next one, as a Kafka coordinator loads the generation
+//! of its predecessor. A generation ends when a broker says so, or when no heartbeat got through
+//! for the session timeout.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::assignor::Assignor;
+use super::{
+    AssignBy, Assigned, AssignedPartition, DownReason, Event, GroupConfig, GroupMember, JoinWish,
+    PartitionCounts, RevokeReason, TopicPartitions,
+};
+use crate::cluster::{Backoff, NodeId};
+use crate::error::Error;
+use crate::net::{Endpoint, NetError};
+use crate::protocol::error::ErrorCode;
+
+/// Wait before joining again after another member took over the group instance id. Two members
+/// that share one by mistake would otherwise throw each other out in a loop.
+const FENCED_DELAY: Duration = Duration::from_secs(10);
+/// Waits between attempts at what passes by itself.
+const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// Shortest time between two reports of trouble that passes by itself.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The broker that coordinates the group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coordinator {
+    /// Its node id.
+    pub node: NodeId,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+}
+
+/// A request of the join sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    FindCoordinator,
+    Join {
+        node: NodeId,
+        member_id: String,
+        wish: JoinWish,
+    },
+    /// Asks any broker how many partitions the topics have.
+    CountPartitions {
+        topics: Vec<String>,
+    },
+    Sync {
+        node: NodeId,
+        generation: i32,
+        member_id: String,
+        protocol: String,
+        /// Empty unless leader.
+        assignments: Vec<(String, TopicPartitions)>,
+    },
+    FetchOffsets {
+        node: NodeId,
+        partitions: TopicPartitions,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Send, and bring the answer with the same number.
+    Send(u64, Request),
+    /// Send, and bring the answer to [`Member::heartbeat_answer`].
+    Heartbeat(Heartbeat),
+    /// Tell the owner.
+    Tell(i64, Event),
+}
+
+/// A heartbeat to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub node: NodeId,
+    pub generation: i32,
+    pub member_id: String,
+    pub sent: Instant,
+}
+
+/// A successful JoinGroup.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Joined {
+    pub member_id: String,
+    pub generation: i32,
+    pub protocol: String,
+    pub leader: bool,
+    /// The broker keeps the assignment that it has (KIP-814).
+    pub skip_assignment: bool,
+    /// Empty unless leader.
+    pub members: Vec<GroupMember>,
+}
+
+/// How a broker took a JoinGroup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JoinOutcome {
+    Joined(Joined),
+    /// Join again with this id (KIP-394).
+    MemberIdRequired(String),
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    Coordinator(Result<Coordinator, Error>),
+    Joined(Result<JoinOutcome, Error>),
+    Partitions(Result<PartitionCounts, Error>),
+    Synced(Result<TopicPartitions, Error>),
+    Offsets(Result<Vec<AssignedPartition>, Error>),
+}
+
+/// Where a commit goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitTarget {
+    pub node: NodeId,
+    pub member_id: String,
+}
+
+#[derive(Debug, PartialEq)]
+enum Phase {
+    /// The owner has not joined, or was told to join again.
+    Idle,
+    Joining,
+    /// Leader: learns the number of partitions.
+    Counting,
+    /// Leader: the owner shares out the partitions.
+    AwaitingOwner,
+    Syncing(Vec<(String, TopicPartitions)>),
+    FetchingOffsets(TopicPartitions),
+    Stable,
+    /// The owner was told to let go; the generation still lives.
+    Revoking,
+    Down,
+}
+
+struct Generation {
+    joined: Joined,
+    /// Leader: of all topics that members asked for, as the assignment saw them.
+    counts: PartitionCounts,
+}
+
+struct InFlight {
+    number: u64,
+    /// The JoinId that it was sent for.
+    join_id: i64,
+    /// The broker may hold the answer back, and with it all else on the connection.
+    held: bool,
+}
+
+/// How an error is met.
+enum Trouble {
+    /// The client was closed.
+    Closed,
+    /// Try the same broker again.
+    Busy,
+    /// Look for the coordinator again.
+    Elsewhere,
+    /// The broker will not have it.
+    Refused,
+}
+
+fn trouble(error: &Error) -> Trouble {
+    match error {
+        Error::Closed => Trouble::Closed,
+        Error::Kafka { code, .. } => match *code {
+            ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
+            | ErrorCode::REBALANCE_IN_PROGRESS
+            | ErrorCode::UNSTABLE_OFFSET_COMMIT
+            | ErrorCode::REQUEST_TIMED_OUT => Trouble::Busy,
+            ErrorCode::NOT_COORDINATOR
+            | ErrorCode::COORDINATOR_NOT_AVAILABLE
+            | ErrorCode::BROKER_NOT_AVAILABLE
+            | ErrorCode::NETWORK_EXCEPTION => Trouble::Elsewhere,
+            _ => Trouble::Refused,
+        },
+        Error::Net(NetError::UnsupportedApi { .. } | NetError::Protocol(_))
+        | Error::CorruptBatch(_) => Trouble::Refused,
+        Error::Net(_) | Error::Unreachable(_) | Error::Timeout => Trouble::Elsewhere,
+    }
+}
+
+/// True for what a commit or a fetch of offsets is tried again after.
+pub fn is_retriable(error: &Error) -> bool {
+    matches!(trouble(error), Trouble::Busy | Trouble::Elsewhere)
+        && error.code() != Some(ErrorCode::REBALANCE_IN_PROGRESS)
+}
+
+/// See the module's text.
+pub struct Member {
+    config: Arc<GroupConfig>,
+    wish: JoinWish,
+    member_id: String,
+    phase: Phase,
+    generation: Option<Generation>,
+    coordinator: Option<Coordinator>,
+    told_coordinator: Option<Endpoint>,
+    in_flight: Option<InFlight>,
+    last_number: u64,
+    /// No request of the join sequence before this time.
+    not_before: Option<Instant>,
+    backoff: Backoff,
+    refusals: u32,
+    reported: Option<Instant>,
+    /// Events [`Event::Assign`] that the owner has not answered; only the last answer fits.
+    assigns_owed: u32,
+    heartbeat_in_flight: bool,
+    next_heartbeat: Instant,
+    /// When the last request that the broker took as a sign of life was sent.
+    alive: Instant,
+    actions: Vec<Action>,
+}
+
+impl Member {
+    /// A member that has not joined.
+    pub fn new(config: Arc<GroupConfig>, now: Instant) -> Self {
+        Member {
+            config,
+            wish: JoinWish::default(),
+            member_id: String::new(),
+            phase: Phase::Idle,
+            generation: None,
+            coordinator: None,
+            told_coordinator: None,
+            in_flight: None,
+            last_number: 0,
+            not_before: None,
+            backoff: Backoff::new(RETRY_BACKOFF.0, RETRY_BACKOFF.1),
+            refusals: 0,
+            reported: None,
+            assigns_owed: 0,
+            heartbeat_in_flight: false,
+            next_heartbeat: now,
+            alive: now,
+            actions: Vec::new(),
+        }
+    }
+
+    /// What is to be done now, in this order.
+    pub fn actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When [`Member::tick`] is due, if nothing else happens before.
+    pub fn deadline(&self) -> Option<Instant> {
+        let request = match self.in_flight {
+            None if self.has_request() => self.not_before,
+            _ => None,
+        };
+        let heartbeat = (self.beats() && self.coordinator.is_some() && !self.heartbeat_in_flight)
+            .then_some(self.next_heartbeat);
+        let expiry = self.beats().then(|| self.expiry());
+        [request, heartbeat, expiry].into_iter().flatten().min()
+    }
+
+    /// The group's coordinator, if known.
+    pub fn coordinator(&self) -> Option<&Coordinator> {
+        self.coordinator.as_ref()
+    }
+
+    /// The id that the broker gave; empty before that.
+    pub fn member_id(&self) -> &str {
+        &self.member_id
+    }
+
+    /// The partition counts that the present assignment rests on, if this member made it.
+    pub fn assigned_counts(&self) -> Option<&PartitionCounts> {
+        let generation = self.generation.as_ref()?;
+        (self.phase == Phase::Stable && generation.joined.leader).then_some(&generation.counts)
+    }
+
+    /// Whether a commit of this generation may go out; `Ok(None)`: once the coordinator is found.
+    pub fn commit_target(&self, generation: i32) -> Result<Option<CommitTarget>, ErrorCode> {
+        let present = matches!(self.phase, Phase::Stable | Phase::Revoking)
+            && self.generation_id() == Some(generation);
+        if !present {
+            return Err(ErrorCode::ILLEGAL_GENERATION);
+        }
+        Ok(self.coordinator.as_ref().map(|c| CommitTarget {
+            node: c.node,
+            member_id: self.member_id.clone(),
+        }))
+    }
+
+    /// The owner joins, giving up what it has.
+    pub fn join(&mut self, wish: JoinWish, now: Instant) {
+        if self.phase == Phase::Down {
+            return;
+        }
+        self.wish = wish;
+        self.assigns_owed = 0;
+        self.rejoin();
+        self.step(now);
+    }
+
+    /// The owner has shared out the partitions.
+    pub fn assign(
+        &mut self,
+        join_id: i64,
+        assignments: Vec<(String, TopicPartitions)>,
+        now: Instant,
+    ) {
+        if join_id != self.wish.join_id || self.assigns_owed == 0 {
+            return;
+        }
+        self.assigns_owed -= 1;
+        if self.phase == Phase::AwaitingOwner && self.assigns_owed == 0 {
+            self.phase = Phase::Syncing(assignments);
+            self.step(now);
+        }
+    }
+
+    /// The client was closed.
+    pub fn client_closed(&mut self) {
+        self.go_down(DownReason::ClientDown);
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant) {
+        self.step(now);
+    }
+
+    /// The partition counts of the topics in [`Member::assigned_counts`] as now known. Partitions
+    /// that came on top are shared out by a new generation, which a leader that joins starts.
+    pub fn partitions_seen(&mut self, seen: &PartitionCounts, now: Instant) {
+        let grown = self.assigned_counts().is_some_and(|assigned| {
+            assigned
+                .iter()
+                .any(|(topic, count)| seen.get(topic).is_some_and(|seen| seen > count))
+        });
+        if grown {
+            self.revoke(RevokeReason::Rebalance);
+            self.step(now);
+        }
+    }
+
+    /// How a heartbeat ended.
+    pub fn heartbeat_answer(&mut self, sent: Heartbeat, result: Result<(), Error>, now: Instant) {
+        self.heartbeat_in_flight = false;
+        let rebalance = matches!(&result, Err(error)
+            if error.code() == Some(ErrorCode::REBALANCE_IN_PROGRESS));
+        if self.generation_id() == Some(sent.generation) && (result.is_ok() || rebalance) {
+            self.alive = sent.sent;
+            self.backoff.reset();
+        }
+        if let Err(error) = result {
+            self.generation_trouble(sent.node, sent.generation, &error, now);
+        }
+        self.step(now);
+    }
+
+    /// How a commit failed.
+    pub fn commit_failed(&mut self, node: NodeId, generation: i32, error: &Error, now: Instant) {
+        self.generation_trouble(node, generation, error, now);
+        self.step(now);
+    }
+
+    /// The answer to [`Action::Send`].
+    pub fn answer(&mut self, number: u64, answer: Answer, now: Instant) {
+        let Some(request) = self.in_flight.take_if(|request| request.number == number) else {
+            return;
+        };
+        if self.phase == Phase::Down {
+            return;
+        }
+        if request.held {
+            // The broker keeps a member alive while it holds its join or sync.
+            self.alive = now;
+            self.next_heartbeat = now + self.config.heartbeat_interval;
+        }
+        let current = request.join_id == self.wish.join_id;
+        match answer {
+            Answer::Coordinator(result) => self.found(result, now),
+            Answer::Joined(result) => self.joined(result, current, now),
+            Answer::Partitions(result) => self.counted(result, now),
+            Answer::Synced(result) => self.synced(result, current, now),
+            Answer::Offsets(result) => self.offsets(result, now),
+        }
+        self.step(now);
+    }
+
+    fn found(&mut self, result: Result<Coordinator, Error>, now: Instant) {
+        match result {
+            Ok(coordinator) => {
+                if self.told_coordinator.as_ref() != Some(&coordinator.endpoint) {
+                    self.told_coordinator = Some(coordinator.endpoint.clone());
+                    self.tell(Event::Coordinator(coordinator.endpoint.clone()));
+                }
+                self.coordinator = Some(coordinator);
+                // A heartbeat that the old one owes must not be waited for.
+                self.next_heartbeat = self.next_heartbeat.min(now);
+            }
+            Err(error) => self.failed(error, now),
+        }
+    }
+
+    fn joined(&mut self, result: Result<JoinOutcome, Error>, current: bool, now: Instant) {
+        match result {
+            Ok(JoinOutcome::MemberIdRequired(member_id)) => self.member_id = member_id,
+            Ok(JoinOutcome::Joined(joined)) => {
+                self.member_id = joined.member_id.clone();
+                if !current {
+                    return;
+                }
+                self.phase = if joined.leader {
+                    Phase::Counting
+                } else {
+                    Phase::Syncing(Vec::new())
+                };
+                self.generation = Some(Generation {
+                    joined,
+                    counts: PartitionCounts::new(),
+                });
+            }
+            Err(error) => self.join_failed(error, now),
+        }
+    }
+
+    fn counted(&mut self, result: Result<PartitionCounts, Error>, now: Instant) {
+        let counts = match result {
+            Ok(counts) => counts,
+            Err(error) => return self.failed(error, now),
+        };
+        let Some(generation) = &mut self.generation else {
+            return;
+        };
+        generation.counts = counts;
+        let (joined, counts) = (&generation.joined, &generation.counts);
+        if joined.skip_assignment {
+            self.phase = Phase::Syncing(Vec::new());
+        } else if self.config.assignment == AssignBy::Engine {
+            let assignor = Assignor::of_protocol(&joined.protocol);
+            self.phase = Phase::Syncing(assignor.assign(&joined.members, counts));
+        } else {
+            let mut members = joined.members.clone();
+            members.sort_by_key(|m| m.member_id != joined.member_id);
+            let partitions = counts
+                .iter()
+                .flat_map(|(topic, &count)| (0..count).map(move |p| (topic.clone(), p)))
+                .collect();
+            self.phase = Phase::AwaitingOwner;
+            self.assigns_owed += 1;
+            self.tell(Event::Assign {
+                members,
+                partitions,
+            });
+        }
+    }
+
+    fn synced(&mut self, result: Result<TopicPartitions, Error>, current: bool, now: Instant) {
+        match result {
+            Ok(partitions) if current => {
+                if self.config.fetch_offsets && !partitions.is_empty() {
+                    self.phase = Phase::FetchingOffsets(partitions);
+                } else {
+                    self.assigned(without_offsets(partitions));
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.rejoin();
+                self.join_failed(error, now);
+            }
+        }
+    }
+
+    fn offsets(&mut self, result: Result<Vec<AssignedPartition>, Error>, now: Instant) {
+        match result {
+            Ok(partitions) => self.assigned(partitions),
+            Err(error) => self.failed(error, now),
+        }
+    }
+
+    fn assigned(&mut self, partitions: Vec<AssignedPartition>) {
+        let Some(generation) = &self.generation else {
+            return;
+        };
+        let joined = &generation.joined;
+        let assigned = Assigned {
+            member_id: joined.member_id.clone(),
+            generation: joined.generation,
+            leader: joined.leader,
+            protocol: joined.protocol.clone(),
+            partitions,
+        };
+        self.phase = Phase::Stable;
+        self.refusals = 0;
+        self.backoff.reset();
+        self.tell(Event::Assigned(assigned));
+    }
+
+    /// A join or sync failed; the next step joins again.
+    fn join_failed(&mut self, error: Error, now: Instant) {
+        match error.code() {
+            Some(ErrorCode::UNKNOWN_MEMBER_ID) if !self.member_id.is_empty() => {
+                self.member_id.clear()
+            }
+            Some(ErrorCode::ILLEGAL_GENERATION) => self.wait(now),
+            Some(ErrorCode::REBALANCE_IN_PROGRESS) => {}
+            Some(ErrorCode::FENCED_INSTANCE_ID) => {
+                self.member_id.clear();
+                self.failed(error, now);
+                self.hold_off(now + FENCED_DELAY);
+            }
+            _ => self.failed(error, now),
+        }
+    }
+
+    /// A request of the join sequence failed; the next step tries it again after a wait.
+    fn failed(&mut self, error: Error, now: Instant) {
+        match trouble(&error) {
+            Trouble::Closed => return self.go_down(DownReason::ClientDown),
+            Trouble::Busy => {}
+            Trouble::Elsewhere => self.coordinator = None,
+            Trouble::Refused => return self.refused(error, now),
+        }
+        self.wait(now);
+        let due = self
+            .reported
+            .is_none_or(|at| now.duration_since(at) >= REPORT_INTERVAL);
+        // An owner that has its partitions is not concerned by the search for a coordinator.
+        if due && !matches!(self.phase, Phase::Idle | Phase::Stable | Phase::Revoking) {
+            self.reported = Some(now);
+            self.tell(Event::Retrying {
+                attempt: 0,
+                reason: error,
+            });
+        }
+    }
+
+    fn refused(&mut self, error: Error, now: Instant) {
+        if self.refusals >= self.config.max_rejoin_attempts {
+            return self.go_down(DownReason::MaxRejoinAttempts(error));
+        }
+        self.refusals += 1;
+        self.hold_off(now + self.config.rejoin_delay);
+        self.tell(Event::Retrying {
+            attempt: self.refusals,
+            reason: error,
+        });
+    }
+
+    /// What a heartbeat's or a commit's error says of the generation and the coordinator.
+    fn generation_trouble(&mut self, node: NodeId, generation: i32, error: &Error, now: Instant) {
+        let present = self.generation_id() == Some(generation);
+        match error.code() {
+            Some(ErrorCode::REBALANCE_IN_PROGRESS) => {
+                if present {
+                    self.rebalance();
+                }
+                return;
+            }
+            Some(
+                code @ (ErrorCode::ILLEGAL_GENERATION
+                | ErrorCode::UNKNOWN_MEMBER_ID
+                | ErrorCode::FENCED_INSTANCE_ID),
+            ) => {
+                if present {
+                    self.lose(RevokeReason::Lost(code), now);
+                }
+                return;
+            }
+            _ => {}
+        }
+        match trouble(error) {
+            Trouble::Elsewhere => {
+                if self.coordinator.as_ref().is_some_and(|c| c.node == node) {
+                    self.coordinator = None;
+                    self.wait(now);
+                }
+            }
+            Trouble::Busy => self.next_heartbeat = now + self.backoff.next_wait(),
+            // A heartbeat that is refused again and again ends with the session timeout.
+            Trouble::Closed | Trouble::Refused => {}
+        }
+    }
+
+    fn rebalance(&mut self) {
+        match self.phase {
+            Phase::Stable => self.revoke(RevokeReason::Rebalance),
+            Phase::Counting | Phase::AwaitingOwner | Phase::FetchingOffsets(_) => self.rejoin(),
+            _ => {}
+        }
+    }
+
+    fn lose(&mut self, why: RevokeReason, now: Instant) {
+        match why {
+            RevokeReason::Lost(ErrorCode::FENCED_INSTANCE_ID) => {
+                self.member_id.clear();
+                self.hold_off(now + FENCED_DELAY);
+            }
+            RevokeReason::Lost(ErrorCode::UNKNOWN_MEMBER_ID) => self.member_id.clear(),
+            _ => {}
+        }
+        match self.phase {
+            Phase::Stable => {
+                self.revoke(why);
+                self.end_generation(Phase::Idle);
+            }
+            Phase::Revoking => self.end_generation(Phase::Idle),
+            _ => self.rejoin(),
+        }
+    }
+
+    fn revoke(&mut self, why: RevokeReason) {
+        self.phase = Phase::Revoking;
+        self.tell(Event::Revoke(why));
+    }
+
+    fn rejoin(&mut self) {
+        self.end_generation(Phase::Joining);
+    }
+
+    fn end_generation(&mut self, next: Phase) {
+        self.generation = None;
+        self.phase = next;
+        // What blocks the connection must be answered before the next join can go out on it.
+        self.in_flight.take_if(|request| !request.held);
+    }
+
+    fn go_down(&mut self, reason: DownReason) {
+        if self.phase != Phase::Down {
+            self.end_generation(Phase::Down);
+            self.tell(Event::Down(reason));
+        }
+    }
+
+    fn wait(&mut self, now: Instant) {
+        let wait = self.backoff.next_wait();
+        self.hold_off(now + wait);
+    }
+
+    fn hold_off(&mut self, until: Instant) {
+        self.not_before = self.not_before.max(Some(until));
+    }
+
+    fn generation_id(&self) -> Option<i32> {
+        self.generation.as_ref().map(|g| g.joined.generation)
+    }
+
+    /// Whether the generation lives by heartbeats; not so while the broker holds a request.
+    fn beats(&self) -> bool {
+        self.generation.is_some() && !matches!(self.phase, Phase::Syncing(_))
+    }
+
+    fn expiry(&self) -> Instant {
+        self.alive + self.config.session_timeout
+    }
+
+    fn has_request(&self) -> bool {
+        match self.phase {
+            Phase::Idle | Phase::Down => false,
+            Phase::AwaitingOwner | Phase::Stable | Phase::Revoking => self.coordinator.is_none(),
+            _ => true,
+        }
+    }
+
+    fn step(&mut self, now: Instant) {
+        if self.beats() && now >= self.expiry() {
+            self.lose(RevokeReason::HeartbeatTimeout, now);
+        }
+        if self.in_flight.is_none() && self.not_before.is_none_or(|at| now >= at) {
+            self.not_before = None;
+            self.send_request(now);
+        }
+        self.send_heartbeat(now);
+    }
+
+    fn send_request(&mut self, now: Instant) {
+        if !self.has_request() {
+            return;
+        }
+        let Some(node) = self.coordinator.as_ref().map(|c| c.node) else {
+            return self.send(Request::FindCoordinator, false);
+        };
+        match &mut self.phase {
+            Phase::Joining => {
+                let request = Request::Join {
+                    node,
+                    member_id: self.member_id.clone(),
+                    wish: self.wish.clone(),
+                };
+                self.send(request, true);
+            }
+            Phase::Syncing(assignments) => {
+                let assignments = std::mem::take(assignments);
+                let Some(generation) = &self.generation else {
+                    return;
+                };
+                let request = Request::Sync {
+                    node,
+                    generation: generation.joined.generation,
+                    member_id: self.member_id.clone(),
+                    protocol: generation.joined.protocol.clone(),
+                    assignments,
+                };
+                self.alive = now;
+                self.send(request, true);
+            }
+            Phase::Counting => {
+                let Some(generation) = &self.generation else {
+                    return;
+                };
+                let topics: BTreeSet<&String> = generation
+                    .joined
+                    .members
+                    .iter()
+                    .flat_map(|m| &m.subscription.topics)
+                    .collect();
+                let topics = topics.into_iter().cloned().collect();
+                self.send(Request::CountPartitions { topics }, false);
+            }
+            Phase::FetchingOffsets(partitions) => {
+                let partitions = partitions.clone();
+                self.send(Request::FetchOffsets { node, partitions }, false);
+            }
+            _ => {}
+        }
+    }
+
+    fn send(&mut self, request: Request, held: bool) {
+        self.last_number += 1;
+        self.in_flight = Some(InFlight {
+            number: self.last_number,
+            join_id: self.wish.join_id,
+            held,
+        });
+        self.actions.push(Action::Send(self.last_number, request));
+    }
+
+    fn send_heartbeat(&mut self, now: Instant) {
+        let due = self.beats() && !self.heartbeat_in_flight && now >= self.next_heartbeat;
+        let (Some(coordinator), Some(generation)) = (&self.coordinator, self.generation_id())
+        else {
+            return;
+        };
+        if !due {
+            return;
+        }
+        let heartbeat = Heartbeat {
+            node: coordinator.node,
+            generation,
+            member_id: self.member_id.clone(),
+            sent: now,
+        };
+        self.heartbeat_in_flight = true;
+        self.next_heartbeat = now + self.config.heartbeat_interval;
+        self.actions.push(Action::Heartbeat(heartbeat));
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.actions.push(Action::Tell(self.wish.join_id, event));
+    }
+}
+
+fn without_offsets(partitions: TopicPartitions) -> Vec<AssignedPartition> {
+    let each = |(topic, numbers): (String, Vec<i32>)| {
+        numbers.into_iter().map(move |partition| AssignedPartition {
+            topic: topic.clone(),
+            partition,
+            offset: None,
+            metadata: String::new(),
+        })
+    };
+    partitions.into_iter().flat_map(each).collect()
+}
+
+#[cfg(test)]
+#[path = "member_tests.rs"]
+mod tests;

@@ -1,0 +1,210 @@
+//! What members tell each other through the broker, in the `consumer` protocol type: their
+//! subscriptions and assignments.
+//!
+//! Read here and not with the message crate because these bytes come from other clients: lengths
+//! are checked before anything is allocated, and versions that are newer only add fields behind.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::TopicPartitions;
+
+/// The protocol type of consumer groups.
+pub const PROTOCOL_TYPE: &str = "consumer";
+
+const VERSION: i16 = 0;
+
+/// What a member asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subscription {
+    /// Version of the bytes that it came in.
+    pub version: i16,
+    /// Topics it wants to consume.
+    pub topics: Vec<String>,
+    /// For the assignor alone.
+    pub user_data: Bytes,
+}
+
+/// The bytes are not what the protocol type promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed;
+
+impl Subscription {
+    /// As sent with JoinGroup.
+    pub fn encode(topics: &[String], user_data: &[u8]) -> Bytes {
+        let mut buf = BytesMut::new();
+        buf.put_i16(VERSION);
+        buf.put_i32(topics.len() as i32);
+        for topic in topics {
+            put_string(&mut buf, topic);
+        }
+        put_bytes(&mut buf, user_data);
+        buf.freeze()
+    }
+
+    /// As another member sent it.
+    pub fn decode(mut bytes: Bytes) -> Result<Self, Malformed> {
+        let version = get_i16(&mut bytes)?;
+        let count = get_count(&mut bytes, 2)?;
+        let topics = (0..count)
+            .map(|_| get_string(&mut bytes))
+            .collect::<Result<_, _>>()?;
+        let user_data = get_bytes(&mut bytes)?;
+        Ok(Subscription {
+            version,
+            topics,
+            user_data,
+        })
+    }
+}
+
+/// An assignment as the leader sends it with SyncGroup.
+pub fn encode_assignment(partitions: &TopicPartitions) -> Bytes {
+    let mut buf = BytesMut::new();
+    buf.put_i16(VERSION);
+    buf.put_i32(partitions.len() as i32);
+    for (topic, numbers) in partitions {
+        put_string(&mut buf, topic);
+        buf.put_i32(numbers.len() as i32);
+        for number in numbers {
+            buf.put_i32(*number);
+        }
+    }
+    put_bytes(&mut buf, &[]);
+    buf.freeze()
+}
+
+/// An assignment as the leader sent it; no bytes at all are no partitions.
+pub fn decode_assignment(mut bytes: Bytes) -> Result<TopicPartitions, Malformed> {
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let _version = get_i16(&mut bytes)?;
+    let count = get_count(&mut bytes, 6)?;
+    (0..count)
+        .map(|_| {
+            let topic = get_string(&mut bytes)?;
+            let count = get_count(&mut bytes, 4)?;
+            let numbers = (0..count)
+                .map(|_| get_i32(&mut bytes))
+                .collect::<Result<_, _>>()?;
+            Ok((topic, numbers))
+        })
+        .collect()
+}
+
+fn put_string(buf: &mut BytesMut, text: &str) {
+    buf.put_i16(text.len() as i16);
+    buf.put_slice(text.as_bytes());
+}
+
+fn put_bytes(buf: &mut BytesMut, bytes: &[u8]) {
+    buf.put_i32(bytes.len() as i32);
+    buf.put_slice(bytes);
+}
+
+fn get_i16(buf: &mut Bytes) -> Result<i16, Malformed> {
+    buf.try_get_i16().map_err(|_| Malformed)
+}
+
+fn get_i32(buf: &mut Bytes) -> Result<i32, Malformed> {
+    buf.try_get_i32().map_err(|_| Malformed)
+}
+
+/// The length of an array whose elements take at least `element` bytes each.
+fn get_count(buf: &mut Bytes, element: usize) -> Result<usize, Malformed> {
+    let count = usize::try_from(get_i32(buf)?.max(0)).map_err(|_| Malformed)?;
+    if count > buf.remaining() / element {
+        return Err(Malformed);
+    }
+    Ok(count)
+}
+
+fn get_slice(buf: &mut Bytes, size: usize) -> Result<Bytes, Malformed> {
+    if size > buf.remaining() {
+        return Err(Malformed);
+    }
+    Ok(buf.split_to(size))
+}
+
+fn get_string(buf: &mut Bytes) -> Result<String, Malformed> {
+    let size = usize::try_from(get_i16(buf)?).map_err(|_| Malformed)?;
+    let bytes = get_slice(buf, size)?;
+    String::from_utf8(bytes.to_vec()).map_err(|_| Malformed)
+}
+
+/// Null reads as empty.
+fn get_bytes(buf: &mut Bytes) -> Result<Bytes, Malformed> {
+    let size = usize::try_from(get_i32(buf)?.max(0)).map_err(|_| Malformed)?;
+    get_slice(buf, size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kafka_protocol::messages::consumer_protocol_subscription::TopicPartition;
+    use kafka_protocol::messages::{
+        ConsumerProtocolAssignment, ConsumerProtocolSubscription, TopicName,
+    };
+    use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+    use proptest::prelude::*;
+
+    #[test]
+    fn subscription_reads_as_another_implementation_reads_it() {
+        let mut bytes = Subscription::encode(&["a".into(), "b".into()], b"mine");
+        assert_eq!(bytes.get_i16(), 0);
+        let read = ConsumerProtocolSubscription::decode(&mut bytes, 0).unwrap();
+        assert!(bytes.is_empty());
+        assert_eq!(read.topics, ["a".into(), StrBytes::from("b".to_string())]);
+        assert_eq!(read.user_data.as_deref(), Some(&b"mine"[..]));
+    }
+
+    #[test]
+    fn newer_versions_of_a_subscription_are_read() {
+        for version in 0..=3 {
+            let owned = TopicPartition::default()
+                .with_topic(TopicName("a".into()))
+                .with_partitions(vec![1]);
+            let mut subscription =
+                ConsumerProtocolSubscription::default().with_topics(vec!["a".into()]);
+            if version >= 1 {
+                subscription = subscription.with_owned_partitions(vec![owned]);
+            }
+            let mut buf = BytesMut::new();
+            buf.put_i16(version);
+            subscription.encode(&mut buf, version).unwrap();
+            let read = Subscription::decode(buf.freeze()).unwrap();
+            assert_eq!(read.version, version);
+            assert_eq!(read.topics, ["a"]);
+            assert!(read.user_data.is_empty());
+        }
+    }
+
+    #[test]
+    fn assignment_reads_as_another_implementation_reads_it() {
+        let partitions = vec![("a".to_string(), vec![0, 2]), ("b".to_string(), vec![1])];
+        let bytes = encode_assignment(&partitions);
+        assert_eq!(decode_assignment(bytes.clone()), Ok(partitions));
+        let read = ConsumerProtocolAssignment::decode(&mut bytes.slice(2..), 0).unwrap();
+        assert_eq!(read.assigned_partitions.len(), 2);
+        assert_eq!(read.assigned_partitions[0].partitions, [0, 2]);
+        assert_eq!(decode_assignment(Bytes::new()), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_count_that_lies_allocates_nothing() {
+        let mut buf = BytesMut::new();
+        buf.put_i16(0);
+        buf.put_i32(i32::MAX);
+        assert_eq!(Subscription::decode(buf.clone().freeze()), Err(Malformed));
+        assert_eq!(decode_assignment(buf.freeze()), Err(Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let bytes = Bytes::from(bytes);
+            let _ = Subscription::decode(bytes.clone());
+            let _ = decode_assignment(bytes);
+        }
+    }
+}
