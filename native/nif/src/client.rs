@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brod_engine::cluster::{Cluster, ClusterConfig};
+use brod_engine::consumer::Consumers;
 use brod_engine::net::{ConnectOptions, Endpoint};
 use brod_engine::producer::Producers;
 use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
@@ -22,6 +23,8 @@ pub struct ClientResource {
     pub cluster: Arc<Cluster>,
     /// Its producers.
     pub producers: Arc<Producers<ErlDelivery>>,
+    /// Its consumers.
+    pub consumers: Arc<Consumers>,
 }
 
 #[rustler::resource_impl]
@@ -58,7 +61,7 @@ fn client_open<'a>(
         })
         .collect::<NifResult<Vec<_>>>()?;
     let decoded = decode_config(&options, bootstrap);
-    let (config, buffer_bytes, threads) = match decoded {
+    let (config, buffer_bytes, threads, rack_id) = match decoded {
         Ok(decoded) => decoded,
         Err(bad) => return Ok((atoms::error(), bad).encode(env)),
     };
@@ -69,7 +72,12 @@ fn client_open<'a>(
     let _inside = handle.enter();
     let cluster = Cluster::start(config);
     let producers = Producers::new(cluster.clone(), buffer_bytes);
-    let client = ResourceArc::new(ClientResource { cluster, producers });
+    let consumers = Consumers::new(cluster.clone(), &rack_id);
+    let client = ResourceArc::new(ClientResource {
+        cluster,
+        producers,
+        consumers,
+    });
     if env.monitor(&client, &env.pid()).is_none() {
         return Err(rustler::Error::BadArg);
     }
@@ -82,7 +90,7 @@ fn client_close(client: Client) -> rustler::Atom {
     atoms::ok()
 }
 
-type Decoded = (ClusterConfig, usize, Option<usize>);
+type Decoded = (ClusterConfig, usize, Option<usize>, String);
 
 fn decode_config<'a>(
     options: &Options<'a>,
@@ -114,7 +122,13 @@ fn decode_config<'a>(
     };
     let buffer_bytes = options.get("buffer_bytes", DEFAULT_BUFFER_BYTES, |n| *n > 0)?;
     let threads = options.get("threads", 0usize, |n| *n <= 64)?;
-    Ok((config, buffer_bytes, (threads > 0).then_some(threads)))
+    let rack_id = options.get("rack_id", String::new(), |_| true)?;
+    Ok((
+        config,
+        buffer_bytes,
+        (threads > 0).then_some(threads),
+        rack_id,
+    ))
 }
 
 fn size_option<'a>(

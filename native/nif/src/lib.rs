@@ -4,6 +4,8 @@
 
 mod atoms;
 mod client;
+mod consumer;
+mod messages;
 mod options;
 mod producer;
 mod raw;

@@ -178,6 +178,40 @@ pub fn make_list<'a>(env: Env<'a>, elements: &[Term<'a>]) -> Term<'a> {
     }
 }
 
+/// A list under construction.
+pub struct TermList<'a> {
+    env: Env<'a>,
+    words: Vec<ErlNifTerm>,
+}
+
+impl<'a> TermList<'a> {
+    /// Room for `capacity` elements.
+    pub fn with_capacity(env: Env<'a>, capacity: usize) -> Self {
+        TermList {
+            env,
+            words: Vec::with_capacity(capacity),
+        }
+    }
+
+    /// Adds an element at the end.
+    #[inline]
+    pub fn push(&mut self, term: Term<'a>) {
+        self.words.push(term.as_c_arg());
+    }
+
+    /// The list.
+    pub fn finish(self) -> Term<'a> {
+        let (env, words) = (self.env.as_c_arg(), &self.words);
+        // SAFETY: `push` took only terms of this environment.
+        unsafe {
+            Term::new(
+                self.env,
+                enif_make_list_from_array(env, words.as_ptr(), words.len() as u32),
+            )
+        }
+    }
+}
+
 /// Whether two terms are the same term.
 #[inline]
 pub fn identical(a: Term<'_>, b: Term<'_>) -> bool {

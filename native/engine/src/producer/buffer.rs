@@ -680,3 +680,7 @@ fn is_retriable(code: ErrorCode) -> bool {
             | ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
     )
 }
+
+#[cfg(test)]
+#[path = "buffer_tests.rs"]
+mod tests;

@@ -1,0 +1,429 @@
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::producer::Idempotence;
+use crate::protocol::batch_reader::batches;
+
+/// Calls by name, with the position of their first record.
+#[derive(Default, Debug, PartialEq, Clone)]
+struct Calls(Vec<(u32, &'static str)>);
+
+impl Acks for Calls {
+    type Mark = usize;
+    fn mark(&self) -> usize {
+        self.0.len()
+    }
+    fn rollback(&mut self, mark: usize) {
+        self.0.truncate(mark);
+    }
+    fn calls(&self) -> u32 {
+        self.0.len() as u32
+    }
+    fn split(self, at: u32) -> (Self, Self) {
+        let (first, second) = self.0.into_iter().partition(|(position, _)| *position < at);
+        (Calls(first), Calls(second))
+    }
+}
+
+struct Bench {
+    config: ProducerConfig,
+    buffer: Buffer<Calls>,
+    now: Instant,
+}
+
+const ID: ProducerId = ProducerId { id: 7, epoch: 1 };
+
+impl Bench {
+    fn new(change: impl FnOnce(&mut ProducerConfig)) -> Self {
+        let mut config = ProducerConfig {
+            idempotence: Idempotence::Off,
+            ..Default::default()
+        };
+        change(&mut config);
+        Bench {
+            buffer: Buffer::new(&config),
+            config,
+            now: Instant::now(),
+        }
+    }
+
+    fn idempotent(change: impl FnOnce(&mut ProducerConfig)) -> Self {
+        let mut bench = Bench::new(|config| {
+            config.idempotence = Idempotence::On;
+            change(config);
+        });
+        assert!(matches!(bench.take(), Take::Idle));
+        bench.buffer.set_identity(Some(ID));
+        bench
+    }
+
+    fn call(&mut self, name: &'static str) -> Appended {
+        self.call_with(name, &[b"value"]).unwrap()
+    }
+
+    fn call_with(
+        &mut self,
+        name: &'static str,
+        values: &[&[u8]],
+    ) -> Result<Appended, AppendError<()>> {
+        let now = self.now;
+        self.buffer.append(
+            &self.config,
+            || now,
+            |writer, acks: &mut Calls, first| {
+                for value in values {
+                    writer.push(0, None, Some(value), &[]);
+                }
+                acks.0.push((first, name));
+                Ok(())
+            },
+        )
+    }
+
+    fn take(&mut self) -> Take<Calls> {
+        self.buffer.take(&self.config, self.now)
+    }
+
+    fn batch(&mut self) -> Batch<Calls> {
+        match self.take() {
+            Take::Batch(batch) => batch,
+            Take::At(at) => panic!("nothing before {:?}", at - self.now),
+            Take::NeedsIdentity => panic!("needs a producer id"),
+            Take::Idle => panic!("nothing to send"),
+        }
+    }
+
+    /// Sends the next batch: its calls, and the base sequence it carries on the wire.
+    fn send(&mut self) -> (Batch<Calls>, i32) {
+        let mut batch = self.batch();
+        let bytes = batch.seal(Codec::None, None).unwrap();
+        let on_wire = batches(bytes).next().unwrap().unwrap();
+        (batch, on_wire.base_sequence)
+    }
+
+    fn fail(&mut self, batch: Batch<Calls>, code: ErrorCode) -> Outcome<Calls> {
+        self.buffer
+            .failed(&self.config, self.now, batch, Cause::Code(code))
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now += Duration::from_millis(ms);
+    }
+}
+
+fn names(batch: &Batch<Calls>) -> Vec<&'static str> {
+    batch.acks.0.iter().map(|(_, name)| *name).collect()
+}
+
+fn failed(outcome: Outcome<Calls>) -> (Vec<&'static str>, Failure) {
+    match outcome {
+        Outcome::Failed(all, why) => (
+            all.into_iter()
+                .flat_map(|calls| calls.0)
+                .map(|(_, name)| name)
+                .collect(),
+            why,
+        ),
+        Outcome::Delivered(..) => panic!("delivered"),
+        Outcome::Retried => panic!("retried"),
+    }
+}
+
+#[test]
+fn calls_gather_while_one_batch_is_on_the_wire() {
+    let mut bench = Bench::new(|_| {});
+    assert!(bench.call("a").wake);
+    let first = bench.batch();
+    assert!(!bench.call("b").wake, "the completion looks again");
+    bench.call("c");
+    assert!(matches!(bench.take(), Take::Idle));
+    assert!(matches!(
+        bench.buffer.delivered(first, 10),
+        Outcome::Delivered(_, 10)
+    ));
+    assert!(bench.buffer.wants_queueing(&bench.config));
+    assert_eq!(names(&bench.batch()), ["b", "c"]);
+}
+
+#[test]
+fn a_call_that_does_not_fit_starts_the_next_batch() {
+    let mut bench = Bench::new(|config| config.max_batch_size = 190);
+    let value = [b'x'; 60];
+    for name in ["a", "b", "c"] {
+        bench.call_with(name, &[&value]).unwrap();
+    }
+    let first = bench.batch();
+    assert_eq!((names(&first), first.records()), (vec!["a"], 1));
+    bench.buffer.delivered(first, 0);
+    let second = bench.batch();
+    assert_eq!(names(&second), ["b"]);
+}
+
+#[test]
+fn a_refused_call_leaves_nothing_behind() {
+    let mut bench = Bench::new(|_| {});
+    bench.call("a");
+    let refused = bench.buffer.append(
+        &bench.config,
+        Instant::now,
+        |writer, acks: &mut Calls, first| {
+            writer.push(0, None, Some(b"half"), &[]);
+            acks.0.push((first, "bad"));
+            Err("bad value")
+        },
+    );
+    assert_eq!(refused, Err(AppendError::Refused("bad value")));
+    let batch = bench.batch();
+    assert_eq!((names(&batch), batch.records()), (vec!["a"], 1));
+}
+
+#[test]
+fn callers_over_the_limit_are_held_up_and_their_call_is_taken() {
+    let mut bench = Bench::new(|config| config.partition_buffer_limit = 2);
+    assert!(!bench.call("a").over_limit);
+    assert!(!bench.call("b").over_limit);
+    assert!(bench.call("c").over_limit);
+    assert_eq!(names(&bench.batch()), ["a", "b", "c"]);
+    assert_eq!(bench.buffer.buffered_calls(), 0);
+}
+
+#[test]
+fn a_batch_lingers_for_the_time_or_the_count() {
+    let linger = |config: &mut ProducerConfig| {
+        config.max_linger = Duration::from_millis(10);
+        config.max_linger_count = 3;
+    };
+    let mut bench = Bench::new(linger);
+    bench.call("a");
+    assert!(matches!(bench.take(), Take::At(_)));
+    bench.pass(10);
+    assert_eq!(names(&bench.batch()), ["a"]);
+    let mut bench = Bench::new(linger);
+    for name in ["a", "b", "c"] {
+        bench.call(name);
+    }
+    assert_eq!(names(&bench.batch()), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_retriable_error_is_retried_after_the_backoff_as_often_as_allowed() {
+    let mut bench = Bench::new(|config| config.max_retries = 1);
+    bench.call("a");
+    let batch = bench.batch();
+    assert!(matches!(
+        bench.fail(batch, ErrorCode::NOT_LEADER_FOR_PARTITION),
+        Outcome::Retried
+    ));
+    assert!(matches!(bench.take(), Take::At(_)));
+    bench.pass(500);
+    let batch = bench.batch();
+    bench.call("b");
+    let (names, why) = failed(bench.fail(batch, ErrorCode::NOT_LEADER_FOR_PARTITION));
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!(
+        why,
+        Failure::RetriesUsedUp(Cause::Code(ErrorCode::NOT_LEADER_FOR_PARTITION))
+    );
+    assert!(bench.buffer.stopped().is_some());
+    assert_eq!(bench.call_with("c", &[b""]), Err(AppendError::Closed));
+}
+
+#[test]
+fn a_delivery_ends_with_its_time_even_with_retries_without_limit() {
+    let mut bench = Bench::new(|config| {
+        config.max_retries = -1;
+        config.delivery_timeout = Duration::from_secs(2);
+    });
+    bench.call("a");
+    for _ in 0..3 {
+        let batch = bench.batch();
+        assert!(matches!(
+            bench.fail(batch, ErrorCode::REQUEST_TIMED_OUT),
+            Outcome::Retried
+        ));
+        bench.pass(500);
+    }
+    bench.pass(1000);
+    let batch = bench.batch();
+    let (names, why) = failed(bench.fail(batch, ErrorCode::REQUEST_TIMED_OUT));
+    assert_eq!(names, ["a"]);
+    let cause = Cause::Code(ErrorCode::REQUEST_TIMED_OUT);
+    assert_eq!(why, Failure::DeliveryTimeout(Some(cause)));
+}
+
+#[test]
+fn what_is_never_sent_expires() {
+    let mut bench = Bench::new(|config| config.delivery_timeout = Duration::from_secs(1));
+    bench.call("a");
+    assert!(bench.buffer.expire(&bench.config, bench.now).is_none());
+    bench.pass(1000);
+    let (names, why) = failed(bench.buffer.expire(&bench.config, bench.now).unwrap());
+    assert_eq!((names, why), (vec!["a"], Failure::DeliveryTimeout(None)));
+}
+
+#[test]
+fn a_message_that_is_too_large_fails_alone_and_the_rest_is_delivered() {
+    let mut bench = Bench::idempotent(|_| {});
+    for name in ["a", "big", "c", "d"] {
+        bench.call(name);
+    }
+    bench.call_with("later", &[b"x"]).unwrap();
+    let mut delivered = Vec::new();
+    let mut refused = Vec::new();
+    let mut next_sequence = 0;
+    while bench.buffer.stopped().is_none() {
+        let (batch, sequence) = bench.send();
+        let calls = names(&batch);
+        if calls.contains(&"big") {
+            match bench.fail(batch, ErrorCode::MESSAGE_TOO_LARGE) {
+                Outcome::Failed(all, why) => {
+                    assert_eq!(why, Failure::NotRetriable(ErrorCode::MESSAGE_TOO_LARGE));
+                    refused.extend(all.into_iter().flat_map(|c| c.0).map(|(_, name)| name));
+                }
+                outcome => assert!(matches!(outcome, Outcome::Retried)),
+            }
+        } else {
+            assert_eq!(sequence, next_sequence, "the broker would refuse a gap");
+            next_sequence += batch.records() as i32;
+            delivered.extend(calls);
+            bench.buffer.delivered(batch, 0);
+        }
+    }
+    assert_eq!(refused, ["big"]);
+    assert_eq!(delivered, ["a", "c", "d", "later"]);
+}
+
+#[test]
+fn batches_in_flight_come_back_in_order_under_their_old_sequence_numbers() {
+    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 9);
+    let mut on_wire = Vec::new();
+    for name in ["a", "b", "c"] {
+        bench.call(name);
+        on_wire.push(bench.send());
+    }
+    assert_eq!(
+        on_wire
+            .iter()
+            .map(|(_, sequence)| *sequence)
+            .collect::<Vec<_>>(),
+        [0, 1, 2]
+    );
+    let mut on_wire = on_wire.into_iter().map(|(batch, _)| batch);
+    let (a, b, c) = (
+        on_wire.next().unwrap(),
+        on_wire.next().unwrap(),
+        on_wire.next().unwrap(),
+    );
+    assert!(matches!(
+        bench.fail(a, ErrorCode::NOT_ENOUGH_REPLICAS),
+        Outcome::Retried
+    ));
+    for late in [b, c] {
+        let outcome = bench.fail(late, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        assert!(matches!(outcome, Outcome::Retried));
+    }
+    bench.pass(500);
+    for expected in [("a", 0), ("b", 1), ("c", 2)] {
+        let (batch, sequence) = bench.send();
+        assert_eq!((names(&batch)[0], sequence), expected);
+    }
+}
+
+#[test]
+fn no_more_than_five_batches_are_in_flight_when_idempotent() {
+    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 9);
+    for name in ["a", "b", "c", "d", "e"] {
+        bench.call(name);
+        bench.batch();
+    }
+    bench.call("f");
+    assert!(matches!(bench.take(), Take::Idle));
+}
+
+#[test]
+fn a_producer_id_that_the_broker_forgot_is_replaced_and_the_sequence_starts_over() {
+    let mut bench = Bench::idempotent(|_| {});
+    bench.call("a");
+    let (a, _) = bench.send();
+    bench.buffer.delivered(a, 0);
+    bench.call("b");
+    let (b, sequence) = bench.send();
+    assert_eq!(sequence, 1);
+    assert!(matches!(
+        bench.fail(b, ErrorCode::UNKNOWN_PRODUCER_ID),
+        Outcome::Retried
+    ));
+    bench.pass(500);
+    assert!(matches!(bench.take(), Take::NeedsIdentity));
+    bench
+        .buffer
+        .set_identity(Some(ProducerId { id: 8, epoch: 0 }));
+    let (b, sequence) = bench.send();
+    assert_eq!((names(&b), sequence), (vec!["b"], 0));
+}
+
+#[test]
+fn a_repeat_that_the_broker_recognizes_is_a_success() {
+    let mut bench = Bench::idempotent(|_| {});
+    bench.call("a");
+    let (a, _) = bench.send();
+    let outcome = bench.fail(a, ErrorCode::DUPLICATE_SEQUENCE_NUMBER);
+    assert!(matches!(outcome, Outcome::Delivered(_, -1)));
+}
+
+#[test]
+fn closing_hands_out_what_waits_and_fails_what_comes_back() {
+    let mut bench = Bench::new(|_| {});
+    bench.call("on the wire");
+    let batch = bench.batch();
+    bench.call("waiting");
+    let left = bench.buffer.stop(Failure::Closed);
+    assert_eq!(left, [Calls(vec![(0, "waiting")])]);
+    assert!(bench.buffer.stopped().is_none());
+    let (names, why) = failed(bench.fail(batch, ErrorCode::REQUEST_TIMED_OUT));
+    assert_eq!((names, why), (vec!["on the wire"], Failure::Closed));
+    assert_eq!(bench.buffer.stopped(), Some(&Failure::Closed));
+}
+
+#[test]
+fn a_partition_that_does_not_exist_uses_up_the_retries() {
+    let mut bench = Bench::new(|config| config.max_retries = 1);
+    bench.call("a");
+    assert!(matches!(
+        bench.buffer.unknown(&bench.config, bench.now),
+        Some(Outcome::Retried)
+    ));
+    assert!(
+        bench.buffer.unknown(&bench.config, bench.now).is_none(),
+        "once a backoff"
+    );
+    bench.pass(500);
+    let outcome = bench.buffer.unknown(&bench.config, bench.now).unwrap();
+    let cause = Cause::Code(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(failed(outcome), (vec!["a"], Failure::RetriesUsedUp(cause)));
+}
+
+#[test]
+fn all_bytes_that_came_in_are_counted_out() {
+    let mut bench = Bench::new(|_| {});
+    let mut came_in = 0;
+    for name in ["a", "b", "c", "d"] {
+        came_in += bench.call(name).bytes;
+    }
+    let batch = bench.batch();
+    assert!(batch.bytes() > 0 && bench.call("e").bytes > 0);
+    let e = came_in;
+    let mut batch = batch;
+    batch.seal(Codec::None, None).unwrap();
+    assert!(matches!(
+        bench.fail(batch, ErrorCode::MESSAGE_TOO_LARGE),
+        Outcome::Retried
+    ));
+    let mut freed = 0;
+    for _ in 0..2 {
+        let batch = bench.batch();
+        bench.buffer.delivered(batch, 0);
+        freed += bench.buffer.take_freed();
+    }
+    assert_eq!(freed, e);
+}

@@ -1,0 +1,257 @@
+//! Consuming: the NIFs, and how message sets reach the subscribers.
+
+use std::time::Duration;
+
+use brod_engine::consumer::{
+    BeginOffset, Consumer, ConsumerConfig, Delivered, Isolation, MessageSet, OffsetResetPolicy,
+    Sink,
+};
+use brod_engine::error::Error;
+use brod_engine::protocol::error::ErrorCode;
+use rustler::types::atom::Atom;
+use rustler::{
+    Binary, Encoder, Env, LocalPid, Monitor, NifResult, OwnedEnv, Resource, ResourceArc, Term,
+};
+use tokio::sync::oneshot;
+
+use crate::atoms;
+use crate::client::Client;
+use crate::messages::message_set;
+use crate::options::{BadOption, Options};
+use crate::raw::tuple;
+use crate::reason;
+use crate::runtime::{self, Asker};
+
+/// One partition's consumer, as Erlang holds it.
+pub struct ConsumerResource {
+    consumer: Consumer,
+    runtime: tokio::runtime::Handle,
+}
+
+#[rustler::resource_impl]
+impl Resource for ConsumerResource {
+    fn down<'a>(&'a self, _env: Env<'a>, _pid: LocalPid, _monitor: Monitor) {
+        self.consumer.close();
+    }
+}
+
+type Handle = ResourceArc<ConsumerResource>;
+
+/// One subscription.
+struct ErlSink {
+    /// The `brod_consumer` process: messages come in its name.
+    consumer: LocalPid,
+    subscriber: LocalPid,
+    /// Dropped with the subscription, at the latest when the consumer process dies.
+    handle: Handle,
+}
+
+impl Sink for ErlSink {
+    fn deliver(&self, set: MessageSet) -> Delivered {
+        let mut message = OwnedEnv::new();
+        let mut delivered = Delivered::new();
+        let (term, count) = message.run(|env| {
+            let (term, counted) = message_set(env, &set);
+            delivered = counted;
+            let term = (self.consumer, term).encode(env);
+            (message.save(term), delivered.count)
+        });
+        if count > 0 {
+            // A subscriber that is gone is noticed by the consumer process.
+            let _ = message.send_and_clear(&self.subscriber, |env| term.load(env));
+        }
+        delivered
+    }
+
+    fn error(&self, code: ErrorCode, text: String) {
+        runtime::send(&self.consumer, |env| {
+            let code = reason::code(env, code);
+            (
+                atoms::brod_fetch_error(),
+                self.handle.clone(),
+                code,
+                text.as_str(),
+            )
+                .encode(env)
+        });
+    }
+}
+
+#[rustler::nif]
+fn consumer_open<'a>(
+    env: Env<'a>,
+    client: Client,
+    topic: Binary<'a>,
+    partition: i32,
+    config: Term<'a>,
+) -> NifResult<Term<'a>> {
+    let options = Options::new(config).ok_or(rustler::Error::BadArg)?;
+    let topic = std::str::from_utf8(&topic).map_err(|_| rustler::Error::BadArg)?;
+    if let Err(bad) = decode_config(&options) {
+        return Ok((atoms::error(), bad).encode(env));
+    }
+    let runtime = runtime::handle().ok_or(rustler::Error::BadArg)?;
+    let consumer = client.consumers.open(topic, partition);
+    let handle = ResourceArc::new(ConsumerResource { consumer, runtime });
+    if env.monitor(&handle, &env.pid()).is_none() {
+        return Err(rustler::Error::BadArg);
+    }
+    Ok((atoms::ok(), handle).encode(env))
+}
+
+#[rustler::nif]
+fn consumer_subscribe<'a>(
+    env: Env<'a>,
+    handle: Handle,
+    subscriber: LocalPid,
+    config: Term<'a>,
+) -> NifResult<Term<'a>> {
+    let options = Options::new(config).ok_or(rustler::Error::BadArg)?;
+    let config = match decode_config(&options) {
+        Ok(config) => config,
+        Err(_) => return Err(rustler::Error::BadArg),
+    };
+    let sink = ErlSink {
+        consumer: env.pid(),
+        subscriber,
+        handle: handle.clone(),
+    };
+    let answer = handle.consumer.subscribe(config, std::sync::Arc::new(sink));
+    Ok(answer_later(env, &handle, answer))
+}
+
+fn answer_later<'a>(
+    env: Env<'a>,
+    handle: &Handle,
+    answer: oneshot::Receiver<Result<(), Error>>,
+) -> Term<'a> {
+    let (asker, reference) = Asker::new(env);
+    handle.runtime.spawn(async move {
+        let result = answer.await.unwrap_or(Err(Error::Closed));
+        asker.reply(|env| match &result {
+            Ok(()) => atoms::ok().to_term(env),
+            Err(error) => (atoms::error(), reason::error(env, error)).encode(env),
+        });
+    });
+    reference
+}
+
+#[rustler::nif]
+fn consumer_unsubscribe(handle: Handle) -> Atom {
+    handle.consumer.unsubscribe();
+    atoms::ok()
+}
+
+#[rustler::nif]
+fn consumer_ack(handle: Handle, offset: i64) -> Atom {
+    handle.consumer.ack(offset);
+    atoms::ok()
+}
+
+#[rustler::nif]
+fn consumer_pause(handle: Handle) -> Atom {
+    handle.consumer.pause();
+    atoms::ok()
+}
+
+#[rustler::nif]
+fn consumer_resume(handle: Handle) -> Atom {
+    handle.consumer.resume();
+    atoms::ok()
+}
+
+#[rustler::nif]
+fn consumer_close(handle: Handle) -> Atom {
+    handle.consumer.close();
+    atoms::ok()
+}
+
+#[rustler::nif]
+fn consumer_seek<'a>(env: Env<'a>, handle: Handle, to: Term<'a>) -> NifResult<Term<'a>> {
+    let to = begin_offset(to).ok_or(rustler::Error::BadArg)?;
+    let answer = handle.consumer.seek(to);
+    Ok(answer_later(env, &handle, answer))
+}
+
+#[rustler::nif]
+fn consumer_info<'a>(env: Env<'a>, handle: Handle) -> NifResult<Term<'a>> {
+    let info = handle.consumer.info();
+    let number = |value: Option<i64>| match value {
+        Some(value) => value.encode(env),
+        None => atoms::undefined().to_term(env),
+    };
+    let pairs = [
+        ("next_offset", number(info.next_offset)),
+        ("position", number(info.position)),
+        ("high_watermark", number(info.high_watermark)),
+        ("last_stable_offset", number(info.last_stable_offset)),
+        ("lag", number(info.lag)),
+        ("pending_count", info.pending_count.encode(env)),
+        ("pending_bytes", info.pending_bytes.encode(env)),
+        ("paused", info.paused.encode(env)),
+        ("active", info.active.encode(env)),
+        ("node", number(info.node.map(i64::from))),
+    ];
+    let pairs = pairs.map(|(name, value)| (Atom::from_str(env, name).ok(), value));
+    Term::map_from_pairs(env, &pairs)
+}
+
+fn begin_offset(term: Term<'_>) -> Option<BeginOffset> {
+    if let Ok(offset) = term.decode::<i64>() {
+        // brod's numbers for the ends of a partition.
+        return match offset {
+            -1 => Some(BeginOffset::Latest),
+            -2 => Some(BeginOffset::Earliest),
+            offset if offset >= 0 => Some(BeginOffset::Offset(offset)),
+            _ => None,
+        };
+    }
+    if let Some(pair) = tuple(term).filter(|pair| pair.len() == 2) {
+        let is_timestamp = pair
+            .at(0)
+            .atom_to_string()
+            .is_ok_and(|tag| tag == "timestamp");
+        let ms = pair.at(1).decode().ok().filter(|ms| *ms >= 0)?;
+        return is_timestamp.then_some(BeginOffset::Timestamp(ms));
+    }
+    match term.atom_to_string().ok()?.as_str() {
+        "earliest" => Some(BeginOffset::Earliest),
+        "latest" => Some(BeginOffset::Latest),
+        _ => None,
+    }
+}
+
+fn decode_config<'a>(options: &Options<'a>) -> Result<ConsumerConfig, BadOption<'a>> {
+    let default = ConsumerConfig::default();
+    let begin_offset = match options.term("begin_offset") {
+        None => default.begin_offset,
+        Some(term) => begin_offset(term).ok_or_else(|| options.bad("begin_offset", term))?,
+    };
+    let policies = [
+        ("reset_by_subscriber", OffsetResetPolicy::ResetBySubscriber),
+        ("reset_to_earliest", OffsetResetPolicy::ResetToEarliest),
+        ("reset_to_latest", OffsetResetPolicy::ResetToLatest),
+    ];
+    let isolations = [
+        ("read_committed", Isolation::ReadCommitted),
+        ("read_uncommitted", Isolation::ReadUncommitted),
+    ];
+    let longest = Duration::from_secs(600);
+    Ok(ConsumerConfig {
+        begin_offset,
+        min_bytes: options.get("min_bytes", default.min_bytes, |bytes| *bytes >= 0)?,
+        max_bytes: options.get("max_bytes", default.max_bytes, |bytes| *bytes > 0)?,
+        max_wait: options
+            .duration_ms("max_wait_time", default.max_wait)?
+            .min(longest),
+        prefetch_count: options.get("prefetch_count", default.prefetch_count, |n| *n >= 0)?,
+        prefetch_bytes: options.get("prefetch_bytes", default.prefetch_bytes, |n| *n >= 0)?,
+        offset_reset_policy: options.choice(
+            "offset_reset_policy",
+            default.offset_reset_policy,
+            &policies,
+        )?,
+        isolation: options.choice("isolation_level", default.isolation, &isolations)?,
+        max_batch_bytes: default.max_batch_bytes,
+    })
+}
