@@ -31,7 +31,7 @@ resolve_jars() {
 </project>
 POM
   mvn -q -B -f "$tmp/pom.xml" dependency:copy-dependencies -DoutputDirectory="$tmp/lib" \
-    -DincludeScope=runtime </dev/null >&2 || { rm -rf "$tmp"; die "Maven could not resolve Kafka"; }
+    -DincludeScope=runtime -Dstyle.color=never </dev/null >&2 || { rm -rf "$tmp"; die "Maven could not resolve Kafka"; }
   # Somebody else may have been quicker; theirs is as good.
   [ -d "$kafka_jars" ] || mv "$tmp/lib" "$kafka_jars"
   rm -rf "$tmp"
