@@ -9,7 +9,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
-use super::member::{is_retriable, Action, Answer, Heartbeat, Member, Request};
+use super::actions::{Action, Answer, Heartbeat, Request};
+use super::member::Member;
+use super::trouble::is_retriable;
 use super::{
     requests, CommitOutcome, Event, GroupConfig, JoinWish, OffsetToCommit, PartitionCounts,
     TopicPartitions,

@@ -13,14 +13,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::actions::{
+    Action, Answer, CommitTarget, Coordinator, Heartbeat, JoinOutcome, Joined, Request,
+};
 use super::assignor::Assignor;
+use super::trouble::{trouble, Trouble};
 use super::{
-    AssignBy, Assigned, AssignedPartition, DownReason, Event, GroupConfig, GroupMember, JoinWish,
+    AssignBy, Assigned, AssignedPartition, DownReason, Event, GroupConfig, JoinWish,
     PartitionCounts, RevokeReason, TopicPartitions,
 };
 use crate::cluster::{Backoff, NodeId};
 use crate::error::Error;
-use crate::net::{Endpoint, NetError};
+use crate::net::Endpoint;
 use crate::protocol::error::ErrorCode;
 
 /// Wait before joining again after another member took over the group instance id. Two members
@@ -30,100 +34,6 @@ const FENCED_DELAY: Duration = Duration::from_secs(10);
 const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 /// Shortest time between two reports of trouble that passes by itself.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
-
-/// The broker that coordinates the group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Coordinator {
-    /// Its node id.
-    pub node: NodeId,
-    /// Where it listens.
-    pub endpoint: Endpoint,
-}
-
-/// A request of the join sequence.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Request {
-    FindCoordinator,
-    Join {
-        node: NodeId,
-        member_id: String,
-        wish: JoinWish,
-    },
-    /// Asks any broker how many partitions the topics have.
-    CountPartitions {
-        topics: Vec<String>,
-    },
-    Sync {
-        node: NodeId,
-        generation: i32,
-        member_id: String,
-        protocol: String,
-        /// Empty unless leader.
-        assignments: Vec<(String, TopicPartitions)>,
-    },
-    FetchOffsets {
-        node: NodeId,
-        partitions: TopicPartitions,
-    },
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Send, and bring the answer with the same number.
-    Send(u64, Request),
-    /// Send, and bring the answer to [`Member::heartbeat_answer`].
-    Heartbeat(Heartbeat),
-    /// Tell the owner.
-    Tell(i64, Event),
-}
-
-/// A heartbeat to send.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heartbeat {
-    pub node: NodeId,
-    pub generation: i32,
-    pub member_id: String,
-    pub sent: Instant,
-}
-
-/// A successful JoinGroup.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Joined {
-    pub member_id: String,
-    pub generation: i32,
-    pub protocol: String,
-    pub leader: bool,
-    /// The broker keeps the assignment that it has (KIP-814).
-    pub skip_assignment: bool,
-    /// Empty unless leader.
-    pub members: Vec<GroupMember>,
-}
-
-/// How a broker took a JoinGroup.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JoinOutcome {
-    Joined(Joined),
-    /// Join again with this id (KIP-394).
-    MemberIdRequired(String),
-}
-
-/// The answer to a [`Request`].
-#[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
-    Coordinator(Result<Coordinator, Error>),
-    Joined(Result<JoinOutcome, Error>),
-    Partitions(Result<PartitionCounts, Error>),
-    Synced(Result<TopicPartitions, Error>),
-    Offsets(Result<Vec<AssignedPartition>, Error>),
-}
-
-/// Where a commit goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommitTarget {
-    pub node: NodeId,
-    pub member_id: String,
-}
 
 #[derive(Debug, PartialEq)]
 enum Phase {
@@ -154,44 +64,6 @@ struct InFlight {
     join_id: i64,
     /// The broker may hold the answer back, and with it all else on the connection.
     held: bool,
-}
-
-/// How an error is met.
-enum Trouble {
-    /// The client was closed.
-    Closed,
-    /// Try the same broker again.
-    Busy,
-    /// Look for the coordinator again.
-    Elsewhere,
-    /// The broker will not have it.
-    Refused,
-}
-
-fn trouble(error: &Error) -> Trouble {
-    match error {
-        Error::Closed => Trouble::Closed,
-        Error::Kafka { code, .. } => match *code {
-            ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
-            | ErrorCode::REBALANCE_IN_PROGRESS
-            | ErrorCode::UNSTABLE_OFFSET_COMMIT
-            | ErrorCode::REQUEST_TIMED_OUT => Trouble::Busy,
-            ErrorCode::NOT_COORDINATOR
-            | ErrorCode::COORDINATOR_NOT_AVAILABLE
-            | ErrorCode::BROKER_NOT_AVAILABLE
-            | ErrorCode::NETWORK_EXCEPTION => Trouble::Elsewhere,
-            _ => Trouble::Refused,
-        },
-        Error::Net(NetError::UnsupportedApi { .. } | NetError::Protocol(_))
-        | Error::CorruptBatch(_) => Trouble::Refused,
-        Error::Net(_) | Error::Unreachable(_) | Error::Timeout => Trouble::Elsewhere,
-    }
-}
-
-/// True for what a commit or a fetch of offsets is tried again after.
-pub fn is_retriable(error: &Error) -> bool {
-    matches!(trouble(error), Trouble::Busy | Trouble::Elsewhere)
-        && error.code() != Some(ErrorCode::REBALANCE_IN_PROGRESS)
 }
 
 /// See the module's text.

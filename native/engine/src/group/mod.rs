@@ -4,11 +4,13 @@
 //! sends the requests and keeps the time. [`assignor`] and [`metadata`] hold what is specific to
 //! the way partitions are shared out, so that other ways can stand beside them.
 
+mod actions;
 pub mod assignor;
 mod driver;
 mod member;
 mod metadata;
 mod requests;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

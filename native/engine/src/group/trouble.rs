@@ -1,0 +1,44 @@
+//! How the errors of the group protocol are met.
+
+use crate::error::Error;
+use crate::net::NetError;
+use crate::protocol::error::ErrorCode;
+
+/// How an error is met.
+pub enum Trouble {
+    /// The client was closed.
+    Closed,
+    /// Try the same broker again.
+    Busy,
+    /// Look for the coordinator again.
+    Elsewhere,
+    /// The broker will not have it.
+    Refused,
+}
+
+/// See [`Trouble`].
+pub fn trouble(error: &Error) -> Trouble {
+    match error {
+        Error::Closed => Trouble::Closed,
+        Error::Kafka { code, .. } => match *code {
+            ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
+            | ErrorCode::REBALANCE_IN_PROGRESS
+            | ErrorCode::UNSTABLE_OFFSET_COMMIT
+            | ErrorCode::REQUEST_TIMED_OUT => Trouble::Busy,
+            ErrorCode::NOT_COORDINATOR
+            | ErrorCode::COORDINATOR_NOT_AVAILABLE
+            | ErrorCode::BROKER_NOT_AVAILABLE
+            | ErrorCode::NETWORK_EXCEPTION => Trouble::Elsewhere,
+            _ => Trouble::Refused,
+        },
+        Error::Net(NetError::UnsupportedApi { .. } | NetError::Protocol(_))
+        | Error::CorruptBatch(_) => Trouble::Refused,
+        Error::Net(_) | Error::Unreachable(_) | Error::Timeout => Trouble::Elsewhere,
+    }
+}
+
+/// True for what a commit or a fetch of offsets is tried again after.
+pub fn is_retriable(error: &Error) -> bool {
+    matches!(trouble(error), Trouble::Busy | Trouble::Elsewhere)
+        && error.code() != Some(ErrorCode::REBALANCE_IN_PROGRESS)
+}
