@@ -28,10 +28,15 @@ call(Engine, Op, TimeoutMs) ->
     {error, timeout}
   end.
 
-%% @doc Connect an engine client to the first endpoint that answers.
--spec connect(context(), TimeoutMs :: non_neg_integer()) -> ok | {error, term()}.
+%% @doc Connect an engine client to the first endpoint that answers. The error lists all endpoints.
+-spec connect(context(), TimeoutMs :: non_neg_integer()) ->
+        ok | {error, [{brod:endpoint(), {term(), list()}}]}.
 connect(#{engine := Engine, endpoints := Endpoints}, TimeoutMs) ->
-  failures(call(Engine, connect, TimeoutMs), Endpoints).
+  case failures(call(Engine, connect, TimeoutMs), Endpoints) of
+    ok -> ok;
+    {error, [_ | _] = Failures} -> {error, Failures};
+    {error, Reason} -> {error, [{Endpoint, {Reason, []}} || Endpoint <- Endpoints]}
+  end.
 
 %% @doc Make an engine client for `Endpoints'. `{error, {bad_option, Key, Value}}' for options that
 %% cannot be used.

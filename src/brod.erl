@@ -1,0 +1,628 @@
+%% The public API.
+-module(brod).
+-behaviour(application).
+
+%% Application
+-export([start/0, stop/0, start/2, stop/1]).
+%% Clients
+-export([start_client/1, start_client/2, start_client/3,
+         start_link_client/1, start_link_client/2, start_link_client/3, stop_client/1]).
+%% Producers
+-export([start_producer/3, get_producer/3,
+         produce/2, produce/3, produce/5, produce_cb/4, produce_cb/6, produce_no_ack/5,
+         produce_sync/2, produce_sync/3, produce_sync/5, produce_sync_offset/5,
+         sync_produce_request/1, sync_produce_request/2,
+         sync_produce_request_offset/1, sync_produce_request_offset/2]).
+%% Consumers
+-export([start_consumer/3, get_consumer/3, subscribe/3, subscribe/5,
+         unsubscribe/1, unsubscribe/2, unsubscribe/3, unsubscribe/4,
+         consume_ack/2, consume_ack/4]).
+%% Subscribers
+-export([start_link_topic_subscriber/1, start_link_topic_subscriber/5,
+         start_link_topic_subscriber/6, start_link_topic_subscriber/7,
+         start_link_group_subscriber/7, start_link_group_subscriber/8,
+         start_link_group_subscriber_v2/1]).
+%% Topics, metadata, offsets
+-export([create_topics/3, create_topics/4, delete_topics/3, delete_topics/4,
+         get_metadata/1, get_metadata/2, get_metadata/3,
+         get_partitions_count/2, get_partitions_count_safe/2,
+         resolve_offset/3, resolve_offset/4, resolve_offset/5, resolve_offset/6]).
+%% Fetch
+-export([fetch/4, fetch/5, fetch/7, fetch/8, fold/8]).
+%% Connections and groups
+-export([connect_leader/4, connect_group_coordinator/3, list_groups/2, list_all_groups/2,
+         describe_groups/3, fetch_committed_offsets/2, fetch_committed_offsets/3]).
+
+-export_type([ batch_input/0, bootstrap/0, call_ref/0, cg/0, cg_protocol_type/0, client/0
+             , client_config/0, client_id/0, compression/0, conn_config/0, connection/0
+             , consumer_config/0, consumer_options/0, endpoint/0, error_code/0, fetch_opts/0
+             , fold_acc/0, fold_fun/1, fold_limits/0, fold_result/0, fold_stop_reason/0
+             , group_config/0, group_generation_id/0, group_id/0, group_member/0
+             , group_member_id/0, hostname/0, key/0, message/0, message_set/0, msg_input/0
+             , msg_ts/0, offset/0, offset_time/0, offsets_to_commit/0, partition/0
+             , partition_assignment/0, partition_fun/0, partitioner/0, portnum/0
+             , produce_ack_cb/0, produce_reply/0, produce_result/0, producer_config/0
+             , received_assignments/0, topic/0, topic_partition/0, transactional_id/0, value/0 ]).
+
+-include("brod_int.hrl").
+
+-type hostname() :: string() | binary() | atom().
+-type portnum() :: 1..65535.
+-type endpoint() :: {hostname(), portnum()}.
+-type client_id() :: atom().
+-type client() :: client_id() | pid().
+-type connection() :: pid().
+-type conn_config() :: proplists:proplist() | #{atom() => term()}.
+-type client_config() :: brod_client:config().
+-type bootstrap() :: [endpoint()] | {[endpoint()], conn_config()}.
+-type topic() :: binary().
+-type partition() :: non_neg_integer().
+-type topic_partition() :: {topic(), partition()}.
+-type offset() :: integer().
+-type offset_time() :: earliest | latest | integer().
+-type error_code() :: atom().
+-type msg_ts() :: integer().
+-type key() :: undefined | iodata().
+-type msg_input() :: #{ key => iodata() | undefined, value => iodata() | undefined
+                      , ts => msg_ts(), headers => [{binary(), binary()}] }.
+-type batch_input() :: [msg_input()].
+%% A value, a value with its time, or a batch in one of its forms.
+-type value() :: undefined | iodata() | {msg_ts(), iodata()} | msg_input() | batch_input()
+               | [{key(), value()}] | [{msg_ts(), key(), value()}].
+-type message() :: #kafka_message{}.
+-type message_set() :: #kafka_message_set{}.
+-type compression() :: no_compression | gzip | snappy | lz4 | zstd.
+-type producer_config() :: brod_producer:config().
+-type partition_fun() :: brod_partition_fun().
+-type partitioner() :: partition_fun() | random | hash | murmur2 | sticky.
+-type call_ref() :: #brod_call_ref{}.
+-type produce_result() :: brod_produce_req_buffered | brod_produce_req_acked | {error, term()}.
+-type produce_reply() :: #brod_produce_reply{}.
+-type produce_ack_cb() :: fun((partition(), offset()) -> term())
+                        | fun((partition(), offset(), ok | {error, term()}) -> term()).
+-type consumer_config() :: proplists:proplist().
+-type consumer_options() :: consumer_config().
+-type fetch_opts() :: #{ max_wait_time => non_neg_integer(), min_bytes => non_neg_integer()
+                       , max_bytes => pos_integer()
+                       , isolation_level => read_committed | read_uncommitted }.
+-type fold_acc() :: term().
+-type fold_fun(Acc) :: fun((message(), Acc) -> {ok, Acc} | {error, Reason :: term()}).
+%% `reach_offset': the last offset to fold over.
+-type fold_limits() :: #{message_count => pos_integer(), reach_offset => offset()}.
+-type fold_stop_reason() :: reached_end_of_partition | reached_message_count_limit
+                          | reached_target_offset | {fetch_failure, term()} | term().
+-type fold_result() :: {fold_acc(), NextOffset :: offset(), fold_stop_reason()}.
+-type group_id() :: binary().
+-type transactional_id() :: binary().
+-type group_member_id() :: binary().
+-type group_generation_id() :: non_neg_integer().
+-type group_member() :: {group_member_id(), #kafka_group_member_metadata{}}.
+-type group_config() :: proplists:proplist().
+-type partition_assignment() :: {topic(), [partition()]}.
+-type received_assignments() :: [#brod_received_assignment{}].
+-type offsets_to_commit() :: #{topic_partition() => offset()}
+                           | [{topic_partition(), offset()}].
+-type cg() :: #brod_cg{}.
+-type cg_protocol_type() :: binary().
+
+%% Where brod would wait for ever for an ack (ms).
+-define(DEFAULT_REPLY_TIMEOUT_MS, 600000).
+
+%% Application
+
+%% @doc Start the application and what it depends on.
+-spec start() -> ok | {error, term()}.
+start() ->
+  case application:ensure_all_started(?MODULE) of
+    {ok, _Apps} -> ok;
+    {error, Reason} -> {error, Reason}
+  end.
+
+%% @doc Stop the application with all clients.
+-spec stop() -> ok | {error, term()}.
+stop() -> application:stop(?MODULE).
+
+%% @private
+start(_StartType, _StartArgs) -> brod_sup:start_link().
+
+%% @private
+stop(_State) -> ok.
+
+%% Clients
+
+%% @doc Start a client called `brod_default_client'.
+-spec start_client([endpoint()]) -> ok | {error, term()}.
+start_client(Endpoints) -> start_client(Endpoints, ?BROD_DEFAULT_CLIENT_ID).
+
+%% @doc Start a client with default options.
+-spec start_client([endpoint()], client_id()) -> ok | {error, term()}.
+start_client(Endpoints, ClientId) -> start_client(Endpoints, ClientId, []).
+
+%% @doc Start a client under brod's supervisor; `ok' also if it is running there already. Returns
+%% before the client is connected. If no broker can be reached, the client is started again after
+%% `restart_delay_seconds' (10), and calls return `{error, client_down}' meanwhile.
+%%
+%% Options: `connect_timeout' (ms, 5000), `request_timeout' (ms, 240000),
+%% `get_metadata_timeout_seconds' (5), `reconnect_cool_down_seconds' (1),
+%% `allow_topic_auto_creation' (true), `auto_start_producers' (false), `default_producer_config'
+%% ([]), `unknown_topic_cache_ttl' (ms, 120000), `metadata_max_age' (ms, 300000), `buffer_bytes'
+%% (limit of unsent messages in all partitions together), `rack_id'. A value that an option cannot
+%% have is `{error, {bad_option, Key, Value}}'. Exits with a text when `Endpoints' is empty.
+-spec start_client([endpoint()], client_id(), client_config()) -> ok | {error, term()}.
+start_client(Endpoints, ClientId, Config) ->
+  case brod_options:client(Config) of
+    {ok, _} ->
+      case brod_sup:start_client(Endpoints, ClientId, Config) of
+        ok -> ok;
+        {error, {already_started, _Pid}} -> ok;
+        {error, {{bad_option, _, _} = Reason, _Child}} -> {error, Reason};
+        {error, Reason} -> {error, Reason}
+      end;
+    {error, Reason} ->
+      ?BROD_LOG_ERROR("Client ~p is not started: ~p", [ClientId, Reason]),
+      {error, Reason}
+  end.
+
+%% @doc As {@link start_client/1}, linked to the caller and without a supervisor.
+-spec start_link_client([endpoint()]) -> {ok, pid()} | {error, term()}.
+start_link_client(Endpoints) -> start_link_client(Endpoints, ?BROD_DEFAULT_CLIENT_ID).
+
+%% @doc As {@link start_client/2}, linked to the caller and without a supervisor.
+-spec start_link_client([endpoint()], client_id()) -> {ok, pid()} | {error, term()}.
+start_link_client(Endpoints, ClientId) -> start_link_client(Endpoints, ClientId, []).
+
+%% @doc As {@link start_client/3}, linked to the caller and without a supervisor.
+-spec start_link_client([endpoint()], client_id(), client_config()) ->
+        {ok, pid()} | {error, term()}.
+start_link_client(Endpoints, ClientId, Config) ->
+  brod_client:start_link(Endpoints, ClientId, Config).
+
+%% @doc Stop a client with its producers and consumers; `ok' also if there is none.
+-spec stop_client(client()) -> ok.
+stop_client(ClientId) when is_atom(ClientId) ->
+  case brod_sup:stop_client(ClientId) of
+    ok -> ok;
+    {error, not_found} -> brod_client:stop(ClientId)
+  end;
+stop_client(ClientPid) when is_pid(ClientPid) ->
+  brod_client:stop(ClientPid).
+
+%% Producers
+
+%% @doc Start the producers of all partitions of a topic; `ok' also if they are running.
+%%
+%% Options: `required_acks' (-1 all in-sync replicas, 0 none, 1 leader; -1), `ack_timeout' (ms,
+%% 10000), `compression' (no_compression), `compression_level', `partition_buffer_limit' (calls
+%% that may wait to be sent, 512), `partition_onwire_limit' (requests in flight, 1),
+%% `max_batch_size' (bytes, 1048576), `max_linger_ms' (0), `max_linger_count' (0), `max_retries'
+%% (3, -1 for no limit), `retry_backoff_ms' (500), `delivery_timeout_ms', `enable_idempotence'
+%% (auto), `produce_req_vsn', `topic_restart_delay_seconds' (10),
+%% `partition_restart_delay_seconds' (5).
+-spec start_producer(client(), topic(), producer_config()) -> ok | {error, term()}.
+start_producer(Client, Topic, Config) -> brod_client:start_producer(Client, Topic, Config).
+
+%% @doc The producer process of a partition.
+-spec get_producer(client(), topic(), partition()) -> {ok, pid()} | {error, term()}.
+get_producer(Client, Topic, Partition) -> brod_client:get_producer(Client, Topic, Partition).
+
+%% @doc {@link produce/3} with an empty key.
+-spec produce(pid(), value()) -> {ok, call_ref()} | {error, term()}.
+produce(Pid, Value) -> produce(Pid, <<>>, Value).
+
+%% @doc Produce through a producer process: see {@link produce/5}.
+-spec produce(pid(), key(), value()) -> {ok, call_ref()} | {error, term()}.
+produce(Pid, Key, Value) -> brod_producer:produce(Pid, Key, Value).
+
+%% @doc Produce one message or a batch without waiting for the ack. The caller gets
+%% `#brod_produce_reply{call_ref = CallRef, result = brod_produce_req_acked}' when it arrives, or
+%% with `result = {error, Reason}' when the message will not be delivered; it may instead wait with
+%% {@link sync_produce_request/2}. Blocks while the partition's buffer is full, at most as long as
+%% the application environment's `produce_room_timeout' says (ms, 300000).
+%%
+%% The key of a batch only serves to choose the partition. Raises `badarg' for a key or a value
+%% that is none.
+-spec produce(client(), topic(), partition() | partitioner(), key(), value()) ->
+        {ok, call_ref()} | {error, term()}.
+produce(Client, Topic, Partition, Key, Value) when is_integer(Partition), is_atom(Client) ->
+  try ets:lookup(Client, {handle, Topic, Partition}) of
+    [{_, Handle, Pid}] -> brod_producer:produce_by_handle(Handle, Pid, Key, Value);
+    [] -> produce_by_pid(Client, Topic, Partition, Key, Value)
+  catch
+    error:badarg -> produce_by_pid(Client, Topic, Partition, Key, Value)
+  end;
+produce(Client, Topic, Partition, Key, Value) when is_integer(Partition) ->
+  produce_by_pid(Client, Topic, Partition, Key, Value);
+produce(Client, Topic, Partitioner, Key, Value) ->
+  with_partition(Client, Topic, Partitioner, Key, Value, fun(Partition) ->
+    produce(Client, Topic, Partition, Key, Value)
+  end).
+
+produce_by_pid(Client, Topic, Partition, Key, Value) ->
+  with_producer(Client, Topic, Partition, fun(Pid) -> brod_producer:produce(Pid, Key, Value) end).
+
+%% @doc Produce through a producer process, with a callback: see {@link produce_cb/6}.
+-spec produce_cb(pid(), key(), value(), produce_ack_cb()) -> ok | {error, term()}.
+produce_cb(Pid, Key, Value, AckCb) -> brod_producer:produce_cb(Pid, Key, Value, AckCb).
+
+%% @doc As {@link produce/5}, but instead of a message the ack is a call of `AckCb' with partition
+%% and offset, in the producer process. A callback with a third argument gets `ok' there, and is
+%% also called, with offset -1 and `{error, Reason}', for what will not be delivered. `{ok,
+%% Partition}' is returned if the partition was chosen by a partitioner, else `ok'.
+-spec produce_cb(client(), topic(), partition() | partitioner(), key(), value(),
+                 produce_ack_cb()) -> ok | {ok, partition()} | {error, term()}.
+produce_cb(Client, Topic, Partition, Key, Value, AckCb) when is_integer(Partition) ->
+  case handle(Client, Topic, Partition) of
+    {Handle, Pid} ->
+      brod_producer:produce_cb_by_handle(Handle, Pid, Key, Value, AckCb);
+    false ->
+      with_producer(Client, Topic, Partition, fun(Pid) ->
+        brod_producer:produce_cb(Pid, Key, Value, AckCb)
+      end)
+  end;
+produce_cb(Client, Topic, Partitioner, Key, Value, AckCb) ->
+  with_partition(Client, Topic, Partitioner, Key, Value, fun(Partition) ->
+    case produce_cb(Client, Topic, Partition, Key, Value, AckCb) of
+      ok -> {ok, Partition};
+      {error, Reason} -> {error, Reason}
+    end
+  end).
+
+%% @doc Produce without ack, and without ever waiting for room in the buffer: use with care.
+-spec produce_no_ack(client(), topic(), partition() | partitioner(), key(), value()) ->
+        ok | {error, term()}.
+produce_no_ack(Client, Topic, Partition, Key, Value) when is_integer(Partition) ->
+  case handle(Client, Topic, Partition) of
+    {Handle, _Pid} ->
+      brod_producer:produce_no_ack_by_handle(Handle, Key, Value);
+    false ->
+      with_producer(Client, Topic, Partition, fun(Pid) ->
+        brod_producer:produce_no_ack(Pid, Key, Value)
+      end)
+  end;
+produce_no_ack(Client, Topic, Partitioner, Key, Value) ->
+  with_partition(Client, Topic, Partitioner, Key, Value, fun(Partition) ->
+    produce_no_ack(Client, Topic, Partition, Key, Value)
+  end).
+
+%% @doc {@link produce_sync/3} with an empty key.
+-spec produce_sync(pid(), value()) -> ok | {error, term()}.
+produce_sync(Pid, Value) -> produce_sync(Pid, <<>>, Value).
+
+%% @doc Produce through a producer process and wait for the ack.
+-spec produce_sync(pid(), key(), value()) -> ok | {error, term()}.
+produce_sync(Pid, Key, Value) ->
+  case produce(Pid, Key, Value) of
+    {ok, CallRef} -> sync_produce_request(CallRef);
+    {error, Reason} -> {error, Reason}
+  end.
+
+%% @doc Produce and wait for the ack. `{error, {producer_down, Reason}}' when it was not delivered.
+-spec produce_sync(client(), topic(), partition() | partitioner(), key(), value()) ->
+        ok | {error, term()}.
+produce_sync(Client, Topic, Partition, Key, Value) ->
+  case produce(Client, Topic, Partition, Key, Value) of
+    {ok, CallRef} -> sync_produce_request(CallRef);
+    {error, Reason} -> {error, Reason}
+  end.
+
+%% @doc As {@link produce_sync/5}; returns the offset of the (first) message.
+-spec produce_sync_offset(client(), topic(), partition() | partitioner(), key(), value()) ->
+        {ok, offset()} | {error, term()}.
+produce_sync_offset(Client, Topic, Partition, Key, Value) ->
+  case produce(Client, Topic, Partition, Key, Value) of
+    {ok, CallRef} -> sync_produce_request_offset(CallRef);
+    {error, Reason} -> {error, Reason}
+  end.
+
+%% @doc Wait for the ack of a call, at most as long as the application environment's
+%% `produce_reply_timeout' says (ms, 600000).
+-spec sync_produce_request(call_ref()) -> ok | {error, term()}.
+sync_produce_request(CallRef) -> sync_produce_request(CallRef, reply_timeout()).
+
+%% @doc Wait for the ack of a call that the calling process made; `{error, timeout}' after
+%% `Timeout' ms.
+-spec sync_produce_request(call_ref(), timeout()) -> ok | {error, term()}.
+sync_produce_request(CallRef, Timeout) ->
+  case brod_producer:sync_produce_request(CallRef, Timeout) of
+    {ok, _Offset} -> ok;
+    {error, Reason} -> {error, Reason}
+  end.
+
+%% @doc As {@link sync_produce_request/1}; returns the offset.
+-spec sync_produce_request_offset(call_ref()) -> {ok, offset()} | {error, term()}.
+sync_produce_request_offset(CallRef) -> sync_produce_request_offset(CallRef, reply_timeout()).
+
+%% @doc As {@link sync_produce_request/2}; returns the offset.
+-spec sync_produce_request_offset(call_ref(), timeout()) -> {ok, offset()} | {error, term()}.
+sync_produce_request_offset(CallRef, Timeout) ->
+  brod_producer:sync_produce_request(CallRef, Timeout).
+
+reply_timeout() -> application:get_env(brod, produce_reply_timeout, ?DEFAULT_REPLY_TIMEOUT_MS).
+
+handle(Client, Topic, Partition) when is_atom(Client) ->
+  try ets:lookup(Client, {handle, Topic, Partition}) of
+    [{_, Handle, Pid}] -> {Handle, Pid};
+    [] -> false
+  catch
+    error:badarg -> false
+  end;
+handle(_ClientPid, _Topic, _Partition) ->
+  false.
+
+with_producer(Client, Topic, Partition, Fun) ->
+  case brod_client:get_producer(Client, Topic, Partition) of
+    {ok, Pid} -> Fun(Pid);
+    {error, Reason} -> {error, Reason}
+  end.
+
+with_partition(Client, Topic, Partitioner, Key, Value, Fun) ->
+  case brod_client:get_partitions_count(Client, Topic) of
+    {ok, Count} -> Fun(brod_partitioner:partition(Partitioner, Topic, Count, Key, Value));
+    {error, Reason} -> {error, Reason}
+  end.
+
+%% Consumers
+
+%% @doc Start the consumers of a topic; `ok' also if they are running, their options unchanged.
+%%
+%% Options: `begin_offset' (latest), `min_bytes' (0), `max_bytes' (1048576), `max_wait_time' (ms,
+%% 10000), `sleep_timeout' (ms, 1000), `prefetch_count' (10), `prefetch_bytes' (102400),
+%% `offset_reset_policy' (reset_by_subscriber), `size_stat_window' (5), `isolation_level'
+%% (read_committed), `share_leader_conn' (false), `partitions' ([] for all),
+%% `topic_restart_delay_seconds' (10), `partition_restart_delay_seconds' (2).
+-spec start_consumer(client(), topic(), consumer_config()) -> ok | {error, term()}.
+start_consumer(Client, Topic, Config) -> brod_client:start_consumer(Client, Topic, Config).
+
+%% @doc The consumer process of a partition.
+-spec get_consumer(client(), topic(), partition()) -> {ok, pid()} | {error, term()}.
+get_consumer(Client, Topic, Partition) -> brod_client:get_consumer(Client, Topic, Partition).
+
+%% @doc Subscribe a process to a partition. It gets `{ConsumerPid, #kafka_message_set{}}' and
+%% `{ConsumerPid, #kafka_fetch_error{}}' messages, and acknowledges with {@link consume_ack/2}.
+%% `Options' change those that the consumer was started with.
+-spec subscribe(client(), pid(), topic(), partition(), consumer_config()) ->
+        {ok, pid()} | {error, term()}.
+subscribe(Client, Subscriber, Topic, Partition, Options) ->
+  case get_consumer(Client, Topic, Partition) of
+    {ok, ConsumerPid} ->
+      case subscribe(ConsumerPid, Subscriber, Options) of
+        ok -> {ok, ConsumerPid};
+        {error, Reason} -> {error, Reason}
+      end;
+    {error, Reason} ->
+      {error, Reason}
+  end.
+
+%% @doc Subscribe a process to a consumer.
+-spec subscribe(pid(), pid(), consumer_config()) -> ok | {error, term()}.
+subscribe(ConsumerPid, Subscriber, Options) ->
+  brod_consumer:subscribe(ConsumerPid, Subscriber, Options).
+
+%% @doc End the calling process's subscription.
+-spec unsubscribe(pid()) -> ok | {error, term()}.
+unsubscribe(ConsumerPid) -> unsubscribe(ConsumerPid, self()).
+
+%% @doc End the subscription of a process.
+-spec unsubscribe(pid(), pid()) -> ok | {error, term()}.
+unsubscribe(ConsumerPid, Subscriber) -> brod_consumer:unsubscribe(ConsumerPid, Subscriber).
+
+%% @doc End the calling process's subscription to a partition.
+-spec unsubscribe(client(), topic(), partition()) -> ok | {error, term()}.
+unsubscribe(Client, Topic, Partition) -> unsubscribe(Client, Topic, Partition, self()).
+
+%% @doc End a process's subscription to a partition.
+-spec unsubscribe(client(), topic(), partition(), pid()) -> ok | {error, term()}.
+unsubscribe(Client, Topic, Partition, Subscriber) ->
+  case get_consumer(Client, Topic, Partition) of
+    {ok, ConsumerPid} -> unsubscribe(ConsumerPid, Subscriber);
+    {error, Reason} -> {error, Reason}
+  end.
+
+%% @doc All messages up to `Offset' are processed: the consumer may fetch more.
+-spec consume_ack(pid(), offset()) -> ok | {error, term()}.
+consume_ack(ConsumerPid, Offset) -> brod_consumer:ack(ConsumerPid, Offset).
+
+%% @doc As {@link consume_ack/2}, by partition.
+-spec consume_ack(client(), topic(), partition(), offset()) -> ok | {error, term()}.
+consume_ack(Client, Topic, Partition, Offset) ->
+  case get_consumer(Client, Topic, Partition) of
+    {ok, ConsumerPid} -> consume_ack(ConsumerPid, Offset);
+    {error, Reason} -> {error, Reason}
+  end.
+
+%% Subscribers
+
+%% @doc Start a topic subscriber: see `brod_topic_subscriber:start_link/1'.
+-spec start_link_topic_subscriber(brod_topic_subscriber:topic_subscriber_config()) ->
+        {ok, pid()} | {error, term()}.
+start_link_topic_subscriber(Config) -> brod_topic_subscriber:start_link(Config).
+
+%% @doc {@link start_link_topic_subscriber/6} on all partitions.
+-spec start_link_topic_subscriber(client(), topic(), consumer_config(), module(), term()) ->
+        {ok, pid()} | {error, term()}.
+start_link_topic_subscriber(Client, Topic, ConsumerConfig, CbModule, CbInitArg) ->
+  start_link_topic_subscriber(Client, Topic, all, ConsumerConfig, CbModule, CbInitArg).
+
+%% @doc {@link start_link_topic_subscriber/7} with single messages.
+-spec start_link_topic_subscriber(client(), topic(), all | [partition()], consumer_config(),
+                                  module(), term()) -> {ok, pid()} | {error, term()}.
+start_link_topic_subscriber(Client, Topic, Partitions, ConsumerConfig, CbModule, CbInitArg) ->
+  start_link_topic_subscriber(Client, Topic, Partitions, ConsumerConfig, message, CbModule,
+                              CbInitArg).
+
+%% @doc Start a topic subscriber on some partitions.
+-spec start_link_topic_subscriber(client(), topic(), all | [partition()], consumer_config(),
+                                  message | message_set, module(), term()) ->
+        {ok, pid()} | {error, term()}.
+start_link_topic_subscriber(Client, Topic, Partitions, ConsumerConfig, MessageType, CbModule,
+                            CbInitArg) ->
+  brod_topic_subscriber:start_link(Client, Topic, Partitions, ConsumerConfig, MessageType,
+                                   CbModule, CbInitArg).
+
+%% @doc Start a group subscriber with single messages.
+-spec start_link_group_subscriber(client(), group_id(), [topic()], group_config(),
+                                  consumer_config(), module(), term()) ->
+        {ok, pid()} | {error, term()}.
+start_link_group_subscriber(Client, GroupId, Topics, GroupConfig, ConsumerConfig, CbModule,
+                            CbInitArg) ->
+  brod_group_subscriber:start_link(Client, GroupId, Topics, GroupConfig, ConsumerConfig, CbModule,
+                                   CbInitArg).
+
+%% @doc Start a group subscriber.
+-spec start_link_group_subscriber(client(), group_id(), [topic()], group_config(),
+                                  consumer_config(), message | message_set, module(), term()) ->
+        {ok, pid()} | {error, term()}.
+start_link_group_subscriber(Client, GroupId, Topics, GroupConfig, ConsumerConfig, MessageType,
+                            CbModule, CbInitArg) ->
+  brod_group_subscriber:start_link(Client, GroupId, Topics, GroupConfig, ConsumerConfig,
+                                   MessageType, CbModule, CbInitArg).
+
+%% @doc Start a group subscriber with a process per partition: see
+%% `brod_group_subscriber_v2:start_link/1'.
+-spec start_link_group_subscriber_v2(map()) -> {ok, pid()} | {error, term()}.
+start_link_group_subscriber_v2(Config) -> brod_group_subscriber_v2:start_link(Config).
+
+%% Topics, metadata, offsets
+
+%% @doc {@link create_topics/4} without options to connect.
+-spec create_topics([endpoint()], [map()], #{timeout => integer(), validate_only => boolean()}) ->
+        ok | {error, term()}.
+create_topics(Hosts, Topics, Opts) -> brod_utils:create_topics(Hosts, Topics, Opts).
+
+%% @doc Create topics. A topic is a map with `name', `num_partitions', `replication_factor',
+%% `assignments' and `configs' (list of maps with `name' and `value'); `timeout' is in ms.
+-spec create_topics([endpoint()], [map()], #{timeout => integer(), validate_only => boolean()},
+                    conn_config()) -> ok | {error, term()}.
+create_topics(Hosts, Topics, Opts, ConnConfig) ->
+  brod_utils:create_topics(Hosts, Topics, Opts, ConnConfig).
+
+%% @doc {@link delete_topics/4} without options to connect.
+-spec delete_topics([endpoint()], [topic()], pos_integer()) -> ok | {error, term()}.
+delete_topics(Hosts, Topics, Timeout) -> brod_utils:delete_topics(Hosts, Topics, Timeout).
+
+%% @doc Delete topics; `Timeout' in ms.
+-spec delete_topics([endpoint()], [topic()], pos_integer(), conn_config()) -> ok | {error, term()}.
+delete_topics(Hosts, Topics, Timeout, ConnConfig) ->
+  brod_utils:delete_topics(Hosts, Topics, Timeout, ConnConfig).
+
+%% @doc Metadata of all topics.
+-spec get_metadata([endpoint()]) -> {ok, map()} | {error, term()}.
+get_metadata(Hosts) -> brod_utils:get_metadata(Hosts).
+
+%% @doc Metadata of some topics.
+-spec get_metadata([endpoint()], all | [topic()]) -> {ok, map()} | {error, term()}.
+get_metadata(Hosts, Topics) -> brod_utils:get_metadata(Hosts, Topics).
+
+%% @doc Metadata of some topics, with options to connect.
+%% Throws `{failed_to_connect, [{{Host, Port}, {Reason, Stack}}]}' if no broker can be reached.
+-spec get_metadata([endpoint()], all | [topic()], conn_config()) -> {ok, map()} | {error, term()}.
+get_metadata(Hosts, Topics, ConnConfig) -> brod_utils:get_metadata(Hosts, Topics, ConnConfig).
+
+%% @doc Number of a topic's partitions. May create the topic, as broker and client permit.
+-spec get_partitions_count(client(), topic()) -> {ok, pos_integer()} | {error, term()}.
+get_partitions_count(Client, Topic) -> brod_client:get_partitions_count(Client, Topic).
+
+%% @doc Number of a topic's partitions; never creates the topic.
+-spec get_partitions_count_safe(client(), topic()) -> {ok, pos_integer()} | {error, term()}.
+get_partitions_count_safe(Client, Topic) -> brod_client:get_partitions_count_safe(Client, Topic).
+
+%% @doc The latest offset: that of the next message to come.
+-spec resolve_offset(client() | bootstrap(), topic(), partition()) ->
+        {ok, offset()} | {error, term()}.
+resolve_offset(Target, Topic, Partition) -> resolve_offset(Target, Topic, Partition, latest).
+
+%% @doc The offset at a time: `earliest', `latest', or ms since 1970.
+-spec resolve_offset(client() | bootstrap(), topic(), partition(), offset_time()) ->
+        {ok, offset()} | {error, term()}.
+resolve_offset(Target, Topic, Partition, Time) ->
+  brod_utils:resolve_offset(Target, Topic, Partition, Time).
+
+%% @doc As {@link resolve_offset/4}, with options to connect.
+-spec resolve_offset(client() | bootstrap(), topic(), partition(), offset_time(), conn_config()) ->
+        {ok, offset()} | {error, term()}.
+resolve_offset(Target, Topic, Partition, Time, ConnConfig) ->
+  brod_utils:resolve_offset(Target, Topic, Partition, Time, ConnConfig).
+
+%% @doc As {@link resolve_offset/5}, with `#{timeout => Ms}'.
+-spec resolve_offset([endpoint()], topic(), partition(), offset_time(), conn_config(),
+                     #{timeout => pos_integer()}) -> {ok, offset()} | {error, term()}.
+resolve_offset(Hosts, Topic, Partition, Time, ConnConfig, Opts) ->
+  brod_utils:resolve_offset(Hosts, Topic, Partition, Time, ConnConfig, Opts).
+
+%% Fetch
+
+%% @doc {@link fetch/5} with default options.
+-spec fetch(connection() | client_id() | bootstrap(), topic(), partition(), offset()) ->
+        {ok, {offset(), [message()]}} | {error, term()}.
+fetch(Target, Topic, Partition, Offset) -> brod_utils:fetch(Target, Topic, Partition, Offset).
+
+%% @doc Fetch one message set. Returns it with the last stable offset (or the high watermark, for
+%% `read_uncommitted'); an empty list if there is nothing up to it. Options: `max_wait_time' (ms,
+%% 1000), `min_bytes' (1), `max_bytes' (1048576), `isolation_level' (read_committed).
+-spec fetch(connection() | client_id() | bootstrap(), topic(), partition(), offset(),
+            fetch_opts()) -> {ok, {offset(), [message()]}} | {error, term()}.
+fetch(Target, Topic, Partition, Offset, Opts) ->
+  brod_utils:fetch(Target, Topic, Partition, Offset, Opts).
+
+%% @doc Old form of {@link fetch/5}, that returns messages only.
+-spec fetch([endpoint()], topic(), partition(), offset(), non_neg_integer(), non_neg_integer(),
+            pos_integer()) -> {ok, [message()]} | {error, term()}.
+fetch(Hosts, Topic, Partition, Offset, MaxWaitTime, MinBytes, MaxBytes) ->
+  fetch(Hosts, Topic, Partition, Offset, MaxWaitTime, MinBytes, MaxBytes, []).
+
+%% @doc Old form of {@link fetch/5}, that returns messages only.
+-spec fetch([endpoint()], topic(), partition(), offset(), non_neg_integer(), non_neg_integer(),
+            pos_integer(), conn_config()) -> {ok, [message()]} | {error, term()}.
+fetch(Hosts, Topic, Partition, Offset, MaxWaitTime, MinBytes, MaxBytes, ConnConfig) ->
+  Opts = #{max_wait_time => MaxWaitTime, min_bytes => MinBytes, max_bytes => MaxBytes},
+  case fetch({Hosts, ConnConfig}, Topic, Partition, Offset, Opts) of
+    {ok, {_StableOffset, Messages}} -> {ok, Messages};
+    {error, Reason} -> {error, Reason}
+  end.
+
+%% @doc Fold over a partition's messages from `Offset', until `Fun' returns `{error, Reason}', a
+%% limit is reached, the partition ends, or a fetch fails.
+-spec fold(connection() | client_id() | bootstrap(), topic(), partition(), offset(), fetch_opts(),
+           Acc, fold_fun(Acc), fold_limits()) -> fold_result() when Acc :: fold_acc().
+fold(Target, Topic, Partition, Offset, Opts, Acc, Fun, Limits) ->
+  brod_utils:fold(Target, Topic, Partition, Offset, Opts, Acc, Fun, Limits).
+
+%% Connections and groups
+
+%% @doc Connect to the leader of a partition. The connection is linked to the caller unless
+%% `{nolink, true}' is given.
+-spec connect_leader([endpoint()], topic(), partition(), conn_config()) ->
+        {ok, connection()} | {error, term()}.
+connect_leader(Hosts, Topic, Partition, ConnConfig) ->
+  brod_utils:connect_leader(Hosts, Topic, Partition, ConnConfig).
+
+%% @doc Connect to the coordinator of a group, linked as in {@link connect_leader/4}.
+-spec connect_group_coordinator([endpoint()], conn_config(), group_id()) ->
+        {ok, connection()} | {error, term()}.
+connect_group_coordinator(Hosts, ConnConfig, GroupId) ->
+  brod_utils:connect_group_coordinator(Hosts, ConnConfig, GroupId).
+
+%% @doc Groups that one broker coordinates.
+%% Throws `{failed_to_connect, Failures}' if it cannot be reached, as do the next two.
+-spec list_groups(endpoint(), conn_config()) -> {ok, [cg()]} | {error, term()}.
+list_groups(Endpoint, ConnConfig) -> brod_utils:list_groups(Endpoint, ConnConfig).
+
+%% @doc Groups of all brokers.
+-spec list_all_groups([endpoint()], conn_config()) -> [{endpoint(), [cg()] | {error, term()}}].
+list_all_groups(Endpoints, ConnConfig) -> brod_utils:list_all_groups(Endpoints, ConnConfig).
+
+%% @doc State and members of groups, asked at their coordinator.
+-spec describe_groups(endpoint(), conn_config(), [group_id()]) -> {ok, [map()]} | {error, term()}.
+describe_groups(Endpoint, ConnConfig, GroupIds) ->
+  brod_utils:describe_groups(Endpoint, ConnConfig, GroupIds).
+
+%% @doc Offsets that a group has committed, of all its topics.
+-spec fetch_committed_offsets(client(), group_id()) -> {ok, [map()]} | {error, term()}.
+fetch_committed_offsets(Client, GroupId) ->
+  brod_utils:fetch_committed_offsets(Client, GroupId, []).
+
+%% @doc As {@link fetch_committed_offsets/2}, without a client.
+-spec fetch_committed_offsets([endpoint()], conn_config(), group_id()) ->
+        {ok, [map()]} | {error, term()}.
+fetch_committed_offsets(Hosts, ConnConfig, GroupId) ->
+  brod_utils:fetch_committed_offsets(Hosts, ConnConfig, GroupId, []).

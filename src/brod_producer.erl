@@ -1,0 +1,381 @@
+%% The producer of one partition: the process that users monitor, and that passes the engine's acks
+%% on to callers. Messages do not go through it: callers hand them to the engine themselves, with
+%% the handle that they find by partition (brod_client's table) or by pid (`brod_handles').
+-module(brod_producer).
+-behaviour(gen_server).
+
+-export([start_link/4, stop/1]).
+-export([produce/3, produce_cb/4, produce_no_ack/3, sync_produce_request/2]).
+-export([produce_by_handle/4, produce_cb_by_handle/5, produce_no_ack_by_handle/3]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3,
+         format_status/1]).
+
+-export_type([config/0]).
+
+-include("brod_int.hrl").
+
+-define(DEFAULT_ROOM_TIMEOUT_MS, 300000).
+-define(STOP_TIMEOUT_MS, 5000).
+
+-type config() :: proplists:proplist().
+-type produce_error() :: {producer_down, term()} | timeout.
+
+-record(state,
+  { client    :: brod:client()
+  , topic     :: brod:topic()
+  , partition :: brod:partition()
+  , config    :: map()
+  , handle    :: brod_nif:producer()
+    %% callers on other nodes whose call is taken, but not confirmed until there is room
+  , waiting = #{} :: #{term() => brod:call_ref()}
+  }).
+
+%% @doc Start a producer, also without a supervisor of brod. Options: `brod:start_producer/3'.
+-spec start_link(brod:client(), brod:topic(), brod:partition(), config()) ->
+        {ok, pid()} | {error, term()}.
+start_link(Client, Topic, Partition, Config) ->
+  gen_server:start_link(?MODULE, {Client, Topic, Partition, Config}, []).
+
+%% @doc Stop a producer. What is not acknowledged yet is told to its callers as an error.
+-spec stop(pid()) -> ok.
+stop(Pid) ->
+  try gen_server:call(Pid, stop, ?STOP_TIMEOUT_MS)
+  catch exit:_ -> ok
+  end.
+
+%% @doc Produce without waiting for the ack, which comes as a `#brod_produce_reply{}' message.
+%% Waits while the partition's buffer is full, at most the application environment's
+%% `produce_room_timeout' (ms, default 5 minutes).
+-spec produce(pid(), brod:key(), brod:value()) ->
+        {ok, brod:call_ref()} | {error, produce_error()}.
+produce(Pid, Key, Value) ->
+  case handle(Pid) of
+    {ok, Handle} -> produce_by_handle(Handle, Pid, Key, Value);
+    false -> send_request(Pid, brod_utils:make_batch_input(Key, Value), undefined)
+  end.
+
+%% @doc As {@link produce/3}; the ack is a call of `AckCb' in the producer process, with partition
+%% and offset. With arity 3 it is also called for what cannot be delivered:
+%% `(Partition, -1, {error, Reason})'.
+-spec produce_cb(pid(), brod:key(), brod:value(), brod:produce_ack_cb()) ->
+        ok | {error, produce_error()}.
+produce_cb(Pid, Key, Value, AckCb) ->
+  case handle(Pid) of
+    {ok, Handle} ->
+      produce_cb_by_handle(Handle, Pid, Key, Value, AckCb);
+    false ->
+      case send_request(Pid, brod_utils:make_batch_input(Key, Value), AckCb) of
+        {ok, _CallRef} -> ok;
+        {error, Reason} -> {error, Reason}
+      end
+  end.
+
+%% @doc Produce without ack and without ever waiting. Nothing tells whether it succeeded.
+-spec produce_no_ack(pid(), brod:key(), brod:value()) -> ok.
+produce_no_ack(Pid, Key, Value) ->
+  case handle(Pid) of
+    {ok, Handle} ->
+      produce_no_ack_by_handle(Handle, Key, Value);
+    false ->
+      CallRef = #brod_call_ref{caller = self(), callee = Pid, ref = undefined},
+      Pid ! {produce, CallRef, brod_utils:make_batch_input(Key, Value), no_ack},
+      ok
+  end.
+
+%% @doc Wait for the ack of a produce call. Only for the process that made the call.
+%% Offset -1: unknown, because the broker was not asked for acks.
+-spec sync_produce_request(brod:call_ref(), timeout()) ->
+        {ok, brod:offset()} | {error, produce_error() | term()}.
+sync_produce_request(#brod_call_ref{callee = Callee, ref = Ref}, Timeout) ->
+  MRef = monitor(process, Callee),
+  receive
+    #brod_produce_reply{call_ref = #brod_call_ref{ref = Ref}, result = Result,
+                        base_offset = Offset} ->
+      demonitor(MRef, [flush]),
+      case Result of
+        ?acked -> {ok, Offset};
+        {error, Reason} -> {error, Reason}
+      end;
+    {'DOWN', MRef, process, _Pid, Reason} ->
+      {error, {producer_down, Reason}}
+  after Timeout ->
+    demonitor(MRef, [flush]),
+    {error, timeout}
+  end.
+
+%% @private The way of every message; `Pid' is the producer that the handle belongs to.
+-spec produce_by_handle(brod_nif:producer(), pid(), brod:key(), brod:value()) ->
+        {ok, brod:call_ref()} | {error, produce_error()}.
+produce_by_handle(Handle, Pid, Key, Value) ->
+  Ref = make_ref(),
+  case brod_nif:produce(Handle, Ref, Key, Value) of
+    ok ->
+      {ok, #brod_call_ref{caller = self(), callee = Pid, ref = Ref}};
+    Other ->
+      case settle(Other, Handle, Pid, Ref, Key, Value) of
+        ok -> {ok, #brod_call_ref{caller = self(), callee = Pid, ref = Ref}};
+        {error, Reason} -> {error, Reason}
+      end
+  end.
+
+%% @private
+-spec produce_cb_by_handle(brod_nif:producer(), pid(), brod:key(), brod:value(),
+                           brod:produce_ack_cb()) -> ok | {error, produce_error()}.
+produce_cb_by_handle(Handle, Pid, Key, Value, AckCb)
+  when is_function(AckCb, 2); is_function(AckCb, 3) ->
+  case brod_nif:produce(Handle, AckCb, Key, Value) of
+    ok -> ok;
+    Other -> settle(Other, Handle, Pid, AckCb, Key, Value)
+  end.
+
+%% @private
+-spec produce_no_ack_by_handle(brod_nif:producer(), brod:key(), brod:value()) -> ok.
+produce_no_ack_by_handle(Handle, Key, Value) ->
+  case brod_nif:produce(Handle, no_ack, Key, Value) of
+    dirty -> _ = brod_nif:produce_dirty(Handle, no_ack, Key, Value), ok;
+    _ -> ok
+  end.
+
+settle(ok, _Handle, _Pid, _Target, _Key, _Value) ->
+  ok;
+settle({wait, WaitId}, Handle, Pid, Target, _Key, _Value) ->
+  wait_for_room(WaitId, Handle, Pid, Target);
+settle(dirty, Handle, Pid, Target, Key, Value) ->
+  settle(brod_nif:produce_dirty(Handle, Target, Key, Value), Handle, Pid, Target, Key, Value);
+settle({error, closed}, _Handle, Pid, _Target, _Key, _Value) ->
+  %% a killed producer could not do this itself
+  is_process_alive_here(Pid) orelse (catch ets:delete(?BROD_HANDLES, Pid)),
+  {error, {producer_down, noproc}}.
+
+wait_for_room(WaitId, Handle, Pid, Target) ->
+  MRef = monitor(process, Pid),
+  receive
+    {brod_room, WaitId} ->
+      demonitor(MRef, [flush]),
+      ok;
+    {'DOWN', MRef, process, _, Reason} ->
+      flush_reply(Target),
+      {error, {producer_down, Reason}}
+  after application:get_env(brod, produce_room_timeout, ?DEFAULT_ROOM_TIMEOUT_MS) ->
+    demonitor(MRef, [flush]),
+    ok = brod_nif:producer_cancel_wait(Handle, WaitId),
+    receive {brod_room, WaitId} -> ok after 0 -> ok end,
+    flush_reply(Target),
+    {error, timeout}
+  end.
+
+%% The caller is told by the return value; a reply with a reference that it never saw is no use.
+flush_reply(Ref) when is_reference(Ref) ->
+  receive
+    #brod_produce_reply{call_ref = #brod_call_ref{ref = Ref}} -> ok
+  after 0 ->
+    ok
+  end;
+flush_reply(_AckCb) ->
+  ok.
+
+handle(Pid) ->
+  try {ok, ets:lookup_element(?BROD_HANDLES, Pid, 3)}
+  catch error:badarg -> false
+  end.
+
+is_process_alive_here(Pid) -> node(Pid) =:= node() andalso is_process_alive(Pid).
+
+%% A producer that has no handle here lives on another node (or runs without the application).
+send_request(Pid, Batch, AckCb) ->
+  MRef = monitor(process, Pid),
+  CallRef = #brod_call_ref{caller = self(), callee = Pid, ref = MRef},
+  Pid ! {produce, CallRef, Batch, AckCb},
+  receive
+    #brod_produce_reply{call_ref = #brod_call_ref{ref = MRef}, result = ?buffered} ->
+      demonitor(MRef, [flush]),
+      {ok, CallRef};
+    #brod_produce_reply{call_ref = #brod_call_ref{ref = MRef}, result = {error, Reason}} ->
+      demonitor(MRef, [flush]),
+      {error, Reason};
+    {'DOWN', MRef, process, _, Reason} ->
+      {error, {producer_down, Reason}}
+  after application:get_env(brod, produce_room_timeout, ?DEFAULT_ROOM_TIMEOUT_MS) ->
+    demonitor(MRef, [flush]),
+    {error, timeout}
+  end.
+
+%% gen_server
+
+init({Client, Topic, Partition, Config}) ->
+  process_flag(trap_exit, true),
+  case brod_options:producer(Config) of
+    {ok, Options} -> open(Client, Topic, Partition, Options);
+    {error, Reason} -> {stop, Reason}
+  end.
+
+open(Client, Topic, Partition, Options) ->
+  case brod_client:engine(Client) of
+    {ok, Engine} ->
+      EngineConfig = maps:without([topic_restart_delay_seconds, partition_restart_delay_seconds],
+                                  Options#{telemetry => brod_metrics:is_enabled()}),
+      case brod_nif:producer_open(Engine, Topic, Partition, EngineConfig) of
+        {ok, Handle} ->
+          %% without the application there is no table, and callers send messages instead
+          _ = (catch ets:insert(?BROD_HANDLES, {self(), producer, Handle})),
+          ok = brod_client:register_producer(Client, Topic, Partition, Handle),
+          {ok, #state{client = Client, topic = Topic, partition = Partition, config = Options,
+                      handle = Handle}};
+        {error, Reason} ->
+          {stop, Reason}
+      end;
+    {error, Reason} ->
+      {stop, Reason}
+  end.
+
+handle_call(stop, _From, State) ->
+  {stop, normal, ok, State};
+handle_call(Call, _From, State) ->
+  {reply, {error, {unknown_call, Call}}, State}.
+
+handle_cast(_Cast, State) ->
+  {noreply, State}.
+
+handle_info({brod_acks, BaseOffset, Targets}, #state{handle = Handle} = State) ->
+  ok = pass_acks(Targets, BaseOffset, State#state.partition, self()),
+  ok = brod_nif:producer_acks_done(Handle),
+  {noreply, State};
+handle_info({brod_nacks, Reason, Targets}, #state{handle = Handle} = State) ->
+  ok = pass_nacks(Targets, Reason, State#state.partition, self()),
+  ok = brod_nif:producer_acks_done(Handle),
+  {noreply, State};
+handle_info({brod_room, Waiting}, State) ->
+  {noreply, pass_room(Waiting, State)};
+handle_info({brod_request_sent, Count, Bytes}, State) ->
+  #state{topic = Topic, partition = Partition} = State,
+  ok = brod_metrics:produce_request_sent(Topic, Partition, #{count => Count, bytes => Bytes}),
+  {noreply, State};
+handle_info({produce, CallRef, Batch, AckCb}, State) ->
+  {noreply, produce_for(CallRef, Batch, AckCb, State)};
+handle_info({brod_down, Reason}, State) ->
+  {stop, Reason, State};
+handle_info({'EXIT', _Pid, Reason}, State) when Reason =/= normal ->
+  {stop, Reason, State};
+handle_info(_Info, State) ->
+  {noreply, State}.
+
+terminate(Reason, #state{client = Client, topic = Topic, partition = Partition} = State) ->
+  ok = brod_nif:producer_close(State#state.handle, Reason),
+  %% the engine tells the callers of what it still holds; what it has handed over is ours to tell
+  ok = drain(State),
+  _ = (catch ets:delete(?BROD_HANDLES, self())),
+  %% after a failure the row stays until the restart, so that callers see a producer that is down
+  case brod_utils:is_normal_reason(Reason) of
+    true -> brod_client:deregister_producer(Client, Topic, Partition);
+    false -> ok
+  end.
+
+code_change(_OldVsn, State, _Extra) ->
+  {ok, State}.
+
+%% @private
+format_status(#{state := #state{} = State} = Status) ->
+  #state{topic = Topic, partition = Partition, client = Client, config = Config} = State,
+  Status#{state := #{client => Client, topic => Topic, partition => Partition, config => Config}};
+format_status(Status) ->
+  Status.
+
+drain(State) ->
+  receive
+    {brod_acks, _, _} = Acks -> {noreply, _} = handle_info(Acks, State), drain(State);
+    {brod_nacks, _, _} = Nacks -> {noreply, _} = handle_info(Nacks, State), drain(State)
+  after 0 ->
+    ok
+  end.
+
+%% Targets come as [Target, Ref, Delta, ...]. These loops run once per produce call.
+
+pass_acks([Pid, Ref, Delta | Rest], BaseOffset, Partition, Self) when is_pid(Pid) ->
+  Pid ! reply(Pid, Self, Ref, offset(BaseOffset, Delta), ?acked),
+  pass_acks(Rest, BaseOffset, Partition, Self);
+pass_acks([AckCb, _Ref, Delta | Rest], BaseOffset, Partition, Self) ->
+  Offset = offset(BaseOffset, Delta),
+  _ = if is_function(AckCb, 2) -> guarded(AckCb, [Partition, Offset]);
+         is_function(AckCb, 3) -> guarded(AckCb, [Partition, Offset, ok])
+      end,
+  pass_acks(Rest, BaseOffset, Partition, Self);
+pass_acks([], _BaseOffset, _Partition, _Self) ->
+  ok.
+
+pass_nacks([Pid, Ref, _Delta | Rest], Reason, Partition, Self) when is_pid(Pid) ->
+  Pid ! reply(Pid, Self, Ref, ?BROD_PRODUCE_UNKNOWN_OFFSET, {error, {producer_down, Reason}}),
+  pass_nacks(Rest, Reason, Partition, Self);
+pass_nacks([AckCb, _Ref, _Delta | Rest], Reason, Partition, Self) ->
+  is_function(AckCb, 3) andalso
+    guarded(AckCb, [Partition, ?BROD_PRODUCE_UNKNOWN_OFFSET, {error, Reason}]),
+  pass_nacks(Rest, Reason, Partition, Self);
+pass_nacks([], _Reason, _Partition, _Self) ->
+  ok.
+
+reply(Caller, Callee, Ref, Offset, Result) ->
+  #brod_produce_reply{call_ref = #brod_call_ref{caller = Caller, callee = Callee, ref = Ref},
+                      base_offset = Offset, result = Result}.
+
+offset(-1, _Delta) -> ?BROD_PRODUCE_UNKNOWN_OFFSET;
+offset(BaseOffset, Delta) -> BaseOffset + Delta.
+
+%% The callback of one call must not cost the others their acks.
+guarded(AckCb, Args) ->
+  try apply(AckCb, Args)
+  catch
+    Class:Reason:Stack ->
+      ?BROD_LOG_ERROR("Ack callback ~p failed with ~p:~p~n~p", [AckCb, Class, Reason, Stack])
+  end.
+
+pass_room([Pid, WaitId | Rest], #state{waiting = Waiting} = State) when Pid =:= self() ->
+  case maps:take(WaitId, Waiting) of
+    {CallRef, StillWaiting} ->
+      confirm(CallRef, ?buffered),
+      pass_room(Rest, State#state{waiting = StillWaiting});
+    error ->
+      pass_room(Rest, State)
+  end;
+pass_room([Pid, WaitId | Rest], State) ->
+  Pid ! {brod_room, WaitId},
+  pass_room(Rest, State);
+pass_room([], State) ->
+  State.
+
+%% The engine replies to processes of this node only, so callers elsewhere are served by a fun.
+produce_for(CallRef, Batch, AckCb, #state{handle = Handle} = State) ->
+  Target = case AckCb of
+             undefined -> reply_fun(CallRef);
+             _ -> AckCb
+           end,
+  Result = try brod_nif:produce_dirty(Handle, Target, <<>>, Batch)
+           catch error:badarg -> {error, badarg}
+           end,
+  case Result of
+    _ when AckCb =:= no_ack ->
+      State;
+    ok ->
+      confirm(CallRef, ?buffered),
+      State;
+    {wait, WaitId} ->
+      State#state{waiting = (State#state.waiting)#{WaitId => CallRef}};
+    {error, closed} ->
+      confirm(CallRef, {error, {producer_down, noproc}}),
+      State;
+    {error, Reason} ->
+      confirm(CallRef, {error, Reason}),
+      State
+  end.
+
+reply_fun(#brod_call_ref{caller = Caller} = CallRef) ->
+  fun(_Partition, Offset, Result) ->
+    Caller ! #brod_produce_reply{call_ref = CallRef, base_offset = Offset,
+                                 result = case Result of
+                                            ok -> ?acked;
+                                            {error, Reason} -> {error, {producer_down, Reason}}
+                                          end}
+  end.
+
+confirm(#brod_call_ref{caller = Caller} = CallRef, Result) ->
+  Caller ! #brod_produce_reply{call_ref = CallRef, base_offset = ?BROD_PRODUCE_UNKNOWN_OFFSET,
+                               result = Result},
+  ok.

@@ -1,0 +1,376 @@
+%% Calls to a cluster that need no client, and small helpers of other modules.
+-module(brod_utils).
+
+-export([get_metadata/1, get_metadata/2, get_metadata/3]).
+-export([create_topics/3, create_topics/4, delete_topics/3, delete_topics/4]).
+-export([resolve_offset/4, resolve_offset/5, resolve_offset/6]).
+-export([fetch/4, fetch/5, fetch_with/5, fold/8]).
+-export([fetch_committed_offsets/3, fetch_committed_offsets/4]).
+-export([list_groups/2, list_all_groups/2, describe_groups/3]).
+-export([connect_leader/4, connect_group_coordinator/3]).
+-export([make_part_fun/1, make_batch_input/2, init_sasl_opt/1]).
+-export([assert_client/1, assert_group_id/1, assert_topic/1, assert_topics/1]).
+-export([is_normal_reason/1, is_pid_alive/1, optional_callback/4, group_per_key/1,
+         group_per_key/2, log/3, epoch_ms/0, os_time_utc_str/0]).
+
+-include("brod_int.hrl").
+
+-define(TOPIC_TIMEOUT_MS, 5000).
+%% What the way to the broker may take on top of the time that the broker is given.
+-define(ON_TOP_MS, 10000).
+-define(FETCH_DEFAULTS, #{max_wait_time => 1000, min_bytes => 1, max_bytes => 1048576,
+                          isolation_level => read_committed}).
+
+-type endpoints() :: [brod:endpoint()].
+
+%% Metadata and topics
+
+%% @doc Metadata of all topics.
+-spec get_metadata(endpoints()) -> {ok, map()} | {error, term()}.
+get_metadata(Hosts) -> get_metadata(Hosts, all).
+
+%% @doc Metadata of some topics, or of `all'.
+-spec get_metadata(endpoints(), all | [brod:topic()]) -> {ok, map()} | {error, term()}.
+get_metadata(Hosts, Topics) -> get_metadata(Hosts, Topics, []).
+
+%% @doc As {@link get_metadata/2}, with options to connect. Throws `{failed_to_connect, Failures}'.
+%% The error of a topic that was asked for by name is returned as `{error, Code}'.
+-spec get_metadata(endpoints(), all | [brod:topic()], brod:conn_config()) ->
+        {ok, map()} | {error, term()}.
+get_metadata(Hosts, Topics, ConnConfig) ->
+  Result = throw_if_unreachable(brod_engine:with_target({Hosts, ConnConfig}, fun(Context) ->
+    call(Context, {metadata, Topics, true})
+  end)),
+  case Result of
+    {ok, #{topics := Found}} when Topics =/= all ->
+      case [Code || #{error_code := Code} <- Found, ?IS_ERROR(Code)] of
+        [] -> Result;
+        [Code | _] -> {error, Code}
+      end;
+    _ ->
+      Result
+  end.
+
+%% @doc Create topics without options to connect.
+-spec create_topics(endpoints(), [map()], map()) -> ok | {error, term()}.
+create_topics(Hosts, Topics, Opts) -> create_topics(Hosts, Topics, Opts, []).
+
+%% @doc Create topics. `Opts': `timeout' in ms, and `validate_only'. An error is Kafka's text or
+%% code for the first topic that failed, or the list of endpoints that cannot be reached.
+-spec create_topics(endpoints(), [map()], map(), brod:conn_config()) -> ok | {error, term()}.
+create_topics(Hosts, Topics, Opts, ConnConfig) ->
+  Timeout = maps:get(timeout, Opts, ?TOPIC_TIMEOUT_MS),
+  Op = {create_topics, [topic_config(T) || T <- Topics], Opts#{timeout => Timeout}},
+  brod_engine:with_target({Hosts, ConnConfig}, fun(Context) ->
+    call(Context, Op, Timeout + ?ON_TOP_MS)
+  end).
+
+topic_config(#{name := Name} = Topic) ->
+  Configs = [maps:map(fun(_, V) -> text(V) end, C) || C <- maps:get(configs, Topic, [])],
+  maps:merge(#{assignments => [], num_partitions => -1, replication_factor => -1},
+             Topic#{name := text(Name), configs => Configs}).
+
+text(undefined) -> undefined;
+text(Atom) when is_atom(Atom) -> atom_to_binary(Atom, utf8);
+text(Integer) when is_integer(Integer) -> integer_to_binary(Integer);
+text(Text) -> unicode:characters_to_binary(Text).
+
+%% @doc Delete topics without options to connect.
+-spec delete_topics(endpoints(), [brod:topic()], timeout()) -> ok | {error, term()}.
+delete_topics(Hosts, Topics, Timeout) -> delete_topics(Hosts, Topics, Timeout, []).
+
+%% @doc Delete topics; `Timeout' in ms.
+-spec delete_topics(endpoints(), [brod:topic()], timeout(), brod:conn_config()) ->
+        ok | {error, term()}.
+delete_topics(Hosts, Topics, Timeout, ConnConfig) ->
+  Op = {delete_topics, [text(T) || T <- Topics], Timeout},
+  brod_engine:with_target({Hosts, ConnConfig}, fun(Context) ->
+    call(Context, Op, Timeout + ?ON_TOP_MS)
+  end).
+
+%% Offsets and messages
+
+%% @doc {@link resolve_offset/5} without options.
+-spec resolve_offset(brod_engine:target(), brod:topic(), brod:partition(), brod:offset_time()) ->
+        {ok, brod:offset()} | {error, term()}.
+resolve_offset(Target, Topic, Partition, Time) ->
+  resolve_offset(Target, Topic, Partition, Time, #{}).
+
+%% @doc The offset at a time: `latest' or -1, `earliest' or -2, or ms since 1970 (`{ok, -1}' if no
+%% message is that late). The fifth argument: `#{timeout => Ms}' for a client or a connection,
+%% options to connect for endpoints.
+-spec resolve_offset(brod_engine:target(), brod:topic(), brod:partition(), brod:offset_time(),
+                     brod:conn_config() | #{timeout => pos_integer()}) ->
+        {ok, brod:offset()} | {error, term()}.
+resolve_offset(Hosts, Topic, Partition, Time, ConnConfig) when is_list(Hosts) ->
+  resolve_offset(Hosts, Topic, Partition, Time, ConnConfig, #{});
+resolve_offset(Target, Topic, Partition, Time, Opts) ->
+  brod_engine:with_target(Target, fun(#{options := #{request_timeout := Default}} = Context) ->
+    Timeout = maps:get(timeout, brod_options:to_map(Opts), Default),
+    call(Context, {list_offsets, Topic, Partition, offset_time(Time)}, Timeout)
+  end).
+
+%% @doc As {@link resolve_offset/5}, with both.
+-spec resolve_offset(endpoints(), brod:topic(), brod:partition(), brod:offset_time(),
+                     brod:conn_config(), #{timeout => pos_integer()}) ->
+        {ok, brod:offset()} | {error, term()}.
+resolve_offset(Hosts, Topic, Partition, Time, ConnConfig, Opts) ->
+  resolve_offset({Hosts, ConnConfig}, Topic, Partition, Time, Opts).
+
+offset_time(latest) -> -1;
+offset_time(earliest) -> -2;
+offset_time(Time) when is_integer(Time) -> Time.
+
+%% @doc {@link fetch/5} with default options.
+-spec fetch(brod_engine:target(), brod:topic(), brod:partition(), brod:offset()) ->
+        {ok, {brod:offset(), [brod:message()]}} | {error, term()}.
+fetch(Target, Topic, Partition, Offset) ->
+  fetch(Target, Topic, Partition, Offset, #{}).
+
+%% @doc See `brod:fetch/5'.
+-spec fetch(brod_engine:target(), brod:topic(), brod:partition(), brod:offset(),
+            brod:fetch_opts()) ->
+        {ok, {brod:offset(), [brod:message()]}} | {error, term()}.
+fetch(Target, Topic, Partition, Offset, Opts) ->
+  brod_engine:with_target(Target, fun(Context) ->
+    fetch_with(Context, Topic, Partition, Offset, Opts)
+  end).
+
+%% @private One fetch with an engine client that the caller has.
+-spec fetch_with(brod_engine:context(), brod:topic(), brod:partition(), brod:offset(),
+                 brod:fetch_opts()) ->
+        {ok, {brod:offset(), [brod:message()]}} | {error, term()}.
+fetch_with(#{options := #{request_timeout := Timeout}} = Context, Topic, Partition, Offset, Opts) ->
+  #{max_wait_time := MaxWait} = FetchOpts = maps:merge(?FETCH_DEFAULTS, Opts),
+  call(Context, {fetch, Topic, Partition, Offset, FetchOpts}, Timeout + MaxWait).
+
+%% @doc See `brod:fold/8'.
+-spec fold(brod_engine:target(), brod:topic(), brod:partition(), brod:offset(), brod:fetch_opts(),
+           Acc, brod:fold_fun(Acc), brod:fold_limits()) -> brod:fold_result()
+        when Acc :: brod:fold_acc().
+fold(Target, Topic, Partition, Offset, Opts, Acc, Fun, Limits) ->
+  brod_fold:fold(Target, Topic, Partition, Offset, Opts, Acc, Fun, Limits).
+
+%% Groups
+
+%% @doc Offsets that a group has committed: of all topics (`[]'), or of given partitions.
+-spec fetch_committed_offsets(brod_engine:target(), brod:group_id(),
+                              [{brod:topic(), [brod:partition()]}]) ->
+        {ok, [map()]} | {error, term()}.
+fetch_committed_offsets(Target, GroupId, TopicPartitions) ->
+  Wanted = case TopicPartitions of [] -> all; _ -> TopicPartitions end,
+  brod_engine:with_target(Target, fun(Context) ->
+    call(Context, {offset_fetch, GroupId, Wanted})
+  end).
+
+%% @doc As {@link fetch_committed_offsets/3}, without a client.
+-spec fetch_committed_offsets(endpoints(), brod:conn_config(), brod:group_id(),
+                              [{brod:topic(), [brod:partition()]}]) ->
+        {ok, [map()]} | {error, term()}.
+fetch_committed_offsets(Hosts, ConnConfig, GroupId, TopicPartitions) ->
+  fetch_committed_offsets({Hosts, ConnConfig}, GroupId, TopicPartitions).
+
+%% @doc Groups that a broker coordinates. Throws `{failed_to_connect, Failures}'.
+-spec list_groups(brod:endpoint(), brod:conn_config()) -> {ok, [brod:cg()]} | {error, term()}.
+list_groups(Endpoint, ConnConfig) ->
+  Result = brod_engine:with_target({[Endpoint], ConnConfig}, fun(Context) ->
+    call(Context, list_groups)
+  end),
+  case throw_if_unreachable(Result) of
+    {ok, Groups} -> {ok, groups(Groups)};
+    {error, Reason} -> {error, Reason}
+  end.
+
+%% @doc Groups of all brokers, with the broker's own error where it failed.
+%% Throws `{failed_to_connect, Failures}'.
+-spec list_all_groups(endpoints(), brod:conn_config()) ->
+        [{brod:endpoint(), [brod:cg()] | {error, term()}}].
+list_all_groups(Endpoints, ConnConfig) ->
+  Result = brod_engine:with_target({Endpoints, ConnConfig}, fun(Context) ->
+    call(Context, list_all_groups)
+  end),
+  case throw_if_unreachable(Result) of
+    {ok, Brokers} -> [{Endpoint, groups(Groups)} || {Endpoint, Groups} <- Brokers];
+    {error, Reason} -> throw({failed_to_connect, Reason})
+  end.
+
+groups({error, Reason}) -> {error, Reason};
+groups(Groups) -> [#brod_cg{id = Id, protocol_type = Type} || {Id, Type} <- Groups].
+
+%% @doc State and members of groups that a broker coordinates.
+%% Throws `{failed_to_connect, Failures}'.
+-spec describe_groups(brod:endpoint(), brod:conn_config(), [brod:group_id()]) ->
+        {ok, [map()]} | {error, term()}.
+describe_groups(Endpoint, ConnConfig, GroupIds) ->
+  throw_if_unreachable(brod_engine:with_target({[Endpoint], ConnConfig}, fun(Context) ->
+    call(Context, {describe_groups, GroupIds})
+  end)).
+
+%% Connections
+
+%% @doc See `brod:connect_leader/4'.
+-spec connect_leader(endpoints(), brod:topic(), brod:partition(), brod:conn_config()) ->
+        {ok, brod:connection()} | {error, term()}.
+connect_leader(Hosts, Topic, Partition, ConnConfig) ->
+  connect(Hosts, {leader, Topic, Partition}, ConnConfig).
+
+%% @doc See `brod:connect_group_coordinator/3'.
+-spec connect_group_coordinator(endpoints(), brod:conn_config(), brod:group_id()) ->
+        {ok, brod:connection()} | {error, term()}.
+connect_group_coordinator(Hosts, ConnConfig, GroupId) ->
+  connect(Hosts, {coordinator, group, GroupId}, ConnConfig).
+
+connect(Hosts, Op, ConnConfig) ->
+  Found = brod_engine:with_target({Hosts, ConnConfig}, fun(Context) -> call(Context, Op) end),
+  case Found of
+    {ok, {_NodeId, Host, Port}} -> brod_connection:start_link([{Host, Port}], ConnConfig);
+    {error, Reason} -> {error, Reason}
+  end.
+
+%% Messages
+
+%% @doc The fun behind a partitioner.
+-spec make_part_fun(brod:partitioner()) -> brod:partition_fun().
+make_part_fun(Partitioner) -> brod_partitioner:partition_fun(Partitioner).
+
+%% @doc All ways to give a value in one form: a list of maps with `key', `value' and, if given,
+%% `ts' and `headers'. Raises `badarg' for anything else.
+-spec make_batch_input(brod:key(), brod:value()) -> [map()].
+make_batch_input(Key, {Ts, Value}) when is_integer(Ts) ->
+  [#{key => data(Key), value => data(Value), ts => Ts}];
+make_batch_input(Key, Map) when is_map(Map) ->
+  [message(Key, Map)];
+make_batch_input(Key, [First | _] = Batch) when is_map(First) ->
+  [message(Key, Map) || Map <- Batch];
+make_batch_input(_Key, [First | _] = Batch) when is_tuple(First) ->
+  lists:flatmap(fun pair/1, Batch);
+make_batch_input(Key, Value) ->
+  [#{key => data(Key), value => data(Value)}].
+
+message(Key, Map) when is_map(Map) ->
+  Message = maps:merge(#{key => Key, value => <<>>}, Map),
+  Message#{key := data(maps:get(key, Message)), value := data(maps:get(value, Message))};
+message(_Key, _Other) ->
+  error(badarg).
+
+pair({Key, Value}) -> nested(Key, Value, #{});
+pair({Ts, Key, Value}) when is_integer(Ts) -> nested(Key, Value, #{ts => Ts});
+pair(_) -> error(badarg).
+
+%% The key of a nested list is that of its elements.
+nested(_Key, [First | _] = Batch, _Ts) when is_tuple(First) -> lists:flatmap(fun pair/1, Batch);
+nested(Key, Value, Ts) -> [Ts#{key => data(Key), value => data(Value)}].
+
+data(undefined) -> <<>>;
+data(Data) -> iolist_to_binary(Data).
+
+%% @doc Hide the secret of a `sasl' option in a fun, so that it shows in no log; read it from the
+%% file if a file is given (user on the first line, password on the second).
+-spec init_sasl_opt(list()) -> list().
+init_sasl_opt(Config) ->
+  case proplists:get_value(sasl, Config) of
+    {Mechanism, User, Secret} when Mechanism =/= callback ->
+      lists:keystore(sasl, 1, Config, {sasl, {Mechanism, User, fun() -> Secret end}});
+    {Mechanism, File} ->
+      {User, Secret} = read_sasl_file(File),
+      lists:keystore(sasl, 1, Config, {sasl, {Mechanism, User, fun() -> Secret end}});
+    _ ->
+      Config
+  end.
+
+read_sasl_file(File) ->
+  {ok, Text} = file:read_file(File),
+  case binary:split(Text, [<<"\r\n">>, <<"\n">>], [global, trim_all]) of
+    [User, Secret | _] -> {User, Secret};
+    _ -> exit({bad_sasl_file, File})
+  end.
+
+%% Checks and small helpers
+
+%% @doc `ok', or an error `{bad_client, Client}'.
+-spec assert_client(term()) -> ok.
+assert_client(Client) -> ok_if(is_atom(Client) orelse is_pid(Client), {bad_client, Client}).
+
+%% @doc `ok', or an error `{bad_group_id, GroupId}'.
+-spec assert_group_id(term()) -> ok.
+assert_group_id(GroupId) ->
+  ok_if(is_binary(GroupId) andalso GroupId =/= <<>>, {bad_group_id, GroupId}).
+
+%% @doc `ok', or an error `{bad_topic, Topic}'.
+-spec assert_topic(term()) -> ok.
+assert_topic(Topic) -> ok_if(is_binary(Topic) andalso Topic =/= <<>>, {bad_topic, Topic}).
+
+%% @doc `ok', or an error `{bad_topics, Topics}' or `{bad_topic, Topic}'.
+-spec assert_topics(term()) -> ok.
+assert_topics(Topics) ->
+  ok_if(is_list(Topics) andalso Topics =/= [], {bad_topics, Topics}),
+  lists:foreach(fun assert_topic/1, Topics).
+
+ok_if(true, _) -> ok;
+ok_if(false, Reason) -> error(Reason).
+
+%% @doc Whether an exit reason is an orderly end.
+-spec is_normal_reason(term()) -> boolean().
+is_normal_reason(Reason) ->
+  Reason =:= normal orelse Reason =:= shutdown
+    orelse (is_tuple(Reason) andalso tuple_size(Reason) =:= 2
+              andalso element(1, Reason) =:= shutdown).
+
+%% @doc Whether a process lives, on whatever node.
+-spec is_pid_alive(pid()) -> boolean().
+is_pid_alive(Pid) when node(Pid) =:= node() ->
+  is_process_alive(Pid);
+is_pid_alive(Pid) ->
+  try erpc:call(node(Pid), erlang, is_process_alive, [Pid], timer:seconds(5))
+  catch error:{erpc, _} -> false
+  end.
+
+%% @doc Call a callback if the module has it, else return `Default'.
+-spec optional_callback(module(), atom(), [term()], Default :: term()) -> term().
+optional_callback(Module, Function, Args, Default) ->
+  _ = code:ensure_loaded(Module),
+  case erlang:function_exported(Module, Function, length(Args)) of
+    true -> apply(Module, Function, Args);
+    false -> Default
+  end.
+
+%% @doc `[{K, V}]' as `[{K, [V]}]', keys sorted, values in their order.
+-spec group_per_key([{Key, Value}]) -> [{Key, [Value]}].
+group_per_key(Pairs) ->
+  maps:to_list(lists:foldr(fun({K, V}, Acc) ->
+                             maps:update_with(K, fun(Vs) -> [V | Vs] end, [V], Acc)
+                           end, #{}, Pairs)).
+
+%% @doc As {@link group_per_key/1} on the pairs that `MapFun' makes.
+-spec group_per_key(fun((term()) -> {Key, Value}), [term()]) -> [{Key, [Value]}].
+group_per_key(MapFun, List) -> group_per_key(lists:map(MapFun, List)).
+
+%% @doc Log in brod's domain.
+-spec log(logger:level(), string(), [term()]) -> ok.
+log(Level, Fmt, Args) -> logger:log(Level, Fmt, Args, #{domain => [brod]}).
+
+%% @doc Milliseconds since 1970.
+-spec epoch_ms() -> non_neg_integer().
+epoch_ms() -> os:system_time(millisecond).
+
+%% @doc The time in UTC as `"2024-01-31:23:59:59.123456"'.
+-spec os_time_utc_str() -> string().
+os_time_utc_str() ->
+  {_, _, Micro} = Now = os:timestamp(),
+  {{Y, Mo, D}, {H, Mi, S}} = calendar:now_to_universal_time(Now),
+  lists:flatten(io_lib:format("~4.4.0w-~2.2.0w-~2.2.0w:~2.2.0w:~2.2.0w:~2.2.0w.~6.6.0w",
+                              [Y, Mo, D, H, Mi, S, Micro])).
+
+call(#{options := #{request_timeout := Timeout}} = Context, Op) ->
+  call(Context, Op, Timeout).
+
+call(#{engine := Engine}, Op, Timeout) ->
+  brod_engine:call(Engine, Op, Timeout).
+
+throw_if_unreachable({error, Reason} = Error) ->
+  case brod_engine:is_failures(Reason) of
+    true -> throw({failed_to_connect, Reason});
+    false -> Error
+  end;
+throw_if_unreachable(Result) ->
+  Result.
