@@ -37,7 +37,7 @@ pub enum Isolation {
 
 impl Isolation {
     /// The number in requests.
-    pub(super) fn on_wire(self) -> i8 {
+    pub(crate) fn on_wire(self) -> i8 {
         match self {
             Isolation::ReadUncommitted => 0,
             Isolation::ReadCommitted => 1,

@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 pub use config::{BeginOffset, ConsumerConfig, Isolation, OffsetResetPolicy};
 pub use sink::{DecodedBatch, Delivered, MessageSet, Sink};
+pub(crate) use transactions::Aborted;
 
 use crate::cluster::{Cluster, NodeId};
 use crate::error::Error;
@@ -152,7 +153,9 @@ impl Consumer {
         let shared = self.shared.clone();
         self.consumers.runtime.spawn(async move {
             let limit = Instant::now() + RESOLVE_LIMIT;
-            let result = consumers.position(&shared, generation, to, Some(limit)).await;
+            let result = consumers
+                .position(&shared, generation, to, Some(limit))
+                .await;
             let _ = reply.send(result);
         });
         answer
@@ -188,7 +191,10 @@ impl Consumer {
         self.shared.stop();
         let mut partitions = self.consumers.partitions.lock();
         let key = (self.shared.topic.clone(), self.shared.partition);
-        if partitions.get(&key).is_some_and(|known| Arc::ptr_eq(known, &self.shared)) {
+        if partitions
+            .get(&key)
+            .is_some_and(|known| Arc::ptr_eq(known, &self.shared))
+        {
             partitions.remove(&key);
         }
     }

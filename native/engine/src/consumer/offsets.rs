@@ -1,0 +1,251 @@
+//! Asks brokers about offsets: where a log begins and ends, and where a leader epoch ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
+use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, OffsetForLeaderEpochRequest};
+use tokio::time::Instant;
+
+use super::config::{BeginOffset, Isolation};
+use super::shared::Shared;
+use super::Consumers;
+use crate::cluster::{Backoff, Leader, Purpose};
+use crate::error::{check, Error};
+use crate::net::NetError;
+use crate::protocol::error::ErrorCode;
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+
+/// Whether the cluster gets over the error by itself.
+pub fn is_passing(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::REQUEST_TIMED_OUT
+            | ErrorCode::LEADER_NOT_AVAILABLE
+            | ErrorCode::NOT_LEADER_FOR_PARTITION
+            | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+            | ErrorCode::UNKNOWN_TOPIC_ID
+            | ErrorCode::INCONSISTENT_TOPIC_ID
+            | ErrorCode::FENCED_LEADER_EPOCH
+            | ErrorCode::UNKNOWN_LEADER_EPOCH
+            | ErrorCode::REPLICA_NOT_AVAILABLE
+            | ErrorCode::BROKER_NOT_AVAILABLE
+            | ErrorCode::NETWORK_EXCEPTION
+            | ErrorCode::KAFKA_STORAGE_ERROR
+            | ErrorCode::OFFSET_NOT_AVAILABLE
+            | ErrorCode::THROTTLING_QUOTA_EXCEEDED
+    )
+}
+
+/// As [`is_passing`], for any error of a request.
+pub fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::Kafka { code, .. } => is_passing(*code),
+        Error::Net(NetError::UnsupportedApi { .. }) => false,
+        Error::Net(_) | Error::Unreachable(_) | Error::Timeout => true,
+        Error::Closed | Error::CorruptBatch(_) => false,
+    }
+}
+
+impl Consumers {
+    /// Finds the position of a subscription or seek, and starts fetching from there.
+    ///
+    /// Without `limit` it is tried until the generation is over.
+    pub(super) async fn position(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        generation: u64,
+        to: BeginOffset,
+        limit: Option<Instant>,
+    ) -> Result<(), Error> {
+        let found = match to {
+            BeginOffset::Offset(offset) => Ok((offset, -1)),
+            _ => self.resolve(shared, generation, to, limit).await,
+        };
+        match found {
+            Ok((offset, epoch)) => self.begin(shared, generation, offset, epoch).await,
+            Err(error) => {
+                let mut state = shared.lock();
+                if state.rules.generation() == generation {
+                    state.rules.suspend();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        generation: u64,
+        offset: i64,
+        epoch: i32,
+    ) -> Result<(), Error> {
+        loop {
+            let mut ended = std::pin::pin!(shared.delivery_ended.notified());
+            ended.as_mut().enable();
+            {
+                let mut state = shared.lock();
+                if state.rules.begin(generation, offset, epoch) {
+                    break;
+                }
+                if state.rules.generation() != generation || !state.rules.is_delivering() {
+                    return Err(Error::Closed);
+                }
+            }
+            ended.await;
+        }
+        self.route(shared);
+        Ok(())
+    }
+
+    async fn resolve(
+        &self,
+        shared: &Shared,
+        generation: u64,
+        to: BeginOffset,
+        limit: Option<Instant>,
+    ) -> Result<(i64, i32), Error> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+        loop {
+            let isolation = {
+                let state = shared.lock();
+                if state.rules.generation() != generation {
+                    return Err(Error::Closed);
+                }
+                state.rules.config().isolation
+            };
+            let ask = self.list_offset(shared, to, isolation);
+            let found = match limit {
+                Some(limit) => tokio::time::timeout_at(limit, ask)
+                    .await
+                    .unwrap_or(Err(Error::Timeout)),
+                None => ask.await,
+            };
+            let error = match found {
+                Err(error) if may_pass(&error) => error,
+                settled => return settled,
+            };
+            let wait = backoff.next_wait();
+            if limit.is_some_and(|limit| Instant::now() + wait >= limit) {
+                return Err(error);
+            }
+            self.cluster.request_refresh();
+            tokio::select! {
+                _ = self.cluster.closed().cancelled() => return Err(Error::Closed),
+                _ = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// The offset and its leader epoch (-1: unknown).
+    async fn list_offset(
+        &self,
+        shared: &Shared,
+        to: BeginOffset,
+        isolation: Isolation,
+    ) -> Result<(i64, i32), Error> {
+        let leader = self.leader(shared).await?;
+        let time = match to {
+            BeginOffset::Offset(offset) => return Ok((offset, -1)),
+            BeginOffset::Earliest => EARLIEST,
+            BeginOffset::Latest => LATEST,
+            BeginOffset::Timestamp(time) => time,
+        };
+        let found = self.list_offset_at(shared, leader, time, isolation).await?;
+        if found.0 < 0 {
+            // No message of that time or later.
+            return self.list_offset_at(shared, leader, LATEST, isolation).await;
+        }
+        Ok(found)
+    }
+
+    async fn list_offset_at(
+        &self,
+        shared: &Shared,
+        leader: Leader,
+        time: i64,
+        isolation: Isolation,
+    ) -> Result<(i64, i32), Error> {
+        let connection = self.cluster.connection(leader.node, Purpose::Main).await?;
+        let version = connection.versions().pick::<ListOffsetsRequest>()?;
+        let partition = ListOffsetsPartition::default()
+            .with_partition_index(shared.partition)
+            .with_current_leader_epoch(leader.epoch)
+            .with_timestamp(time);
+        let topic = ListOffsetsTopic::default()
+            .with_name(shared.key.0.clone())
+            .with_partitions(vec![partition]);
+        let limit = self.cluster.config().request_timeout;
+        let mut request = ListOffsetsRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_topics(vec![topic]);
+        if version >= 2 {
+            request.isolation_level = isolation.on_wire();
+        }
+        if version >= 10 {
+            request.timeout_ms = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
+        }
+        let response = connection.call_version(&request, version, limit).await?;
+        let found = response
+            .topics
+            .iter()
+            .find(|topic| topic.name == shared.key.0)
+            .and_then(|topic| {
+                let mut partitions = topic.partitions.iter();
+                partitions.find(|p| p.partition_index == shared.partition)
+            })
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        check(found.error_code)?;
+        Ok((found.offset, found.leader_epoch))
+    }
+
+    /// Where the leader's log ends for a leader epoch; -1: it does not know the epoch.
+    pub(super) async fn end_of_epoch(
+        &self,
+        shared: &Shared,
+        leader: Leader,
+        epoch: i32,
+    ) -> Result<i64, Error> {
+        let partition = OffsetForLeaderPartition::default()
+            .with_partition(shared.partition)
+            .with_current_leader_epoch(leader.epoch)
+            .with_leader_epoch(epoch);
+        let topic = OffsetForLeaderTopic::default()
+            .with_topic(shared.key.0.clone())
+            .with_partitions(vec![partition]);
+        let request = OffsetForLeaderEpochRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_topics(vec![topic]);
+        let limit = self.cluster.config().request_timeout;
+        let response = self.cluster.call(leader.node, &request, limit).await?;
+        let found = response
+            .topics
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .find(|p| p.partition == shared.partition)
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        check(found.error_code)?;
+        Ok(found.end_offset)
+    }
+
+    async fn leader(&self, shared: &Shared) -> Result<Leader, Error> {
+        let known = |consumers: &Self| {
+            let snapshot = consumers.cluster.snapshot();
+            snapshot.leader(&shared.topic, shared.partition).ok()
+        };
+        if let Some(leader) = known(self) {
+            return Ok(leader);
+        }
+        let _one_at_a_time = self.lookup.lock().await;
+        match known(self) {
+            Some(leader) => Ok(leader),
+            None => self.cluster.leader(&shared.topic, shared.partition).await,
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The rules of one partition's subscription, without I/O: what to fetch next, if anything.
+
+use std::time::Duration;
+
+use super::config::{ConsumerConfig, Isolation, OffsetResetPolicy};
+use super::sink::Delivered;
+use super::window::Window;
+use super::Info;
+use crate::cluster::Backoff;
+
+/// First and longest wait before a partition is tried again after an error.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Not subscribed, or stopped by an error.
+    Stopped,
+    /// Subscribed; the position is being asked for.
+    Resolving,
+    Fetching,
+}
+
+/// What a fetch of a partition asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    pub offset: i64,
+    pub max_bytes: i32,
+    pub min_bytes: i32,
+    pub max_wait: Duration,
+    /// The last answer told of data at the offset, so the next one will come at once.
+    pub behind: bool,
+}
+
+/// State of one partition.
+pub struct Partition {
+    config: ConsumerConfig,
+    generation: u64,
+    phase: Phase,
+    position: i64,
+    /// First offset that was not acked, as far as acks alone tell.
+    acked: Option<i64>,
+    /// Leader epoch of the last batch consumed; -1 unknown.
+    last_epoch: i32,
+    window: Window,
+    paused: bool,
+    /// A sink is being called: the position is about to change.
+    delivering: bool,
+    /// An ack that overtook the end of the delivery that it belongs to.
+    early_ack: Option<i64>,
+    /// High watermark and last stable offset.
+    end: Option<(i64, i64)>,
+    /// A batch that did not fit takes this many bytes.
+    stretch: Option<i32>,
+    /// The batch at this offset was corrupt once.
+    corrupt_at: Option<i64>,
+    backoff: Backoff,
+}
+
+impl Partition {
+    /// Not subscribed.
+    pub fn new() -> Self {
+        Partition {
+            config: ConsumerConfig::default(),
+            generation: 0,
+            phase: Phase::Stopped,
+            position: 0,
+            acked: None,
+            last_epoch: -1,
+            window: Window::default(),
+            paused: false,
+            delivering: false,
+            early_ack: None,
+            end: None,
+            stretch: None,
+            corrupt_at: None,
+            backoff: Backoff::new(RETRY.0, RETRY.1),
+        }
+    }
+
+    /// A new subscription; its position is told by [`Partition::begin`] with the generation that
+    /// this returns.
+    pub fn start(&mut self, config: ConsumerConfig) -> u64 {
+        self.config = config;
+        self.paused = false;
+        self.restart()
+    }
+
+    /// As [`Partition::start`], with the same settings.
+    pub fn restart(&mut self) -> u64 {
+        self.acked = self.next_offset();
+        self.generation += 1;
+        self.phase = Phase::Resolving;
+        self.window.clear();
+        self.early_ack = None;
+        self.stretch = None;
+        self.corrupt_at = None;
+        self.last_epoch = -1;
+        self.backoff.reset();
+        self.generation
+    }
+
+    /// The position of a subscription is known. False: the generation is over, or a delivery of an
+    /// older one is still under way (see [`Partition::is_delivering`]).
+    pub fn begin(&mut self, generation: u64, offset: i64, leader_epoch: i32) -> bool {
+        if self.generation != generation || self.phase != Phase::Resolving || self.delivering {
+            return false;
+        }
+        self.phase = Phase::Fetching;
+        self.position = offset;
+        self.last_epoch = leader_epoch;
+        // An offset reset keeps what is out: it is still with the subscriber.
+        if self.window.count() == 0 {
+            self.acked = Some(offset);
+        }
+        true
+    }
+
+    /// The offset is out of range and the policy is to look for another one: [`Partition::begin`]
+    /// goes on within the same subscription. None: the subscriber decides.
+    pub fn reset(&mut self) -> Option<OffsetResetPolicy> {
+        let policy = self.config.offset_reset_policy;
+        if policy == OffsetResetPolicy::ResetBySubscriber {
+            return None;
+        }
+        self.acked = self.next_offset();
+        self.phase = Phase::Resolving;
+        self.last_epoch = -1;
+        Some(policy)
+    }
+
+    /// The subscription ends; what is known of acks stays.
+    pub fn stop(&mut self) {
+        self.acked = self.next_offset();
+        self.generation += 1;
+        self.phase = Phase::Stopped;
+        self.window.clear();
+    }
+
+    /// An error stops fetching; acks still count.
+    pub fn suspend(&mut self) {
+        self.acked = self.next_offset();
+        self.phase = Phase::Stopped;
+    }
+
+    /// Whether there is a position to fetch from, now or when the window opens.
+    pub fn is_fetching(&self) -> bool {
+        self.phase == Phase::Fetching
+    }
+
+    /// Whether a sink is being called.
+    pub fn is_delivering(&self) -> bool {
+        self.delivering
+    }
+
+    /// Counts subscriptions and seeks.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The settings of the subscription.
+    pub fn config(&self) -> &ConsumerConfig {
+        &self.config
+    }
+
+    /// The offset to fetch next.
+    pub fn position(&self) -> i64 {
+        self.position
+    }
+
+    /// Leader epoch of the last batch consumed; -1 unknown.
+    pub fn last_epoch(&self) -> i32 {
+        self.last_epoch
+    }
+
+    /// What to fetch now, if anything.
+    pub fn wish(&self) -> Option<Wish> {
+        let full = self.window.count() > self.config.prefetch_count
+            && self.window.bytes() > self.config.prefetch_bytes;
+        if self.phase != Phase::Fetching || self.paused || self.delivering || full {
+            return None;
+        }
+        Some(Wish {
+            offset: self.position,
+            max_bytes: self.config.max_bytes.max(self.stretch.unwrap_or(1)),
+            min_bytes: self.config.min_bytes.max(1),
+            max_wait: self.config.max_wait,
+            behind: self.visible_end().is_none_or(|end| self.position < end),
+        })
+    }
+
+    /// Everything up to `offset` is acked.
+    ///
+    /// What was not delivered cannot be acked; but an ack may come before the delivery that it
+    /// belongs to is counted, and waits for it then.
+    pub fn ack(&mut self, offset: i64) {
+        if self.delivering {
+            self.early_ack = self.early_ack.max(Some(offset));
+        }
+        let Some(last) = self.window.last() else {
+            return;
+        };
+        let offset = offset.min(last);
+        self.window.ack(offset);
+        self.acked = self.acked.max(Some(offset + 1));
+    }
+
+    /// Stops or goes on fetching.
+    pub fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// An answer came: the partition works, and its end is known.
+    pub fn answered(&mut self, high_watermark: i64, last_stable_offset: i64) {
+        self.backoff.reset();
+        self.end = Some((high_watermark, last_stable_offset));
+    }
+
+    /// The end as subscribers see it.
+    pub fn visible_end(&self) -> Option<i64> {
+        self.end.map(|(high_watermark, last_stable)| {
+            // -1: the broker is too old for transactions.
+            match self.config.isolation {
+                Isolation::ReadCommitted if last_stable >= 0 => last_stable,
+                _ => high_watermark,
+            }
+        })
+    }
+
+    /// A sink is about to be called.
+    pub fn delivery_starts(&mut self) {
+        self.delivering = true;
+        self.early_ack = None;
+    }
+
+    /// The sink has taken `delivered`, and everything before `position` is dealt with. Of no effect
+    /// if the subscription is over.
+    pub fn delivered(&mut self, generation: u64, delivered: Delivered, position: i64, epoch: i32) {
+        if self.generation != generation {
+            return;
+        }
+        self.window.push(delivered);
+        if position > self.position {
+            self.position = position;
+            self.last_epoch = epoch;
+            self.stretch = None;
+            self.corrupt_at = None;
+        }
+        if let Some(offset) = self.early_ack {
+            self.ack(offset);
+        }
+    }
+
+    /// All sets of an answer are delivered.
+    pub fn delivery_ends(&mut self) {
+        self.delivering = false;
+        self.early_ack = None;
+    }
+
+    /// The first batch of an answer was cut off; it takes `size` bytes.
+    pub fn does_not_fit(&mut self, size: usize) {
+        self.stretch = Some(i32::try_from(size).unwrap_or(i32::MAX));
+    }
+
+    /// The batch at the position is corrupt. True the first time: it may have been so on the wire
+    /// only, and is worth another fetch.
+    pub fn is_first_corruption(&mut self) -> bool {
+        self.corrupt_at.replace(self.position) != Some(self.position)
+    }
+
+    /// How long to wait after one more error.
+    pub fn retry_wait(&mut self) -> Duration {
+        self.backoff.next_wait()
+    }
+
+    /// First offset that was not acked.
+    pub fn next_offset(&self) -> Option<i64> {
+        if self.phase == Phase::Fetching && self.window.count() == 0 {
+            Some(self.position)
+        } else {
+            self.acked
+        }
+    }
+
+    /// A view of it all, but for the node.
+    pub fn info(&self) -> Info {
+        let next_offset = self.next_offset();
+        Info {
+            generation: self.generation,
+            next_offset,
+            position: (self.phase == Phase::Fetching).then_some(self.position),
+            high_watermark: self.end.map(|end| end.0),
+            last_stable_offset: self.end.map(|end| end.1),
+            lag: self
+                .visible_end()
+                .zip(next_offset)
+                .map(|(end, next)| (end - next).max(0)),
+            pending_count: self.window.count(),
+            pending_bytes: self.window.bytes(),
+            paused: self.paused,
+            active: self.phase != Phase::Stopped,
+            node: None,
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Decides which broker a partition is fetched from, and what follows from an error.
+
+use std::sync::{Arc, Weak};
+
+use tokio::time::Instant;
+
+use super::config::{BeginOffset, Isolation, OffsetResetPolicy};
+use super::fetcher::FetcherHandle;
+use super::offsets::{is_passing, may_pass};
+use super::shared::{Route, Shared, State, Waiting};
+use super::Consumers;
+use crate::cluster::{Cluster, Leader, NodeId};
+use crate::protocol::error::ErrorCode;
+
+/// Moves partitions when their leaders change, until the client closes.
+pub async fn follow_changes(consumers: Weak<Consumers>, cluster: Arc<Cluster>) {
+    let mut changes = cluster.changes();
+    loop {
+        tokio::select! {
+            _ = cluster.closed().cancelled() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+        let Some(consumers) = consumers.upgrade() else {
+            return;
+        };
+        let all: Vec<_> = consumers.partitions.lock().values().cloned().collect();
+        for shared in all {
+            consumers.route(&shared);
+        }
+    }
+}
+
+impl Consumers {
+    /// Gives the partition to the fetcher of the broker to fetch it from, if it is to be fetched.
+    /// Changes nothing if that is where it is.
+    pub(super) fn route(self: &Arc<Self>, shared: &Arc<Shared>) {
+        let snapshot = self.cluster.snapshot();
+        let leader = snapshot.leader(&shared.topic, shared.partition).ok();
+        let mut guard = shared.lock();
+        let state = &mut *guard;
+        if !state.rules.is_fetching() || state.validating {
+            return;
+        }
+        if let Some(waiting) = &state.waiting {
+            if leader.is_none() || waiting.leader == leader {
+                return;
+            }
+            state.waiting = None;
+        }
+        let Some(leader) = leader else {
+            self.retry_later(shared, state);
+            return;
+        };
+        if leader.epoch > *state.validated.get_or_insert(leader.epoch) {
+            if state.rules.last_epoch() >= 0 {
+                self.validate(shared, state, leader);
+                return;
+            }
+            state.validated = Some(leader.epoch);
+        }
+        state.preferred = state
+            .preferred
+            .filter(|(node, until)| Instant::now() < *until && snapshot.brokers.contains_key(node));
+        let node = state.preferred.map_or(leader.node, |(node, _)| node);
+        let stays = state
+            .route
+            .as_ref()
+            .is_some_and(|route| route.fetcher.node() == node && route.leader == leader);
+        if !stays {
+            state.unroute();
+            let fetcher = self.fetcher(node, state.rules.config().isolation);
+            state.route = Some(Route { fetcher, leader });
+        }
+        state.enqueue(shared);
+    }
+
+    fn fetcher(self: &Arc<Self>, node: NodeId, isolation: Isolation) -> Arc<FetcherHandle> {
+        let mut fetchers = self.fetchers.lock();
+        if let Some(fetcher) = fetchers.get(&(node, isolation)).and_then(Weak::upgrade) {
+            return fetcher;
+        }
+        let fetcher = FetcherHandle::start(self, node, isolation);
+        fetchers.insert((node, isolation), Arc::downgrade(&fetcher));
+        fetcher
+    }
+
+    /// Routes the partition anew after a while, with metadata that is fresh by then.
+    pub(super) fn retry_later(self: &Arc<Self>, shared: &Arc<Shared>, state: &mut State) {
+        let wait = state.rules.retry_wait();
+        let token = state.next_token();
+        state.waiting = Some(Waiting {
+            token,
+            leader: state.route.as_ref().map(|route| route.leader),
+        });
+        state.unroute();
+        self.cluster.request_refresh();
+        let consumers = self.clone();
+        let shared = shared.clone();
+        self.runtime.spawn(async move {
+            tokio::select! {
+                _ = consumers.cluster.closed().cancelled() => return,
+                _ = tokio::time::sleep(wait) => {}
+            }
+            let is_present = {
+                let mut state = shared.lock();
+                state
+                    .waiting
+                    .take_if(|waiting| waiting.token == token)
+                    .is_some()
+            };
+            if is_present {
+                consumers.route(&shared);
+            }
+        });
+    }
+
+    /// An answer reported an error for a partition. `claim`: the fetch that it answers.
+    pub(super) fn failed(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        claim: u64,
+        code: ErrorCode,
+        text: String,
+    ) {
+        let mut state = shared.lock();
+        if state.claim != Some(claim) {
+            return;
+        }
+        if code == ErrorCode::OFFSET_OUT_OF_RANGE {
+            let followed = state.preferred.take().is_some();
+            let from_follower = |route: &Route| route.fetcher.node() != route.leader.node;
+            if followed && state.route.as_ref().is_some_and(from_follower) {
+                // The follower lags behind; only the leader knows.
+                self.retry_later(shared, &mut state);
+                return;
+            }
+            drop(state);
+            self.out_of_range(shared, text);
+        } else if is_passing(code) {
+            state.preferred = None;
+            self.retry_later(shared, &mut state);
+        } else {
+            drop(state);
+            shared.suspend(code, text);
+        }
+    }
+
+    /// The position does not exist in the log.
+    fn out_of_range(self: &Arc<Self>, shared: &Arc<Shared>, text: String) {
+        let mut state = shared.lock();
+        let to = match state.rules.reset() {
+            Some(OffsetResetPolicy::ResetToEarliest) => BeginOffset::Earliest,
+            Some(OffsetResetPolicy::ResetToLatest) => BeginOffset::Latest,
+            Some(OffsetResetPolicy::ResetBySubscriber) | None => {
+                drop(state);
+                shared.suspend(ErrorCode::OFFSET_OUT_OF_RANGE, text);
+                return;
+            }
+        };
+        state.unroute();
+        state.validated = None;
+        let generation = state.rules.generation();
+        drop(state);
+        let consumers = self.clone();
+        let shared = shared.clone();
+        self.runtime.spawn(async move {
+            let result = consumers.position(&shared, generation, to, None).await;
+            if let Err(error) = result {
+                if let Some(code) = error.code() {
+                    shared.suspend(code, error.to_string());
+                }
+            }
+        });
+    }
+
+    /// A new leader may have lost what was consumed from the former one (KIP-320): compares where
+    /// the epoch of the last batch ended before fetching on.
+    fn validate(self: &Arc<Self>, shared: &Arc<Shared>, state: &mut State, leader: Leader) {
+        state.unroute();
+        state.validating = true;
+        let generation = state.rules.generation();
+        let epoch = state.rules.last_epoch();
+        let consumers = self.clone();
+        let shared = shared.clone();
+        self.runtime.spawn(async move {
+            let end = consumers.end_of_epoch(&shared, leader, epoch).await;
+            let mut state = shared.lock();
+            state.validating = false;
+            if state.rules.generation() == generation && state.rules.is_fetching() {
+                match end {
+                    Ok(end) if end >= 0 && end < state.rules.position() => {
+                        let position = state.rules.position();
+                        drop(state);
+                        let text = format!(
+                            "the log was truncated to {end} when its leader changed; {position} was next"
+                        );
+                        consumers.out_of_range(&shared, text);
+                        return;
+                    }
+                    Err(error) if may_pass(&error) => {
+                        consumers.retry_later(&shared, &mut state);
+                        return;
+                    }
+                    // Brokers that cannot tell are trusted; what the client may not do shows in
+                    // the fetch.
+                    Ok(_) | Err(_) => state.validated = Some(leader.epoch),
+                }
+            }
+            drop(state);
+            consumers.route(&shared);
+        });
+    }
+}
