@@ -1,6 +1,7 @@
 //! A Kafka client engine. Knows nothing of Erlang: `native/nif` puts it behind brod's API.
 
 pub mod cluster;
+pub mod consumer;
 pub mod error;
 pub mod group;
 pub mod net;

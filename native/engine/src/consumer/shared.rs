@@ -94,8 +94,12 @@ impl Shared {
     pub fn start(&self, config: ConsumerConfig, sink: Arc<dyn Sink>) -> u64 {
         let mut state = self.lock();
         state.detach();
-        state.sink = Some(sink);
-        state.rules.start(config)
+        let former = state.sink.replace(sink);
+        let generation = state.rules.start(config);
+        // Dropping a sink may close this very partition, which takes the lock.
+        drop(state);
+        drop(former);
+        generation
     }
 
     /// A new generation of the present subscription, if there is one.
@@ -111,8 +115,11 @@ impl Shared {
     pub fn stop(&self) {
         let mut state = self.lock();
         state.rules.stop();
-        state.sink = None;
+        let sink = state.sink.take();
         state.detach();
+        // As above.
+        drop(state);
+        drop(sink);
     }
 
     pub fn ack(self: &Arc<Self>, offset: i64) {
