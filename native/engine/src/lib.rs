@@ -1,5 +1,6 @@
 //! A Kafka client engine. Knows nothing of Erlang: `native/nif` puts it behind brod's API.
 
+pub mod admin;
 pub mod cluster;
 pub mod consumer;
 pub mod error;

@@ -1,0 +1,366 @@
+//! One fetch of one partition, without a consumer.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
+
+use super::leader::at_leader;
+use super::{call, topic_name};
+use crate::cluster::{Cluster, Purpose};
+use crate::consumer::{Aborted, DecodedBatch, Isolation};
+use crate::error::{check, Error};
+use crate::protocol::batch_reader::{batches, BatchError};
+use crate::protocol::error::ErrorCode;
+
+/// A batch that decompresses to more bytes than this is an error.
+const MAX_BATCH_BYTES: usize = 256 * 1024 * 1024;
+
+/// Connections per broker for single fetches: those of different partitions seldom wait for each
+/// other. Counted down from the highest lane, out of the way of the consumers'.
+const LANES: u64 = 8;
+
+/// How to fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchOptions {
+    /// How long the broker may wait for `min_bytes`.
+    pub max_wait: Duration,
+    /// What the broker collects before it answers.
+    pub min_bytes: i32,
+    /// What it may return; a larger message comes all the same.
+    pub max_bytes: i32,
+    /// Which messages are seen.
+    pub isolation: Isolation,
+}
+
+/// What a fetch returned.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The end of what can be seen: the last stable offset when reading committed messages only,
+    /// else the high watermark.
+    pub stable_offset: i64,
+    /// In order of offsets; none is a control batch or aborted. Empty at the end of the partition.
+    pub batches: Vec<DecodedBatch>,
+}
+
+/// Fetches messages from `offset` on.
+///
+/// Goes on where there is nothing to be seen (aborted transactions, holes left by compaction)
+/// until it finds a message or the end. A leader that moves is followed.
+pub async fn fetch_once(
+    cluster: &Cluster,
+    topic: &str,
+    partition: i32,
+    offset: i64,
+    options: FetchOptions,
+    limit: Duration,
+) -> Result<Fetched, Error> {
+    let purpose = purpose(topic, partition);
+    let mut position = Position {
+        offset,
+        max_bytes: options.max_bytes,
+    };
+    loop {
+        let request = |_version| request(topic, partition, position, options);
+        let purpose = &purpose;
+        let response = at_leader(cluster, topic, partition, limit, |node| async move {
+            let connection = cluster.connection(node, purpose.clone()).await?;
+            partition_in(call(cluster, &connection, request).await?)
+        })
+        .await?;
+        match interpret(response, position, options.isolation)? {
+            Step::Done(fetched) => return Ok(fetched),
+            Step::Again(next) => position = next,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Position {
+    offset: i64,
+    max_bytes: i32,
+}
+
+#[derive(Debug)]
+enum Step {
+    Done(Fetched),
+    Again(Position),
+}
+
+fn purpose(topic: &str, partition: i32) -> Purpose {
+    let mut hasher = DefaultHasher::new();
+    (topic, partition).hash(&mut hasher);
+    Purpose::Fetch(u32::MAX - (hasher.finish() % LANES) as u32)
+}
+
+/// A request outside of any fetch session.
+fn request(topic: &str, partition: i32, position: Position, options: FetchOptions) -> FetchRequest {
+    let partition = FetchPartition::default()
+        .with_partition(partition)
+        .with_current_leader_epoch(-1)
+        .with_fetch_offset(position.offset)
+        .with_partition_max_bytes(position.max_bytes);
+    let topic = FetchTopic::default()
+        .with_topic(topic_name(topic))
+        .with_partitions(vec![partition]);
+    FetchRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_max_wait_ms(i32::try_from(options.max_wait.as_millis()).unwrap_or(i32::MAX))
+        .with_min_bytes(options.min_bytes)
+        .with_max_bytes(position.max_bytes)
+        .with_isolation_level(options.isolation.on_wire())
+        .with_session_id(0)
+        .with_session_epoch(-1)
+        .with_topics(vec![topic])
+}
+
+/// The one partition that was asked for.
+fn partition_in(response: FetchResponse) -> Result<PartitionData, Error> {
+    check(response.error_code)?;
+    let topic = response.responses.into_iter().next();
+    let partition = topic
+        .and_then(|topic| topic.partitions.into_iter().next())
+        .ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?;
+    check(partition.error_code)?;
+    Ok(partition)
+}
+
+/// What the messages from `position` on are, or where to look next.
+fn interpret(data: PartitionData, position: Position, isolation: Isolation) -> Result<Step, Error> {
+    let stable_offset = match isolation {
+        Isolation::ReadCommitted => data.last_stable_offset,
+        Isolation::ReadUncommitted => data.high_watermark,
+    };
+    let mut aborted = Aborted::new(data.aborted_transactions.as_deref());
+    let mut read = batches(data.records.unwrap_or_default());
+    let mut shown = Vec::new();
+    let mut next = position.offset;
+    for batch in &mut read {
+        let batch = batch.map_err(corrupt)?;
+        let seen = aborted.shows(&batch, MAX_BATCH_BYTES).map_err(corrupt)?;
+        if batch.last_offset() < position.offset {
+            continue;
+        }
+        next = batch.last_offset() + 1;
+        if !seen {
+            continue;
+        }
+        let batch = DecodedBatch {
+            records: batch.records(MAX_BATCH_BYTES).map_err(corrupt)?,
+            from: position.offset,
+            timestamp_type: batch.timestamp_type(),
+        };
+        if has_records(&batch)? {
+            shown.push(batch);
+        }
+    }
+    if shown.is_empty() {
+        if next > position.offset && next < stable_offset {
+            return Ok(Step::Again(Position {
+                offset: next,
+                ..position
+            }));
+        }
+        if let Some(larger) = larger(read.incomplete(), position.max_bytes) {
+            return Ok(Step::Again(Position {
+                max_bytes: larger,
+                ..position
+            }));
+        }
+    }
+    Ok(Step::Done(Fetched {
+        stable_offset,
+        batches: shown,
+    }))
+}
+
+/// Compaction may have left none of the records that were asked for. An error that comes first
+/// counts as one: callers meet it on their walk.
+fn has_records(batch: &DecodedBatch) -> Result<bool, Error> {
+    match batch.iter().next() {
+        None => Ok(false),
+        Some(Ok(_)) => Ok(true),
+        Some(Err(error)) => Err(corrupt(error)),
+    }
+}
+
+/// The limit that lets a batch through which was cut off at the present one.
+fn larger(needed: Option<usize>, max_bytes: i32) -> Option<i32> {
+    let needed = i32::try_from(needed?).ok()?;
+    (needed > max_bytes).then(|| needed.max(max_bytes.saturating_mul(2)))
+}
+
+fn corrupt(error: BatchError) -> Error {
+    match error {
+        BatchError::UnsupportedMagic { .. } => Error::Kafka {
+            code: ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
+            message: Some(error.to_string()),
+        },
+        other => Error::CorruptBatch(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::encode;
+    use crate::protocol::batch_writer::{BatchWriter, SealOptions};
+    use bytes::Bytes;
+    use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse};
+    use kafka_protocol::messages::ProducerId;
+    use kafka_protocol::protocol::Decodable;
+
+    const START: Position = Position {
+        offset: 0,
+        max_bytes: 100,
+    };
+
+    /// A batch of `count` records at `base_offset`, in a transaction if `producer` is not -1.
+    fn batch(base_offset: i64, count: usize, producer: i64) -> Vec<u8> {
+        let mut writer = BatchWriter::new(256);
+        for n in 0..count {
+            let value = (base_offset + n as i64).to_string();
+            writer.push(1, None, Some(value.as_bytes()), &[]);
+        }
+        let options = SealOptions {
+            producer_id: producer,
+            transactional: producer >= 0,
+            ..SealOptions::default()
+        };
+        let mut bytes = writer.seal(options).unwrap().bytes.to_vec();
+        bytes[..8].copy_from_slice(&base_offset.to_be_bytes());
+        bytes
+    }
+
+    fn data(records: Vec<u8>, end: i64) -> PartitionData {
+        PartitionData::default()
+            .with_high_watermark(end)
+            .with_last_stable_offset(end)
+            .with_records(Some(Bytes::from(records)))
+    }
+
+    fn offsets(step: Step) -> (i64, Vec<i64>) {
+        let Step::Done(fetched) = step else {
+            panic!("nothing found: {step:?}")
+        };
+        let records = fetched.batches.iter().flat_map(DecodedBatch::iter);
+        let offsets = records.map(|record| record.unwrap().offset).collect();
+        (fetched.stable_offset, offsets)
+    }
+
+    fn again(step: Step) -> Position {
+        match step {
+            Step::Again(position) => position,
+            Step::Done(fetched) => panic!("{fetched:?}"),
+        }
+    }
+
+    #[test]
+    fn messages_before_the_offset_asked_for_are_not_shown() {
+        let records = [batch(0, 3, -1), batch(3, 3, -1), batch(6, 2, -1)].concat();
+        let position = Position { offset: 4, ..START };
+        let step = interpret(data(records, 8), position, Isolation::ReadCommitted).unwrap();
+        assert_eq!(offsets(step), (8, vec![4, 5, 6, 7]));
+    }
+
+    #[test]
+    fn the_end_of_the_partition_depends_on_what_is_read() {
+        let data = || data(batch(0, 2, -1), 2).with_high_watermark(5);
+        let committed = interpret(data(), START, Isolation::ReadCommitted).unwrap();
+        assert_eq!(offsets(committed).0, 2);
+        let all = interpret(data(), START, Isolation::ReadUncommitted).unwrap();
+        assert_eq!(offsets(all).0, 5);
+    }
+
+    #[test]
+    fn where_all_is_hidden_the_search_goes_on_behind_it() {
+        let hidden = || data(batch(0, 3, 7), 10);
+        let aborted = || {
+            let transaction = AbortedTransaction::default()
+                .with_producer_id(ProducerId(7))
+                .with_first_offset(0);
+            hidden().with_aborted_transactions(Some(vec![transaction]))
+        };
+        let step = interpret(aborted(), START, Isolation::ReadCommitted).unwrap();
+        assert_eq!(again(step), Position { offset: 3, ..START });
+        let step = interpret(hidden(), START, Isolation::ReadUncommitted).unwrap();
+        assert_eq!(offsets(step).1, vec![0, 1, 2]);
+        // At the end there is nothing to go on to.
+        let at_end = aborted().with_last_stable_offset(3);
+        let step = interpret(at_end, START, Isolation::ReadCommitted).unwrap();
+        assert_eq!(offsets(step), (3, vec![]));
+    }
+
+    #[test]
+    fn a_batch_that_lost_the_records_asked_for_is_passed_over() {
+        // Two records, but the batch stands for offsets 0 to 4.
+        let mut records = batch(0, 2, -1);
+        records[23..27].copy_from_slice(&4i32.to_be_bytes());
+        let sum = crc32c::crc32c(&records[21..]);
+        records[17..21].copy_from_slice(&sum.to_be_bytes());
+        let position = Position { offset: 2, ..START };
+        let step = interpret(data(records, 9), position, Isolation::ReadCommitted).unwrap();
+        assert_eq!(again(step), Position { offset: 5, ..START });
+    }
+
+    #[test]
+    fn a_message_that_was_cut_off_is_asked_for_whole() {
+        let whole = batch(0, 20, -1);
+        assert!(whole.len() > 200);
+        let cut = data(whole[..100].to_vec(), 20);
+        let step = interpret(cut, START, Isolation::ReadCommitted).unwrap();
+        let wanted = Position {
+            max_bytes: whole.len() as i32,
+            ..START
+        };
+        assert_eq!(again(step), wanted);
+        // Behind a whole message it is left for the next fetch.
+        let records = [batch(0, 2, -1), whole[..100].to_vec()].concat();
+        let step = interpret(data(records, 20), START, Isolation::ReadCommitted).unwrap();
+        assert_eq!(offsets(step).1, vec![0, 1]);
+    }
+
+    #[test]
+    fn nothing_at_the_end_is_an_empty_answer() {
+        let position = Position { offset: 8, ..START };
+        let step = interpret(data(vec![], 8), position, Isolation::ReadCommitted).unwrap();
+        assert_eq!(offsets(step), (8, vec![]));
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        let mut records = batch(0, 2, -1);
+        *records.last_mut().unwrap() ^= 1;
+        let result = interpret(data(records, 2), START, Isolation::ReadCommitted);
+        assert!(matches!(result, Err(Error::CorruptBatch(_))), "{result:?}");
+    }
+
+    #[test]
+    fn the_request_can_be_written_in_every_version_used() {
+        let options = FetchOptions {
+            max_wait: Duration::from_millis(1000),
+            min_bytes: 1,
+            max_bytes: 100,
+            isolation: Isolation::ReadCommitted,
+        };
+        for version in 4..=12 {
+            let mut bytes = encode(&request("t", 1, START, options), version).unwrap();
+            let read = FetchRequest::decode(&mut bytes, version).unwrap();
+            assert_eq!(read.isolation_level, 1);
+            assert_eq!(read.topics[0].partitions[0].partition_max_bytes, 100);
+        }
+    }
+
+    #[test]
+    fn errors_of_the_answer_and_of_the_partition_are_errors() {
+        let code = ErrorCode::OFFSET_OUT_OF_RANGE;
+        let partition = PartitionData::default().with_error_code(code.0);
+        let topic = FetchableTopicResponse::default().with_partitions(vec![partition]);
+        let response = FetchResponse::default().with_responses(vec![topic]);
+        assert_eq!(partition_in(response).unwrap_err(), code.into());
+        let response = FetchResponse::default().with_error_code(code.0);
+        assert_eq!(partition_in(response).unwrap_err(), code.into());
+    }
+}
