@@ -9,7 +9,7 @@
 -export([consumer_open/4, consumer_subscribe/3, consumer_unsubscribe/1, consumer_ack/2,
          consumer_pause/1, consumer_resume/1, consumer_seek/2, consumer_close/1,
          consumer_info/1]).
--export([group_open/2]).
+-export([group_open/2, group_join/4, group_assign/3, group_commit/4, group_close/2]).
 
 -export_type([client/0, producer/0, consumer/0, group/0, op/0, target/0, begin_offset/0]).
 
@@ -19,7 +19,7 @@
        producer_cancel_wait/2, producer_acks_done/1, producer_close/2, producer_info/1,
        consumer_open/4, consumer_subscribe/3, consumer_unsubscribe/1, consumer_ack/2,
        consumer_pause/1, consumer_resume/1, consumer_seek/2, consumer_close/1, consumer_info/1,
-       group_open/2]).
+       group_open/2, group_join/4, group_assign/3, group_commit/4, group_close/2]).
 
 -define(NOT_LOADED, erlang:nif_error(not_loaded)).
 
@@ -131,6 +131,28 @@ consumer_close(_Consumer) -> ?NOT_LOADED.
 -spec consumer_info(consumer()) -> map().
 consumer_info(_Consumer) -> ?NOT_LOADED.
 
-%% @doc Join a group; events come to the caller as `{brod_group, Group, Event}'.
+%% @doc Make a member of a group; it sends nothing before {@link group_join/4}. Events come to the
+%% caller as `{brod_group, Group, JoinId, Event}'.
 -spec group_open(client(), map()) -> {ok, group()} | {error, term()}.
 group_open(_Client, _Config) -> ?NOT_LOADED.
+
+%% @doc Join, or give up the present generation and join again. Events carry the `JoinId'.
+-spec group_join(group(), JoinId :: integer(), [brod:topic()], UserData :: binary()) -> ok.
+group_join(_Group, _JoinId, _Topics, _UserData) -> ?NOT_LOADED.
+
+%% @doc Share out the partitions: the answer to the event `{assign, Members, Partitions}'.
+-spec group_assign(group(), JoinId :: integer(),
+                   [{MemberId :: binary(), [{brod:topic(), [brod:partition()]}]}]) -> ok.
+group_assign(_Group, _JoinId, _Assignments) -> ?NOT_LOADED.
+
+%% @doc Commit offsets, each the next one to consume, for a generation; `{brod_reply, Ref, ok |
+%% {partial, [{Topic, Partition, Code}]} | {error, Code}}' comes within the time.
+-spec group_commit(group(), Generation :: integer(),
+                   [{brod:topic(), brod:partition(), brod:offset(), Metadata :: binary()}],
+                   TimeoutMs :: non_neg_integer()) -> reference().
+group_commit(_Group, _Generation, _Offsets, _TimeoutMs) -> ?NOT_LOADED.
+
+%% @doc End the member, with `Leave' after leaving the group; `{brod_reply, Ref, ok | {error, Code}}'
+%% comes within 5 s.
+-spec group_close(group(), Leave :: boolean()) -> reference().
+group_close(_Group, _Leave) -> ?NOT_LOADED.

@@ -36,6 +36,23 @@ rustler::atoms! {
     create,
     append,
 
+    // group members
+    kafka_group_member_metadata,
+    null,
+    partial,
+    revoke,
+    assign,
+    assigned,
+    coordinator,
+    retrying,
+    down,
+    max_rejoin_attempts,
+    member_id,
+    generation,
+    leader,
+    protocol,
+    partitions,
+
     // reasons
     not_retriable,
     produce_response_error,

@@ -5,6 +5,7 @@
 mod atoms;
 mod client;
 mod consumer;
+mod group;
 mod messages;
 mod options;
 mod producer;

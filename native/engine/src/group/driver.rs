@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout, timeout_at};
@@ -52,6 +53,8 @@ struct Commit {
 /// the group unless it is a static member.
 pub struct Group {
     commands: mpsc::UnboundedSender<Command>,
+    /// Replies come from its threads, never from the caller's.
+    runtime: Handle,
 }
 
 impl Group {
@@ -75,8 +78,9 @@ impl Group {
             commit_not_before: None,
             tasks: JoinSet::new(),
         };
-        tokio::spawn(driver.run());
-        Group { commands }
+        let runtime = Handle::current();
+        runtime.spawn(driver.run());
+        Group { commands, runtime }
     }
 
     /// Joins, or gives up the present generation and joins again.
@@ -109,7 +113,8 @@ impl Group {
         if let Err(mpsc::error::SendError(Command::Commit(commit))) =
             self.commands.send(Command::Commit(commit))
         {
-            (commit.reply)(Err(Error::Closed));
+            self.runtime
+                .spawn(async move { (commit.reply)(Err(Error::Closed)) });
         }
     }
 
@@ -118,7 +123,7 @@ impl Group {
         if let Err(mpsc::error::SendError(Command::Close(_, reply))) =
             self.commands.send(Command::Close(leave, reply))
         {
-            reply(Ok(()));
+            self.runtime.spawn(async move { reply(Ok(())) });
         }
     }
 }
@@ -151,16 +156,16 @@ impl Driver {
     async fn run(mut self) {
         let cluster = self.cluster.clone();
         let closed = cluster.closed();
-        let mut client_closed = false;
         let (leave, reply) = loop {
             self.act();
             self.send_commit();
             let deadline = self.deadline();
             let watching = self.member.assigned_counts().is_some();
             tokio::select! {
-                _ = closed.cancelled(), if !client_closed => {
-                    client_closed = true;
+                _ = closed.cancelled() => {
                     self.member.client_closed();
+                    self.act();
+                    break (false, None);
                 }
                 command = self.commands.recv() => match command {
                     Some(Command::Close(leave, reply)) => break (leave, Some(reply)),
@@ -354,7 +359,7 @@ impl Driver {
             }
         }
         self.tasks.abort_all();
-        let result = if leave && !self.cluster.closed().is_cancelled() {
+        let result = if leave {
             let coordinator = self.member.coordinator().map(|c| c.node);
             let member_id = self.member.member_id().to_owned();
             let left = leave_group(&self.cluster, &self.config, &member_id, coordinator);
