@@ -9,7 +9,7 @@
 -behaviour(gen_server).
 
 -export([start_link/4, start_link/5, stop/1, stop_maybe_kill/2]).
--export([subscribe/3, subscribe_async/4, unsubscribe/2, ack/2, pause/1, resume/1, seek/2]).
+-export([subscribe/3, subscribe_async/4, unsubscribe/2, unsubscribe_async/2, ack/2, pause/1, resume/1, seek/2]).
 -export([info/1, get_connection/1, check_connectivity/2, debug/2, handle/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
@@ -90,6 +90,10 @@ subscribe_async(Pid, SubscriberPid, Options, Tag) ->
 %% @doc Ends the subscription of `SubscriberPid'; `{error, ignored}' when it has none.
 -spec unsubscribe(pid(), pid()) -> ok | {error, term()}.
 unsubscribe(Pid, SubscriberPid) -> safe_call(Pid, {unsubscribe, SubscriberPid}, infinity).
+
+%% @private As unsubscribe/2 for those who do not care whether there was a subscription.
+-spec unsubscribe_async(pid(), pid()) -> ok.
+unsubscribe_async(Pid, SubscriberPid) -> gen_server:cast(Pid, {unsubscribe, SubscriberPid}).
 
 %% @doc Tells that the messages up to `Offset' are done with, so that more may be fetched.
 -spec ack(pid(), brod:offset()) -> ok.
@@ -189,6 +193,8 @@ handle_call(Call, _From, St) ->
 handle_cast({ack, Offset}, St) ->
   ok = brod_nif:consumer_ack(St#st.handle, Offset),
   {noreply, St};
+handle_cast({unsubscribe, Pid}, #st{subscriber = {Pid, _}} = St) ->
+  {noreply, drop_subscriber(St, unsubscribed)};
 handle_cast({subscribe, {Pid, Tag}, Options}, St) ->
   case begin_subscription(Pid, Options, {async, Pid, Tag}, St) of
     {reply, Result, NewSt} ->

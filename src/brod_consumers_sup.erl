@@ -2,7 +2,8 @@
 -module(brod_consumers_sup).
 -behaviour(brod_supervisor3).
 
--export([start_link/0, start_consumer/4, stop_consumer/2, find_consumer/3, start_new_partitions/4]).
+-export([start_link/0, start_consumer/4, stop_consumer/2, stop_unused/2, find_consumer/3,
+         start_new_partitions/4]).
 -export([init/1, post_init/1]).
 
 -define(DEFAULT_TOPIC_RESTART_DELAY, 10).
@@ -36,6 +37,26 @@ stop_consumer(SupPid, Topic) ->
   case brod_supervisor3:terminate_child(SupPid, Topic) of
     ok -> brod_supervisor3:delete_child(SupPid, Topic);
     {error, Reason} -> {error, Reason}
+  end.
+
+%% @doc Stops the consumers of a topic if nobody is subscribed to any of them.
+-spec stop_unused(brod:client(), brod:topic()) -> ok.
+stop_unused(Client, Topic) ->
+  try
+    {ok, #{consumers_sup := SupPid}} = brod_client:context(Client),
+    [TopicSup] = brod_supervisor3:find_child(SupPid, Topic),
+    Pids = [Pid || {_, Pid, _, _} <- brod_supervisor3:which_children(TopicSup), is_pid(Pid)],
+    _ = lists:any(fun is_used/1, Pids) orelse brod_client:stop_consumer(Client, Topic),
+    ok
+  catch
+    error:{badmatch, _} -> ok;
+    exit:_ -> ok
+  end.
+
+is_used(Pid) ->
+  case brod_consumer:info(Pid) of
+    #{subscriber := Subscriber} -> is_pid(Subscriber);
+    {error, _} -> false
   end.
 
 %% @doc The pid of a partition's consumer. One that was stopped is started again.

@@ -49,39 +49,18 @@
 -callback terminate(term(), cb_state()) -> term().
 -optional_callbacks([handle_info/2, terminate/2]).
 
--define(RESUBSCRIBE_DELAY_MS, 2000).
 %% How often a subscriber of all partitions looks whether there are more of them.
 -define(GROWTH_CHECK_MS, 30000).
-%% After so long the process looks into its mailbox again, whatever is left of a set.
--define(SLICE_US, 5000).
-%% Messages between two looks at the clock while callbacks are fast, and what is fast.
--define(RUN, 16).
--define(FAST_RUN_US, 500).
-
-%% One partition.
--record(part, {begin_offset :: undefined | begin_offset(),
-               acked :: undefined | brod:offset(),
-               %% undefined while there is no subscription
-               consumer :: undefined | {pid(), Monitor :: reference()},
-               handle :: term()}).
 
 -record(st, {client :: brod:client(),
              topic :: brod:topic(),
              wanted :: all | [brod:partition()],
-             type :: message | message_set,
-             consumer_config :: brod:consumer_config(),
              cb_module :: module(),
              cb_state :: cb_state(),
-             committed :: #{brod:partition() => begin_offset()},
-             parts = #{} :: #{brod:partition() => #part{}},
-             %% work that has arrived and not been done: {ConsumerPid, Partition, Messages or Set}
-             work = queue:new() :: queue:queue(),
-             %% a message to go on with the work is in the mailbox
-             scheduled = false :: boolean(),
-             resubscribe_timer :: undefined | reference()}).
-
-%% What stays the same while the messages of one set are handled.
--record(ctx, {cb_module, partition, consumer, handle, deadline}).
+             handler :: brod_subscriptions:handler(cb_state()),
+             consumer_config :: brod:consumer_config(),
+             committed :: #{brod:partition() => brod_subscriptions:begin_offset()},
+             subs :: brod_subscriptions:subscriptions()}).
 
 %%% API
 
@@ -132,10 +111,10 @@ ack(Pid, Partition, Offset) ->
 -spec health_check(pid(), timeout()) -> ok | {error, [map()]}.
 health_check(Pid, TimeoutMs) ->
   try gen_server:call(Pid, consumers, TimeoutMs) of
-    {Topic, Consumers} ->
-      Checked = [{Partition, check(Consumer, TimeoutMs)} || {Partition, Consumer} <- Consumers],
+    {ok, Consumers} ->
+      Checked = [{Key, check(Consumer, TimeoutMs)} || {Key, Consumer} <- Consumers],
       case [?MF_ERR_MAP(#{topic => Topic, partition => Partition, reason => Reason})
-            || {Partition, {error, Reason}} <- Checked] of
+            || {{Topic, Partition}, {error, Reason}} <- Checked] of
         [] -> ok;
         Errors -> {error, Errors}
       end
@@ -154,25 +133,28 @@ init(#{client := Client, topic := Topic, cb_module := CbModule} = Config) ->
   %% Sets are large; they need not be copied by each collection while they wait.
   process_flag(message_queue_data, off_heap),
   {ok, Committed, CbState} = CbModule:init(Topic, maps:get(init_data, Config, undefined)),
+  ConsumerConfig = maps:get(consumer_config, Config, []),
+  MessageType = maps:get(message_type, Config, message_set),
   {ok, #st{client = Client,
            topic = Topic,
            wanted = maps:get(partitions, Config, all),
-           type = maps:get(message_type, Config, message_set),
-           consumer_config = maps:get(consumer_config, Config, []),
            cb_module = CbModule,
            cb_state = CbState,
-           committed = maps:from_list([{P, first_offset(O)} || {P, O} <- Committed])},
+           handler = fun(_T, P, Message, State) -> CbModule:handle_message(P, Message, State) end,
+           consumer_config = ConsumerConfig,
+           committed = maps:from_list([{P, first_offset(O)} || {P, O} <- Committed]),
+           subs = brod_subscriptions:new(Client, ConsumerConfig, MessageType)},
    {continue, start}}.
 
-handle_continue(start, #st{client = Client, topic = Topic} = St) ->
+handle_continue(start, #st{client = Client, topic = Topic, committed = Committed} = St) ->
   case brod:start_consumer(Client, Topic, St#st.consumer_config) of
     ok ->
       case brod:get_partitions_count(Client, Topic) of
         {ok, Count} ->
-          Parts = [{P, #part{begin_offset = maps:get(P, St#st.committed, undefined)}}
-                   || P <- partitions(St#st.wanted, Count)],
           schedule_growth_check(St),
-          {noreply, subscribe(St#st{parts = maps:from_list(Parts)})};
+          Partitions = [{P, maps:get(P, Committed, undefined)}
+                        || P <- partitions(St#st.wanted, Count)],
+          {noreply, subscribe(Partitions, St)};
         {error, _} = Error ->
           stop_at_start({get_partitions_count, Error}, St)
       end;
@@ -181,52 +163,30 @@ handle_continue(start, #st{client = Client, topic = Topic} = St) ->
   end.
 
 handle_call(consumers, _From, St) ->
-  Pids = [{P, consumer_pid(Part)} || {P, Part} <- maps:to_list(St#st.parts)],
-  {reply, {St#st.topic, Pids}, St};
+  {reply, {ok, brod_subscriptions:consumers(St#st.subs)}, St};
 handle_call(Call, _From, St) ->
   {reply, {error, {unknown_call, Call}}, St}.
 
-handle_cast({ack, Partition, Offset}, St) ->
-  {noreply, ack_offset(Partition, Offset, St)};
+handle_cast({ack, Partition, Offset}, #st{topic = Topic, subs = Subs} = St) ->
+  {noreply, St#st{subs = brod_subscriptions:ack(Topic, Partition, Offset, Subs)}};
 handle_cast(stop, St) ->
   {stop, normal, St};
 handle_cast(_Cast, St) ->
   {noreply, St}.
 
-handle_info({_Pid, #kafka_message_set{messages = []}}, St) ->
-  {noreply, St};
-handle_info({Pid, #kafka_message_set{partition = P, messages = Messages} = Set}, St) ->
-  Work = case St#st.type of
-           message -> Messages;
-           message_set -> Set
-         end,
-  NewSt = St#st{work = queue:in({Pid, P, Work}, St#st.work)},
-  case St#st.scheduled of
-    true -> {noreply, NewSt};
-    false -> {noreply, work(NewSt)}
-  end;
-handle_info({?MODULE, work}, St) ->
-  {noreply, work(St#st{scheduled = false})};
-handle_info({Pid, #kafka_fetch_error{} = Error}, St) ->
-  {noreply, fetch_error(Pid, Error, St)};
-handle_info({brod_subscribed, {Partition, Pid}, Result}, St) ->
-  {noreply, subscribed(Partition, Pid, Result, St)};
-handle_info({'DOWN', Monitor, process, Pid, Reason} = Down, St) ->
-  case [P || {P, #part{consumer = {_, M}}} <- maps:to_list(St#st.parts), M =:= Monitor] of
-    [Partition] ->
-      ?BROD_LOG_WARNING("consumer ~p of ~s-~p is down, subscribing again in ~p ms: ~p",
-                        [Pid, St#st.topic, Partition, ?RESUBSCRIBE_DELAY_MS, Reason]),
-      {noreply, resubscribe_later(without_consumer(Partition, St))};
-    [] ->
-      forward(Down, St)
-  end;
-handle_info({?MODULE, resubscribe}, St) ->
-  {noreply, subscribe(St#st{resubscribe_timer = undefined})};
 handle_info({?MODULE, growth_check}, St) ->
   schedule_growth_check(St),
   {noreply, add_new_partitions(St)};
 handle_info(Info, St) ->
-  forward(Info, St).
+  case brod_subscriptions:handle_info(Info, St#st.subs) of
+    {work, Subs} ->
+      {CbState, NewSubs} = brod_subscriptions:work(St#st.handler, St#st.cb_state, Subs),
+      {noreply, St#st{cb_state = CbState, subs = NewSubs}};
+    {done, Subs} ->
+      {noreply, St#st{subs = Subs}};
+    unknown ->
+      forward(Info, St)
+  end.
 
 terminate(Reason, #st{cb_module = CbModule, cb_state = CbState}) ->
   %% The consumers see this process go, and end its subscriptions.
@@ -237,7 +197,7 @@ terminate(Reason, #st{cb_module = CbModule, cb_state = CbState}) ->
 
 code_change(_OldVsn, St, _Extra) -> {ok, St}.
 
-%%% Start, subscriptions
+%%% Internal
 
 first_offset({begin_offset, Begin}) -> Begin;
 first_offset(Last) when is_integer(Last), Last >= -1 -> Last + 1.
@@ -250,70 +210,13 @@ partitions(Wanted, Count) ->
   end.
 
 stop_at_start(Reason, St) ->
-  ?BROD_LOG_ERROR("topic subscriber of ~s with client ~p cannot start: ~p",
+  ?BROD_LOG_ERROR("topic subscriber of ~ts with client ~p cannot start: ~p",
                   [St#st.topic, St#st.client, Reason]),
   {stop, Reason, St}.
 
-%% Asks for a subscription to each partition that has none. The answers come one by one.
-subscribe(#st{parts = Parts} = St) ->
-  lists:foldl(fun subscribe/2, St, [P || {P, #part{consumer = undefined}} <- maps:to_list(Parts)]).
-
-subscribe(Partition, #st{client = Client, topic = Topic, parts = Parts} = St) ->
-  case brod:get_consumer(Client, Topic, Partition) of
-    {ok, Pid} ->
-      Part = maps:get(Partition, Parts),
-      Monitor = monitor(process, Pid),
-      ok = brod_consumer:subscribe_async(Pid, self(), begin_option(Part), {Partition, Pid}),
-      Subscribed = Part#part{consumer = {Pid, Monitor}, handle = brod_consumer:handle(Pid)},
-      St#st{parts = Parts#{Partition := Subscribed}};
-    {error, Reason} ->
-      subscribe_failed(Partition, Reason, St)
-  end.
-
-begin_option(#part{acked = Acked}) when is_integer(Acked) -> [{begin_offset, Acked + 1}];
-begin_option(#part{begin_offset = undefined}) -> [];
-begin_option(#part{begin_offset = Begin}) -> [{begin_offset, Begin}].
-
-subscribed(_Partition, _Pid, ok, St) -> St;
-subscribed(Partition, Pid, {error, Reason}, #st{parts = Parts} = St) ->
-  case Parts of
-    #{Partition := #part{consumer = {Pid, _}}} ->
-      subscribe_failed(Partition, Reason, without_consumer(Partition, St));
-    _ -> St
-  end.
-
-subscribe_failed(Partition, Reason, St) ->
-  ?BROD_LOG_WARNING("cannot subscribe to ~s-~p, trying again in ~p ms: ~p",
-                    [St#st.topic, Partition, ?RESUBSCRIBE_DELAY_MS, Reason]),
-  resubscribe_later(St).
-
-resubscribe_later(#st{resubscribe_timer = undefined} = St) ->
-  St#st{resubscribe_timer =
-          erlang:send_after(?RESUBSCRIBE_DELAY_MS, self(), {?MODULE, resubscribe})};
-resubscribe_later(St) -> St.
-
-%% What is queued of the lost consumer is dropped when its turn comes: it will be fetched again.
-without_consumer(Partition, #st{parts = Parts} = St) ->
-  #part{consumer = {_, Monitor}} = Part = maps:get(Partition, Parts),
-  demonitor(Monitor, [flush]),
-  St#st{parts = Parts#{Partition := Part#part{consumer = undefined, handle = undefined}}}.
-
-%% The offset where this partition should go on is gone (deleted by retention) or was never there (the
-%% topic was made anew). Whatever there is comes after the earliest offset, so nothing is skipped.
-fetch_error(Pid, #kafka_fetch_error{partition = P, error_code = offset_out_of_range}, St) ->
-  case St#st.parts of
-    #{P := #part{consumer = {Pid, _}} = Part} ->
-      ?BROD_LOG_WARNING("offset ~p of ~s-~p is out of range, going on at the earliest",
-                        [begin_option(Part), St#st.topic, P]),
-      Reset = Part#part{begin_offset = earliest, acked = undefined},
-      WithReset = St#st{parts = maps:put(P, Reset, St#st.parts)},
-      subscribe(P, without_consumer(P, WithReset));
-    _ -> St
-  end;
-fetch_error(_Pid, #kafka_fetch_error{partition = P, error_code = Code}, St) ->
-  %% The consumer stops by itself, and is subscribed to again.
-  ?BROD_LOG_WARNING("fetch error on ~s-~p: ~p", [St#st.topic, P, Code]),
-  St.
+subscribe(Partitions, #st{topic = Topic, subs = Subs} = St) ->
+  Add = fun({P, Begin}, Acc) -> brod_subscriptions:add(Topic, P, Begin, Acc) end,
+  St#st{subs = lists:foldl(Add, Subs, Partitions)}.
 
 schedule_growth_check(#st{wanted = all}) ->
   _ = erlang:send_after(?GROWTH_CHECK_MS, self(), {?MODULE, growth_check}),
@@ -321,17 +224,13 @@ schedule_growth_check(#st{wanted = all}) ->
 schedule_growth_check(_St) -> ok.
 
 %% New partitions are read from their beginning, so that nothing written before we noticed is missed.
-add_new_partitions(#st{client = Client, topic = Topic, parts = Parts} = St) ->
+add_new_partitions(#st{client = Client, topic = Topic, subs = Subs} = St) ->
+  Known = length(brod_subscriptions:consumers(Subs)),
   case brod:get_partitions_count(Client, Topic) of
-    {ok, Count} when Count > map_size(Parts) ->
-      New = [{P, #part{begin_offset = maps:get(P, St#st.committed, earliest)}}
-             || P <- lists:seq(map_size(Parts), Count - 1)],
-      subscribe(St#st{parts = maps:merge(maps:from_list(New), Parts)});
+    {ok, Count} when Count > Known ->
+      subscribe([{P, maps:get(P, St#st.committed, earliest)} || P <- lists:seq(Known, Count - 1)], St);
     _ -> St
   end.
-
-consumer_pid(#part{consumer = undefined}) -> undefined;
-consumer_pid(#part{consumer = {Pid, _}}) -> Pid.
 
 forward(Info, #st{cb_module = CbModule, cb_state = CbState} = St) ->
   case erlang:function_exported(CbModule, handle_info, 2) of
@@ -340,101 +239,4 @@ forward(Info, #st{cb_module = CbModule, cb_state = CbState} = St) ->
       {noreply, St#st{cb_state = NewCbState}};
     false ->
       {noreply, St}
-  end.
-
-%%% Messages
-
-%% Works for a slice of time, then lets the mailbox have its turn: stop, acks, consumers that died.
-work(St) ->
-  work(St, erlang:monotonic_time(microsecond) + ?SLICE_US).
-
-work(#st{work = Work, parts = Parts} = St, Deadline) ->
-  case queue:out(Work) of
-    {empty, _} ->
-      St;
-    {{value, {Pid, Partition, What}}, Rest} ->
-      case Parts of
-        #{Partition := #part{consumer = {Pid, _}, handle = Handle}} ->
-          Ctx = #ctx{cb_module = St#st.cb_module, partition = Partition, consumer = Pid,
-                     handle = Handle, deadline = Deadline},
-          {Left, Acked, CbState} = handle(What, Ctx, St#st.cb_state),
-          NewSt = note_ack(Partition, Acked, St#st{cb_state = CbState, work = Rest}),
-          case Left of
-            [] ->
-              next(NewSt, Deadline);
-            _ ->
-              yield(NewSt#st{work = queue:in_r({Pid, Partition, Left}, Rest)})
-          end;
-        _ ->
-          work(St#st{work = Rest}, Deadline)
-      end
-  end.
-
-next(#st{work = Work} = St, Deadline) ->
-  case queue:is_empty(Work) orelse erlang:monotonic_time(microsecond) < Deadline of
-    true -> work(St, Deadline);
-    false -> yield(St)
-  end.
-
-yield(St) ->
-  self() ! {?MODULE, work},
-  St#st{scheduled = true}.
-
-note_ack(_Partition, undefined, St) -> St;
-note_ack(Partition, Offset, #st{parts = Parts} = St) ->
-  #{Partition := Part} = Parts,
-  St#st{parts = Parts#{Partition := Part#part{acked = Offset}}}.
-
-%% Returns what is left when the time is up, the last offset acknowledged, and the callback's state.
-handle(#kafka_message_set{messages = Messages} = Set, Ctx, CbState) ->
-  CbModule = Ctx#ctx.cb_module,
-  case CbModule:handle_message(Ctx#ctx.partition, Set, CbState) of
-    {ok, ack, NewCbState} ->
-      #kafka_message{offset = Last} = lists:last(Messages),
-      ok = ack_consumer(Ctx, Last),
-      {[], Last, NewCbState};
-    {ok, NewCbState} ->
-      {[], undefined, NewCbState}
-  end;
-handle(Messages, Ctx, CbState) ->
-  handle(Messages, 1, erlang:monotonic_time(microsecond), undefined, Ctx, CbState).
-
-%% One run of messages, then a look at the clock. The engine gets one ack a run. Runs are long only while
-%% callbacks are fast, so an ack that is due does not wait long for the callbacks after it.
-handle(Messages, Run, Began, AckedBefore, Ctx, CbState) ->
-  {Left, AckedNow, NewCbState} = run(Messages, Run, Ctx, CbState, undefined),
-  Acked = case AckedNow of
-            undefined -> AckedBefore;
-            _ -> ok = ack_consumer(Ctx, AckedNow), AckedNow
-          end,
-  case Left of
-    [] ->
-      {[], Acked, NewCbState};
-    _ ->
-      case erlang:monotonic_time(microsecond) of
-        Now when Now >= Ctx#ctx.deadline -> {Left, Acked, NewCbState};
-        Now when Now - Began < ?FAST_RUN_US -> handle(Left, ?RUN, Now, Acked, Ctx, NewCbState);
-        Now -> handle(Left, 1, Now, Acked, Ctx, NewCbState)
-      end
-  end.
-
-run([#kafka_message{offset = Offset} = Message | Rest], N, Ctx, CbState, Acked) when N > 0 ->
-  #ctx{cb_module = CbModule, partition = Partition} = Ctx,
-  case CbModule:handle_message(Partition, Message, CbState) of
-    {ok, ack, NewCbState} -> run(Rest, N - 1, Ctx, NewCbState, Offset);
-    {ok, NewCbState} -> run(Rest, N - 1, Ctx, NewCbState, Acked)
-  end;
-run(Messages, _N, _Ctx, CbState, Acked) ->
-  {Messages, Acked, CbState}.
-
-ack_consumer(#ctx{handle = undefined, consumer = Pid}, Offset) -> brod_consumer:ack(Pid, Offset);
-ack_consumer(#ctx{handle = Handle}, Offset) -> brod_nif:consumer_ack(Handle, Offset).
-
-ack_offset(Partition, Offset, #st{parts = Parts} = St) ->
-  case Parts of
-    #{Partition := #part{consumer = {Pid, _}}} ->
-      ok = brod_consumer:ack(Pid, Offset),
-      note_ack(Partition, Offset, St);
-    #{Partition := _} -> note_ack(Partition, Offset, St);
-    _ -> St
   end.

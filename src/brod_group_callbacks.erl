@@ -1,0 +1,51 @@
+%% @private What the coordinator asks of a member module, and what a failure of it means. Runs in the process
+%% that the coordinator starts for callbacks.
+-module(brod_group_callbacks).
+
+-export([revoked/2, received/6, assign/4, stop_reason/1]).
+
+-include("brod_int.hrl").
+
+%% @doc Has the member let go of its partitions, and returns its user data for the next join.
+-spec revoked(module(), pid()) -> binary().
+revoked(Module, Pid) ->
+  _ = Module:assignments_revoked(Pid),
+  case erlang:function_exported(Module, user_data, 1) of
+    true -> iolist_to_binary(Module:user_data(Pid));
+    false -> <<>>
+  end.
+
+%% @doc Brings the member its partitions. `Partitions' as in the engine's event.
+-spec received(module(), pid(), brod:group_member_id(), brod:group_generation_id(),
+               commit_to_kafka_v2 | consumer_managed,
+               [{brod:topic(), brod:partition(), undefined | brod:offset(), binary()}]) -> term().
+received(Module, Pid, MemberId, Generation, Policy, Partitions) ->
+  Assignments = [#brod_received_assignment{topic = T, partition = P, begin_offset = Offset}
+                 || {{T, P}, Offset} <- with_offsets(Policy, Module, Pid, Partitions)],
+  Module:assignments_received(Pid, MemberId, Generation, Assignments).
+
+with_offsets(commit_to_kafka_v2, _Module, _Pid, Partitions) ->
+  [{{T, P}, Offset} || {T, P, Offset, _Metadata} <- Partitions];
+with_offsets(consumer_managed, Module, Pid, Partitions) ->
+  TPs = [{T, P} || {T, P, _, _} <- Partitions],
+  {ok, Stored} = Module:get_committed_offsets(Pid, TPs),
+  [{TP, begin_offset(lists:keyfind(TP, 1, Stored))} || TP <- TPs].
+
+%% Members store the offset of the last message, as they acknowledge it.
+begin_offset(false) -> undefined;
+begin_offset({_TP, {begin_offset, Offset}}) -> Offset;
+begin_offset({_TP, Last}) when is_integer(Last), Last >= -1 -> Last + 1.
+
+%% @doc Has the member, who leads the group, deal out the partitions.
+-spec assign(module(), pid(), [brod:group_member()], [{brod:topic(), brod:partition()}]) ->
+        [{brod:group_member_id(), [brod:partition_assignment()]}].
+assign(Module, Pid, Members, Partitions) ->
+  Module:assign_partitions(Pid, Members, Partitions).
+
+%% @doc What the coordinator stops with when callbacks ended with `Reason'.
+-spec stop_reason(term()) -> term().
+stop_reason({timeout, _} = Timeout) -> Timeout;
+stop_reason({noproc, _}) -> {shutdown, member_down};
+stop_reason({_Reason, {gen_server, call, _}}) -> {shutdown, member_down};
+stop_reason({_Reason, {'Elixir.GenServer', call, _}}) -> {shutdown, member_down};
+stop_reason(Reason) -> Reason.

@@ -1,0 +1,488 @@
+%% @doc One member of a consumer group, as seen from Erlang. The engine speaks the group protocol and
+%% sends the heartbeats; this process turns what happens into the callbacks of {@link brod_group_member},
+%% collects acks, and says what is committed and when.
+%%
+%% The callbacks run in a process of their own, linked to this one, one at a time. So a callback may take
+%% long, or call this module, without holding up acks, commits or a stop.
+%%
+%% Options (`group_config') and defaults: `partition_assignment_strategy' roundrobin_v2 (or
+%% callback_implemented), `session_timeout_seconds' 30, `rebalance_timeout_seconds' 30,
+%% `heartbeat_rate_seconds' 5, `max_rejoin_attempts' 5 (refusals by the broker; outages do not count),
+%% `rejoin_delay_seconds' 1, `offset_commit_policy' commit_to_kafka_v2 (or consumer_managed),
+%% `offset_commit_interval_seconds' 5, `offset_retention_seconds', `protocol_name', `group_instance_id'
+%% (a binary makes the membership static).
+%%
+%% Stops with `shutdown' (stop/1, or the member has ended orderly), `member_down', `{shutdown,
+%% member_down}' (a callback found no member) or `max_rejoin_attempts'.
+-module(brod_group_coordinator).
+-behaviour(gen_server).
+
+-export([start_link/6, stop/1, ack/5, track/5, commit_offsets/1, commit_offsets/2,
+         commit_async/1, update_topics/2]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2,
+         code_change/3]).
+
+-include("brod_int.hrl").
+
+-export_type([protocol_name/0]).
+
+-type protocol_name() :: string().
+
+-define(COMMIT_TIMEOUT_MS, 5000).
+%% The time of the last commit and of leaving, each.
+-define(FAREWELL_TIMEOUT_MS, 5000).
+-define(GROWTH_CHECK_MS, 60000).
+-define(METADATA_TIMEOUT_MS, 10000).
+%% Why a generation ended when its offsets can still be committed. After any other reason the broker
+%% refuses them.
+-define(STILL_MEMBER(Why), (Why =:= rebalance_in_progress orelse Why =:= topics_changed orelse
+                            Why =:= partitions_added)).
+
+%% starting: nothing has happened. revoking: the member lets go. committing: the last commit of the
+%% generation. opening: waits for the client. joining: waits for the engine. member: in a generation.
+-type phase() :: starting | revoking | committing | opening | joining | member.
+
+%% A commit that is under way, and who waits for it.
+-record(commit, {ref :: reference(),
+                 generation :: brod:group_generation_id(),
+                 offsets :: #{brod_group_acks:tp() => brod:offset()},
+                 waiting :: [gen_server:from() | rejoin]}).
+
+-record(st, {client :: brod:client(),
+             group_id :: brod:group_id(),
+             topics :: [brod:topic()],
+             options :: brod_group_options:options(),
+             member_module :: module(),
+             member_pid :: pid(),
+             member_monitor :: reference(),
+             %% undefined: the client is not there (any more)
+             handle :: term(),
+             engine :: term(),
+             open_attempts = 0 :: non_neg_integer(),
+             has_been_member = false :: boolean(),
+             phase = starting :: phase(),
+             join_id = 0 :: non_neg_integer(),
+             %% undefined between generations
+             generation :: undefined | brod:group_generation_id(),
+             is_leader = false :: boolean(),
+             acks = brod_group_acks:new() :: brod_group_acks:acks(),
+             commit :: undefined | #commit{},
+             %% callers whose commit comes after the one that is under way
+             commit_next = [] :: [gen_server:from() | rejoin],
+             %% the callbacks that run: the process, and what to do with their result
+             callback :: undefined | {pid(), fun((term(), #st{}) -> #st{})},
+             %% what waits for the callbacks that run: why the generation has to end, or events
+             rejoin :: undefined | atom(),
+             postponed = [] :: [term()],
+             user_data = <<>> :: binary(),
+             counts :: undefined | #{brod:topic() => non_neg_integer()},
+             counts_ref :: undefined | reference()}).
+
+%%% API
+
+%% @doc Starts a coordinator for the member `MemberPid', linked to the caller. Returns at once; the
+%% group is joined in the background. `{error, {bad_option, Key, Value}}' for an option that cannot be.
+-spec start_link(brod:client(), brod:group_id(), [brod:topic()], brod:group_config(), module(),
+                 pid()) -> {ok, pid()} | {error, term()}.
+start_link(Client, GroupId, Topics, Config, MemberModule, MemberPid) ->
+  gen_server:start_link(?MODULE, {Client, GroupId, Topics, Config, MemberModule, MemberPid}, []).
+
+%% @doc Commits what was acknowledged, leaves the group (a static member stays in it) and stops.
+-spec stop(pid()) -> ok.
+stop(Pid) ->
+  Monitor = monitor(process, Pid),
+  exit(Pid, shutdown),
+  receive {'DOWN', Monitor, process, Pid, _Reason} -> ok end.
+
+%% @doc The message at `Offset' and those before it are done with: `Offset + 1' is committed with the next
+%% commit. An ack of another generation than the present one is dropped.
+-spec ack(pid(), brod:group_generation_id(), brod:topic(), brod:partition(), brod:offset()) -> ok.
+ack(Pid, Generation, Topic, Partition, Offset) ->
+  Pid ! {ack, Generation, Topic, Partition, Offset},
+  ok.
+
+%% @private From now on the offset in `Tracker' counts as acknowledged, in this generation.
+-spec track(pid(), brod:group_generation_id(), brod:topic(), brod:partition(),
+            brod_group_acks:tracker()) -> ok.
+track(Pid, Generation, Topic, Partition, Tracker) ->
+  Pid ! {track, Generation, Topic, Partition, Tracker},
+  ok.
+
+%% @equiv commit_offsets(Pid, [])
+-spec commit_offsets(pid()) -> ok | {error, term()}.
+commit_offsets(Pid) -> commit_offsets(Pid, []).
+
+%% @doc Commits at once what was acknowledged, and `Offsets' as if they were. Returns when Kafka has
+%% answered. `{error, not_a_member}' between generations.
+-spec commit_offsets(pid(), [{{brod:topic(), brod:partition()}, brod:offset()}]) ->
+        ok | {error, term()}.
+commit_offsets(Pid, Offsets) ->
+  try gen_server:call(Pid, {commit_offsets, Offsets}, 3 * ?COMMIT_TIMEOUT_MS)
+  catch exit:{Reason, _} -> {error, Reason}
+  end.
+
+%% @private As commit_offsets/1 for those who cannot wait.
+-spec commit_async(pid()) -> ok.
+commit_async(Pid) -> gen_server:cast(Pid, commit_offsets).
+
+%% @doc Makes the member join again for other topics.
+-spec update_topics(pid(), [brod:topic()]) -> ok.
+update_topics(Pid, Topics) -> gen_server:cast(Pid, {update_topics, Topics}).
+
+%%% gen_server
+
+init({Client, GroupId, Topics, Config, MemberModule, MemberPid}) ->
+  process_flag(trap_exit, true),
+  case brod_group_options:new(Config) of
+    {ok, Options} ->
+      St = #st{client = Client, group_id = GroupId, topics = lists:usort(Topics), options = Options,
+               member_module = MemberModule, member_pid = MemberPid,
+               member_monitor = monitor(process, MemberPid)},
+      {ok, St, {continue, open}};
+    {error, Reason} ->
+      {stop, Reason}
+  end.
+
+handle_continue(open, St) ->
+  start_timer(commit, St),
+  start_timer(growth_check, St),
+  {noreply, end_generation(first_join, St)}.
+
+handle_call({commit_offsets, Offsets}, From, St) ->
+  case St#st.generation of
+    undefined -> {reply, {error, not_a_member}, St};
+    _ -> {noreply, commit([From], add_acks(Offsets, St))}
+  end;
+handle_call(Call, _From, St) ->
+  {reply, {error, {unknown_call, Call}}, St}.
+
+handle_cast(commit_offsets, St) ->
+  {noreply, commit([], St)};
+handle_cast({update_topics, Topics}, St) ->
+  {noreply, end_generation(topics_changed, St#st{topics = lists:usort(Topics), counts = undefined})};
+handle_cast(_Cast, St) ->
+  {noreply, St}.
+
+handle_info({ack, Generation, Topic, Partition, Offset}, #st{generation = Generation} = St) ->
+  {noreply, add_acks([{{Topic, Partition}, Offset}], St)};
+handle_info({track, Generation, Topic, Partition, Tracker}, #st{generation = Generation} = St) ->
+  {noreply, St#st{acks = brod_group_acks:track({Topic, Partition}, Tracker, St#st.acks)}};
+handle_info({brod_group, Handle, JoinId, Event}, #st{handle = Handle, join_id = JoinId} = St) ->
+  handle_event(Event, St);
+handle_info({brod_group, Handle, _JoinId, {down, _} = Event}, #st{handle = Handle} = St) ->
+  handle_event(Event, St);
+handle_info({brod_reply, Ref, Result}, #st{commit = #commit{ref = Ref}} = St) ->
+  {noreply, committed(Result, St)};
+handle_info({brod_reply, Ref, Result}, #st{counts_ref = Ref} = St) ->
+  {noreply, check_growth(Result, St#st{counts_ref = undefined})};
+handle_info({?MODULE, commit}, St) ->
+  start_timer(commit, St),
+  {noreply, commit([], St)};
+handle_info({?MODULE, growth_check}, St) ->
+  start_timer(growth_check, St),
+  {noreply, ask_counts(St)};
+handle_info({?MODULE, open}, #st{phase = opening} = St) ->
+  open(St);
+handle_info({?MODULE, callbacks_done, Pid, Result}, #st{callback = {Pid, Then}} = St) ->
+  go_on(Then(Result, St#st{callback = undefined}));
+handle_info({'EXIT', Pid, Reason}, #st{callback = {Pid, _}} = St) ->
+  {stop, brod_group_callbacks:stop_reason(Reason), St#st{callback = undefined}};
+handle_info({'EXIT', Pid, Reason}, #st{member_pid = Pid} = St) ->
+  {stop, member_stop_reason(Reason), St};
+handle_info({'DOWN', Monitor, process, _, Reason}, #st{member_monitor = Monitor} = St) ->
+  {stop, member_stop_reason(Reason), St};
+handle_info({'EXIT', _Pid, Reason}, St) when Reason =/= normal ->
+  {stop, Reason, St};
+handle_info(_Info, St) ->
+  {noreply, St}.
+
+terminate(Reason, St) ->
+  ok = stop_callbacks(St),
+  log(level(Reason), "stops: ~p", [Reason], St),
+  ok = farewell_commit(Reason, St),
+  leave(St).
+
+code_change(_OldVsn, St, _Extra) -> {ok, St}.
+
+%%% Events of the engine
+
+handle_event({revoke, Why}, #st{generation = Generation} = St) ->
+  log(info, "generation ~p ends: ~p", [Generation, Why], St),
+  {noreply, end_generation(Why, St)};
+handle_event(Event, #st{callback = {_, _}, postponed = Postponed} = St)
+  when element(1, Event) =:= assign; element(1, Event) =:= assigned ->
+  {noreply, St#st{postponed = Postponed ++ [Event]}};
+handle_event({assign, Members, Partitions}, #st{member_module = Module, member_pid = Pid} = St) ->
+  Then = fun(Assignments, #st{handle = Handle, join_id = JoinId} = Now) ->
+             Handle =:= undefined orelse brod_nif:group_assign(Handle, JoinId, Assignments),
+             Now
+         end,
+  {noreply, run_callbacks(fun() -> brod_group_callbacks:assign(Module, Pid, Members, Partitions) end,
+                          Then, St)};
+handle_event({assigned, Assigned}, St) ->
+  {noreply, begin_generation(Assigned, St)};
+handle_event({coordinator, {Host, Port}}, St) ->
+  log(info, "coordinator is ~s:~p", [Host, Port], St),
+  {noreply, St};
+handle_event({retrying, 0, Reason}, St) ->
+  log(warning, "waits for the group's coordinator: ~p", [Reason], St),
+  {noreply, St};
+handle_event({retrying, Attempt, Reason}, St) ->
+  log(warning, "cannot join, attempt ~p: ~p", [Attempt, Reason], St),
+  {noreply, St};
+handle_event({down, {max_rejoin_attempts, Reason}}, St) ->
+  log(error, "gives up joining after max_rejoin_attempts, the last error: ~p", [Reason], St),
+  {stop, max_rejoin_attempts, St};
+handle_event({down, Reason}, St) ->
+  log(warning, "has lost its client: ~p", [Reason], St),
+  Lost = St#st{handle = undefined, engine = undefined, counts_ref = undefined},
+  Answered = case Lost#st.commit of
+               undefined -> Lost;
+               _ -> committed({error, client_down}, Lost)
+             end,
+  {noreply, end_generation(client_down, Answered)}.
+
+%%% The life of a generation: callbacks, last commit, join, callbacks, and so on
+
+begin_generation(#{member_id := MemberId, generation := Generation, leader := IsLeader,
+                   partitions := Partitions}, St) ->
+  #st{member_module = Module, member_pid = Pid, options = #{offset_commit_policy := Policy}} = St,
+  log(info, "is member of generation ~p with ~p partitions, leader: ~p",
+      [Generation, length(Partitions), IsLeader], St),
+  Callbacks = fun() -> brod_group_callbacks:received(Module, Pid, MemberId, Generation, Policy,
+                                                     Partitions)
+              end,
+  Member = St#st{phase = member, generation = Generation, is_leader = IsLeader,
+                 has_been_member = true, acks = brod_group_acks:new(), counts = undefined},
+  ask_counts(run_callbacks(Callbacks, fun(_Result, Now) -> Now end, Member)).
+
+%% Ends the generation, if there is one, and joins (again). In the phases between, a join is to come
+%% anyway. Callbacks that are running come first.
+end_generation(_Why, #st{phase = Phase} = St)
+  when Phase =:= revoking; Phase =:= committing; Phase =:= opening ->
+  St;
+end_generation(Why, #st{callback = {_, _}, rejoin = Earlier} = St) ->
+  %% A lost membership outweighs a wish to rejoin.
+  case Earlier =:= undefined orelse ?STILL_MEMBER(Earlier) of
+    true -> St#st{rejoin = Why};
+    false -> St
+  end;
+end_generation(_Why, #st{phase = joining} = St) ->
+  join(St);
+end_generation(Why, #st{member_module = Module, member_pid = Pid} = St) ->
+  Then = fun(UserData, Now) -> last_commit(Why, Now#st{user_data = UserData}) end,
+  run_callbacks(fun() -> brod_group_callbacks:revoked(Module, Pid) end, Then,
+                St#st{phase = revoking}).
+
+%% All that was acknowledged before the callbacks returned is in the mailbox before their result.
+last_commit(Why, #st{generation = Generation} = St)
+  when Generation =/= undefined, ?STILL_MEMBER(Why) ->
+  commit([rejoin], St#st{phase = committing});
+last_commit(_Why, St) ->
+  join(St).
+
+join(St) ->
+  join_again(St#st{generation = undefined, acks = brod_group_acks:new(), rejoin = undefined,
+                   postponed = []}).
+
+join_again(#st{handle = undefined} = St) ->
+  self() ! {?MODULE, open},
+  St#st{phase = opening};
+join_again(#st{handle = Handle, join_id = LastId, topics = Topics, user_data = UserData} = St) ->
+  JoinId = LastId + 1,
+  ok = brod_nif:group_join(Handle, JoinId, Topics, UserData),
+  St#st{phase = joining, join_id = JoinId}.
+
+%% Before this process has been a member, a client that is missing is an error of who started it;
+%% afterwards the client is being restarted, which may take its time.
+open(#st{client = Client, group_id = GroupId, options = Options} = St) ->
+  #{max_rejoin_attempts := MaxAttempts, rejoin_delay_seconds := Delay} = Options,
+  Attempt = St#st.open_attempts + 1,
+  case open_group(Client, brod_group_options:engine_config(GroupId, Options)) of
+    {ok, Engine, Handle} ->
+      {noreply, join(St#st{engine = Engine, handle = Handle, open_attempts = 0})};
+    {error, Reason} when Attempt >= MaxAttempts, not St#st.has_been_member ->
+      log(error, "gives up after ~p attempts (max_rejoin_attempts) to reach client ~p: ~p",
+          [Attempt, Client, Reason], St),
+      {stop, max_rejoin_attempts, St};
+    {error, Reason} ->
+      log(warning, "cannot reach client ~p, attempt ~p: ~p", [Client, Attempt, Reason], St),
+      _ = erlang:send_after(max(100, round(Delay * 1000)), self(), {?MODULE, open}),
+      {noreply, St#st{open_attempts = Attempt}}
+  end.
+
+open_group(Client, Config) ->
+  try brod_client:engine(Client) of
+    {ok, Engine} ->
+      case brod_nif:group_open(Engine, Config) of
+        {ok, Handle} -> {ok, Engine, Handle};
+        {error, Reason} -> {error, Reason}
+      end;
+    {error, Reason} -> {error, Reason}
+  catch
+    exit:Reason -> {error, Reason}
+  end.
+
+%%% Callbacks
+
+run_callbacks(Fun, Then, #st{callback = undefined} = St) ->
+  Coordinator = self(),
+  Pid = spawn_link(fun() -> Coordinator ! {?MODULE, callbacks_done, self(), Fun()} end),
+  St#st{callback = {Pid, Then}}.
+
+%% What came up while callbacks were running.
+go_on(#st{callback = {_, _}} = St) -> {noreply, St};
+go_on(#st{rejoin = undefined, postponed = []} = St) -> {noreply, St};
+go_on(#st{rejoin = undefined, postponed = [Event | Events]} = St) ->
+  case handle_event(Event, St#st{postponed = Events}) of
+    {noreply, Now} -> go_on(Now);
+    Stop -> Stop
+  end;
+go_on(#st{rejoin = Why} = St) ->
+  {noreply, end_generation(Why, St#st{rejoin = undefined})}.
+
+stop_callbacks(#st{callback = undefined}) -> ok;
+stop_callbacks(#st{callback = {Pid, _}}) -> unlink(Pid), exit(Pid, kill), ok.
+
+member_stop_reason(normal) -> shutdown;
+member_stop_reason(shutdown) -> shutdown;
+member_stop_reason({shutdown, _}) -> shutdown;
+member_stop_reason(_Reason) -> member_down.
+
+%%% Commits
+
+add_acks(Offsets, #st{acks = Acks} = St) ->
+  St#st{acks = lists:foldl(fun({TP, Offset}, Acc) -> brod_group_acks:ack(TP, Offset, Acc) end,
+                           Acks, Offsets)}.
+
+%% One commit at a time, so that an older one never overtakes a newer one.
+commit(Waiting, #st{commit = #commit{}, commit_next = Next} = St) ->
+  St#st{commit_next = Waiting ++ Next};
+commit(Waiting, #st{generation = Generation, handle = Handle} = St) ->
+  {Offsets, Acks} = brod_group_acks:take(St#st.acks),
+  case map_size(Offsets) =:= 0 orelse not commits_to_kafka(St) of
+    true ->
+      tell(Waiting, ok, St#st{acks = Acks});
+    false ->
+      Ref = brod_nif:group_commit(Handle, Generation, wire_offsets(Offsets), ?COMMIT_TIMEOUT_MS),
+      Commit = #commit{ref = Ref, generation = Generation, offsets = Offsets, waiting = Waiting},
+      St#st{acks = Acks, commit = Commit}
+  end.
+
+commits_to_kafka(#st{options = #{offset_commit_policy := Policy}, generation = Generation,
+                     handle = Handle}) ->
+  Policy =:= commit_to_kafka_v2 andalso Generation =/= undefined andalso Handle =/= undefined.
+
+wire_offsets(Offsets) ->
+  Metadata = iolist_to_binary(io_lib:format("+1/~p/~p", [node(), self()])),
+  [{Topic, Partition, Offset + 1, Metadata} || {{Topic, Partition}, Offset} <- maps:to_list(Offsets)].
+
+committed(Result, #st{commit = Commit, commit_next = Next} = St) ->
+  #commit{generation = Generation, offsets = Offsets, waiting = Waiting} = Commit,
+  {Reply, Failed} = outcome(Result, Offsets),
+  map_size(Failed) =:= 0 orelse
+    log(warning, "commit of ~p partitions failed: ~p", [map_size(Failed), Result], St),
+  %% What belongs to an older generation is another member's by now.
+  Acks = case St#st.generation of
+           Generation -> brod_group_acks:give_back(Failed, St#st.acks);
+           _ -> St#st.acks
+         end,
+  Done = St#st{commit = undefined, commit_next = [], acks = Acks},
+  case {lists:partition(fun(W) -> W =:= rejoin end, Waiting), Next, Reply} of
+    {{[], Callers}, [], _} ->
+      tell(Callers, Reply, Done);
+    {{Rejoin, Callers}, [_ | _], ok} ->
+      commit(Rejoin ++ Next, tell(Callers, Reply, Done));
+    {{[], Callers}, _, _} ->
+      commit(Next, tell(Callers, Reply, Done));
+    {{[rejoin], Callers}, _, _} ->
+      tell([rejoin | Callers ++ Next], Reply, Done)
+  end.
+
+outcome(ok, _Offsets) -> {ok, #{}};
+outcome({error, _} = Error, Offsets) -> {Error, Offsets};
+outcome({partial, Refused}, Offsets) ->
+  {{error, Refused}, maps:with([{T, P} || {T, P, _Code} <- Refused], Offsets)}.
+
+tell(Waiting, Result, St) ->
+  _ = [gen_server:reply(From, Result) || From <- Waiting, From =/= rejoin],
+  case lists:member(rejoin, Waiting) of
+    true -> join(St);
+    false -> St
+  end.
+
+%% The last words: what is in the mailbox, in the trackers, and in a commit that is still under way.
+farewell_commit(Reason, #st{commit = #commit{ref = Ref}} = St) ->
+  receive {brod_reply, Ref, Result} -> farewell_commit(Reason, committed(Result, St))
+  after ?FAREWELL_TIMEOUT_MS -> ok
+  end;
+farewell_commit(_Reason, St0) ->
+  St = drain_acks(St0),
+  {Offsets, _} = brod_group_acks:take(St#st.acks),
+  case map_size(Offsets) > 0 andalso commits_to_kafka(St) of
+    true ->
+      Ref = brod_nif:group_commit(St#st.handle, St#st.generation, wire_offsets(Offsets),
+                                  ?FAREWELL_TIMEOUT_MS),
+      receive
+        {brod_reply, Ref, ok} -> ok;
+        {brod_reply, Ref, Error} -> log(warning, "last commit failed: ~p", [Error], St)
+      after ?FAREWELL_TIMEOUT_MS ->
+        log(warning, "last commit was not answered", [], St)
+      end;
+    false ->
+      ok
+  end.
+
+drain_acks(#st{generation = Generation} = St) ->
+  receive
+    {ack, Generation, Topic, Partition, Offset} ->
+      drain_acks(add_acks([{{Topic, Partition}, Offset}], St))
+  after 0 -> St
+  end.
+
+leave(#st{handle = undefined}) -> ok;
+leave(#st{handle = Handle, options = #{group_instance_id := InstanceId}}) ->
+  Ref = brod_nif:group_close(Handle, not is_binary(InstanceId)),
+  receive {brod_reply, Ref, _} -> ok
+  after ?FAREWELL_TIMEOUT_MS -> ok
+  end.
+
+%%% Topics that gain partitions: the leader deals anew
+
+ask_counts(#st{is_leader = true, generation = Generation, engine = Engine,
+               counts_ref = undefined} = St) when Generation =/= undefined, Engine =/= undefined ->
+  Op = {metadata, St#st.topics, false},
+  St#st{counts_ref = brod_nif:op(Engine, Op, ?METADATA_TIMEOUT_MS)};
+ask_counts(St) -> St.
+
+check_growth({ok, Metadata}, #st{counts = Before} = St) ->
+  Counts = maps:from_list([{Topic, Count} || {Topic, {ok, Count}} <- brod_topic_cache:counts(Metadata)]),
+  Now = St#st{counts = Counts},
+  case Before =/= undefined andalso
+       [Topic || {Topic, Count} <- maps:to_list(Counts), Count > maps:get(Topic, Before, 0)] of
+    false -> Now;
+    [] -> Now;
+    Grown when St#st.generation =/= undefined ->
+      log(info, "joins again, topics have more partitions: ~p", [Grown], St),
+      end_generation(partitions_added, Now);
+    _ -> Now
+  end;
+check_growth({error, _}, St) -> St.
+
+%%% Misc
+
+start_timer(What, #st{options = Options}) ->
+  Ms = case What of
+         commit -> round(maps:get(offset_commit_interval_seconds, Options) * 1000);
+         growth_check -> application:get_env(brod, partition_check_interval_ms, ?GROWTH_CHECK_MS)
+       end,
+  _ = erlang:send_after(max(1, Ms), self(), {?MODULE, What}),
+  ok.
+
+level(shutdown) -> info;
+level(normal) -> info;
+level(_) -> error.
+
+log(Level, Format, Args, #st{group_id = GroupId, member_pid = Member}) ->
+  ?BROD_LOG(Level, "group member ~p (~ts, coordinator ~p) " ++ Format,
+            [Member, GroupId, self() | Args]).

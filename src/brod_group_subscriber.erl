@@ -1,0 +1,263 @@
+%% @doc A member of a consumer group that handles the messages of all its partitions in one process.
+%%
+%% The callback module:
+%% <ul>
+%% <li>`init(GroupId, InitArg) -> {ok, State}'.</li>
+%% <li>`handle_message(Topic, Partition, #kafka_message{} | #kafka_message_set{}, State)':
+%% `{ok, ack, State}' when it is done with and its offset is to be committed, `{ok, ack_no_commit,
+%% State}' when it is only done with, `{ok, State}' when ack/4 or ack/5 will tell later; the next
+%% messages come meanwhile.</li>
+%% <li>optional `get_committed_offsets(GroupId, TopicPartitions, State) -> {ok, Offsets, State}', when
+%% offsets are `consumer_managed'.</li>
+%% <li>optional `assign_partitions(Members, TopicPartitions, State) -> {State, Assignments} |
+%% Assignments', when the strategy is `callback_implemented'.</li>
+%% <li>optional `user_data(State) -> binary()', for the metadata of this member.</li>
+%% </ul>
+-module(brod_group_subscriber).
+-behaviour(gen_server).
+-behaviour(brod_group_member).
+
+-export([start_link/7, start_link/8, stop/1, ack/4, ack/5, commit/1, commit/4]).
+-export([get_committed_offsets/2, assign_partitions/3, assignments_received/4,
+         assignments_revoked/1, user_data/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
+
+-include("brod_int.hrl").
+
+-callback init(brod:group_id(), term()) -> {ok, State :: term()}.
+-callback handle_message(brod:topic(), brod:partition(), brod:message() | brod:message_set(), State) ->
+  {ok, State} | {ok, ack, State} | {ok, ack_no_commit, State}.
+
+-record(st, {client :: brod:client(),
+             group_id :: brod:group_id(),
+             consumer_config :: brod:consumer_config(),
+             cb_module :: module(),
+             %% the callback module's, and in it what the handler of messages needs besides
+             cb_state :: term(),
+             coordinator :: pid(),
+             %% undefined between generations
+             generation :: undefined | brod:group_generation_id(),
+             trackers = #{} :: #{brod_group_acks:tp() => brod_group_acks:tracker()},
+             subs :: brod_subscriptions:subscriptions()}).
+
+%%% API
+
+%% @equiv start_link(Client, GroupId, Topics, GroupConfig, ConsumerConfig, message, CbModule, InitArg)
+-spec start_link(brod:client(), brod:group_id(), [brod:topic()], brod:group_config(),
+                 brod:consumer_config(), module(), term()) -> {ok, pid()} | {error, term()}.
+start_link(Client, GroupId, Topics, GroupConfig, ConsumerConfig, CbModule, InitArg) ->
+  start_link(Client, GroupId, Topics, GroupConfig, ConsumerConfig, message, CbModule, InitArg).
+
+%% @doc Starts a group subscriber, linked to the caller. For `GroupConfig' see {@link
+%% brod_group_coordinator}.
+-spec start_link(brod:client(), brod:group_id(), [brod:topic()], brod:group_config(),
+                 brod:consumer_config(), message | message_set, module(), term()) ->
+        {ok, pid()} | {error, term()}.
+start_link(Client, GroupId, Topics, GroupConfig, ConsumerConfig, MessageType, CbModule, InitArg) ->
+  gen_server:start_link(?MODULE, {Client, GroupId, Topics, GroupConfig, ConsumerConfig, MessageType,
+                                  CbModule, InitArg}, []).
+
+%% @doc Stops after the message that is being handled, commits, leaves the group; waits for all that.
+-spec stop(pid()) -> ok.
+stop(Pid) ->
+  Monitor = monitor(process, Pid),
+  gen_server:cast(Pid, stop),
+  receive {'DOWN', Monitor, process, Pid, _Reason} -> ok end.
+
+%% @equiv ack(Pid, Topic, Partition, Offset, true)
+-spec ack(pid(), brod:topic(), brod:partition(), brod:offset()) -> ok.
+ack(Pid, Topic, Partition, Offset) ->
+  ack(Pid, Topic, Partition, Offset, true).
+
+%% @doc Messages of the partition up to `Offset' are done with; `Commit': it is committed with the next
+%% commit.
+-spec ack(pid(), brod:topic(), brod:partition(), brod:offset(), boolean()) -> ok.
+ack(Pid, Topic, Partition, Offset, Commit) ->
+  gen_server:cast(Pid, {ack, {Topic, Partition}, Offset, Commit}).
+
+%% @doc Commits what was acknowledged, now; does not wait for it.
+-spec commit(pid()) -> ok.
+commit(Pid) -> gen_server:cast(Pid, commit).
+
+%% @doc Has `Offset' committed with the next commit.
+-spec commit(pid(), brod:topic(), brod:partition(), brod:offset()) -> ok.
+commit(Pid, Topic, Partition, Offset) ->
+  gen_server:cast(Pid, {commit, {Topic, Partition}, Offset}).
+
+%%% Callbacks of the group member; they run in a process of the coordinator
+
+%% @private
+get_committed_offsets(Pid, TopicPartitions) ->
+  gen_server:call(Pid, {get_committed_offsets, TopicPartitions}, infinity).
+
+%% @private
+assign_partitions(Pid, Members, TopicPartitions) ->
+  gen_server:call(Pid, {assign_partitions, Members, TopicPartitions}, infinity).
+
+%% @private
+assignments_received(Pid, _MemberId, Generation, Assignments) ->
+  gen_server:call(Pid, {assignments_received, Generation, Assignments}, infinity).
+
+%% @private
+assignments_revoked(Pid) ->
+  gen_server:call(Pid, assignments_revoked, infinity).
+
+%% @private
+user_data(Pid) ->
+  gen_server:call(Pid, user_data, infinity).
+
+%%% gen_server
+
+init({Client, GroupId, Topics, GroupConfig, ConsumerConfig, MessageType, CbModule, InitArg}) ->
+  process_flag(trap_exit, true),
+  process_flag(message_queue_data, off_heap),
+  ok = brod_utils:assert_client(Client),
+  ok = brod_utils:assert_group_id(GroupId),
+  ok = brod_utils:assert_topics(Topics),
+  {ok, CbState} = CbModule:init(GroupId, InitArg),
+  case brod_group_coordinator:start_link(Client, GroupId, Topics, GroupConfig, ?MODULE, self()) of
+    {ok, Coordinator} ->
+      {ok, #st{client = Client, group_id = GroupId, consumer_config = ConsumerConfig,
+               cb_module = CbModule, cb_state = CbState, coordinator = Coordinator,
+               subs = brod_subscriptions:new(Client, ConsumerConfig, MessageType)}};
+    {error, Reason} ->
+      {stop, Reason}
+  end.
+
+handle_call({get_committed_offsets, TPs}, _From, #st{cb_module = CbModule} = St) ->
+  case call_optional(get_committed_offsets, [St#st.group_id, TPs, St#st.cb_state], CbModule) of
+    {ok, Offsets, CbState} -> {reply, {ok, Offsets}, St#st{cb_state = CbState}};
+    undefined -> {reply, {ok, []}, St};
+    Bad -> erlang:error({bad_return_value, {CbModule, get_committed_offsets, Bad}})
+  end;
+handle_call({assign_partitions, Members, TPs}, _From, #st{cb_module = CbModule} = St) ->
+  case CbModule:assign_partitions(Members, TPs, St#st.cb_state) of
+    {CbState, Assignments} -> {reply, Assignments, St#st{cb_state = CbState}};
+    Assignments when is_list(Assignments) -> {reply, Assignments, St}
+  end;
+handle_call({assignments_received, Generation, Assignments}, _From, St) ->
+  {reply, ok, lists:foldl(fun take_over/2, St#st{generation = Generation, trackers = #{}},
+                          start_consumers(Assignments, St))};
+handle_call(assignments_revoked, _From, St) ->
+  %% What was cast before the revocation counts for the commit that follows it.
+  Revoked = drain_acks(St),
+  {reply, ok, Revoked#st{generation = undefined,
+                         subs = brod_subscriptions:remove_all(Revoked#st.subs)}};
+handle_call(user_data, _From, St) ->
+  case call_optional(user_data, [St#st.cb_state], St#st.cb_module) of
+    undefined -> {reply, <<>>, St};
+    UserData -> {reply, UserData, St}
+  end;
+handle_call(Call, _From, St) ->
+  {reply, {error, {unknown_call, Call}}, St}.
+
+handle_cast({ack, TP, Offset, Commit}, St) ->
+  {noreply, acked(TP, Offset, Commit, St)};
+handle_cast({commit, TP, Offset}, St) ->
+  ok = commit_offset(TP, Offset, St#st.trackers),
+  {noreply, St};
+handle_cast(commit, St) ->
+  ok = brod_group_coordinator:commit_async(St#st.coordinator),
+  {noreply, St};
+handle_cast(stop, St) ->
+  {stop, normal, St};
+handle_cast(_Cast, St) ->
+  {noreply, St}.
+
+handle_info({'EXIT', Pid, Reason}, #st{coordinator = Pid} = St) ->
+  ?BROD_LOG_WARNING("group subscriber ~p (~ts) stops, its coordinator has stopped: ~p",
+                    [self(), St#st.group_id, Reason]),
+  {stop, {shutdown, coordinator_failure}, St};
+handle_info({'EXIT', _Pid, Reason}, St) when Reason =/= normal ->
+  {stop, Reason, St};
+handle_info(Info, St) ->
+  case brod_subscriptions:handle_info(Info, St#st.subs) of
+    {work, Subs} ->
+      #st{cb_module = CbModule, trackers = Trackers, cb_state = CbState} = St,
+      {NewCbState, NewSubs} = brod_subscriptions:work(handler(CbModule, Trackers), CbState, Subs),
+      {noreply, St#st{cb_state = NewCbState, subs = NewSubs}};
+    {done, Subs} ->
+      {noreply, St#st{subs = Subs}};
+    unknown ->
+      {noreply, St}
+  end.
+
+terminate(_Reason, St) ->
+  #st{coordinator = Coordinator} = drain_acks(St),
+  brod_group_coordinator:stop(Coordinator).
+
+code_change(_OldVsn, St, _Extra) -> {ok, St}.
+
+%%% Internal
+
+%% Assignments, each with the outcome of starting the consumers of its topic.
+start_consumers(Assignments, #st{client = Client, consumer_config = Config} = St) ->
+  Topics = lists:usort([T || #brod_received_assignment{topic = T} <- Assignments]),
+  lists:foreach(
+    fun(Topic) ->
+        case brod:start_consumer(Client, Topic, Config) of
+          ok -> ok;
+          {error, Reason} ->
+            %% The subscriptions are tried again, which starts the consumers first.
+            ?BROD_LOG_WARNING("group subscriber ~p (~ts) cannot start consumers of ~ts: ~p",
+                              [self(), St#st.group_id, Topic, Reason])
+        end
+    end, Topics),
+  Assignments.
+
+take_over(#brod_received_assignment{topic = Topic, partition = Partition, begin_offset = Begin},
+          #st{subs = Subs, trackers = Trackers} = St) ->
+  Tracker = brod_group_acks:tracker(),
+  ok = brod_group_coordinator:track(St#st.coordinator, St#st.generation, Topic, Partition, Tracker),
+  St#st{subs = brod_subscriptions:add(Topic, Partition, Begin, Subs),
+        trackers = Trackers#{{Topic, Partition} => Tracker}}.
+
+handler(CbModule, Trackers) ->
+  fun(Topic, Partition, Message, CbState) ->
+      case CbModule:handle_message(Topic, Partition, Message, CbState) of
+        {ok, ack, NewCbState} ->
+          ok = commit_offset({Topic, Partition}, last_offset(Message), Trackers),
+          {ok, ack, NewCbState};
+        {ok, ack_no_commit, NewCbState} ->
+          {ok, ack, NewCbState};
+        {ok, _NewCbState} = Later ->
+          Later;
+        Bad ->
+          erlang:error({bad_return_value, {CbModule, handle_message, Bad}})
+      end
+  end.
+
+acked({Topic, Partition} = TP, Offset, Commit, #st{subs = Subs, trackers = Trackers} = St) ->
+  ok = case Commit of
+         true -> commit_offset(TP, Offset, Trackers);
+         false -> ok
+       end,
+  St#st{subs = brod_subscriptions:ack(Topic, Partition, Offset, Subs)}.
+
+%% Acks of a generation that has ended find no tracker.
+commit_offset(TP, Offset, Trackers) ->
+  case Trackers of
+    #{TP := Tracker} -> brod_group_acks:put(Tracker, Offset);
+    _ -> ok
+  end.
+
+drain_acks(St) ->
+  receive
+    {'$gen_cast', {ack, TP, Offset, Commit}} ->
+      drain_acks(acked(TP, Offset, Commit, St));
+    {'$gen_cast', {commit, TP, Offset}} ->
+      ok = commit_offset(TP, Offset, St#st.trackers),
+      drain_acks(St)
+  after 0 -> St
+  end.
+
+last_offset(#kafka_message{offset = Offset}) -> Offset;
+last_offset(#kafka_message_set{messages = Messages}) ->
+  #kafka_message{offset = Offset} = lists:last(Messages),
+  Offset.
+
+call_optional(Function, Args, Module) ->
+  case erlang:function_exported(Module, Function, length(Args)) of
+    true -> apply(Module, Function, Args);
+    false -> undefined
+  end.

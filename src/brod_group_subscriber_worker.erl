@@ -1,0 +1,63 @@
+%% @private The worker of {@link brod_group_subscriber_v2} for one partition: a topic subscriber with one
+%% partition, whose callbacks are those of the user's module.
+-module(brod_group_subscriber_worker).
+-behaviour(brod_topic_subscriber).
+
+-export([init/2, handle_message/3, handle_info/2, terminate/2]).
+
+-include("brod_int.hrl").
+
+-export_type([start_options/0]).
+
+-type start_options() ::
+        #{group_id := brod:group_id(),
+          partition := brod:partition(),
+          begin_offset := undefined | brod_subscriptions:begin_offset(),
+          cb_module := module(),
+          cb_config := term(),
+          tracker := brod_group_acks:tracker()}.
+
+-record(st, {cb_module, cb_state, tracker}).
+
+init(Topic, #{group_id := GroupId, partition := Partition, begin_offset := BeginOffset,
+              cb_module := CbModule, cb_config := CbConfig, tracker := Tracker}) ->
+  Worker = self(),
+  Info = #{group_id => GroupId,
+           topic => Topic,
+           partition => Partition,
+           commit_fun => fun(Offset) -> brod_group_acks:put(Tracker, Offset) end,
+           ack_fun => fun(Offset) -> brod_topic_subscriber:ack(Worker, Partition, Offset) end},
+  {ok, CbState} = CbModule:init(Info, CbConfig),
+  Begin = [{Partition, {begin_offset, BeginOffset}} || BeginOffset =/= undefined],
+  {ok, Begin, #st{cb_module = CbModule, cb_state = CbState, tracker = Tracker}}.
+
+handle_message(_Partition, Message, #st{cb_module = CbModule, cb_state = CbState} = St) ->
+  case CbModule:handle_message(Message, CbState) of
+    {ok, commit, NewCbState} ->
+      ok = brod_group_acks:put(St#st.tracker, last_offset(Message)),
+      {ok, ack, St#st{cb_state = NewCbState}};
+    {ok, ack, NewCbState} ->
+      {ok, ack, St#st{cb_state = NewCbState}};
+    {ok, NewCbState} ->
+      {ok, St#st{cb_state = NewCbState}}
+  end.
+
+handle_info(Info, #st{cb_module = CbModule, cb_state = CbState} = St) ->
+  case erlang:function_exported(CbModule, handle_info, 2) of
+    true ->
+      {noreply, NewCbState} = CbModule:handle_info(Info, CbState),
+      {noreply, St#st{cb_state = NewCbState}};
+    false ->
+      {noreply, St}
+  end.
+
+terminate(Reason, #st{cb_module = CbModule, cb_state = CbState}) ->
+  case erlang:function_exported(CbModule, terminate, 2) of
+    true -> CbModule:terminate(Reason, CbState);
+    false -> ok
+  end.
+
+last_offset(#kafka_message{offset = Offset}) -> Offset;
+last_offset(#kafka_message_set{messages = Messages}) ->
+  #kafka_message{offset = Offset} = lists:last(Messages),
+  Offset.

@@ -1,0 +1,278 @@
+%% @private The subscriptions of a process that handles the messages of many partitions: keeps them up, queues
+%% what arrives, and hands it to a callback in slices of time. Part of the state of that process, which
+%% passes on the messages that it gets with handle_info/2.
+-module(brod_subscriptions).
+
+-export([new/3, add/4, remove_all/1, consumers/1, ack/4, handle_info/2, work/3]).
+
+-export_type([subscriptions/0, begin_offset/0, handler/1]).
+
+-include("brod_int.hrl").
+
+-define(RESUBSCRIBE_DELAY_MS, 2000).
+%% After so long the process looks into its mailbox again, whatever is left of a set.
+-define(SLICE_US, 5000).
+%% Messages between two looks at the clock while callbacks are fast, and what is fast.
+-define(RUN, 16).
+-define(FAST_RUN_US, 500).
+
+-type begin_offset() :: brod:offset() | earliest | latest.
+-type key() :: {brod:topic(), brod:partition()}.
+%% Handles a message or a set; `ack' when it is done with.
+-type handler(State) ::
+        fun((brod:topic(), brod:partition(), brod:message() | brod:message_set(), State) ->
+              {ok, ack, State} | {ok, State}).
+
+%% One partition.
+-record(part, {begin_offset :: undefined | begin_offset(),
+               acked :: undefined | brod:offset(),
+               %% undefined while there is no subscription
+               consumer :: undefined | {pid(), Monitor :: reference()},
+               handle :: term()}).
+
+-record(subs, {client :: brod:client(),
+               config :: brod:consumer_config(),
+               type :: message | message_set,
+               parts = #{} :: #{key() => #part{}},
+               %% what has arrived and not been handled: {ConsumerPid, Key, [Message] or Set}
+               queue = queue:new() :: queue:queue(),
+               %% a message to go on with the queue is in the mailbox
+               scheduled = false :: boolean(),
+               timer :: undefined | reference()}).
+
+-opaque subscriptions() :: #subs{}.
+
+%% What stays the same while one set is handled.
+-record(ctx, {handler, topic, partition, consumer, handle, deadline}).
+
+%% @doc No subscriptions yet. `Config' is for consumers that have to be started.
+-spec new(brod:client(), brod:consumer_config(), message | message_set) -> subscriptions().
+new(Client, Config, Type) ->
+  #subs{client = Client, config = Config, type = Type}.
+
+%% @doc Subscribes to a partition, whose consumer has been started; `undefined': begins where the
+%% consumer options say. Returns at once; a subscription that fails is tried again, and again.
+-spec add(brod:topic(), brod:partition(), undefined | begin_offset(), subscriptions()) ->
+        subscriptions().
+add(Topic, Partition, BeginOffset, #subs{parts = Parts} = Subs) ->
+  Key = {Topic, Partition},
+  subscribe(Key, Subs#subs{parts = Parts#{Key => #part{begin_offset = BeginOffset}}}).
+
+%% @doc Ends all subscriptions. What has arrived and not been handled is forgotten.
+-spec remove_all(subscriptions()) -> subscriptions().
+remove_all(#subs{parts = Parts} = Subs) ->
+  maps:foreach(fun(_Key, #part{consumer = undefined}) -> ok;
+                  (_Key, #part{consumer = {Pid, Monitor}}) ->
+                   demonitor(Monitor, [flush]),
+                   brod_consumer:unsubscribe_async(Pid, self())
+               end, Parts),
+  Subs#subs{parts = #{}, queue = queue:new()}.
+
+%% @doc The partitions with their consumers.
+-spec consumers(subscriptions()) -> [{key(), undefined | pid()}].
+consumers(#subs{parts = Parts}) ->
+  [{Key, case Consumer of
+           undefined -> undefined;
+           {Pid, _} -> Pid
+         end} || {Key, #part{consumer = Consumer}} <- maps:to_list(Parts)].
+
+%% @doc Messages up to `Offset' are done with.
+-spec ack(brod:topic(), brod:partition(), brod:offset(), subscriptions()) -> subscriptions().
+ack(Topic, Partition, Offset, #subs{parts = Parts} = Subs) ->
+  Key = {Topic, Partition},
+  case Parts of
+    #{Key := #part{consumer = Consumer}} ->
+      Consumer =:= undefined orelse brod_consumer:ack(element(1, Consumer), Offset),
+      note_ack(Key, Offset, Subs);
+    _ -> Subs
+  end.
+
+%% @doc Takes a message that the process got: `work' when there is something for work/3 now, `done', or
+%% `unknown' when the message is not for here.
+-spec handle_info(term(), subscriptions()) -> {work | done, subscriptions()} | unknown.
+handle_info({_Pid, #kafka_message_set{messages = []}}, Subs) ->
+  {done, Subs};
+handle_info({Pid, #kafka_message_set{topic = T, partition = P} = Set}, #subs{} = Subs) ->
+  What = case Subs#subs.type of
+           message -> Set#kafka_message_set.messages;
+           message_set -> Set
+         end,
+  Queued = Subs#subs{queue = queue:in({Pid, {T, P}, What}, Subs#subs.queue)},
+  case Subs#subs.scheduled of
+    true -> {done, Queued};
+    false -> {work, Queued}
+  end;
+handle_info({?MODULE, work}, Subs) ->
+  {work, Subs#subs{scheduled = false}};
+handle_info({?MODULE, resubscribe}, #subs{parts = Parts} = Subs) ->
+  Topics = lists:usort([T || {{T, _}, #part{consumer = undefined}} <- maps:to_list(Parts)]),
+  {done, lists:foldl(fun resubscribe/2, Subs#subs{timer = undefined}, Topics)};
+handle_info({brod_subscribed, {Key, Pid}, Result}, Subs) ->
+  {done, subscribed(Key, Pid, Result, Subs)};
+handle_info({Pid, #kafka_fetch_error{} = Error}, Subs) ->
+  {done, fetch_error(Pid, Error, Subs)};
+handle_info({'DOWN', Monitor, process, Pid, Reason}, #subs{parts = Parts} = Subs) ->
+  case [Key || {Key, #part{consumer = {P, M}}} <- maps:to_list(Parts), P =:= Pid, M =:= Monitor] of
+    [Key] -> {done, failed(Key, Reason, without_consumer(Key, Subs))};
+    [] -> unknown
+  end;
+handle_info(_Info, _Subs) ->
+  unknown.
+
+%%% Subscribing
+
+subscribe({Topic, Partition} = Key, #subs{client = Client, parts = Parts} = Subs) ->
+  case brod:get_consumer(Client, Topic, Partition) of
+    {ok, Pid} ->
+      #{Key := Part} = Parts,
+      Monitor = monitor(process, Pid),
+      Options = case begin_at(Part) of
+                  undefined -> [];
+                  Begin -> [{begin_offset, Begin}]
+                end,
+      ok = brod_consumer:subscribe_async(Pid, self(), Options, {Key, Pid}),
+      Subscribed = Part#part{consumer = {Pid, Monitor}, handle = brod_consumer:handle(Pid)},
+      Subs#subs{parts = Parts#{Key := Subscribed}};
+    {error, Reason} ->
+      failed(Key, Reason, Subs)
+  end.
+
+%% The consumers of the topic may have been stopped meanwhile, or their client restarted.
+resubscribe(Topic, #subs{client = Client, config = Config, parts = Parts} = Subs) ->
+  case brod:start_consumer(Client, Topic, Config) of
+    ok ->
+      Keys = [Key || {{T, _} = Key, #part{consumer = undefined}} <- maps:to_list(Parts), T =:= Topic],
+      lists:foldl(fun subscribe/2, Subs, Keys);
+    {error, Reason} ->
+      failed({Topic, all}, Reason, Subs)
+  end.
+
+begin_at(#part{acked = undefined, begin_offset = Begin}) -> Begin;
+begin_at(#part{acked = Acked}) -> Acked + 1.
+
+subscribed(_Key, _Pid, ok, Subs) -> Subs;
+subscribed(Key, Pid, {error, Reason}, #subs{parts = Parts} = Subs) ->
+  case Parts of
+    #{Key := #part{consumer = {Pid, _}}} -> failed(Key, Reason, without_consumer(Key, Subs));
+    _ -> Subs
+  end.
+
+failed({Topic, Partition}, Reason, Subs) ->
+  ?BROD_LOG_WARNING("no subscription to ~ts-~p, next try in ~p ms: ~p",
+                    [Topic, Partition, ?RESUBSCRIBE_DELAY_MS, Reason]),
+  later(Subs).
+
+later(#subs{timer = undefined} = Subs) ->
+  Subs#subs{timer = erlang:send_after(?RESUBSCRIBE_DELAY_MS, self(), {?MODULE, resubscribe})};
+later(Subs) -> Subs.
+
+%% What is queued of the lost consumer is dropped when its turn comes: it will be fetched again.
+without_consumer(Key, #subs{parts = Parts} = Subs) ->
+  #{Key := #part{consumer = {_, Monitor}} = Part} = Parts,
+  demonitor(Monitor, [flush]),
+  Subs#subs{parts = Parts#{Key := Part#part{consumer = undefined, handle = undefined}}}.
+
+%% The offset to go on at is gone (deleted by retention) or was never there (the topic was made anew).
+%% Whatever there is comes after the earliest offset, so nothing is skipped.
+fetch_error(Pid, #kafka_fetch_error{topic = T, partition = P, error_code = offset_out_of_range},
+            #subs{parts = Parts} = Subs) ->
+  Key = {T, P},
+  case Parts of
+    #{Key := #part{consumer = {Pid, _}} = Part} ->
+      ?BROD_LOG_WARNING("offset ~p of ~ts-~p is out of range, going on at the earliest",
+                        [begin_at(Part), T, P]),
+      Reset = Part#part{begin_offset = earliest, acked = undefined},
+      subscribe(Key, without_consumer(Key, Subs#subs{parts = Parts#{Key := Reset}}));
+    _ -> Subs
+  end;
+fetch_error(_Pid, #kafka_fetch_error{topic = T, partition = P, error_code = Code}, Subs) ->
+  %% The consumer stops by itself, and is subscribed to again.
+  ?BROD_LOG_WARNING("fetch error on ~ts-~p: ~p", [T, P, Code]),
+  Subs.
+
+%%% Handling messages
+
+%% @doc Works for a slice of time, then lets the mailbox have its turn: stop, acks, consumers that died.
+-spec work(handler(State), State, subscriptions()) -> {State, subscriptions()}.
+work(Handler, State, Subs) ->
+  work(Handler, State, Subs, erlang:monotonic_time(microsecond) + ?SLICE_US).
+
+work(Handler, State, #subs{queue = Queue, parts = Parts} = Subs, Deadline) ->
+  case queue:out(Queue) of
+    {empty, _} ->
+      {State, Subs};
+    {{value, {Pid, {Topic, Partition} = Key, What}}, Rest} ->
+      case Parts of
+        #{Key := #part{consumer = {Pid, _}, handle = Handle}} ->
+          Ctx = #ctx{handler = Handler, topic = Topic, partition = Partition, consumer = Pid,
+                     handle = Handle, deadline = Deadline},
+          {Left, Acked, NewState} = handle(What, Ctx, State),
+          NewSubs = note_ack(Key, Acked, Subs#subs{queue = Rest}),
+          case Left of
+            [] -> next(Handler, NewState, NewSubs, Deadline);
+            _ -> {NewState, yield(NewSubs#subs{queue = queue:in_r({Pid, Key, Left}, Rest)})}
+          end;
+        _ ->
+          work(Handler, State, Subs#subs{queue = Rest}, Deadline)
+      end
+  end.
+
+next(Handler, State, #subs{queue = Queue} = Subs, Deadline) ->
+  case queue:is_empty(Queue) orelse erlang:monotonic_time(microsecond) < Deadline of
+    true -> work(Handler, State, Subs, Deadline);
+    false -> {State, yield(Subs)}
+  end.
+
+yield(Subs) ->
+  self() ! {?MODULE, work},
+  Subs#subs{scheduled = true}.
+
+note_ack(_Key, undefined, Subs) -> Subs;
+note_ack(Key, Offset, #subs{parts = Parts} = Subs) ->
+  #{Key := Part} = Parts,
+  Subs#subs{parts = Parts#{Key := Part#part{acked = Offset}}}.
+
+%% Returns what is left when the time is up, the last offset acknowledged, and the handler's state.
+handle(#kafka_message_set{messages = Messages} = Set, Ctx, State) ->
+  #ctx{handler = Handler, topic = Topic, partition = Partition} = Ctx,
+  case Handler(Topic, Partition, Set, State) of
+    {ok, ack, NewState} ->
+      #kafka_message{offset = Last} = lists:last(Messages),
+      ok = ack_consumer(Ctx, Last),
+      {[], Last, NewState};
+    {ok, NewState} ->
+      {[], undefined, NewState}
+  end;
+handle(Messages, Ctx, State) ->
+  handle(Messages, 1, erlang:monotonic_time(microsecond), undefined, Ctx, State).
+
+%% One run of messages, then a look at the clock. The engine gets one ack a run. Runs are long only while
+%% callbacks are fast, so an ack that is due does not wait long for the callbacks after it.
+handle(Messages, Run, Began, AckedBefore, Ctx, State) ->
+  {Left, AckedNow, NewState} = run(Messages, Run, Ctx, State, undefined),
+  Acked = case AckedNow of
+            undefined -> AckedBefore;
+            _ -> ok = ack_consumer(Ctx, AckedNow), AckedNow
+          end,
+  case Left of
+    [] ->
+      {[], Acked, NewState};
+    _ ->
+      case erlang:monotonic_time(microsecond) of
+        Now when Now >= Ctx#ctx.deadline -> {Left, Acked, NewState};
+        Now when Now - Began < ?FAST_RUN_US -> handle(Left, ?RUN, Now, Acked, Ctx, NewState);
+        Now -> handle(Left, 1, Now, Acked, Ctx, NewState)
+      end
+  end.
+
+run([#kafka_message{offset = Offset} = Message | Rest], N, Ctx, State, Acked) when N > 0 ->
+  #ctx{handler = Handler, topic = Topic, partition = Partition} = Ctx,
+  case Handler(Topic, Partition, Message, State) of
+    {ok, ack, NewState} -> run(Rest, N - 1, Ctx, NewState, Offset);
+    {ok, NewState} -> run(Rest, N - 1, Ctx, NewState, Acked)
+  end;
+run(Messages, _N, _Ctx, State, Acked) ->
+  {Messages, Acked, State}.
+
+ack_consumer(#ctx{handle = undefined, consumer = Pid}, Offset) -> brod_consumer:ack(Pid, Offset);
+ack_consumer(#ctx{handle = Handle}, Offset) -> brod_nif:consumer_ack(Handle, Offset).
