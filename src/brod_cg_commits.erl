@@ -1,9 +1,9 @@
-%% @doc Sets the committed offsets of a consumer group: joins the group as its leader, takes all partitions of
-%% the topic, commits, and leaves. The group should have no other members meanwhile.
+%% @doc Sets the committed offsets of a consumer group: joins the group as its leader, takes all
+%% partitions of the topic, commits, and leaves. The group should have no other members meanwhile.
 %%
 %% The input is a proplist: `id' (the group), `topic', `offsets' (`latest', `earliest', or a list of
-%% `{Partition, Offset}', where `Offset' is the next one to be read), and optionally `retention' (seconds) and
-%% `protocol' (name of the group protocol that the members use).
+%% `{Partition, Offset}', where `Offset' is the next one to be read), and optionally `retention'
+%% (seconds) and `protocol' (name of the group protocol that the members use).
 -module(brod_cg_commits).
 -behaviour(gen_server).
 -behaviour(brod_group_member).

@@ -1,15 +1,18 @@
-%% @doc The consumer of one partition: the process that others subscribe to, acknowledge to, monitor and
-%% stop.
+%% @doc The consumer of one partition: the process that others subscribe to, acknowledge to, monitor
+%% and stop.
 %%
-%% The engine fetches and sends the message sets straight to the subscriber; no message passes through
-%% this process. It keeps the subscription: who has it, with what options, and whether they live.
+%% The engine fetches and sends the message sets straight to the subscriber; no message passes
+%% through this process. It keeps the subscription: who has it, with what options, and whether they
+%% live.
 %%
-%% A subscriber gets `{ConsumerPid, #kafka_message_set{}}' and `{ConsumerPid, #kafka_fetch_error{}}'.
+%% A subscriber gets `{ConsumerPid, #kafka_message_set{}}' and `{ConsumerPid,
+%% #kafka_fetch_error{}}'.
 -module(brod_consumer).
 -behaviour(gen_server).
 
 -export([start_link/4, start_link/5, stop/1, stop_maybe_kill/2]).
--export([subscribe/3, subscribe_async/4, unsubscribe/2, unsubscribe_async/2, ack/2, pause/1, resume/1, seek/2]).
+-export([subscribe/3, subscribe_async/4, unsubscribe/2, unsubscribe_async/2]).
+-export([ack/2, pause/1, resume/1, seek/2]).
 -export([info/1, get_connection/1, check_connectivity/2, debug/2, handle/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
@@ -51,9 +54,9 @@
 start_link(Bootstrap, Topic, Partition, Config) ->
   start_link(Bootstrap, Topic, Partition, Config, []).
 
-%% @doc Starts the consumer of a partition, linked to the caller. `Bootstrap' is a client (id or pid),
-%% where the consumer is then registered, or endpoints with or without connection options, for a
-%% consumer with an engine client of its own. `Debug': options of `sys'.
+%% @doc Starts the consumer of a partition, linked to the caller. `Bootstrap' is a client (id or
+%% pid), where the consumer is then registered, or endpoints with or without connection options, for
+%% a consumer with an engine client of its own. `Debug': options of `sys'.
 %% An option with a wrong value: `{error, {bad_option, Key, Value}}'.
 -spec start_link(brod:client() | brod:bootstrap(), brod:topic(), brod:partition(), config(),
                  [term()]) -> {ok, pid()} | {error, term()}.
@@ -74,15 +77,16 @@ stop_maybe_kill(Pid, TimeoutMs) ->
 
 %% @doc Makes `SubscriberPid' the one that the messages go to. Whoever subscribed first keeps the
 %% consumer while it lives: others get `{error, {already_subscribed_by, Pid}}'. The same process may
-%% subscribe again, with other options; without `begin_offset' it goes on after what it acknowledged.
-%% Returns when the begin offset is known. A call that another one overtakes gets
+%% subscribe again, with other options; without `begin_offset' it goes on after what it
+%% acknowledged. Returns when the begin offset is known. A call that another one overtakes gets
 %% `{error, superseded}'.
 -spec subscribe(pid(), pid(), config()) -> ok | {error, term()}.
 subscribe(Pid, SubscriberPid, Options) ->
   %% No limit here: the consumer always answers, at the latest after its own.
   safe_call(Pid, {subscribe, SubscriberPid, Options}, infinity).
 
-%% @private As subscribe/3 for the calling process; the result comes as `{brod_subscribed, Tag, Result}'.
+%% @private As subscribe/3 for the calling process; the result comes as `{brod_subscribed, Tag,
+%% Result}'.
 -spec subscribe_async(pid(), pid(), config(), term()) -> ok.
 subscribe_async(Pid, SubscriberPid, Options, Tag) ->
   gen_server:cast(Pid, {subscribe, {SubscriberPid, Tag}, Options}).
@@ -117,8 +121,8 @@ pause(Pid) -> safe_call(Pid, pause, ?CALL_TIMEOUT_MS).
 -spec resume(pid()) -> ok | {error, term()}.
 resume(Pid) -> safe_call(Pid, resume, ?CALL_TIMEOUT_MS).
 
-%% @doc Moves the subscription to another offset. Sets from before may still be in the mailbox of the
-%% subscriber. `{error, no_subscriber}' when nobody is subscribed.
+%% @doc Moves the subscription to another offset. Sets from before may still be in the mailbox of
+%% the subscriber. `{error, no_subscriber}' when nobody is subscribed.
 -spec seek(pid(), begin_offset()) -> ok | {error, term()}.
 seek(Pid, BeginOffset) -> safe_call(Pid, {seek, BeginOffset}, infinity).
 
@@ -276,7 +280,8 @@ begin_subscription(Pid, Given, From, St) ->
                           false -> next_offset(Start, St)
                         end,
           ok = abandon(superseded, St),
-          Ref = brod_nif:consumer_subscribe(St#st.handle, Pid, Options#{begin_offset := BeginOffset}),
+          Ref = brod_nif:consumer_subscribe(St#st.handle, Pid,
+                                            Options#{begin_offset := BeginOffset}),
           NewSt = St#st{options = Options, subscriber = monitored(Pid, St)},
           {noreply, NewSt#st{pending = pending(Ref, From, subscribe)}};
         {error, _} = Error ->

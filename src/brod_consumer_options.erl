@@ -1,4 +1,5 @@
-%% @doc The options of a consumer as the engine is given them, from what a start and a subscribe name.
+%% @doc The options of a consumer as the engine is given them, from what a start and a subscribe
+%% name.
 -module(brod_consumer_options).
 
 -export([new/1, merge/2]).

@@ -1,4 +1,5 @@
-%% @private Consumers of a client, on two levels: a supervisor per topic, and a consumer per partition.
+%% @private Consumers of a client, on two levels: a supervisor per topic, and a consumer per
+%% partition.
 -module(brod_consumers_sup).
 -behaviour(brod_supervisor3).
 
@@ -88,8 +89,9 @@ find_partition(TopicSup, Topic, Partition) ->
       end
   end.
 
-%% @doc Starts consumers of partitions that a topic has gained, with the options of the topic. Nothing
-%% happens for a topic whose consumers are not started, or that were limited to some partitions.
+%% @doc Starts consumers of partitions that a topic has gained, with the options of the topic.
+%% Nothing happens for a topic whose consumers are not started, or that were limited to some
+%% partitions.
 -spec start_new_partitions(pid(), pid(), brod:topic(), [brod:partition()]) -> ok.
 start_new_partitions(SupPid, ClientPid, Topic, Partitions) ->
   case brod_supervisor3:find_child(SupPid, Topic) of

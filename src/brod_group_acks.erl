@@ -1,9 +1,9 @@
-%% @doc What the members of a generation have acknowledged and what of it is still to be committed. A plain
-%% data structure.
+%% @doc What the members of a generation have acknowledged and what of it is still to be committed.
+%% A plain data structure.
 %%
-%% An ack comes either as a call of ack/3, or through a tracker: a cell that the worker of a partition
-%% writes its last offset to, and that is read when a commit is due. So a worker's ack costs no message, and
-%% survives the worker.
+%% An ack comes either as a call of ack/3, or through a tracker: a cell that the worker of a
+%% partition writes its last offset to, and that is read when a commit is due. So a worker's ack
+%% costs no message, and survives the worker.
 -module(brod_group_acks).
 
 -export([new/0, ack/3, tracker/0, put/2, track/3, take/1, give_back/2]).

@@ -1,5 +1,5 @@
-%% @private What the coordinator asks of a member module, and what a failure of it means. Runs in the process
-%% that the coordinator starts for callbacks.
+%% @private What the coordinator asks of a member module, and what a failure of it means. Runs in
+%% the process that the coordinator starts for callbacks.
 -module(brod_group_callbacks).
 
 -export([revoked/2, received/6, assign/4, stop_reason/1]).

@@ -1,16 +1,16 @@
-%% @doc One member of a consumer group, as seen from Erlang. The engine speaks the group protocol and
-%% sends the heartbeats; this process turns what happens into the callbacks of {@link brod_group_member},
-%% collects acks, and says what is committed and when.
+%% @doc One member of a consumer group, as seen from Erlang. The engine speaks the group protocol
+%% and sends the heartbeats; this process turns what happens into the callbacks of {@link
+%% brod_group_member}, collects acks, and says what is committed and when.
 %%
-%% The callbacks run in a process of their own, linked to this one, one at a time. So a callback may take
-%% long, or call this module, without holding up acks, commits or a stop.
+%% The callbacks run in a process of their own, linked to this one, one at a time. So a callback may
+%% take long, or call this module, without holding up acks, commits or a stop.
 %%
 %% Options (`group_config') and defaults: `partition_assignment_strategy' roundrobin_v2 (or
 %% callback_implemented), `session_timeout_seconds' 30, `rebalance_timeout_seconds' 30,
-%% `heartbeat_rate_seconds' 5, `max_rejoin_attempts' 5 (refusals by the broker; outages do not count),
-%% `rejoin_delay_seconds' 1, `offset_commit_policy' commit_to_kafka_v2 (or consumer_managed),
-%% `offset_commit_interval_seconds' 5, `offset_retention_seconds', `protocol_name', `group_instance_id'
-%% (a binary makes the membership static).
+%% `heartbeat_rate_seconds' 5, `max_rejoin_attempts' 5 (refusals by the broker; outages do not
+%% count), `rejoin_delay_seconds' 1, `offset_commit_policy' commit_to_kafka_v2 (or
+%% consumer_managed), `offset_commit_interval_seconds' 5, `offset_retention_seconds',
+%% `protocol_name', `group_instance_id' (a binary makes the membership static).
 %%
 %% Stops with `shutdown' (stop/1, or the member has ended orderly), `member_down', `{shutdown,
 %% member_down}' (a callback found no member) or `max_rejoin_attempts'.
@@ -39,7 +39,8 @@
                             Why =:= partitions_added)).
 
 %% starting: nothing has happened. revoking: the member lets go. committing: the last commit of the
-%% generation. opening: waits for the client. joining: waits for the engine. member: in a generation.
+%% generation. opening: waits for the client. joining: waits for the engine. member: in a
+%% generation.
 -type phase() :: starting | revoking | committing | opening | joining | member.
 
 %% A commit that is under way, and who waits for it.
@@ -81,7 +82,8 @@
 %%% API
 
 %% @doc Starts a coordinator for the member `MemberPid', linked to the caller. Returns at once; the
-%% group is joined in the background. `{error, {bad_option, Key, Value}}' for an option that cannot be.
+%% group is joined in the background. `{error, {bad_option, Key, Value}}' for an option that cannot
+%% be.
 -spec start_link(brod:client(), brod:group_id(), [brod:topic()], brod:group_config(), module(),
                  pid()) -> {ok, pid()} | {error, term()}.
 start_link(Client, GroupId, Topics, Config, MemberModule, MemberPid) ->
@@ -94,8 +96,8 @@ stop(Pid) ->
   exit(Pid, shutdown),
   receive {'DOWN', Monitor, process, Pid, _Reason} -> ok end.
 
-%% @doc The message at `Offset' and those before it are done with: `Offset + 1' is committed with the next
-%% commit. An ack of another generation than the present one is dropped.
+%% @doc The message at `Offset' and those before it are done with: `Offset + 1' is committed with
+%% the next commit. An ack of another generation than the present one is dropped.
 -spec ack(pid(), brod:group_generation_id(), brod:topic(), brod:partition(), brod:offset()) -> ok.
 ack(Pid, Generation, Topic, Partition, Offset) ->
   Pid ! {ack, Generation, Topic, Partition, Offset},
@@ -159,7 +161,7 @@ handle_call(Call, _From, St) ->
 handle_cast(commit_offsets, St) ->
   {noreply, commit([], St)};
 handle_cast({update_topics, Topics}, St) ->
-  {noreply, end_generation(topics_changed, St#st{topics = lists:usort(Topics), counts = undefined})};
+  {noreply, end_generation(topics_changed, St#st{topics = lists:usort(Topics)})};
 handle_cast(_Cast, St) ->
   {noreply, St}.
 
@@ -217,8 +219,8 @@ handle_event({assign, Members, Partitions}, #st{member_module = Module, member_p
              Handle =:= undefined orelse brod_nif:group_assign(Handle, JoinId, Assignments),
              Now
          end,
-  {noreply, run_callbacks(fun() -> brod_group_callbacks:assign(Module, Pid, Members, Partitions) end,
-                          Then, St)};
+  Callbacks = fun() -> brod_group_callbacks:assign(Module, Pid, Members, Partitions) end,
+  {noreply, run_callbacks(Callbacks, Then, St)};
 handle_event({assigned, Assigned}, St) ->
   {noreply, begin_generation(Assigned, St)};
 handle_event({coordinator, {Host, Port}}, St) ->
@@ -375,7 +377,8 @@ commits_to_kafka(#st{options = #{offset_commit_policy := Policy}, generation = G
 
 wire_offsets(Offsets) ->
   Metadata = iolist_to_binary(io_lib:format("+1/~p/~p", [node(), self()])),
-  [{Topic, Partition, Offset + 1, Metadata} || {{Topic, Partition}, Offset} <- maps:to_list(Offsets)].
+  [{Topic, Partition, Offset + 1, Metadata}
+   || {{Topic, Partition}, Offset} <- maps:to_list(Offsets)].
 
 committed(Result, #st{commit = Commit, commit_next = Next} = St) ->
   #commit{generation = Generation, offsets = Offsets, waiting = Waiting} = Commit,
@@ -456,7 +459,7 @@ ask_counts(#st{is_leader = true, generation = Generation, engine = Engine,
 ask_counts(St) -> St.
 
 check_growth({ok, Metadata}, #st{counts = Before} = St) ->
-  Counts = maps:from_list([{Topic, Count} || {Topic, {ok, Count}} <- brod_topic_cache:counts(Metadata)]),
+  Counts = maps:from_list([{T, Count} || {T, {ok, Count}} <- brod_topic_cache:counts(Metadata)]),
   Now = St#st{counts = Counts},
   case Before =/= undefined andalso
        [Topic || {Topic, Count} <- maps:to_list(Counts), Count > maps:get(Topic, Before, 0)] of

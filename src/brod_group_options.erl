@@ -1,4 +1,5 @@
-%% @doc The options of a group member (`group_config'): defaults, checks, and what the engine is given.
+%% @doc The options of a group member (`group_config'): defaults, checks, and what the engine is
+%% given.
 -module(brod_group_options).
 
 -export([new/1, engine_config/2]).
@@ -55,8 +56,8 @@ retention_ms(undefined) -> -1;
 retention_ms(-1) -> -1;
 retention_ms(Seconds) -> round(Seconds * 1000).
 
-%% Beside our own name the member offers what other clients know, so that it can share a group with them:
-%% a group uses a protocol that all its members offer.
+%% Beside our own name the member offers what other clients know, so that it can share a group with
+%% them: a group uses a protocol that all its members offer.
 protocols(undefined, roundrobin_v2) -> [<<"roundrobin_v2">>, <<"roundrobin">>, <<"range">>];
 protocols(undefined, Strategy) -> [atom_to_binary(Strategy)];
 protocols(Name, _Strategy) when is_atom(Name) -> [atom_to_binary(Name)];

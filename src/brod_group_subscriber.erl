@@ -7,8 +7,8 @@
 %% `{ok, ack, State}' when it is done with and its offset is to be committed, `{ok, ack_no_commit,
 %% State}' when it is only done with, `{ok, State}' when ack/4 or ack/5 will tell later; the next
 %% messages come meanwhile.</li>
-%% <li>optional `get_committed_offsets(GroupId, TopicPartitions, State) -> {ok, Offsets, State}', when
-%% offsets are `consumer_managed'.</li>
+%% <li>optional `get_committed_offsets(GroupId, TopicPartitions, State) -> {ok, Offsets, State}',
+%% when offsets are `consumer_managed'.</li>
 %% <li>optional `assign_partitions(Members, TopicPartitions, State) -> {State, Assignments} |
 %% Assignments', when the strategy is `callback_implemented'.</li>
 %% <li>optional `user_data(State) -> binary()', for the metadata of this member.</li>
@@ -25,7 +25,8 @@
 -include("brod_int.hrl").
 
 -callback init(brod:group_id(), term()) -> {ok, State :: term()}.
--callback handle_message(brod:topic(), brod:partition(), brod:message() | brod:message_set(), State) ->
+-callback handle_message(brod:topic(), brod:partition(), brod:message() | brod:message_set(),
+                         State) ->
   {ok, State} | {ok, ack, State} | {ok, ack_no_commit, State}.
 
 -record(st, {client :: brod:client(),
@@ -42,7 +43,8 @@
 
 %%% API
 
-%% @equiv start_link(Client, GroupId, Topics, GroupConfig, ConsumerConfig, message, CbModule, InitArg)
+%% @equiv start_link(Client, GroupId, Topics, GroupConfig, ConsumerConfig, message, CbModule,
+%% InitArg)
 -spec start_link(brod:client(), brod:group_id(), [brod:topic()], brod:group_config(),
                  brod:consumer_config(), module(), term()) -> {ok, pid()} | {error, term()}.
 start_link(Client, GroupId, Topics, GroupConfig, ConsumerConfig, CbModule, InitArg) ->
@@ -57,7 +59,8 @@ start_link(Client, GroupId, Topics, GroupConfig, ConsumerConfig, MessageType, Cb
   gen_server:start_link(?MODULE, {Client, GroupId, Topics, GroupConfig, ConsumerConfig, MessageType,
                                   CbModule, InitArg}, []).
 
-%% @doc Stops after the message that is being handled, commits, leaves the group; waits for all that.
+%% @doc Stops after the message that is being handled, commits, leaves the group; waits for all
+%% that.
 -spec stop(pid()) -> ok.
 stop(Pid) ->
   Monitor = monitor(process, Pid),
@@ -69,8 +72,8 @@ stop(Pid) ->
 ack(Pid, Topic, Partition, Offset) ->
   ack(Pid, Topic, Partition, Offset, true).
 
-%% @doc Messages of the partition up to `Offset' are done with; `Commit': it is committed with the next
-%% commit.
+%% @doc Messages of the partition up to `Offset' are done with; `Commit': it is committed with the
+%% next commit.
 -spec ack(pid(), brod:topic(), brod:partition(), brod:offset(), boolean()) -> ok.
 ack(Pid, Topic, Partition, Offset, Commit) ->
   gen_server:cast(Pid, {ack, {Topic, Partition}, Offset, Commit}).

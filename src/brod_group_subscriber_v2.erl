@@ -1,25 +1,27 @@
-%% @doc A member of a consumer group that has a worker process for each partition it is assigned, so that
-%% partitions are worked on in parallel.
+%% @doc A member of a consumer group that has a worker process for each partition it is assigned, so
+%% that partitions are worked on in parallel.
 %%
 %% The callback module:
 %% <ul>
 %% <li>`init(InitInfo, InitData) -> {ok, State}', in the worker; `InitInfo' has the keys `group_id',
 %% `topic', `partition', `commit_fun' and `ack_fun', two funs of one argument, the offset.</li>
-%% <li>`handle_message(#kafka_message{} | #kafka_message_set{}, State)': `{ok, commit, State}' when the
-%% message is done with and its offset is to be committed, `{ok, ack, State}' when it is only done with
-%% (more may be fetched), `{ok, State}' when the worker will tell later, with ack/4 and commit/4
-%% or the funs of `InitInfo'.</li>
+%% <li>`handle_message(#kafka_message{} | #kafka_message_set{}, State)': `{ok, commit, State}' when
+%% the message is done with and its offset is to be committed, `{ok, ack, State}' when it is only
+%% done with (more may be fetched), `{ok, State}' when the worker will tell later, with ack/4 and
+%% commit/4 or the funs of `InitInfo'.</li>
 %% <li>optional `get_committed_offset(InitData, Topic, Partition) -> {ok, Offset | {begin_offset,
-%% Begin}} | undefined', when offsets are `consumer_managed': the last offset that is done with.</li>
+%% Begin}} | undefined', when offsets are `consumer_managed': the last offset that is done
+%% with.</li>
 %% <li>optional `assign_partitions(InitData, Members, TopicPartitions)', when the strategy is
 %% `callback_implemented'.</li>
-%% <li>optional `handle_info(Message, State) -> {noreply, State}', and `terminate(Reason, State)'.</li>
+%% <li>optional `handle_info(Message, State) -> {noreply, State}', and `terminate(Reason,
+%% State)'.</li>
 %% </ul>
 %%
-%% When a worker dies for a reason of its own, or the coordinator does, all workers are stopped and the
-%% process ends, for its supervisor to start it again. When partitions are revoked, a worker
-%% may finish the message it is at; what it commits thereby is committed. One that takes longer than the
-%% rebalance timeout is killed.
+%% When a worker dies for a reason of its own, or the coordinator does, all workers are stopped and
+%% the process ends, for its supervisor to start it again. When partitions are revoked, a worker
+%% may finish the message it is at; what it commits thereby is committed. One that takes longer than
+%% the rebalance timeout is killed.
 -module(brod_group_subscriber_v2).
 -behaviour(gen_server).
 -behaviour(brod_group_member).
@@ -77,8 +79,9 @@
 
 %%% API
 
-%% @doc Starts a group subscriber, linked to the caller. Defaults: `init_data' undefined, `message_type'
-%% message_set, `consumer_config' [], `group_config' [] (see {@link brod_group_coordinator}).
+%% @doc Starts a group subscriber, linked to the caller. Defaults: `init_data' undefined,
+%% `message_type' message_set, `consumer_config' [], `group_config' [] (see {@link
+%% brod_group_coordinator}).
 -spec start_link(subscriber_config()) -> {ok, pid()} | {error, term()}.
 start_link(Config) ->
   gen_server:start_link(?MODULE, Config, []).
@@ -206,11 +209,13 @@ handle_info({'EXIT', Pid, Reason}, #st{coordinator = Pid} = St) ->
   log(warning, "stops, its coordinator has stopped: ~p", [Reason], St),
   {stop, {shutdown, coordinator_failure}, St};
 handle_info({'EXIT', Pid, Reason}, #st{stopping = Stopping, workers = Workers} = St) ->
-  case {lists:member(Pid, Stopping), [TP || {TP, Worker} <- maps:to_list(Workers), Worker =:= Pid]} of
+  Current = [TP || {TP, Worker} <- maps:to_list(Workers), Worker =:= Pid],
+  case {lists:member(Pid, Stopping), Current} of
     {true, _} ->
       {noreply, revoked(St#st{stopping = lists:delete(Pid, Stopping)})};
     {false, [{Topic, Partition}]} ->
-      log(error, "stops, the worker ~p of ~ts-~p has stopped: ~p", [Pid, Topic, Partition, Reason], St),
+      log(error, "stops, the worker ~p of ~ts-~p has stopped: ~p",
+          [Pid, Topic, Partition, Reason], St),
       {stop, shutdown, St};
     {false, []} when Reason =:= normal ->
       {noreply, St};
@@ -248,7 +253,8 @@ start_workers([Assignment | Rest], St) ->
       start_workers(Rest, St#st{workers = maps:put(TP, Worker, St#st.workers),
                                 trackers = maps:put(TP, Tracker, St#st.trackers)});
     {error, Reason} ->
-      log(error, "stops, no worker for ~ts-~p could be started: ~p", [Topic, Partition, Reason], St),
+      log(error, "stops, no worker for ~ts-~p could be started: ~p",
+          [Topic, Partition, Reason], St),
       {stop, shutdown, ok, St}
   end.
 

@@ -1,5 +1,5 @@
-%% @private The worker of {@link brod_group_subscriber_v2} for one partition: a topic subscriber with one
-%% partition, whose callbacks are those of the user's module.
+%% @private The worker of {@link brod_group_subscriber_v2} for one partition: a topic subscriber
+%% with one partition, whose callbacks are those of the user's module.
 -module(brod_group_subscriber_worker).
 -behaviour(brod_topic_subscriber).
 

@@ -1,6 +1,6 @@
-%% @private The subscriptions of a process that handles the messages of many partitions: keeps them up, queues
-%% what arrives, and hands it to a callback in slices of time. Part of the state of that process, which
-%% passes on the messages that it gets with handle_info/2.
+%% @private The subscriptions of a process that handles the messages of many partitions: keeps them
+%% up, queues what arrives, and hands it to a callback in slices of time. Part of the state of that
+%% process, which passes on the messages that it gets with handle_info/2.
 -module(brod_subscriptions).
 
 -export([new/3, add/4, remove_all/1, consumers/1, ack/4, handle_info/2, work/3]).
@@ -87,8 +87,8 @@ ack(Topic, Partition, Offset, #subs{parts = Parts} = Subs) ->
     _ -> Subs
   end.
 
-%% @doc Takes a message that the process got: `work' when there is something for work/3 now, `done', or
-%% `unknown' when the message is not for here.
+%% @doc Takes a message that the process got: `work' when there is something for work/3 now, `done',
+%% or `unknown' when the message is not for here.
 -spec handle_info(term(), subscriptions()) -> {work | done, subscriptions()} | unknown.
 handle_info({_Pid, #kafka_message_set{messages = []}}, Subs) ->
   {done, Subs};
@@ -141,7 +141,8 @@ subscribe({Topic, Partition} = Key, #subs{client = Client, parts = Parts} = Subs
 resubscribe(Topic, #subs{client = Client, config = Config, parts = Parts} = Subs) ->
   case brod:start_consumer(Client, Topic, Config) of
     ok ->
-      Keys = [Key || {{T, _} = Key, #part{consumer = undefined}} <- maps:to_list(Parts), T =:= Topic],
+      Keys = [Key || {{T, _} = Key, #part{consumer = undefined}} <- maps:to_list(Parts),
+                     T =:= Topic],
       lists:foldl(fun subscribe/2, Subs, Keys);
     {error, Reason} ->
       failed({Topic, all}, Reason, Subs)
@@ -172,8 +173,8 @@ without_consumer(Key, #subs{parts = Parts} = Subs) ->
   demonitor(Monitor, [flush]),
   Subs#subs{parts = Parts#{Key := Part#part{consumer = undefined, handle = undefined}}}.
 
-%% The offset to go on at is gone (deleted by retention) or was never there (the topic was made anew).
-%% Whatever there is comes after the earliest offset, so nothing is skipped.
+%% The offset to go on at is gone (deleted by retention) or was never there (the topic was made
+%% anew). Whatever there is comes after the earliest offset, so nothing is skipped.
 fetch_error(Pid, #kafka_fetch_error{topic = T, partition = P, error_code = offset_out_of_range},
             #subs{parts = Parts} = Subs) ->
   Key = {T, P},
@@ -192,7 +193,8 @@ fetch_error(_Pid, #kafka_fetch_error{topic = T, partition = P, error_code = Code
 
 %%% Handling messages
 
-%% @doc Works for a slice of time, then lets the mailbox have its turn: stop, acks, consumers that died.
+%% @doc Works for a slice of time, then lets the mailbox have its turn: stop, acks, consumers that
+%% died.
 -spec work(handler(State), State, subscriptions()) -> {State, subscriptions()}.
 work(Handler, State, Subs) ->
   work(Handler, State, Subs, erlang:monotonic_time(microsecond) + ?SLICE_US).
@@ -246,8 +248,8 @@ handle(#kafka_message_set{messages = Messages} = Set, Ctx, State) ->
 handle(Messages, Ctx, State) ->
   handle(Messages, 1, erlang:monotonic_time(microsecond), undefined, Ctx, State).
 
-%% One run of messages, then a look at the clock. The engine gets one ack a run. Runs are long only while
-%% callbacks are fast, so an ack that is due does not wait long for the callbacks after it.
+%% One run of messages, then a look at the clock. The engine gets one ack a run. Runs are long only
+%% while callbacks are fast, so an ack that is due does not wait long for the callbacks after it.
 handle(Messages, Run, Began, AckedBefore, Ctx, State) ->
   {Left, AckedNow, NewState} = run(Messages, Run, Ctx, State, undefined),
   Acked = case AckedNow of

@@ -5,8 +5,8 @@
 %% <ul>
 %% <li>`init(Topic, InitData) -> {ok, CommittedOffsets, State}': `CommittedOffsets' is a list of
 %% `{Partition, Offset}', the last offset that was handled; reading begins one after it.
-%% `{Partition, {begin_offset, Begin}}' says where to begin. Partitions that are not in the list begin
-%% at the `begin_offset' of the consumer options.</li>
+%% `{Partition, {begin_offset, Begin}}' says where to begin. Partitions that are not in the list
+%% begin at the `begin_offset' of the consumer options.</li>
 %% <li>`handle_message(Partition, #kafka_message{} | #kafka_message_set{}, State) ->
 %% {ok, ack, State} | {ok, State}'. Without `ack' the message counts as being worked on, until ack/3
 %% names its offset or a later one; meanwhile the next messages come, as far as `prefetch_count' and
@@ -29,7 +29,8 @@
 
 -type cb_state() :: term().
 -type cb_ret() :: {ok, cb_state()} | {ok, ack, cb_state()}.
--type cb_fun() :: fun((brod:partition(), brod:message() | brod:message_set(), cb_state()) -> cb_ret()).
+-type cb_fun() ::
+        fun((brod:partition(), brod:message() | brod:message_set(), cb_state()) -> cb_ret()).
 -type begin_offset() :: brod:offset() | earliest | latest.
 -type committed_offsets() ::
         [{brod:partition(), brod:offset() | {begin_offset, begin_offset()}}].
@@ -85,7 +86,8 @@ start_link(Client, Topic, Partitions, ConsumerConfig, MessageType, CbModule, Ini
                consumer_config => ConsumerConfig, message_type => MessageType,
                cb_module => CbModule, init_data => InitData}).
 
-%% @doc As start_link/7 with a fun of arity 3 (partition, message or set, state) for a callback module.
+%% @doc As start_link/7 with a fun of arity 3 (partition, message or set, state) for a callback
+%% module.
 -spec start_link(brod:client(), brod:topic(), all | [brod:partition()], brod:consumer_config(),
                  committed_offsets(), message | message_set, cb_fun(), cb_state()) ->
         {ok, pid()} | {error, term()}.
@@ -223,12 +225,14 @@ schedule_growth_check(#st{wanted = all}) ->
   ok;
 schedule_growth_check(_St) -> ok.
 
-%% New partitions are read from their beginning, so that nothing written before we noticed is missed.
+%% New partitions are read from their beginning, so that nothing written before we noticed is
+%% missed.
 add_new_partitions(#st{client = Client, topic = Topic, subs = Subs} = St) ->
   Known = length(brod_subscriptions:consumers(Subs)),
   case brod:get_partitions_count(Client, Topic) of
     {ok, Count} when Count > Known ->
-      subscribe([{P, maps:get(P, St#st.committed, earliest)} || P <- lists:seq(Known, Count - 1)], St);
+      New = lists:seq(Known, Count - 1),
+      subscribe([{P, maps:get(P, St#st.committed, earliest)} || P <- New], St);
     _ -> St
   end.
 
