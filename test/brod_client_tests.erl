@@ -1,0 +1,325 @@
+%% Client and producer against an engine in Erlang (brod_fake_nif).
+-module(brod_client_tests).
+-include_lib("eunit/include/eunit.hrl").
+-include("brod_int.hrl").
+
+-define(LIMIT_MS, 5000).
+-define(C, brod_client_tests_client).
+-define(T, <<"topic">>).
+-define(UP, [{"localhost", 9092}]).
+-define(DEAD, [{"127.0.0.1", 1}]).
+-define(REFUSED, [{{"127.0.0.1", 1}, {econnrefused, []}}]).
+
+all_test_() ->
+  {foreach, fun setup/0, fun teardown/1,
+   [{atom_to_list(Name), fun() -> process_flag(trap_exit, true), Test() end}
+    || {Name, Test} <- tests()]}.
+
+tests() ->
+  [ {start_again, fun start_again/0}
+  , {no_endpoints, fun no_endpoints/0}
+  , {bad_options, fun bad_options/0}
+  , {nobody_listens, fun nobody_listens/0}
+  , {calls_while_connecting, fun calls_while_connecting/0}
+  , {link_client, fun link_client/0}
+  , {partitions_count, fun partitions_count/0}
+  , {no_client, fun no_client/0}
+  , {connections, fun connections/0}
+  , {coordinators, fun coordinators/0}
+  , {without_client, fun without_client/0}
+  , {folds, fun folds/0}
+  , {producers_not_started, fun producers_not_started/0}
+  , {produce, fun produce/0}
+  , {produce_refused, fun produce_refused/0}
+  , {produce_waits_for_room, fun produce_waits_for_room/0}
+  , {produce_room_timeout, fun produce_room_timeout/0}
+  , {callbacks, fun callbacks/0}
+  , {callback_crash, fun callback_crash/0}
+  , {producer_crash, fun producer_crash/0}
+  , {producer_by_message, fun producer_by_message/0}
+  , {auto_start, fun auto_start/0}
+  , {new_partitions, fun new_partitions/0}
+  , {stop_kills_nobody_else, fun stop_order/0}
+  ].
+
+setup() ->
+  logger:set_primary_config(level, none),
+  process_flag(trap_exit, true),
+  ok = brod_fake_nif:load([{?T, 2}]),
+  {ok, Sup} = brod_sup:start_link(),
+  Sup.
+
+teardown(Sup) ->
+  MRef = monitor(process, Sup),
+  exit(Sup, shutdown),
+  receive {'DOWN', MRef, process, Sup, _} -> ok end,
+  receive {'EXIT', Sup, _} -> ok after 0 -> ok end,
+  application:unset_env(brod, produce_room_timeout),
+  ok = brod_fake_nif:unload(),
+  flush().
+
+flush() -> receive _ -> flush() after 0 -> ok end.
+
+started() -> started([]).
+
+started(Config) -> ok = brod:start_client(?UP, ?C, Config), whereis(?C).
+
+with_producer() ->
+  started(),
+  ok = brod:start_producer(?C, ?T, []),
+  {ok, Pid} = brod:get_producer(?C, ?T, 0),
+  Pid.
+
+down(Pid) ->
+  MRef = monitor(process, Pid),
+  receive {'DOWN', MRef, process, Pid, Reason} -> Reason after ?LIMIT_MS -> error(still_up) end.
+
+start_again() ->
+  Pid = started(),
+  ?assertEqual(ok, brod:start_client(?UP, ?C)),
+  ?assertEqual([Pid], brod_sup:find_client(?C)),
+  ?assertEqual({error, {unknown_call, foo}}, gen_server:call(?C, foo)),
+  ?assertEqual({ok, {?UP, #{client_id => atom_to_binary(?C, utf8)}}},
+               brod_client:get_bootstrap(Pid)),
+  ?assertEqual(protected, ets:info(?C, protection)),
+  ?assertEqual(ok, brod:stop_client(?C)),
+  ?assertEqual(ok, brod:stop_client(?C)).
+
+no_endpoints() ->
+  ?assertExit("No endpoints found in brod client 'x' config", brod:start_client([], x)).
+
+bad_options() ->
+  ?assertEqual({error, {bad_option, connect_timeout, -1}},
+               brod:start_client(?UP, ?C, [{connect_timeout, -1}])),
+  ?assertEqual({error, {bad_option, endpoints, [{"h", 0}]}},
+               brod:start_link_client([{"h", 0}], ?C)),
+  ?assertEqual({error, {not_supported_yet, ssl}}, brod:start_link_client(?UP, ?C, [{ssl, true}])),
+  Pid = started(),
+  ?assertEqual({error, {bad_option, compression, brotli}},
+               brod:start_producer(?C, ?T, [{compression, brotli}])),
+  ?assertEqual(Pid, whereis(?C)).
+
+nobody_listens() ->
+  ?assertEqual(ok, brod:start_client(?DEAD, ?C)),
+  %% an answer shows that the connection has been tried
+  ?assertMatch({error, _}, brod:get_partitions_count(?C, ?T)),
+  [?assertEqual({error, client_down}, F())
+   || F <- [fun() -> brod:get_partitions_count(?C, ?T) end,
+            fun() -> brod_client:get_metadata(?C, all) end,
+            fun() -> brod:start_producer(?C, ?T, []) end,
+            fun() -> brod_client:get_group_coordinator(?C, <<"g">>) end]],
+  ?assertEqual(ok, brod:stop_client(?C)),
+  ?assertEqual([], brod_supervisor3:which_children(brod_sup)).
+
+calls_while_connecting() ->
+  {ok, Pid} = brod:start_link_client(?DEAD, ?C),
+  case brod:get_partitions_count(Pid, ?T) of
+    {error, {client_down, ?REFUSED}} -> ok;
+    %% it was faster than the call
+    {error, client_down} -> ok
+  end,
+  receive {'EXIT', Pid, Reason} -> ?assertEqual(?REFUSED, Reason)
+  after ?LIMIT_MS -> error(still_up)
+  end.
+
+link_client() ->
+  {ok, Pid} = brod:start_link_client(?UP, ?C),
+  ?assertEqual({error, {already_started, Pid}}, brod:start_link_client(?UP, ?C)),
+  ?assertMatch({error, {{already_started, Pid},
+                        {child, undefined, ?C, {brod_client, start_link, [?UP, ?C, []]},
+                         {permanent, 10}, 5000, worker, [brod_client]}}},
+               brod:start_client(?UP, ?C)),
+  ?assertEqual(ok, brod:stop_client(Pid)),
+  receive {'EXIT', Pid, Reason} -> ?assertEqual(normal, Reason) end.
+
+partitions_count() ->
+  Pid = started(),
+  ?assertEqual(false, brod_client:lookup_partitions_count_cache(?C, ?T)),
+  ?assertEqual({ok, 2}, brod:get_partitions_count(Pid, ?T)),
+  ?assertEqual({ok, 2}, brod_client:lookup_partitions_count_cache(?C, ?T)),
+  Unknown = {error, unknown_topic_or_partition},
+  ?assertEqual(Unknown, brod:get_partitions_count_safe(?C, <<"none">>)),
+  ?assertEqual(Unknown, brod_client:lookup_partitions_count_cache(?C, <<"none">>)),
+  ?assertEqual(Unknown, brod:start_producer(?C, <<"none">>, [])).
+
+no_client() ->
+  ?assertEqual({error, client_down}, brod:get_partitions_count(nobody, ?T)),
+  ?assertEqual({error, client_down}, brod:produce_sync(nobody, ?T, 0, <<>>, <<"v">>)),
+  ?assertEqual({error, client_down}, brod:produce_cb(nobody, ?T, random, <<>>, <<>>, fun(_, _) -> ok end)),
+  ?assertEqual({error, client_down}, brod:fetch(nobody, ?T, 0, 0)).
+
+connections() ->
+  started(),
+  {ok, Conn} = brod_client:get_leader_connection(?C, ?T, 0),
+  ?assertEqual({ok, Conn}, brod_client:get_leader_connection(?C, ?T, 0)),
+  ?assertMatch({ok, {5, [_ | _]}}, brod:fetch(Conn, ?T, 0, 0)),
+  ?assertEqual({ok, -2}, brod_utils:resolve_offset(Conn, ?T, 0, earliest)),
+  {ok, Direct} = brod_client:get_connection(?C, <<"localhost">>, 9092),
+  ?assertEqual({ok, Direct}, brod_client:get_connection(?C, "localhost", 9092)),
+  ?assertEqual({error, {econnrefused, []}}, brod_client:get_connection(?C, "127.0.0.1", 1)),
+  ok = brod:stop_client(?C),
+  [?assertEqual(true, lists:member(down(P), [normal, noproc])) || P <- [Conn, Direct]].
+
+coordinators() ->
+  started(),
+  Config = #{client_id => atom_to_binary(?C, utf8)},
+  ?assertEqual({ok, {{<<"localhost">>, 9092}, Config}},
+               brod_client:get_group_coordinator(?C, <<"g">>)),
+  ?assertMatch({error, [{error_code, group_authorization_failed}, {error_msg, _}]},
+               brod_client:get_group_coordinator(?C, <<"none">>)).
+
+without_client() ->
+  ?assertEqual({error, ?REFUSED}, brod:fetch(?DEAD, ?T, 0, 0)),
+  ?assertEqual({error, [{{'127.0.0.1', 1}, {econnrefused, []}}]},
+               brod:create_topics([{'127.0.0.1', 1}], [], #{timeout => 10})),
+  ?assertThrow({failed_to_connect, ?REFUSED}, brod:get_metadata(?DEAD)),
+  ?assertThrow({failed_to_connect, ?REFUSED}, brod:describe_groups(hd(?DEAD), [], [<<"g">>])),
+  ?assertThrow({failed_to_connect, ?REFUSED}, brod:list_all_groups(?DEAD, [])),
+  ?assertEqual({error, unknown_topic_or_partition}, brod:get_metadata(?UP, [<<"none">>])),
+  ?assertMatch({ok, #{topics := [_]}}, brod:get_metadata(?UP)),
+  ?assertEqual({ok, [#brod_cg{id = <<"g">>, protocol_type = <<"consumer">>}]},
+               brod:list_groups(hd(?UP), [])),
+  {ok, Conn} = brod:connect_leader(?UP, ?T, 0, [{nolink, true}]),
+  ?assertEqual(ok, brod_connection:stop(Conn)),
+  ?assertEqual({error, {bad_option, connect_timeout, x}},
+               brod:fetch({?UP, [{connect_timeout, x}]}, ?T, 0, 0)).
+
+folds() ->
+  Count = fun(_, N) -> {ok, N + 1} end,
+  Fold = fun(Fun, Limits) -> brod:fold(?UP, ?T, 0, 0, #{}, 0, Fun, Limits) end,
+  ?assertEqual({3, 3, reached_message_count_limit}, Fold(Count, #{message_count => 3})),
+  ?assertEqual({2, 2, reached_target_offset}, Fold(Count, #{reach_offset => 1})),
+  ?assertEqual({5, 5, reached_end_of_partition}, Fold(Count, #{})),
+  ?assertEqual({0, 0, stop}, Fold(fun(_, _) -> {error, stop} end, #{})),
+  ?assertEqual({0, 0, {fetch_failure, ?REFUSED}},
+               brod:fold(?DEAD, ?T, 0, 0, #{}, 0, Count, #{})).
+
+producers_not_started() ->
+  started(),
+  NotFound = {error, {producer_not_found, ?T}},
+  ?assertEqual(NotFound, brod:get_producer(?C, ?T, 0)),
+  ?assertEqual(NotFound, brod:produce_sync(?C, ?T, 0, <<>>, <<"v">>)),
+  ?assertEqual(NotFound, brod:produce_sync(?C, ?T, random, <<>>, <<"v">>)).
+
+produce() ->
+  Pid = with_producer(),
+  ?assertEqual(ok, brod:start_producer(?C, ?T, [])),
+  Self = self(),
+  {ok, Ref} = brod:produce(?C, ?T, 0, <<>>, <<"v">>),
+  ?assertMatch(#brod_call_ref{caller = Self, callee = Pid}, Ref),
+  receive Reply ->
+    ?assertEqual(#brod_produce_reply{call_ref = Ref, base_offset = 7, result = ?acked}, Reply)
+  end,
+  ?assertEqual(ok, brod:produce_sync(?C, ?T, hash, <<"k">>, <<"v">>)),
+  ?assertEqual(ok, brod:produce_sync(?C, ?T, 1, <<>>, <<"dirty">>)),
+  ?assertEqual({ok, 7}, brod:produce_sync_offset(?C, ?T, sticky, <<>>, <<"v">>)),
+  ?assertEqual(ok, brod:produce_sync(Pid, <<"v">>)),
+  ?assertEqual(ok, brod:produce_sync(whereis(?C), ?T, 0, <<>>, <<"v">>)),
+  ?assertEqual(ok, brod:produce_no_ack(?C, ?T, 0, <<>>, <<"v">>)),
+  {ok, Held} = brod:produce(?C, ?T, 0, <<>>, <<"hold">>),
+  ?assertEqual({error, timeout}, brod:sync_produce_request(Held, 10)),
+  ?assertError(badarg, brod:produce(?C, ?T, 0, <<>>, atom)),
+  ?assertError({badmatch, bad}, brod:produce(?C, ?T, fun(_, _, _, _) -> bad end, <<>>, <<>>)),
+  ?assertEqual({error, {producer_not_found, ?T, 99}}, brod:produce_sync(?C, ?T, 99, <<>>, <<>>)),
+  ?assertEqual(ok, brod_client:stop_producer(?C, ?T)),
+  ?assertEqual({error, {producer_not_found, ?T}}, brod:produce_sync(?C, ?T, 0, <<>>, <<>>)).
+
+produce_refused() ->
+  with_producer(),
+  ?assertEqual({error, {producer_down, refused}}, brod:produce_sync(?C, ?T, 0, <<>>, <<"nack">>)).
+
+last_wait() ->
+  case ets:lookup(brod_fake_nif_table, last_wait) of
+    [{_, WaitId}] -> WaitId;
+    [] -> erlang:yield(), last_wait()
+  end.
+
+produce_waits_for_room() ->
+  Pid = with_producer(),
+  Self = self(),
+  Caller = spawn_link(fun() -> Self ! {self(), brod:produce(?C, ?T, 0, <<>>, <<"wait">>)} end),
+  WaitId = last_wait(),
+  receive {Caller, _} -> error(did_not_wait) after 50 -> ok end,
+  ok = brod_fake_nif:room(WaitId),
+  receive {Caller, Result} -> ?assertMatch({ok, #brod_call_ref{callee = Pid}}, Result)
+  after ?LIMIT_MS -> error(no_room)
+  end.
+
+produce_room_timeout() ->
+  with_producer(),
+  application:set_env(brod, produce_room_timeout, 20),
+  ?assertEqual({error, timeout}, brod:produce(?C, ?T, 0, <<>>, <<"wait">>)),
+  ?assertEqual([], ets:lookup(brod_fake_nif_table, {wait, last_wait()})).
+
+callbacks() ->
+  Pid = with_producer(),
+  Self = self(),
+  Two = fun(P, O) -> Self ! {cb, P, O} end,
+  Three = fun(P, O, R) -> Self ! {cb, P, O, R} end,
+  ?assertEqual(ok, brod:produce_cb(?C, ?T, 1, <<>>, <<"v">>, Two)),
+  receive M1 -> ?assertEqual({cb, 1, 7}, M1) end,
+  ?assertMatch({ok, P} when P < 2, brod:produce_cb(?C, ?T, random, <<>>, <<"v">>, Three)),
+  receive M2 -> ?assertMatch({cb, _, 7, ok}, M2) end,
+  ?assertEqual(ok, brod:produce_cb(Pid, <<>>, <<"nack">>, Three)),
+  receive M3 -> ?assertEqual({cb, 0, -1, {error, refused}}, M3) end.
+
+callback_crash() ->
+  Pid = with_producer(),
+  ok = brod:produce_cb(?C, ?T, 0, <<>>, <<"v">>, fun(_, _) -> error(mine) end),
+  ?assertEqual(ok, brod:produce_sync(?C, ?T, 0, <<>>, <<"v">>)),
+  ?assert(is_process_alive(Pid)).
+
+producer_crash() ->
+  Pid = with_producer(),
+  Pid ! {brod_down, {not_retriable, x}},
+  ?assert(lists:member(down(Pid), [{not_retriable, x}, noproc])),
+  Gone = {error, {producer_down, noproc}},
+  ?assertEqual(Gone, brod:produce_sync(?C, ?T, 0, <<>>, <<"v">>)),
+  ?assertEqual(Gone, brod:produce_sync(Pid, <<"v">>)),
+  ?assertEqual(Gone, brod:get_producer(?C, ?T, 0)),
+  ?assertEqual(ok, brod:produce_sync(?C, ?T, 1, <<>>, <<"v">>)).
+
+%% A producer on another node is asked with messages; without its row this one looks like that.
+producer_by_message() ->
+  Pid = with_producer(),
+  true = ets:delete(?BROD_HANDLES, Pid),
+  ?assertEqual(ok, brod:produce_sync(Pid, <<"k">>, <<"v">>)),
+  {ok, Ref} = brod:produce(Pid, <<"v">>),
+  ?assertEqual({ok, 7}, brod:sync_produce_request_offset(Ref)),
+  Self = self(),
+  ?assertEqual(ok, brod:produce_cb(Pid, <<>>, <<"v">>, fun(P, O) -> Self ! {cb, P, O} end)),
+  receive M -> ?assertEqual({cb, 0, 7}, M) end.
+
+auto_start() ->
+  started([{auto_start_producers, true}]),
+  ?assertEqual(ok, brod:produce_sync(?C, ?T, hash, <<"k">>, <<"v">>)),
+  ?assertEqual({error, unknown_topic_or_partition},
+               brod:produce_sync(?C, <<"none">>, 0, <<>>, <<"v">>)),
+  ?assertEqual(ok, brod_client:stop_producer(?C, ?T)).
+
+new_partitions() ->
+  with_producer(),
+  ok = brod_fake_nif:set_topic(?T, 3),
+  {ok, _} = brod_client:get_metadata(?C, ?T),
+  ?assertEqual({ok, 3}, brod:get_partitions_count(?C, ?T)),
+  wait_for(fun() -> brod:produce_sync(?C, ?T, 2, <<>>, <<"v">>) end, ok,
+           erlang:monotonic_time(millisecond) + ?LIMIT_MS).
+
+wait_for(Fun, Expected, Deadline) ->
+  case Fun() of
+    Expected -> ok;
+    Other ->
+      erlang:monotonic_time(millisecond) < Deadline orelse error({still, Other}),
+      erlang:yield(),
+      wait_for(Fun, Expected, Deadline)
+  end.
+
+stop_order() ->
+  Producer = with_producer(),
+  Client = whereis(?C),
+  MRefs = [monitor(process, P) || P <- [Client, Producer]],
+  ok = brod:stop_client(?C),
+  ?assertEqual([shutdown, shutdown],
+               [receive {'DOWN', M, process, _, R} -> R after ?LIMIT_MS -> still_up end
+                || M <- MRefs]),
+  ?assertEqual(undefined, ets:info(?C)).

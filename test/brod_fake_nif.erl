@@ -1,0 +1,121 @@
+%% An engine in Erlang, for tests of the modules around it: load/1 makes this module brod_nif.
+%% Port 1 refuses connections. Topics and their partition counts are given to load/1 and
+%% set_topic/2. The value says what becomes of a message: `<<"wait">>' finds the buffer full until
+%% room/1, `<<"hold">>' is never acknowledged, `<<"nack">>' is refused, others are acknowledged.
+-module(brod_fake_nif).
+
+-export([load/1, unload/0, set_topic/2, room/1]).
+-export([op/3, client_open/2, client_close/1, producer_open/4, produce/4, produce_dirty/4,
+         producer_cancel_wait/2, producer_acks_done/1, producer_close/2]).
+
+-define(TABLE, brod_fake_nif_table).
+
+load(Topics) ->
+  ?TABLE = ets:new(?TABLE, [named_table, public]),
+  lists:foreach(fun({Topic, Count}) -> set_topic(Topic, Count) end, Topics),
+  {?MODULE, Beam, _} = code:get_object_code(?MODULE),
+  {ok, {_, [{abstract_code, {_, Forms}}]}} = beam_lib:chunks(Beam, [abstract_code]),
+  Renamed = [case F of {attribute, L, module, _} -> {attribute, L, module, brod_nif}; _ -> F end
+             || F <- Forms],
+  {ok, brod_nif, Code} = compile:forms(Renamed),
+  _ = code:purge(brod_nif),
+  {module, brod_nif} = code:load_binary(brod_nif, "brod_fake_nif", Code),
+  ok.
+
+unload() ->
+  true = ets:delete(?TABLE),
+  _ = code:purge(brod_nif),
+  true = code:delete(brod_nif),
+  ok.
+
+set_topic(Topic, Count) -> true = ets:insert(?TABLE, {{topic, Topic}, Count}), ok.
+
+room(WaitId) ->
+  [{_, Owner, Caller}] = ets:lookup(?TABLE, {wait, WaitId}),
+  Owner ! {brod_room, [Caller, WaitId]},
+  ok.
+
+client_open(Endpoints, _Config) ->
+  Client = make_ref(),
+  true = ets:insert(?TABLE, {{client, Client}, Endpoints}),
+  {ok, Client}.
+
+client_close(Client) ->
+  true = ets:delete(?TABLE, {client, Client}),
+  ok.
+
+op(Client, Op, _Timeout) ->
+  Ref = make_ref(),
+  Result = case ets:lookup(?TABLE, {client, Client}) of
+             [{_, Endpoints}] -> result(Op, Endpoints);
+             [] -> {error, closed}
+           end,
+  self() ! {brod_reply, Ref, Result},
+  Ref.
+
+result(connect, Endpoints) ->
+  case [{binary_to_list(H), 1, econnrefused} || {H, 1} <- Endpoints] of
+    [] -> ok;
+    Failures -> {error, Failures}
+  end;
+result({metadata, all, _}, Endpoints) ->
+  result({metadata, [T || {{topic, T}, _} <- ets:tab2list(?TABLE)], false}, Endpoints);
+result({metadata, Topics, _}, _) ->
+  {ok, #{brokers => [], cluster_id => <<"c">>, controller_id => 1,
+         topics => [topic(T) || T <- Topics]}};
+result({leader, _Topic, _Partition}, [{Host, Port} | _]) -> {ok, {1, Host, Port}};
+result({coordinator, group, <<"none">>}, _) -> {error, group_authorization_failed};
+result({coordinator, _, _}, [{Host, Port} | _]) -> {ok, {1, Host, Port}};
+result({fetch, _, _, Offset, _}, _) ->
+  {ok, {5, [{kafka_message, O, <<>>, <<>>, create, 0, []} || O <- lists:seq(Offset, 4)]}};
+result({list_offsets, _, _, Time}, _) -> {ok, Time};
+result({describe_groups, Groups}, _) -> {ok, [#{group_id => G} || G <- Groups]};
+result(list_groups, _) -> {ok, [{<<"g">>, <<"consumer">>}]}.
+
+topic(Topic) ->
+  case ets:lookup(?TABLE, {topic, Topic}) of
+    [{_, Count}] ->
+      #{name => Topic, error_code => no_error,
+        partitions => [#{partition_index => P} || P <- lists:seq(0, Count - 1)]};
+    [] ->
+      #{name => Topic, error_code => unknown_topic_or_partition, partitions => []}
+  end.
+
+producer_open(_Client, _Topic, _Partition, _Config) ->
+  Handle = make_ref(),
+  true = ets:insert(?TABLE, {{producer, Handle}, self()}),
+  {ok, Handle}.
+
+produce(_Handle, _Target, _Key, <<"dirty">>) -> dirty;
+produce(Handle, Target, Key, Value) -> produce_dirty(Handle, Target, Key, Value).
+
+produce_dirty(_Handle, _Target, _Key, Value) when is_atom(Value), Value =/= undefined ->
+  error(badarg);
+produce_dirty(Handle, Target, _Key, Value) ->
+  case ets:lookup(?TABLE, {producer, Handle}) of
+    [{_, Owner}] -> taken(Owner, target(Target), Value);
+    [] -> {error, closed}
+  end.
+
+target(Ref) when is_reference(Ref) -> [self(), Ref, 0];
+target(Fun) when is_function(Fun) -> [Fun, make_ref(), 0];
+target(no_ack) -> [].
+
+taken(Owner, _Target, <<"wait">>) ->
+  WaitId = erlang:unique_integer([positive]),
+  true = ets:insert(?TABLE, {{wait, WaitId}, Owner, self()}),
+  true = ets:insert(?TABLE, {last_wait, WaitId}),
+  {wait, WaitId};
+taken(_Owner, _Target, <<"hold">>) -> ok;
+taken(Owner, Target, <<"nack">>) -> Owner ! {brod_nacks, refused, Target}, ok;
+taken(Owner, Target, _Value) -> Owner ! {brod_acks, 7, Target}, ok.
+
+producer_cancel_wait(_Handle, WaitId) ->
+  true = ets:delete(?TABLE, {wait, WaitId}),
+  ok.
+
+producer_acks_done(_Handle) -> ok.
+
+producer_close(Handle, _Reason) ->
+  true = ets:delete(?TABLE, {producer, Handle}),
+  ok.

@@ -1,0 +1,154 @@
+-module(brod_supervisor3_tests).
+-behaviour(brod_supervisor3).
+-include_lib("eunit/include/eunit.hrl").
+
+-export([init/1, post_init/1, start_child/1]).
+
+-define(LIMIT_MS, 5000).
+
+init({post, _}) -> post_init;
+init(Init) -> Init.
+
+post_init({post, Init}) -> Init.
+
+%% Tells the test of every start, then waits for an exit reason.
+start_child({Test, Name}) ->
+  Pid = spawn_link(fun() -> receive {exit, Reason} -> exit(Reason) end end),
+  Test ! {started, Name, Pid},
+  {ok, Pid}.
+
+spec(Name, Restart) ->
+  {Name, {?MODULE, start_child, [{self(), Name}]}, Restart, 1000, worker, [?MODULE]}.
+
+%% EUnit runs the tests of a module in one process: nothing of the last one may be left.
+flush() ->
+  receive _ -> flush() after 0 -> ok end.
+
+start(Flags, Specs) ->
+  ok = flush(),
+  process_flag(trap_exit, true),
+  {ok, Sup} = brod_supervisor3:start_link(?MODULE, {ok, {Flags, Specs}}),
+  Sup.
+
+started(Name) ->
+  receive {started, Name, Pid} -> Pid after ?LIMIT_MS -> error({not_started, Name}) end.
+
+stop(Sup) ->
+  unlink(Sup),
+  MRef = monitor(process, Sup),
+  exit(Sup, shutdown),
+  receive {'DOWN', MRef, process, Sup, _} -> ok after ?LIMIT_MS -> error(still_up) end.
+
+down(Pid) ->
+  MRef = monitor(process, Pid),
+  receive {'DOWN', MRef, process, Pid, Reason} -> Reason after ?LIMIT_MS -> error(still_up) end.
+
+permanent_child_is_restarted_test() ->
+  Sup = start({one_for_one, 1, 10}, [spec(a, permanent)]),
+  A1 = started(a),
+  A1 ! {exit, normal},
+  A2 = started(a),
+  ?assertEqual([{a, A2, worker, [?MODULE]}], supervisor:which_children(Sup)),
+  ?assertEqual([{specs, 1}, {active, 1}, {supervisors, 0}, {workers, 1}],
+               supervisor:count_children(Sup)),
+  stop(Sup),
+  ?assertNot(is_process_alive(A2)).
+
+too_many_restarts_stop_the_supervisor_test() ->
+  Sup = start({one_for_one, 0, 10}, [spec(a, permanent)]),
+  MRef = monitor(process, Sup),
+  started(a) ! {exit, boom},
+  receive {'DOWN', MRef, process, Sup, Reason} -> ?assertEqual(shutdown, Reason)
+  after ?LIMIT_MS -> error(still_up)
+  end.
+
+delayed_restart_test() ->
+  Sup = start({one_for_one, 0, 1}, [spec(a, {permanent, 0.2})]),
+  A1 = started(a),
+  T0 = erlang:monotonic_time(millisecond),
+  A1 ! {exit, boom},
+  _ = down(A1),
+  ?assertEqual([], brod_supervisor3:find_child(Sup, a)),
+  ?assertEqual([{a, restarting, worker, [?MODULE]}], supervisor:which_children(Sup)),
+  ?assertEqual({error, already_present}, brod_supervisor3:start_child(Sup, spec(a, permanent))),
+  ?assertEqual({error, restarting}, brod_supervisor3:delete_child(Sup, a)),
+  A2 = started(a),
+  ?assert(erlang:monotonic_time(millisecond) - T0 >= 200),
+  ?assertEqual([A2], brod_supervisor3:find_child(Sup, a)),
+  stop(Sup).
+
+waiting_child_can_be_terminated_test() ->
+  Sup = start({one_for_one, 0, 1}, [spec(a, {permanent, 0.05})]),
+  A = started(a),
+  A ! {exit, boom},
+  _ = down(A),
+  ?assertEqual(ok, brod_supervisor3:terminate_child(Sup, a)),
+  ?assertEqual(ok, brod_supervisor3:delete_child(Sup, a)),
+  receive {started, a, _} -> error(restarted) after 200 -> ok end,
+  stop(Sup).
+
+transient_child_may_end_test() ->
+  Sup = start({one_for_one, 1, 10}, [spec(a, transient)]),
+  A = started(a),
+  A ! {exit, {shutdown, done}},
+  _ = down(A),
+  ?assertEqual([{a, undefined, worker, [?MODULE]}], supervisor:which_children(Sup)),
+  ?assertMatch({ok, _}, brod_supervisor3:restart_child(Sup, a)),
+  stop(Sup).
+
+intrinsic_child_takes_the_supervisor_along_test() ->
+  Sup = start({one_for_one, 1, 10}, [spec(a, intrinsic), spec(b, permanent)]),
+  MRef = monitor(process, Sup),
+  started(a) ! {exit, normal},
+  receive {'DOWN', MRef, process, Sup, Reason} -> ?assertEqual(shutdown, Reason)
+  after ?LIMIT_MS -> error(still_up)
+  end,
+  ?assertEqual(noproc, down(started(b))).
+
+temporary_child_is_forgotten_test() ->
+  Sup = start({one_for_one, 1, 10}, [spec(a, temporary)]),
+  A = started(a),
+  A ! {exit, boom},
+  _ = down(A),
+  ?assertEqual([], supervisor:which_children(Sup)),
+  stop(Sup).
+
+rest_for_one_restarts_the_later_ones_test() ->
+  Sup = start({rest_for_one, 1, 10}, [spec(N, permanent) || N <- [a, b, c]]),
+  A = started(a), B = started(b), C = started(c),
+  B ! {exit, boom},
+  B2 = started(b), C2 = started(c),
+  ?assertNot(is_process_alive(C)),
+  ?assertEqual([{c, C2}, {b, B2}, {a, A}],
+               [{N, P} || {N, P, _, _} <- brod_supervisor3:which_children(Sup)]),
+  stop(Sup).
+
+one_for_all_restarts_all_test() ->
+  Sup = start({one_for_all, 1, 10}, [spec(N, permanent) || N <- [a, b]]),
+  A = started(a), B = started(b),
+  A ! {exit, boom},
+  A2 = started(a), B2 = started(b),
+  ?assert(A2 =/= A andalso B2 =/= B),
+  stop(Sup).
+
+post_init_starts_children_later_test() ->
+  {ok, Sup} = brod_supervisor3:start_link(?MODULE, {post, {ok, {{one_for_one, 0, 1},
+                                                                [spec(a, permanent)]}}}),
+  ?assertMatch([{a, _, worker, _}], brod_supervisor3:which_children(Sup)),
+  stop(Sup).
+
+start_child_errors_test() ->
+  Sup = start({one_for_one, 0, 1}, []),
+  {ok, A} = brod_supervisor3:start_child(Sup, spec(a, {permanent, 10})),
+  ?assertEqual({error, {already_started, A}},
+               brod_supervisor3:start_child(Sup, spec(a, permanent))),
+  Failing = {f, {erlang, hd, [[{error, no}]]}, {permanent, 10}, 5000, worker, [m]},
+  ?assertEqual({error, {no, {child, undefined, f, {erlang, hd, [[{error, no}]]}, {permanent, 10},
+                             5000, worker, [m]}}},
+               brod_supervisor3:start_child(Sup, Failing)),
+  ?assertMatch({error, {invalid_restart_type, _}},
+               brod_supervisor3:start_child(Sup, spec(b, sometimes))),
+  ?assertEqual({error, running}, brod_supervisor3:delete_child(Sup, a)),
+  ?assertEqual({error, not_found}, brod_supervisor3:terminate_child(Sup, nobody)),
+  ?assertEqual({ok, spec(a, {permanent, 10})}, brod_supervisor3:get_childspec(Sup, a)),
+  stop(Sup).

@@ -1,0 +1,59 @@
+-module(brod_utils_tests).
+-include_lib("eunit/include/eunit.hrl").
+
+batch_input_test_() ->
+  [?_assertEqual(Expected, brod_utils:make_batch_input(<<"dk">>, Value))
+   || {Value, Expected} <-
+        [ {<<"a">>, [#{key => <<"dk">>, value => <<"a">>}]}
+        , {["b", <<"c">>], [#{key => <<"dk">>, value => <<"bc">>}]}
+        , {{12, <<"d">>}, [#{key => <<"dk">>, value => <<"d">>, ts => 12}]}
+        , {undefined, [#{key => <<"dk">>, value => <<>>}]}
+        , {[{<<"k">>, <<"v">>}, {5, undefined, <<"w">>}],
+           [#{key => <<"k">>, value => <<"v">>}, #{key => <<>>, value => <<"w">>, ts => 5}]}
+        , {#{value => "v", headers => [{<<"h">>, <<"x">>}]},
+           [#{key => <<"dk">>, value => <<"v">>, headers => [{<<"h">>, <<"x">>}]}]}
+        , {[#{key => "k", value => "v", ts => 1}, #{value => <<"w">>}],
+           [#{key => <<"k">>, value => <<"v">>, ts => 1}, #{key => <<"dk">>, value => <<"w">>}]}
+        , {[{<<"n">>, [{<<"n1">>, <<"v">>}, {<<"n2">>, <<"v">>}]}],
+           [#{key => <<"n1">>, value => <<"v">>}, #{key => <<"n2">>, value => <<"v">>}]}
+        ]].
+
+bad_batch_input_test_() ->
+  [?_assertError(badarg, brod_utils:make_batch_input(<<>>, Value))
+   || Value <- [atom, 1, [{a}], [#{value => <<>>}, <<"x">>]]].
+
+sasl_secret_is_hidden_test() ->
+  [{sasl, {plain, "u", Secret}}] = brod_utils:init_sasl_opt([{sasl, {plain, "u", "p"}}]),
+  ?assertEqual("p", Secret()),
+  ?assertEqual([{sasl, {callback, m, o}}], brod_utils:init_sasl_opt([{sasl, {callback, m, o}}])),
+  ?assertEqual([], brod_utils:init_sasl_opt([])).
+
+assertions_test() ->
+  ?assertEqual(ok, brod_utils:assert_client(self())),
+  ?assertError({bad_client, <<"x">>}, brod_utils:assert_client(<<"x">>)),
+  ?assertError({bad_topic, "x"}, brod_utils:assert_topics([<<"t">>, "x"])),
+  ?assertError({bad_group_id, <<>>}, brod_utils:assert_group_id(<<>>)).
+
+group_per_key_test() ->
+  ?assertEqual([{a, [1, 3]}, {b, [2]}],
+               brod_utils:group_per_key([{a, 1}, {b, 2}, {a, 3}])).
+
+optional_callback_test() ->
+  ?assertEqual(3, brod_utils:optional_callback(lists, sum, [[1, 2]], no)),
+  ?assertEqual(no, brod_utils:optional_callback(lists, no_such, [1], no)).
+
+utc_string_test() ->
+  ?assertMatch({match, _}, re:run(brod_utils:os_time_utc_str(),
+                                  "^\\d{4}-\\d\\d-\\d\\d:\\d\\d:\\d\\d:\\d\\d\\.\\d{6}$")).
+
+clients_of_the_environment_are_checked_test_() ->
+  [?_test(begin
+            process_flag(trap_exit, true),
+            application:set_env(brod, clients, Clients),
+            Result = brod_sup:start_link(),
+            application:unset_env(brod, clients),
+            ?assertEqual({error, Reason}, Result)
+          end)
+   || {Clients, Reason} <-
+        [{[{<<"x">>, [{endpoints, [{"h", 1}]}]}], {bad_client_id, <<"x">>}},
+         {[{x, []}], "No endpoints found in brod client 'x' config"}]].
