@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-export KAFKA_PORT_BASE=${KAFKA_PORT_BASE:-39092}
+export KAFKA_PORT_BASE=${KAFKA_PORT_BASE:-27092}
 step=starting
 work=$(mktemp -d)
 finish() {

@@ -1,0 +1,276 @@
+%% One benchmark scenario through brod's public API, so that any application called brod on the code path
+%% can be measured. One scenario a VM:
+%%
+%%   erl -noshell -pa BROD/ebin -pa . -s bench_client main -extra SCENARIO bootstrap=HOST:PORT topic=T ...
+%%
+%% Prints one line of fields separated by tabs, which run.sh makes a table of: name, messages/s, MB/s,
+%% CPU seconds of this VM per million messages, peak memory in MB, and what else is worth saying.
+-module(bench_client).
+-behaviour(brod_topic_subscriber).
+
+-include_lib("brod/include/brod.hrl").
+
+-export([main/0]).
+-export([init/2, handle_message/2, handle_message/3]).
+
+-define(CLIENT, bench_client).
+%% Nothing may take longer than this many milliseconds.
+-define(LIMIT, 300000).
+
+-type options() :: #{binary() => binary()}.
+
+main() ->
+  [Scenario | Settings] = init:get_plain_arguments(),
+  Options = maps:from_list([begin
+                              [K, V] = string:split(S, "="),
+                              {list_to_binary(K), list_to_binary(V)}
+                            end || S <- Settings]),
+  try
+    {ok, _} = application:ensure_all_started(brod),
+    run(Scenario, Options)
+  of
+    _ -> halt(0)
+  catch
+    Class:Reason:Stack ->
+      io:format(standard_error, "bench: ~s failed: ~p~n", [Scenario, {Class, Reason, Stack}]),
+      halt(1)
+  end.
+
+%% One message a call: every caller keeps up to `window' messages unacknowledged.
+run("produce", Options) ->
+  produce(Options, 1, value(Options));
+%% `per_call' messages a call.
+run("produce_batch", Options) ->
+  PerCall = int(per_call, Options, 100),
+  produce(Options, PerCall, lists:duplicate(PerCall, #{key => <<>>, value => value(Options)}));
+%% Every caller waits for each of its messages.
+run("sync", Options) ->
+  Topic = new_topic(Options),
+  start_producer(Topic, Options),
+  Callers = int(callers, Options, 1),
+  PerCaller = int(messages, Options, 20000) div Callers,
+  Value = value(Options),
+  measure(Options, Callers * PerCaller, fun() ->
+    Latencies = in_parallel(Callers, fun(I) ->
+      [timed_sync(Topic, partition(I + K, Options), Value) || K <- lists:seq(1, PerCaller)]
+    end),
+    percentiles(lists:sort(lists:append(Latencies)))
+  end);
+%% Raw subscriptions, every set acknowledged.
+run("subscribe", Options) ->
+  Topic = topic(Options),
+  start_client(Options),
+  ok = brod:start_consumer(?CLIENT, Topic, consumer_config()),
+  Messages = int(messages, Options, 1000000),
+  measure(Options, Messages, fun() ->
+    subscribe_all(Topic, Options),
+    receive_sets(Messages)
+  end);
+run("topic_subscriber", Options) ->
+  start_client(Options),
+  Messages = int(messages, Options, 1000000),
+  measure(Options, Messages, fun() ->
+    {ok, Pid} = brod:start_link_topic_subscriber(
+                  #{client => ?CLIENT, topic => topic(Options), cb_module => ?MODULE,
+                    message_type => type(Options), init_data => {self(), Messages},
+                    consumer_config => consumer_config()}),
+    await(done),
+    unlink(Pid),
+    ""
+  end);
+run("group_subscriber", Options) ->
+  start_client(Options),
+  Messages = int(messages, Options, 1000000),
+  %% The workers, one a partition, count together.
+  Left = counters:new(1, []),
+  counters:put(Left, 1, Messages),
+  Group = iolist_to_binary(io_lib:format("bench-~b", [os:system_time()])),
+  measure(Options, Messages, fun() ->
+    {ok, Pid} = brod:start_link_group_subscriber_v2(
+                  #{client => ?CLIENT, group_id => Group, topics => [topic(Options)],
+                    cb_module => ?MODULE, message_type => type(Options),
+                    init_data => {self(), Left}, consumer_config => consumer_config()}),
+    await(done),
+    unlink(Pid),
+    ""
+  end);
+%% Subscribed to empty partitions, nothing happens. A duration is measured here, so it has to pass.
+run("idle", Options) ->
+  Topic = new_topic(Options),
+  start_client(Options),
+  ok = brod:start_consumer(?CLIENT, Topic, consumer_config()),
+  subscribe_all(Topic, Options),
+  Seconds = int(seconds, Options, 20),
+  ok = pass(5),
+  Cpu = cpu_seconds(),
+  ok = pass(Seconds),
+  Percent = (cpu_seconds() - Cpu) * 100 / Seconds,
+  Descriptors = length(filelib:wildcard("/proc/self/fd/*")),
+  line(Options, ["-", "-", "-", io_lib:format("~.1f", [peak_mb()]),
+                 io_lib:format("~.2f % of a core, ~b descriptors", [Percent, Descriptors])]).
+
+%% Producing
+
+produce(Options, PerCall, Value) ->
+  Topic = new_topic(Options),
+  start_producer(Topic, Options),
+  Callers = int(callers, Options, 8),
+  Calls = int(messages, Options, 1000000) div PerCall div Callers,
+  Window = max(1, int(window, Options, 1000) div PerCall),
+  measure(Options, Callers * Calls * PerCall, fun() ->
+    in_parallel(Callers, fun(I) -> produce_loop(Topic, I, Value, Options, Calls, 0, Window) end),
+    ""
+  end).
+
+produce_loop(_Topic, _I, _Value, _Options, 0, 0, _Window) -> ok;
+produce_loop(Topic, I, Value, Options, Left, Waiting, Window) when Left =:= 0; Waiting >= Window ->
+  receive
+    #brod_produce_reply{result = brod_produce_req_acked} -> ok
+  after ?LIMIT -> error(no_reply)
+  end,
+  produce_loop(Topic, I, Value, Options, Left, Waiting - 1, Window);
+produce_loop(Topic, I, Value, Options, Left, Waiting, Window) ->
+  {ok, _} = brod:produce(?CLIENT, Topic, partition(I + Left, Options), <<>>, Value),
+  produce_loop(Topic, I, Value, Options, Left - 1, Waiting + 1, Window).
+
+timed_sync(Topic, Partition, Value) ->
+  T0 = erlang:monotonic_time(microsecond),
+  ok = brod:produce_sync(?CLIENT, Topic, Partition, <<>>, Value),
+  erlang:monotonic_time(microsecond) - T0.
+
+percentiles(Sorted) ->
+  At = fun(Q) -> lists:nth(max(1, round(Q * length(Sorted))), Sorted) end,
+  io_lib:format("p50 ~b us, p99 ~b us, p99.9 ~b us", [At(0.5), At(0.99), At(0.999)]).
+
+%% Consuming
+
+subscribe_all(Topic, Options) ->
+  [{ok, _} = brod:subscribe(?CLIENT, self(), Topic, P, []) || P <- partitions(Options)],
+  ok.
+
+receive_sets(Left) when Left =< 0 -> "";
+receive_sets(Left) ->
+  receive
+    {Consumer, #kafka_message_set{messages = Messages}} ->
+      #kafka_message{offset = Offset} = lists:last(Messages),
+      ok = brod:consume_ack(Consumer, Offset),
+      receive_sets(Left - length(Messages));
+    {_Consumer, #kafka_fetch_error{} = Error} -> error(Error)
+  after ?LIMIT -> error({still_missing, Left})
+  end.
+
+%% @private brod_topic_subscriber and brod_group_subscriber_v2
+init(_Topic, {Parent, Left}) when is_integer(Left) -> {ok, [], {Parent, Left}};
+init(_Info, {Parent, Left}) -> {ok, {Parent, Left}}.
+
+%% @private brod_topic_subscriber
+handle_message(_Partition, Message, {Parent, Left0}) ->
+  Left = Left0 - count(Message),
+  Left =< 0 andalso Left0 > 0 andalso (Parent ! done),
+  {ok, ack, {Parent, Left}}.
+
+%% @private brod_group_subscriber_v2
+handle_message(Message, {Parent, Left} = State) ->
+  counters:sub(Left, 1, count(Message)),
+  counters:get(Left, 1) =< 0 andalso (Parent ! done),
+  {ok, ack, State}.
+
+count(#kafka_message_set{messages = Messages}) -> length(Messages);
+count(#kafka_message{}) -> 1.
+
+%% Setting up
+
+start_client(Options) -> ok = brod:start_client(endpoints(Options), ?CLIENT).
+
+%% Producers run and every partition has had a message before the clock starts.
+start_producer(Topic, Options) ->
+  start_client(Options),
+  Config = [{partition_buffer_limit, 1024}, {required_acks, int(acks, Options, -1)}],
+  ok = brod:start_producer(?CLIENT, Topic, Config),
+  [ok = brod:produce_sync(?CLIENT, Topic, P, <<>>, <<"warm">>) || P <- partitions(Options)],
+  ok.
+
+new_topic(Options) ->
+  Topic = topic(Options),
+  ok = brod:create_topics(endpoints(Options),
+                          [#{name => Topic, num_partitions => int(partitions, Options, 8),
+                             replication_factor => 1, assignments => [], configs => []}],
+                          #{timeout => 30000}),
+  wait_for_leaders(Topic, Options, erlang:monotonic_time(millisecond) + 60000),
+  Topic.
+
+wait_for_leaders(Topic, Options, Deadline) ->
+  {ok, #{topics := [Meta]}} = brod:get_metadata(endpoints(Options), [Topic]),
+  Led = [P || #{error_code := no_error} = P <- maps:get(partitions, Meta, [])],
+  case length(Led) =:= int(partitions, Options, 8) of
+    true -> ok;
+    false ->
+      erlang:monotonic_time(millisecond) < Deadline orelse error({no_leaders, Meta}),
+      wait_for_leaders(Topic, Options, Deadline)
+  end.
+
+consumer_config() -> [{begin_offset, earliest}].
+
+%% Half of it does not compress.
+value(Options) ->
+  Size = int(size, Options, 100),
+  Random = crypto:strong_rand_bytes(Size div 2),
+  <<Random/binary, 0:((Size - Size div 2) * 8)>>.
+
+-spec int(atom(), options(), integer()) -> integer().
+int(Key, Options, Default) ->
+  case maps:find(atom_to_binary(Key, utf8), Options) of
+    {ok, Text} -> binary_to_integer(Text);
+    error -> Default
+  end.
+
+topic(#{<<"topic">> := Topic}) -> Topic.
+
+type(Options) -> binary_to_atom(maps:get(<<"type">>, Options, <<"message">>), utf8).
+
+partitions(Options) -> lists:seq(0, int(partitions, Options, 8) - 1).
+
+partition(N, Options) -> N rem int(partitions, Options, 8).
+
+endpoints(#{<<"bootstrap">> := Text}) ->
+  [begin
+     [Host, Port] = binary:split(Endpoint, <<":">>),
+     {Host, binary_to_integer(Port)}
+   end || Endpoint <- binary:split(Text, <<",">>, [global])].
+
+%% Measuring
+
+in_parallel(N, Fun) ->
+  Parent = self(),
+  Pids = [spawn_link(fun() -> Parent ! {self(), Fun(I)} end) || I <- lists:seq(0, N - 1)],
+  [receive {Pid, Result} -> Result after ?LIMIT -> error(too_slow) end || Pid <- Pids].
+
+measure(Options, Messages, Fun) ->
+  Cpu0 = cpu_seconds(),
+  T0 = erlang:monotonic_time(microsecond),
+  Remark = Fun(),
+  Seconds = (erlang:monotonic_time(microsecond) - T0) / 1.0e6,
+  Cpu = cpu_seconds() - Cpu0,
+  line(Options, [integer_to_list(round(Messages / Seconds)),
+                 io_lib:format("~.1f", [Messages * int(size, Options, 100) / Seconds / 1.0e6]),
+                 io_lib:format("~.2f", [Cpu * 1.0e6 / Messages]),
+                 io_lib:format("~.1f", [peak_mb()]), Remark]).
+
+line(Options, Fields) ->
+  io:format("~s~n", [lists:join("\t", [maps:get(<<"name">>, Options) | Fields])]).
+
+await(Message) -> receive Message -> ok after ?LIMIT -> error({no, Message}) end.
+
+pass(Seconds) -> receive after Seconds * 1000 -> ok end.
+
+%% The whole VM, the engine's threads included.
+cpu_seconds() ->
+  {ok, Stat} = file:read_file("/proc/self/stat"),
+  [_, Fields] = binary:split(Stat, <<") ">>),
+  [User, System] = lists:sublist(binary:split(Fields, <<" ">>, [global]), 12, 2),
+  (binary_to_integer(User) + binary_to_integer(System)) / 100.
+
+peak_mb() ->
+  {ok, Status} = file:read_file("/proc/self/status"),
+  {match, [Kb]} = re:run(Status, "VmHWM:\\s+(\\d+)", [{capture, [1], binary}]),
+  binary_to_integer(Kb) / 1024.

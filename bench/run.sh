@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Measures brod beside librdkafka on a real single-broker Kafka, and prints a table.
+#   run.sh [SCENARIO...]      those whose names begin with one of the words; all of them without
+#   BENCH_MESSAGES=N          messages a scenario (1000000)
+# Messages of 100 bytes, acks of all replicas, 8 partitions where nothing else is said. Each scenario runs
+# in a VM of its own; CPU is that of the client process alone.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+export KAFKA_PORT_BASE=${KAFKA_PORT_BASE:-25092} KAFKA_BROKERS=1 KAFKA_HEAP=1g
+messages=${BENCH_MESSAGES:-1000000}
+wanted=("$@")
+
+scripts/setup.sh
+make --no-print-directory build >&2
+peer=$(scripts/build-rdkafka-performance.sh)
+work=$(mktemp -d)
+trap 'scripts/kafka-down.sh; rm -rf "$work"' EXIT
+ERL_LIBS=_build/default/lib erlc -o "$work" bench/bench_client.erl
+scripts/kafka-up.sh >&2
+. scripts/kafka-env.sh
+. "$KAFKA_DIR/env"
+
+is_wanted() {
+  local word
+  [ ${#wanted[@]} -gt 0 ] || return 0
+  for word in "${wanted[@]}"; do [[ $1 == "$word"* ]] && return 0; done
+  return 1
+}
+
+row() { awk -F '\t' '{ printf "%-34s %10s %8s %8s %8s  %s\n", $1, $2, $3, $4, $5, $6 }'; }
+
+# client SCENARIO KEY=VALUE...: one line of fields
+client() {
+  erl -noshell -pa _build/default/lib/brod/ebin -pa "$work" -s bench_client main \
+    -extra "$@" "bootstrap=$BROD_BOOTSTRAP" </dev/null
+}
+
+# scenario NAME SCENARIO KEY=VALUE...
+scenario() {
+  is_wanted "$1" || return 0
+  local name=$1
+  shift
+  client "$@" "name=$name" | row
+}
+
+# filled TOPIC PARTITIONS: makes the topic and fills it, the first time
+filled() {
+  [ ! -e "$work/$1" ] || return 0
+  client produce_batch name=fill "topic=$1" "partitions=$2" "messages=$messages" >/dev/null
+  touch "$work/$1"
+}
+
+# librdkafka NAME ARGUMENT...: the peer's own rate, and CPU and memory as the system saw them
+librdkafka() {
+  is_wanted "$1" || return 0
+  local name=$1 pid times peak=0 now rate
+  shift
+  "$peer" -q -b "$BROD_BOOTSTRAP" "$@" </dev/null >"$work/peer.out" 2>&1 &
+  pid=$!
+  # The last look before the process ends is the one that counts.
+  while [ -r "/proc/$pid/stat" ]; do
+    now=$(awk '/^VmHWM/ { print $2 }' "/proc/$pid/status" 2>/dev/null) || break
+    [ -n "$now" ] || break
+    peak=$now
+    times=$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | awk '{ print $12 + $13 }') || break
+    sleep 0.02
+  done
+  wait "$pid" || { cat "$work/peer.out" >&2; echo "bench: rdkafka_performance failed" >&2; return 1; }
+  rate=$(grep -oE '[0-9]+ msgs/s' "$work/peer.out" | tail -n 1)
+  printf '%s\t%s\n' "$name" "${rate% *}" |
+    awk -F '\t' -v cpu="${times:-0}" -v hz="$(getconf CLK_TCK)" -v n="$messages" -v kb="$peak" '{
+      printf "%s\t%d\t%.1f\t%.2f\t%.1f\t%s\n", $1, $2, $2 * 100 / 1e6, cpu / hz * 1e6 / n, kb / 1024, "peer"
+    }' | row
+}
+
+printf '%s\t%s\t%s\t%s\t%s\n' scenario msgs/s MB/s 'CPU s/M' 'peak MB' | row
+
+scenario 'produce' produce topic=produce "messages=$messages"
+scenario 'produce, 512 callers' produce topic=produce-512 "messages=$messages" callers=512 window=16
+scenario 'produce, 100 a call' produce_batch topic=batch "messages=$messages"
+peer_topic() { client produce_batch name=make "topic=$1" "partitions=$2" messages=800 >/dev/null; }
+if is_wanted 'librdkafka produce'; then
+  peer_topic peer-8 8
+  librdkafka 'librdkafka produce' -P -t peer-8 -s 100 -c "$messages" -a -1
+fi
+scenario 'sync, 1 caller' sync topic=sync-1 messages=10000
+scenario 'sync, 16 callers' sync topic=sync-16 messages=160000 callers=16
+scenario 'sync, 64 callers' sync topic=sync-64 messages=320000 callers=64
+
+filled full-8 8
+scenario 'subscribe' subscribe topic=full-8 "messages=$messages"
+scenario 'topic_subscriber, per message' topic_subscriber topic=full-8 "messages=$messages"
+scenario 'topic_subscriber, per set' topic_subscriber topic=full-8 "messages=$messages" type=message_set
+scenario 'group_subscriber, per message' group_subscriber topic=full-8 "messages=$messages"
+scenario 'group_subscriber, per set' group_subscriber topic=full-8 "messages=$messages" type=message_set
+librdkafka 'librdkafka consume, group' -G bench-8 -t full-8 -c "$messages" -X auto.offset.reset=earliest
+
+scenario '1000 partitions, produce' produce topic=produce-1000 "messages=$messages" partitions=1000
+filled full-1000 1000
+scenario '1000 partitions, subscribe' subscribe topic=full-1000 "messages=$messages" partitions=1000
+if is_wanted '1000 partitions, librdkafka'; then
+  peer_topic peer-1000 1000
+  librdkafka '1000 partitions, librdkafka produce' -P -t peer-1000 -s 100 -c "$messages" -a -1
+  librdkafka '1000 partitions, librdkafka consume' -G bench-1000 -t full-1000 -c "$messages" \
+    -X auto.offset.reset=earliest
+fi
+scenario '1000 partitions, idle' idle topic=idle partitions=1000
