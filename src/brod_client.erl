@@ -12,7 +12,7 @@
 -behaviour(gen_server).
 
 -export([start_link/3, stop/1]).
--export([engine/1, context/1, get_bootstrap/1]).
+-export([engine/1, context/1, call/2, store_counts/3, get_bootstrap/1]).
 -export([get_metadata/2, get_metadata_safe/2, get_partitions_count/2, get_partitions_count_safe/2,
          lookup_partitions_count_cache/2]).
 -export([get_leader_connection/3, get_connection/3, get_group_coordinator/2,
@@ -30,8 +30,6 @@
 
 -define(CALL_TIMEOUT_MS, 60000).
 -define(CONNECT_GRACE_MS, 5000).
-%% A topic that the broker is about to create is asked for again soon.
--define(AUTO_CREATE_TTL_MS, 1000).
 
 -type config() :: proplists:proplist().
 -type context() ::
@@ -93,6 +91,18 @@ context(Client) ->
     error:badarg -> safe_call(Client, context)
   end.
 
+%% @private Run an operation that looks something up, for as long as metadata may take.
+-spec call(context(), brod_nif:op()) -> term().
+call(#{engine := Engine, endpoints := Endpoints, options := Options}, Op) ->
+  Timeout = maps:get(get_metadata_timeout_seconds, Options) * 1000,
+  brod_engine:failures(brod_engine:call(Engine, Op, Timeout), Endpoints).
+
+%% @private Have the client remember partition counts; unknown topics for `TtlMs'.
+-spec store_counts(pid(), [{brod:topic(), {ok, pos_integer()} | {error, term()}}],
+                   TtlMs :: non_neg_integer()) -> ok | {error, term()}.
+store_counts(ClientPid, Counts, TtlMs) ->
+  safe_call(ClientPid, {store_counts, Counts, TtlMs}).
+
 %% @doc The endpoints and connection options that the client was started with.
 -spec get_bootstrap(brod:client()) ->
         {ok, {[brod:endpoint()], map()}} | {error, term()}.
@@ -109,13 +119,13 @@ get_bootstrap(Client) ->
 -spec get_metadata(brod:client(), all | undefined | brod:topic() | [brod:topic()]) ->
         {ok, map()} | {error, term()}.
 get_metadata(Client, Topics) ->
-  with_context(Client, fun(Context) -> fetch_metadata(Context, Topics, true) end).
+  with_context(Client, fun(Context) -> brod_metadata:fetch(Context, Topics, true) end).
 
 %% @doc As {@link get_metadata/2}, but never creates a topic.
 -spec get_metadata_safe(brod:client(), all | undefined | brod:topic() | [brod:topic()]) ->
         {ok, map()} | {error, term()}.
 get_metadata_safe(Client, Topics) ->
-  with_context(Client, fun(Context) -> fetch_metadata(Context, Topics, false) end).
+  with_context(Client, fun(Context) -> brod_metadata:fetch(Context, Topics, false) end).
 
 %% @doc Number of a topic's partitions, remembered after the first time.
 -spec get_partitions_count(brod:client(), brod:topic()) ->
@@ -142,35 +152,9 @@ partitions_count(Client, Topic, AutoCreate) ->
     {error, Reason} when Reason =/= client_down ->
       {error, Reason};
     _ ->
-      with_context(Client, fun(Context) -> fetch_partitions_count(Context, Topic, AutoCreate) end)
-  end.
-
-fetch_partitions_count(Context, Topic, AutoCreate) ->
-  case fetch_metadata(Context, Topic, AutoCreate) of
-    {ok, Metadata} ->
-      case lists:keyfind(Topic, 1, brod_topic_cache:counts(Metadata)) of
-        {Topic, Result} -> Result;
-        false -> {error, unknown_topic_or_partition}
-      end;
-    {error, Reason} ->
-      {error, Reason}
-  end.
-
-fetch_metadata(Context, undefined, AutoCreate) ->
-  fetch_metadata(Context, all, AutoCreate);
-fetch_metadata(Context, Topic, AutoCreate) when is_binary(Topic) ->
-  fetch_metadata(Context, [Topic], AutoCreate);
-fetch_metadata(#{options := Options, client := Pid} = Context, Topics, AutoCreate0) ->
-  #{allow_topic_auto_creation := Allowed, unknown_topic_cache_ttl := Ttl0} = Options,
-  AutoCreate = AutoCreate0 andalso Allowed andalso Topics =/= all,
-  case call(Context, {metadata, Topics, AutoCreate}) of
-    {ok, Metadata} ->
-      Ttl = case AutoCreate of true -> min(Ttl0, ?AUTO_CREATE_TTL_MS); false -> Ttl0 end,
-      %% the answer counts, also if the client goes down meanwhile
-      _ = safe_call(Pid, {store_counts, brod_topic_cache:counts(Metadata), Ttl}),
-      {ok, Metadata};
-    {error, Reason} ->
-      {error, Reason}
+      with_context(Client, fun(Context) ->
+        brod_metadata:partitions_count(Context, Topic, AutoCreate)
+      end)
   end.
 
 %% Connections and coordinators
@@ -552,10 +536,6 @@ with_context(Client, Fun) ->
     {ok, Context} -> Fun(Context);
     {error, Reason} -> {error, Reason}
   end.
-
-call(#{engine := Engine, endpoints := Endpoints, options := Options}, Op) ->
-  Timeout = maps:get(get_metadata_timeout_seconds, Options) * 1000,
-  brod_engine:failures(brod_engine:call(Engine, Op, Timeout), Endpoints).
 
 safe_call(Client, Call) ->
   safe(fun() -> gen_server:call(Client, Call, ?CALL_TIMEOUT_MS) end).

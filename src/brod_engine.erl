@@ -43,14 +43,16 @@ connect(#{engine := Engine, endpoints := Endpoints}, TimeoutMs) ->
 -spec open([brod:endpoint()], brod:conn_config()) -> {ok, context()} | {error, term()}.
 open(Endpoints, ConnConfig) ->
   case brod_options:connection(ConnConfig) of
-    {ok, Options} -> open_checked(Endpoints, maps:merge(#{client_id => <<"kpro-client">>}, Options));
+    {ok, Options} ->
+      open_checked(Endpoints, maps:merge(#{client_id => <<"kpro-client">>}, Options));
     {error, Reason} -> {error, Reason}
   end.
 
 %% @doc As {@link open/2}, with options that brod_options has checked.
 -spec open_checked([brod:endpoint()], map()) -> {ok, context()} | {error, term()}.
 open_checked(Endpoints, Options) ->
-  case is_list(Endpoints) andalso Endpoints =/= [] andalso lists:all(fun is_endpoint/1, Endpoints) of
+  case is_list(Endpoints) andalso Endpoints =/= []
+    andalso lists:all(fun is_endpoint/1, Endpoints) of
     true ->
       Addresses = [{to_binary(H), P} || {H, P} <- Endpoints],
       case brod_nif:client_open(Addresses, brod_options:engine_config(Options)) of

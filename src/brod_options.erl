@@ -56,8 +56,8 @@ engine_config(Options) ->
   end.
 
 %% brod's pause between two attempts to connect is the engine's smallest backoff.
-cool_down(#{reconnect_cool_down_seconds := S}, Config) when S > 0,
-                                                            not is_map_key(reconnect_backoff, Config) ->
+cool_down(#{reconnect_cool_down_seconds := S}, Config)
+  when S > 0, not is_map_key(reconnect_backoff, Config) ->
   Ms = S * 1000,
   Config#{reconnect_backoff => Ms,
           reconnect_backoff_max => max(Ms, maps:get(reconnect_backoff_max, Config, Ms))};

@@ -260,7 +260,8 @@ restart_waiting(Name, #state{children = Children} = State) ->
   end.
 
 %% Start a child that is down, and those that the strategy restarts together with it.
-start_with_siblings(#child{name = Name}, #state{strategy = Strategy, children = Children} = State) ->
+start_with_siblings(#child{name = Name}, State) ->
+  #state{strategy = Strategy, children = Children} = State,
   IsOther = fun(C) -> C#child.name =/= Name end,
   {Keep, Again} =
     case Strategy of

@@ -145,7 +145,8 @@ partitions_count() ->
 no_client() ->
   ?assertEqual({error, client_down}, brod:get_partitions_count(nobody, ?T)),
   ?assertEqual({error, client_down}, brod:produce_sync(nobody, ?T, 0, <<>>, <<"v">>)),
-  ?assertEqual({error, client_down}, brod:produce_cb(nobody, ?T, random, <<>>, <<>>, fun(_, _) -> ok end)),
+  ?assertEqual({error, client_down},
+               brod:produce_cb(nobody, ?T, random, <<>>, <<>>, fun(_, _) -> ok end)),
   ?assertEqual({error, client_down}, brod:fetch(nobody, ?T, 0, 0)).
 
 connections() ->

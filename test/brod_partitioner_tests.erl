@@ -25,7 +25,8 @@ without_key_every_partition_is_used_test_() ->
    || P <- [random, murmur2], Key <- [<<>>, undefined]].
 
 sticky_stays_for_a_while_test() ->
-  Chosen = [brod_partitioner:partition(sticky, <<"t">>, 1000, <<>>, <<>>) || _ <- lists:seq(1, 100)],
+  Chosen = [brod_partitioner:partition(sticky, <<"t">>, 1000, <<>>, <<>>)
+            || _ <- lists:seq(1, 100)],
   %% two, if the time slot ends meanwhile
   ?assert(length(lists:usort(Chosen)) =< 2).
 

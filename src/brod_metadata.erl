@@ -1,0 +1,45 @@
+%% Metadata of topics for a client's callers, and what the client learns from it.
+-module(brod_metadata).
+
+-export([fetch/3, partitions_count/3]).
+
+%% A topic that the broker is about to create is asked for again soon.
+-define(AUTO_CREATE_TTL_MS, 1000).
+
+%% @doc Metadata of all topics (`all' or `undefined'), of one topic, or of several. With
+%% `AutoCreate' a topic that does not exist may be created, if the client's options allow it.
+-spec fetch(brod_client:context(), all | undefined | brod:topic() | [brod:topic()],
+            AutoCreate :: boolean()) -> {ok, map()} | {error, term()}.
+fetch(Context, undefined, AutoCreate) ->
+  fetch(Context, all, AutoCreate);
+fetch(Context, Topic, AutoCreate) when is_binary(Topic) ->
+  fetch(Context, [Topic], AutoCreate);
+fetch(#{options := Options, client := ClientPid} = Context, Topics, AutoCreate) ->
+  #{allow_topic_auto_creation := Allowed, unknown_topic_cache_ttl := Ttl} = Options,
+  Creates = AutoCreate andalso Allowed andalso Topics =/= all,
+  case brod_client:call(Context, {metadata, Topics, Creates}) of
+    {ok, Metadata} ->
+      %% the answer counts, also if the client goes down meanwhile
+      _ = brod_client:store_counts(ClientPid, brod_topic_cache:counts(Metadata),
+                                   case Creates of
+                                     true -> min(Ttl, ?AUTO_CREATE_TTL_MS);
+                                     false -> Ttl
+                                   end),
+      {ok, Metadata};
+    {error, Reason} ->
+      {error, Reason}
+  end.
+
+%% @doc Number of a topic's partitions, asked of the cluster.
+-spec partitions_count(brod_client:context(), brod:topic(), AutoCreate :: boolean()) ->
+        {ok, pos_integer()} | {error, term()}.
+partitions_count(Context, Topic, AutoCreate) ->
+  case fetch(Context, Topic, AutoCreate) of
+    {ok, Metadata} ->
+      case lists:keyfind(Topic, 1, brod_topic_cache:counts(Metadata)) of
+        {Topic, Result} -> Result;
+        false -> {error, unknown_topic_or_partition}
+      end;
+    {error, Reason} ->
+      {error, Reason}
+  end.
