@@ -501,10 +501,12 @@ connect_failed(Reason, #state{id = Id, context = #{endpoints := Endpoints}}) ->
 store_count(Topic, Result, Ttl, #state{id = Table, context = Context}) ->
   case brod_topic_cache:store(Table, Topic, Result, Ttl) of
     {grown, From, To} ->
-      #{producers_sup := Sup, client := Pid} = Context,
+      #{producers_sup := ProducersSup, consumers_sup := ConsumersSup, client := Pid} = Context,
+      Partitions = lists:seq(From, To - 1),
       %% not here: the supervisors call the client when they start partitions
       _ = spawn(fun() ->
-            brod_producers_sup:start_new_partitions(Sup, Pid, Topic, lists:seq(From, To - 1))
+            brod_producers_sup:start_new_partitions(ProducersSup, Pid, Topic, Partitions),
+            brod_consumers_sup:start_new_partitions(ConsumersSup, Pid, Topic, Partitions)
           end),
       ok;
     unchanged ->

@@ -1,10 +1,10 @@
-%% Options of clients, connections and producers: known keys, defaults, checks.
+%% Options of clients, connections, producers and consumers: known keys, defaults, checks.
 %% Input is a proplist (an atom `K' counts as `{K, true}') or a map. Unknown keys are ignored, so
 %% that configurations written for other versions keep working; a value that a known key cannot
 %% have is an error. `undefined' counts as not set.
 -module(brod_options).
 
--export([client/1, connection/1, producer/1, connection_keys/0]).
+-export([client/1, connection/1, producer/1, consumer/1, connection_keys/0]).
 -export([to_map/1, engine_config/1]).
 
 -export_type([error/0]).
@@ -31,6 +31,12 @@ producer(Config) ->
     {ok, #{required_acks := Acks} = Options} -> {ok, Options#{required_acks := acks(Acks)}};
     {error, Reason} -> {error, Reason}
   end.
+
+%% @doc Check a consumer's options. Only what was given is returned: defaults depend on whether
+%% they are for a start or for a subscribe.
+-spec consumer(brod:consumer_config() | map()) -> {ok, map()} | {error, error()}.
+consumer(Config) ->
+  check(consumer, Config, consumer_specs()).
 
 %% @doc Keys of a connection's options.
 -spec connection_keys() -> [atom()].
@@ -140,7 +146,31 @@ producer_specs() ->
   , {partition_restart_delay_seconds, non_neg, 5}
   ].
 
+consumer_specs() ->
+  [ {begin_offset, begin_offset}
+  , {min_bytes, int32}
+  , {max_bytes, pos_int32}
+  , {max_wait_time, int32}
+  , {sleep_timeout, non_neg}
+  , {prefetch_count, non_neg}
+  , {prefetch_bytes, non_neg}
+  , {offset_reset_policy, {one_of, [reset_by_subscriber, reset_to_earliest, reset_to_latest]}}
+  , {size_stat_window, non_neg}
+  , {isolation_level, {one_of, [read_committed, read_uncommitted]}}
+  , {share_leader_conn, boolean}
+  , {partitions, partitions}
+  , {topic_restart_delay_seconds, non_neg}
+  , {partition_restart_delay_seconds, non_neg}
+  ].
+
 is_valid(any, _) -> true;
+is_valid(int32, V) -> is_integer(V) andalso V >= 0 andalso V < 1 bsl 31;
+is_valid(pos_int32, V) -> is_valid(int32, V) andalso V > 0;
+is_valid(partitions, V) ->
+  is_list(V) andalso lists:all(fun(P) -> is_integer(P) andalso P >= 0 end, V);
+is_valid(begin_offset, {timestamp, Ms}) -> is_valid(non_neg, Ms);
+is_valid(begin_offset, V) when is_integer(V) -> V >= -2;
+is_valid(begin_offset, V) -> V =:= earliest orelse V =:= latest;
 is_valid(pos, V) -> is_integer(V) andalso V > 0;
 is_valid(non_neg, V) -> is_integer(V) andalso V >= 0;
 is_valid(integer, V) -> is_integer(V);
