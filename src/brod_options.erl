@@ -97,7 +97,7 @@ check_each([Spec | Specs], Given, Acc) ->
       check_each(Specs, Given, Acc)
   end.
 
-%% {Key, Check} or {Key, Check, Default}
+%% {Key, Check} or {Key, Check, Default}. What goes to the engine or to Kafka fits into 32 bits.
 
 client_specs() ->
   [ {restart_delay_seconds, non_neg}
@@ -107,20 +107,20 @@ client_specs() ->
   , {auto_start_producers, boolean, false}
   , {default_producer_config, config, []}
   , {unknown_topic_cache_ttl, non_neg, 120000}
-  , {metadata_max_age, pos, 300000}
+  , {metadata_max_age, pos_int32, 300000}
   , {buffer_bytes, pos}
   , {rack_id, binary}
   , {endpoints, any}
   ].
 
 connection_specs() ->
-  [ {connect_timeout, pos, 5000}
-  , {request_timeout, pos, 240000}
+  [ {connect_timeout, pos_int32, 5000}
+  , {request_timeout, pos_int32, 240000}
   , {client_id, text}
   , {ssl, tls}
   , {sasl, tls}
-  , {reconnect_backoff, pos}
-  , {reconnect_backoff_max, pos}
+  , {reconnect_backoff, pos_int32}
+  , {reconnect_backoff_max, pos_int32}
   , {query_api_versions, boolean}
   , {extra_sock_opts, any}
   , {debug, any}
@@ -128,22 +128,22 @@ connection_specs() ->
   ].
 
 producer_specs() ->
-  [ {partition_buffer_limit, pos, 512}
-  , {partition_onwire_limit, pos, 1}
-  , {max_batch_size, pos, 1048576}
+  [ {partition_buffer_limit, pos_int32, 512}
+  , {partition_onwire_limit, pos_int32, 1}
+  , {max_batch_size, pos_int32, 1048576}
   , {max_retries, retries, 3}
-  , {retry_backoff_ms, non_neg, 500}
+  , {retry_backoff_ms, int32, 500}
   , {required_acks, {one_of, [-1, 0, 1, all, all_isr, none, leader_only]}, -1}
-  , {ack_timeout, pos, 10000}
+  , {ack_timeout, pos_int32, 10000}
   , {compression, {one_of, [no_compression, gzip, snappy, lz4, zstd]}, no_compression}
   , {compression_level, integer}
-  , {max_linger_ms, non_neg, 0}
-  , {max_linger_count, non_neg, 0}
-  , {produce_req_vsn, non_neg}
-  , {delivery_timeout_ms, pos}
+  , {max_linger_ms, int32, 0}
+  , {max_linger_count, int32, 0}
+  , {produce_req_vsn, int32}
+  , {delivery_timeout_ms, pos_int32}
   , {enable_idempotence, {one_of, [auto, true, false]}}
-  , {topic_restart_delay_seconds, non_neg, 10}
-  , {partition_restart_delay_seconds, non_neg, 5}
+  , {topic_restart_delay_seconds, int32, 10}
+  , {partition_restart_delay_seconds, int32, 5}
   ].
 
 consumer_specs() ->
@@ -174,7 +174,7 @@ is_valid(begin_offset, V) -> V =:= earliest orelse V =:= latest;
 is_valid(pos, V) -> is_integer(V) andalso V > 0;
 is_valid(non_neg, V) -> is_integer(V) andalso V >= 0;
 is_valid(integer, V) -> is_integer(V);
-is_valid(retries, V) -> is_integer(V) andalso V >= -1;
+is_valid(retries, V) -> V =:= -1 orelse is_valid(int32, V);
 is_valid(boolean, V) -> is_boolean(V);
 is_valid(binary, V) -> is_binary(V);
 is_valid(text, V) -> is_binary(V) orelse is_atom(V) orelse io_lib:printable_unicode_list(V);

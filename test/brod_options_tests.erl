@@ -14,7 +14,8 @@ acks_by_name_test_() ->
 bad_values_are_named_test_() ->
   [?_assertEqual({error, {bad_option, K, V}}, brod_options:producer([{max_linger_ms, 1}, {K, V}]))
    || {K, V} <- [{compression, brotli}, {max_retries, -2}, {partition_buffer_limit, 0},
-                 {required_acks, 2}, {max_batch_size, many}]].
+                 {required_acks, 2}, {max_batch_size, many},
+                 {retry_backoff_ms, 1 bsl 31}]].
 
 unknown_and_unset_options_are_ignored_test() ->
   ?assertMatch({ok, #{max_retries := 3}},
