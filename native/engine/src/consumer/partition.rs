@@ -302,3 +302,6 @@ impl Partition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+use super::*;
+
+fn partition(config: ConsumerConfig) -> (Partition, u64) {
+    let mut partition = Partition::new();
+    let generation = partition.start(config);
+    assert!(partition.wish().is_none());
+    assert!(partition.begin(generation, 0, -1));
+    (partition, generation)
+}
+
+fn deliver(partition: &mut Partition, offsets: std::ops::Range<i64>, size: usize) {
+    let mut delivered = Delivered::new();
+    let end = offsets.end;
+    offsets.for_each(|offset| delivered.add(offset, size));
+    let generation = partition.generation();
+    partition.delivery_starts();
+    partition.delivered(generation, delivered, end, 0);
+    partition.delivery_ends();
+}
+
+#[test]
+fn fetches_until_both_limits_are_exceeded() {
+    let (mut partition, _) = partition(ConsumerConfig {
+        prefetch_count: 10,
+        prefetch_bytes: 100,
+        ..ConsumerConfig::default()
+    });
+    deliver(&mut partition, 0..10, 50);
+    assert!(
+        partition.wish().is_some(),
+        "10 messages are not more than 10"
+    );
+    deliver(&mut partition, 10..11, 50);
+    assert!(partition.wish().is_none());
+    partition.ack(0);
+    assert_eq!(partition.wish().map(|wish| wish.offset), Some(11));
+    deliver(&mut partition, 11..12, 50);
+    assert!(partition.wish().is_none());
+    partition.ack(11);
+    deliver(&mut partition, 12..1000, 0);
+    assert!(partition.wish().is_some(), "many messages, few bytes");
+    deliver(&mut partition, 1000..1001, 101);
+    assert!(partition.wish().is_none());
+}
+
+#[test]
+fn an_ack_may_overtake_the_end_of_its_delivery() {
+    let (mut partition, generation) = partition(ConsumerConfig::default());
+    let mut delivered = Delivered::new();
+    (0..3).for_each(|offset| delivered.add(offset, 1));
+    partition.delivery_starts();
+    assert!(
+        partition.wish().is_none(),
+        "the position is about to change"
+    );
+    partition.ack(1);
+    partition.delivered(generation, delivered, 3, 0);
+    partition.delivery_ends();
+    assert_eq!(partition.next_offset(), Some(2));
+    assert_eq!(partition.info().pending_count, 1);
+}
+
+#[test]
+fn what_was_not_delivered_cannot_be_acked() {
+    let (mut partition, _) = partition(ConsumerConfig::default());
+    partition.ack(100);
+    assert_eq!(partition.next_offset(), Some(0));
+    deliver(&mut partition, 0..2, 1);
+    partition.ack(100);
+    assert_eq!(partition.next_offset(), Some(2));
+}
+
+#[test]
+fn a_new_generation_drops_what_belongs_to_the_old_one() {
+    let (mut partition, old) = partition(ConsumerConfig::default());
+    partition.delivery_starts();
+    let new = partition.restart();
+    assert!(
+        !partition.begin(new, 50, -1),
+        "the old delivery is under way"
+    );
+    let mut delivered = Delivered::new();
+    delivered.add(7, 1);
+    partition.delivered(old, delivered, 8, 0);
+    partition.delivery_ends();
+    assert!(!partition.begin(old, 8, -1));
+    assert!(partition.begin(new, 50, -1));
+    assert_eq!(partition.info().pending_count, 0);
+    assert_eq!(partition.wish().map(|wish| wish.offset), Some(50));
+}
+
+#[test]
+fn acks_outlive_the_subscription() {
+    let (mut partition, _) = partition(ConsumerConfig::default());
+    assert_eq!(Partition::new().next_offset(), None);
+    deliver(&mut partition, 0..5, 1);
+    partition.ack(2);
+    partition.stop();
+    assert_eq!(partition.next_offset(), Some(3));
+    let generation = partition.start(ConsumerConfig::default());
+    partition.begin(generation, 3, -1);
+    deliver(&mut partition, 3..5, 1);
+    partition.ack(4);
+    partition.suspend();
+    assert_eq!(partition.next_offset(), Some(5));
+}
+
+#[test]
+fn lag_counts_to_the_end_that_the_subscriber_sees() {
+    let (mut partition, _) = partition(ConsumerConfig::default());
+    assert_eq!(partition.info().lag, None);
+    partition.answered(10, 8);
+    deliver(&mut partition, 0..5, 1);
+    partition.ack(1);
+    assert_eq!(partition.info().lag, Some(6));
+    assert!(partition.wish().is_some_and(|wish| wish.behind));
+    deliver(&mut partition, 5..8, 1);
+    assert!(partition.wish().is_some_and(|wish| !wish.behind));
+}
+
+#[test]
+fn a_batch_that_does_not_fit_is_asked_for_in_its_size() {
+    let (mut partition, _) = partition(ConsumerConfig {
+        max_bytes: 100,
+        ..ConsumerConfig::default()
+    });
+    partition.does_not_fit(5000);
+    assert_eq!(partition.wish().map(|wish| wish.max_bytes), Some(5000));
+    deliver(&mut partition, 0..1, 1);
+    assert_eq!(partition.wish().map(|wish| wish.max_bytes), Some(100));
+}
+
+#[test]
+fn an_offset_reset_keeps_what_is_out() {
+    let (mut partition, generation) = partition(ConsumerConfig {
+        offset_reset_policy: OffsetResetPolicy::ResetToLatest,
+        ..ConsumerConfig::default()
+    });
+    deliver(&mut partition, 0..3, 1);
+    assert_eq!(partition.reset(), Some(OffsetResetPolicy::ResetToLatest));
+    assert!(partition.wish().is_none());
+    assert!(partition.begin(generation, 100, 4));
+    assert_eq!(partition.info().pending_count, 3);
+    assert_eq!(partition.next_offset(), Some(0));
+    partition.ack(2);
+    assert_eq!(partition.next_offset(), Some(100));
+}
+
+#[test]
+fn corruption_is_forgiven_once_an_offset() {
+    let (mut partition, _) = partition(ConsumerConfig::default());
+    assert!(partition.is_first_corruption());
+    assert!(!partition.is_first_corruption());
+    deliver(&mut partition, 0..1, 1);
+    assert!(partition.is_first_corruption());
+}

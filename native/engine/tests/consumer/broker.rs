@@ -1,0 +1,356 @@
+//! A broker of one topic, `t`, with what a consumer asks of it, and faults on demand.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use brod_engine::protocol::batch_writer::{BatchWriter, SealOptions};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::fetch_response::{
+    AbortedTransaction, FetchableTopicResponse, PartitionData,
+};
+use kafka_protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::messages::offset_for_leader_epoch_response::{
+    EpochEndOffset, OffsetForLeaderTopicResult,
+};
+use kafka_protocol::messages::*;
+use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+const SESSION: i32 = 77;
+
+#[derive(Default)]
+pub struct Log {
+    /// By partition: last offset and bytes.
+    batches: BTreeMap<i32, Vec<(i64, Bytes)>>,
+    pub aborted: Vec<(i64, i64)>,
+    /// Error codes of the next answers, by partition.
+    pub errors: HashMap<i32, VecDeque<i16>>,
+    pub log_start: i64,
+    pub leader_epoch: i32,
+    /// Where the log of any former leader epoch ends.
+    pub epoch_end: i64,
+    pub lose_session: bool,
+    pub hang_up: bool,
+    session: BTreeMap<i32, i64>,
+    /// Every fetch: its session epoch, and the partitions that it names.
+    pub fetches: Vec<(i32, Vec<i32>)>,
+}
+
+/// What a batch is beside its records.
+#[derive(Default, Clone, Copy)]
+pub struct Kind {
+    pub producer: Option<i64>,
+    /// Some(commit): a control batch.
+    pub control: Option<bool>,
+    pub epoch: i32,
+}
+
+pub struct Broker {
+    pub port: u16,
+    log: Mutex<Log>,
+    changed: Notify,
+}
+
+impl Broker {
+    pub async fn start() -> Arc<Broker> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let broker = Arc::new(Broker {
+            port: listener.local_addr().unwrap().port(),
+            log: Mutex::default(),
+            changed: Notify::new(),
+        });
+        let server = broker.clone();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(server.clone().serve(socket));
+            }
+        });
+        broker
+    }
+
+    pub fn change<T>(&self, change: impl FnOnce(&mut Log) -> T) -> T {
+        let result = change(&mut self.log.lock());
+        self.changed.notify_waiters();
+        result
+    }
+
+    /// Appends a batch of `values` at offset `base`.
+    pub fn append(&self, partition: i32, base: i64, values: &[&str], kind: Kind) {
+        let bytes = batch(base, values, kind);
+        self.append_raw(partition, base + values.len() as i64 - 1, bytes);
+    }
+
+    pub fn append_raw(&self, partition: i32, last: i64, bytes: Bytes) {
+        self.change(|log| {
+            log.batches
+                .entry(partition)
+                .or_default()
+                .push((last, bytes))
+        });
+    }
+
+    pub fn replace_last(&self, partition: i32, bytes: Bytes) {
+        self.change(|log| {
+            let stored = log
+                .batches
+                .get_mut(&partition)
+                .and_then(|all| all.last_mut());
+            stored.unwrap().1 = bytes;
+        });
+    }
+
+    async fn serve(self: Arc<Self>, mut socket: TcpStream) {
+        while let Ok(size) = socket.read_i32().await {
+            let mut frame = vec![0; size as usize];
+            if socket.read_exact(&mut frame).await.is_err() {
+                return;
+            }
+            let mut frame = Bytes::from(frame);
+            let key = ApiKey::try_from(i16::from_be_bytes([frame[0], frame[1]])).unwrap();
+            let version = i16::from_be_bytes([frame[2], frame[3]]);
+            let header =
+                RequestHeader::decode(&mut frame, key.request_header_version(version)).unwrap();
+            let mut answer = BytesMut::new();
+            answer.put_i32(header.correlation_id);
+            if key.response_header_version(version) == 1 {
+                answer.put_u8(0);
+            }
+            match key {
+                ApiKey::ApiVersions => api_versions().encode(&mut answer, version).unwrap(),
+                ApiKey::Metadata => self.metadata().encode(&mut answer, version).unwrap(),
+                ApiKey::ListOffsets => {
+                    let request = ListOffsetsRequest::decode(&mut frame, version).unwrap();
+                    let response = self.list_offsets(&request);
+                    response.encode(&mut answer, version).unwrap();
+                }
+                ApiKey::OffsetForLeaderEpoch => {
+                    let end = EpochEndOffset::default().with_end_offset(self.log.lock().epoch_end);
+                    let topic = OffsetForLeaderTopicResult::default()
+                        .with_topic(name())
+                        .with_partitions(vec![end]);
+                    OffsetForLeaderEpochResponse::default()
+                        .with_topics(vec![topic])
+                        .encode(&mut answer, version)
+                        .unwrap();
+                }
+                ApiKey::Fetch => {
+                    let request = FetchRequest::decode(&mut frame, version).unwrap();
+                    if self.change(|log| std::mem::take(&mut log.hang_up)) {
+                        return;
+                    }
+                    let response = self.fetch(request).await;
+                    response.encode(&mut answer, version).unwrap();
+                }
+                other => panic!("unexpected {other:?}"),
+            }
+            let size = (answer.len() as i32).to_be_bytes();
+            if socket
+                .write_all(&[&size[..], &answer].concat())
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    fn metadata(&self) -> MetadataResponse {
+        let epoch = self.log.lock().leader_epoch;
+        let partition = |index| {
+            MetadataResponsePartition::default()
+                .with_partition_index(index)
+                .with_leader_id(BrokerId(1))
+                .with_leader_epoch(epoch)
+        };
+        let topic = MetadataResponseTopic::default()
+            .with_name(Some(name()))
+            .with_partitions((0..10).map(partition).collect());
+        let broker = MetadataResponseBroker::default()
+            .with_node_id(BrokerId(1))
+            .with_host(StrBytes::from_static_str("127.0.0.1"))
+            .with_port(self.port.into());
+        MetadataResponse::default()
+            .with_brokers(vec![broker])
+            .with_topics(vec![topic])
+    }
+
+    fn list_offsets(&self, request: &ListOffsetsRequest) -> ListOffsetsResponse {
+        let asked = &request.topics[0].partitions[0];
+        let log = self.log.lock();
+        let offset = match asked.timestamp {
+            -2 => log.log_start,
+            _ => log.end(asked.partition_index),
+        };
+        let partition = ListOffsetsPartitionResponse::default()
+            .with_partition_index(asked.partition_index)
+            .with_offset(offset);
+        let topic = ListOffsetsTopicResponse::default()
+            .with_name(name())
+            .with_partitions(vec![partition]);
+        ListOffsetsResponse::default().with_topics(vec![topic])
+    }
+
+    async fn fetch(&self, request: FetchRequest) -> FetchResponse {
+        let named: BTreeMap<i32, i64> = request
+            .topics
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .map(|partition| (partition.partition, partition.fetch_offset))
+            .collect();
+        let mut session_id = 0;
+        let asked = {
+            let mut log = self.log.lock();
+            let names = named.keys().copied().collect();
+            log.fetches.push((request.session_epoch, names));
+            match request.session_epoch {
+                -1 => named,
+                0 => {
+                    session_id = SESSION;
+                    log.session = named;
+                    log.session.clone()
+                }
+                _ if std::mem::take(&mut log.lose_session) => {
+                    return FetchResponse::default().with_error_code(70);
+                }
+                _ => {
+                    assert_eq!(request.session_id, SESSION);
+                    session_id = SESSION;
+                    log.session.extend(named);
+                    for topic in &request.forgotten_topics_data {
+                        for partition in &topic.partitions {
+                            log.session.remove(partition);
+                        }
+                    }
+                    log.session.clone()
+                }
+            }
+        };
+        let limit = Duration::from_millis(request.max_wait_ms as u64);
+        let deadline = tokio::time::Instant::now() + limit;
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let partitions = self.log.lock().read(&asked);
+            let is_late = tokio::time::Instant::now() >= deadline;
+            if !partitions.is_empty() || is_late {
+                let topic = FetchableTopicResponse::default()
+                    .with_topic(name())
+                    .with_partitions(partitions);
+                return FetchResponse::default()
+                    .with_session_id(session_id)
+                    .with_responses(vec![topic]);
+            }
+            let _ = tokio::time::timeout_at(deadline, changed).await;
+        }
+    }
+}
+
+impl Log {
+    fn end(&self, partition: i32) -> i64 {
+        let last = self.batches.get(&partition).and_then(|all| all.last());
+        last.map_or(self.log_start, |(last, _)| last + 1)
+    }
+
+    fn read(&mut self, asked: &BTreeMap<i32, i64>) -> Vec<PartitionData> {
+        let mut answer = Vec::new();
+        for (&partition, &offset) in asked {
+            let end = self.end(partition);
+            let data = PartitionData::default()
+                .with_partition_index(partition)
+                .with_high_watermark(end)
+                .with_last_stable_offset(end)
+                .with_preferred_read_replica(BrokerId(-1));
+            let code = self
+                .errors
+                .get_mut(&partition)
+                .and_then(VecDeque::pop_front);
+            if let Some(code) = code {
+                answer.push(data.with_error_code(code));
+                continue;
+            }
+            if offset < self.log_start || offset > end {
+                answer.push(data.with_error_code(1));
+                continue;
+            }
+            let all = self.batches.get(&partition);
+            let wanted = all
+                .into_iter()
+                .flatten()
+                .filter(|(last, _)| *last >= offset);
+            let bytes: Vec<u8> = wanted.flat_map(|(_, bytes)| bytes.to_vec()).collect();
+            if !bytes.is_empty() {
+                let aborted = self.aborted.iter().map(|(producer, first)| {
+                    AbortedTransaction::default()
+                        .with_producer_id(ProducerId(*producer))
+                        .with_first_offset(*first)
+                });
+                answer.push(
+                    data.with_records(Some(bytes.into()))
+                        .with_aborted_transactions(Some(aborted.collect())),
+                );
+            }
+        }
+        answer
+    }
+}
+
+fn name() -> TopicName {
+    TopicName(StrBytes::from_static_str("t"))
+}
+
+fn api_versions() -> ApiVersionsResponse {
+    let keys = [
+        (ApiKey::ApiVersions, 3),
+        (ApiKey::Metadata, 9),
+        (ApiKey::ListOffsets, 6),
+        (ApiKey::OffsetForLeaderEpoch, 4),
+        (ApiKey::Fetch, 12),
+    ];
+    let keys = keys.map(|(key, max)| {
+        ApiVersion::default()
+            .with_api_key(key as i16)
+            .with_max_version(max)
+    });
+    ApiVersionsResponse::default().with_api_keys(keys.into())
+}
+
+/// A batch as it lies in a log.
+pub fn batch(base: i64, values: &[&str], kind: Kind) -> Bytes {
+    let mut writer = BatchWriter::new(0);
+    for value in values {
+        let control_key = kind.control.map(|commit| [0, 0, 0, u8::from(commit)]);
+        let key = control_key.as_ref().map(|key| &key[..]);
+        writer.push(1, key, Some(value.as_bytes()), &[]);
+    }
+    let options = SealOptions {
+        producer_id: kind.producer.unwrap_or(-1),
+        transactional: kind.producer.is_some(),
+        ..SealOptions::default()
+    };
+    let mut sealed = &writer.seal(options).unwrap().bytes[..];
+    let mut bytes = vec![0; sealed.len()];
+    sealed.copy_to_slice(&mut bytes);
+    bytes[..8].copy_from_slice(&base.to_be_bytes());
+    bytes[12..16].copy_from_slice(&kind.epoch.to_be_bytes());
+    if kind.control.is_some() {
+        bytes[22] |= 0x20;
+    }
+    checksummed(bytes)
+}
+
+/// The batch, with the checksum that its bytes have now.
+pub fn checksummed(mut bytes: Vec<u8>) -> Bytes {
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    bytes.into()
+}
