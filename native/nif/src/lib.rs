@@ -2,11 +2,13 @@
 //!
 //! `docs/boundary.md` is the contract with `src/brod_nif.erl`.
 
+mod answers;
 mod atoms;
 mod client;
 mod consumer;
 mod group;
 mod messages;
+mod ops;
 mod options;
 mod producer;
 mod raw;

@@ -20,6 +20,18 @@ pub use leader::find_leader;
 pub use offsets::list_offsets;
 pub use topics::{create_topics, delete_topics, NewTopic};
 
+/// What the brokers say, as the message crate reads it: the answers that are passed on as they are.
+pub mod messages {
+    pub use kafka_protocol::messages::describe_groups_response::{
+        DescribedGroup, DescribedGroupMember,
+    };
+    pub use kafka_protocol::messages::list_groups_response::ListedGroup;
+    pub use kafka_protocol::messages::metadata_response::{
+        MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+    };
+    pub use kafka_protocol::messages::{BrokerId, MetadataResponse};
+}
+
 use kafka_protocol::messages::{GroupId, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
 
