@@ -149,7 +149,8 @@ ports_free
 make_keys
 write_log_config
 
-cluster_id=$(openssl rand -base64 16 | tr '+/' '-_' | tr -d '=')
+# An id that starts with a dash would be taken for an option.
+cluster_id=$(openssl rand -base64 16 | tr '+/' 'Aa' | tr -d '=')
 pids=()
 for ((n = 1; n <= KAFKA_BROKERS; n++)); do
   write_properties "$n"
