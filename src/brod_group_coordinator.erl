@@ -28,7 +28,8 @@
 
 -type protocol_name() :: string().
 
--define(COMMIT_TIMEOUT_MS, 5000).
+%% How long a caller of commit_offsets waits; the commit itself gives up earlier.
+-define(COMMIT_CALL_TIMEOUT_MS, 15000).
 %% The time of the last commit and of leaving, each.
 -define(FAREWELL_TIMEOUT_MS, 5000).
 -define(GROWTH_CHECK_MS, 60000).
@@ -42,12 +43,6 @@
 %% generation. opening: waits for the client. joining: waits for the engine. member: in a
 %% generation.
 -type phase() :: starting | revoking | committing | opening | joining | member.
-
-%% A commit that is under way, and who waits for it.
--record(commit, {ref :: reference(),
-                 generation :: brod:group_generation_id(),
-                 offsets :: #{brod_group_acks:tp() => brod:offset()},
-                 waiting :: [gen_server:from() | rejoin]}).
 
 -record(st, {client :: brod:client(),
              group_id :: brod:group_id(),
@@ -63,13 +58,8 @@
              has_been_member = false :: boolean(),
              phase = starting :: phase(),
              join_id = 0 :: non_neg_integer(),
-             %% undefined between generations
-             generation :: undefined | brod:group_generation_id(),
              is_leader = false :: boolean(),
-             acks = brod_group_acks:new() :: brod_group_acks:acks(),
-             commit :: undefined | #commit{},
-             %% callers whose commit comes after the one that is under way
-             commit_next = [] :: [gen_server:from() | rejoin],
+             commits :: brod_group_commits:commits(),
              %% the callbacks that run: the process, and what to do with their result
              callback :: undefined | {pid(), fun((term(), #st{}) -> #st{})},
              %% what waits for the callbacks that run: why the generation has to end, or events
@@ -119,7 +109,7 @@ commit_offsets(Pid) -> commit_offsets(Pid, []).
 -spec commit_offsets(pid(), [{{brod:topic(), brod:partition()}, brod:offset()}]) ->
         ok | {error, term()}.
 commit_offsets(Pid, Offsets) ->
-  try gen_server:call(Pid, {commit_offsets, Offsets}, 3 * ?COMMIT_TIMEOUT_MS)
+  try gen_server:call(Pid, {commit_offsets, Offsets}, ?COMMIT_CALL_TIMEOUT_MS)
   catch exit:{Reason, _} -> {error, Reason}
   end.
 
@@ -139,6 +129,7 @@ init({Client, GroupId, Topics, Config, MemberModule, MemberPid}) ->
     {ok, Options} ->
       St = #st{client = Client, group_id = GroupId, topics = lists:usort(Topics), options = Options,
                member_module = MemberModule, member_pid = MemberPid,
+               commits = brod_group_commits:new(maps:get(offset_commit_policy, Options)),
                member_monitor = monitor(process, MemberPid)},
       {ok, St, {continue, open}};
     {error, Reason} ->
@@ -150,10 +141,10 @@ handle_continue(open, St) ->
   start_timer(growth_check, St),
   {noreply, end_generation(first_join, St)}.
 
-handle_call({commit_offsets, Offsets}, From, St) ->
-  case St#st.generation of
+handle_call({commit_offsets, Offsets}, From, #st{commits = Commits} = St) ->
+  case brod_group_commits:generation(Commits) of
     undefined -> {reply, {error, not_a_member}, St};
-    _ -> {noreply, commit([From], add_acks(Offsets, St))}
+    _ -> {noreply, commit([From], St#st{commits = brod_group_commits:ack_all(Offsets, Commits)})}
   end;
 handle_call(Call, _From, St) ->
   {reply, {error, {unknown_call, Call}}, St}.
@@ -165,18 +156,23 @@ handle_cast({update_topics, Topics}, St) ->
 handle_cast(_Cast, St) ->
   {noreply, St}.
 
-handle_info({ack, Generation, Topic, Partition, Offset}, #st{generation = Generation} = St) ->
-  {noreply, add_acks([{{Topic, Partition}, Offset}], St)};
-handle_info({track, Generation, Topic, Partition, Tracker}, #st{generation = Generation} = St) ->
-  {noreply, St#st{acks = brod_group_acks:track({Topic, Partition}, Tracker, St#st.acks)}};
+handle_info({ack, Generation, Topic, Partition, Offset}, #st{commits = Commits} = St) ->
+  Ack = {{Topic, Partition}, Offset},
+  {noreply, St#st{commits = brod_group_commits:ack(Generation, Ack, Commits)}};
+handle_info({track, Generation, Topic, Partition, Tracker}, #st{commits = Commits} = St) ->
+  TP = {Topic, Partition},
+  {noreply, St#st{commits = brod_group_commits:track(Generation, TP, Tracker, Commits)}};
 handle_info({brod_group, Handle, JoinId, Event}, #st{handle = Handle, join_id = JoinId} = St) ->
   handle_event(Event, St);
 handle_info({brod_group, Handle, _JoinId, {down, _} = Event}, #st{handle = Handle} = St) ->
   handle_event(Event, St);
-handle_info({brod_reply, Ref, Result}, #st{commit = #commit{ref = Ref}} = St) ->
-  {noreply, committed(Result, St)};
 handle_info({brod_reply, Ref, Result}, #st{counts_ref = Ref} = St) ->
   {noreply, check_growth(Result, St#st{counts_ref = undefined})};
+handle_info({brod_reply, Ref, Result}, #st{commits = Commits} = St) ->
+  case brod_group_commits:reply(Ref, Result, Commits) of
+    unknown -> {noreply, St};
+    Done -> {noreply, tell(Done, St)}
+  end;
 handle_info({?MODULE, commit}, St) ->
   start_timer(commit, St),
   {noreply, commit([], St)};
@@ -201,15 +197,15 @@ handle_info(_Info, St) ->
 terminate(Reason, St) ->
   ok = stop_callbacks(St),
   log(level(Reason), "stops: ~p", [Reason], St),
-  ok = farewell_commit(Reason, St),
+  ok = brod_group_commits:farewell(?FAREWELL_TIMEOUT_MS, drain_acks(St#st.commits)),
   leave(St).
 
 code_change(_OldVsn, St, _Extra) -> {ok, St}.
 
 %%% Events of the engine
 
-handle_event({revoke, Why}, #st{generation = Generation} = St) ->
-  log(info, "generation ~p ends: ~p", [Generation, Why], St),
+handle_event({revoke, Why}, #st{commits = Commits} = St) ->
+  log(info, "generation ~p ends: ~p", [brod_group_commits:generation(Commits), Why], St),
   {noreply, end_generation(Why, St)};
 handle_event(Event, #st{callback = {_, _}, postponed = Postponed} = St)
   when element(1, Event) =:= assign; element(1, Event) =:= assigned ->
@@ -238,10 +234,7 @@ handle_event({down, {max_rejoin_attempts, Reason}}, St) ->
 handle_event({down, Reason}, St) ->
   log(warning, "has lost its client: ~p", [Reason], St),
   Lost = St#st{handle = undefined, engine = undefined, counts_ref = undefined},
-  Answered = case Lost#st.commit of
-               undefined -> Lost;
-               _ -> committed({error, client_down}, Lost)
-             end,
+  Answered = tell(brod_group_commits:abandon(client_down, Lost#st.commits), Lost),
   {noreply, end_generation(client_down, Answered)}.
 
 %%% The life of a generation: callbacks, last commit, join, callbacks, and so on
@@ -254,8 +247,9 @@ begin_generation(#{member_id := MemberId, generation := Generation, leader := Is
   Callbacks = fun() -> brod_group_callbacks:received(Module, Pid, MemberId, Generation, Policy,
                                                      Partitions)
               end,
-  Member = St#st{phase = member, generation = Generation, is_leader = IsLeader,
-                 has_been_member = true, acks = brod_group_acks:new(), counts = undefined},
+  Commits = brod_group_commits:begin_generation(St#st.handle, Generation, St#st.commits),
+  Member = St#st{phase = member, commits = Commits, is_leader = IsLeader, has_been_member = true,
+                 counts = undefined},
   ask_counts(run_callbacks(Callbacks, fun(_Result, Now) -> Now end, Member)).
 
 %% Ends the generation, if there is one, and joins (again). In the phases between, a join is to come
@@ -277,15 +271,14 @@ end_generation(Why, #st{member_module = Module, member_pid = Pid} = St) ->
                 St#st{phase = revoking}).
 
 %% All that was acknowledged before the callbacks returned is in the mailbox before their result.
-last_commit(Why, #st{generation = Generation} = St)
-  when Generation =/= undefined, ?STILL_MEMBER(Why) ->
+last_commit(Why, St) when ?STILL_MEMBER(Why) ->
   commit([rejoin], St#st{phase = committing});
 last_commit(_Why, St) ->
   join(St).
 
-join(St) ->
-  join_again(St#st{generation = undefined, acks = brod_group_acks:new(), rejoin = undefined,
-                   postponed = []}).
+join(#st{commits = Commits} = St) ->
+  join_again(St#st{commits = brod_group_commits:end_generation(Commits), is_leader = false,
+                   rejoin = undefined, postponed = []}).
 
 join_again(#st{handle = undefined} = St) ->
   self() ! {?MODULE, open},
@@ -353,94 +346,22 @@ member_stop_reason(_Reason) -> member_down.
 
 %%% Commits
 
-add_acks(Offsets, #st{acks = Acks} = St) ->
-  St#st{acks = lists:foldl(fun({TP, Offset}, Acc) -> brod_group_acks:ack(TP, Offset, Acc) end,
-                           Acks, Offsets)}.
+commit(Waiting, #st{commits = Commits} = St) ->
+  tell(brod_group_commits:commit(Waiting, Commits), St).
 
-%% One commit at a time, so that an older one never overtakes a newer one.
-commit(Waiting, #st{commit = #commit{}, commit_next = Next} = St) ->
-  St#st{commit_next = Waiting ++ Next};
-commit(Waiting, #st{generation = Generation, handle = Handle} = St) ->
-  {Offsets, Acks} = brod_group_acks:take(St#st.acks),
-  case map_size(Offsets) =:= 0 orelse not commits_to_kafka(St) of
-    true ->
-      tell(Waiting, ok, St#st{acks = Acks});
-    false ->
-      Ref = brod_nif:group_commit(Handle, Generation, wire_offsets(Offsets), ?COMMIT_TIMEOUT_MS),
-      Commit = #commit{ref = Ref, generation = Generation, offsets = Offsets, waiting = Waiting},
-      St#st{acks = Acks, commit = Commit}
+tell({Waited, Commits}, St) ->
+  _ = [gen_server:reply(From, Result) || {From, Result} <- Waited, From =/= rejoin],
+  Told = St#st{commits = Commits},
+  case lists:keymember(rejoin, 1, Waited) of
+    true -> join(Told);
+    false -> Told
   end.
 
-commits_to_kafka(#st{options = #{offset_commit_policy := Policy}, generation = Generation,
-                     handle = Handle}) ->
-  Policy =:= commit_to_kafka_v2 andalso Generation =/= undefined andalso Handle =/= undefined.
-
-wire_offsets(Offsets) ->
-  Metadata = iolist_to_binary(io_lib:format("+1/~p/~p", [node(), self()])),
-  [{Topic, Partition, Offset + 1, Metadata}
-   || {{Topic, Partition}, Offset} <- maps:to_list(Offsets)].
-
-committed(Result, #st{commit = Commit, commit_next = Next} = St) ->
-  #commit{generation = Generation, offsets = Offsets, waiting = Waiting} = Commit,
-  {Reply, Failed} = outcome(Result, Offsets),
-  map_size(Failed) =:= 0 orelse
-    log(warning, "commit of ~p partitions failed: ~p", [map_size(Failed), Result], St),
-  %% What belongs to an older generation is another member's by now.
-  Acks = case St#st.generation of
-           Generation -> brod_group_acks:give_back(Failed, St#st.acks);
-           _ -> St#st.acks
-         end,
-  Done = St#st{commit = undefined, commit_next = [], acks = Acks},
-  case {lists:partition(fun(W) -> W =:= rejoin end, Waiting), Next, Reply} of
-    {{[], Callers}, [], _} ->
-      tell(Callers, Reply, Done);
-    {{Rejoin, Callers}, [_ | _], ok} ->
-      commit(Rejoin ++ Next, tell(Callers, Reply, Done));
-    {{[], Callers}, _, _} ->
-      commit(Next, tell(Callers, Reply, Done));
-    {{[rejoin], Callers}, _, _} ->
-      tell([rejoin | Callers ++ Next], Reply, Done)
-  end.
-
-outcome(ok, _Offsets) -> {ok, #{}};
-outcome({error, _} = Error, Offsets) -> {Error, Offsets};
-outcome({partial, Refused}, Offsets) ->
-  {{error, Refused}, maps:with([{T, P} || {T, P, _Code} <- Refused], Offsets)}.
-
-tell(Waiting, Result, St) ->
-  _ = [gen_server:reply(From, Result) || From <- Waiting, From =/= rejoin],
-  case lists:member(rejoin, Waiting) of
-    true -> join(St);
-    false -> St
-  end.
-
-%% The last words: what is in the mailbox, in the trackers, and in a commit that is still under way.
-farewell_commit(Reason, #st{commit = #commit{ref = Ref}} = St) ->
-  receive {brod_reply, Ref, Result} -> farewell_commit(Reason, committed(Result, St))
-  after ?FAREWELL_TIMEOUT_MS -> ok
-  end;
-farewell_commit(_Reason, St0) ->
-  St = drain_acks(St0),
-  {Offsets, _} = brod_group_acks:take(St#st.acks),
-  case map_size(Offsets) > 0 andalso commits_to_kafka(St) of
-    true ->
-      Ref = brod_nif:group_commit(St#st.handle, St#st.generation, wire_offsets(Offsets),
-                                  ?FAREWELL_TIMEOUT_MS),
-      receive
-        {brod_reply, Ref, ok} -> ok;
-        {brod_reply, Ref, Error} -> log(warning, "last commit failed: ~p", [Error], St)
-      after ?FAREWELL_TIMEOUT_MS ->
-        log(warning, "last commit was not answered", [], St)
-      end;
-    false ->
-      ok
-  end.
-
-drain_acks(#st{generation = Generation} = St) ->
+drain_acks(Commits) ->
   receive
     {ack, Generation, Topic, Partition, Offset} ->
-      drain_acks(add_acks([{{Topic, Partition}, Offset}], St))
-  after 0 -> St
+      drain_acks(brod_group_commits:ack(Generation, {{Topic, Partition}, Offset}, Commits))
+  after 0 -> Commits
   end.
 
 leave(#st{handle = undefined}) -> ok;
@@ -452,8 +373,8 @@ leave(#st{handle = Handle, options = #{group_instance_id := InstanceId}}) ->
 
 %%% Topics that gain partitions: the leader deals anew
 
-ask_counts(#st{is_leader = true, generation = Generation, engine = Engine,
-               counts_ref = undefined} = St) when Generation =/= undefined, Engine =/= undefined ->
+ask_counts(#st{is_leader = true, engine = Engine, counts_ref = undefined} = St)
+  when Engine =/= undefined ->
   Op = {metadata, St#st.topics, false},
   St#st{counts_ref = brod_nif:op(Engine, Op, ?METADATA_TIMEOUT_MS)};
 ask_counts(St) -> St.
@@ -465,7 +386,7 @@ check_growth({ok, Metadata}, #st{counts = Before} = St) ->
        [Topic || {Topic, Count} <- maps:to_list(Counts), Count > maps:get(Topic, Before, 0)] of
     false -> Now;
     [] -> Now;
-    Grown when St#st.generation =/= undefined ->
+    Grown when St#st.is_leader ->
       log(info, "joins again, topics have more partitions: ~p", [Grown], St),
       end_generation(partitions_added, Now);
     _ -> Now

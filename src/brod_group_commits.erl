@@ -1,0 +1,164 @@
+%% @private The commits of a group member: what is acknowledged goes to Kafka one commit at a time,
+%% so that an older one never overtakes a newer one. Part of the coordinator's state.
+%%
+%% Whoever waits for a commit is a term of the coordinator's own; functions that may end a wait
+%% return those that have waited, with the outcome.
+-module(brod_group_commits).
+
+-export([new/1, begin_generation/3, end_generation/1, generation/1, ack/3, track/4, ack_all/2]).
+-export([commit/2, reply/3, abandon/2, farewell/2]).
+
+-export_type([commits/0, waiter/0, waited/0]).
+
+-include("brod_int.hrl").
+
+-define(TIMEOUT_MS, 5000).
+
+-type waiter() :: gen_server:from() | rejoin.
+-type waited() :: [{waiter(), ok | {error, term()}}].
+
+%% A commit that is under way, and who waits for it.
+-record(commit, {ref :: reference(),
+                 generation :: brod:group_generation_id(),
+                 offsets :: #{brod_group_acks:tp() => brod:offset()},
+                 waiting :: [waiter()]}).
+
+-record(commits, {policy :: commit_to_kafka_v2 | consumer_managed,
+                  handle :: term(),
+                  %% undefined between generations
+                  generation :: undefined | brod:group_generation_id(),
+                  acks = brod_group_acks:new() :: brod_group_acks:acks(),
+                  current :: undefined | #commit{},
+                  %% whose commit comes after the current one
+                  next = [] :: [waiter()]}).
+
+-opaque commits() :: #commits{}.
+
+-spec new(commit_to_kafka_v2 | consumer_managed) -> commits().
+new(Policy) -> #commits{policy = Policy}.
+
+%% @doc Acks count for this generation from now on.
+-spec begin_generation(term(), brod:group_generation_id(), commits()) -> commits().
+begin_generation(Handle, Generation, Commits) ->
+  Commits#commits{handle = Handle, generation = Generation, acks = brod_group_acks:new()}.
+
+%% @doc What was not committed is forgotten: it belongs to another member by now.
+-spec end_generation(commits()) -> commits().
+end_generation(Commits) ->
+  Commits#commits{handle = undefined, generation = undefined, acks = brod_group_acks:new()}.
+
+-spec generation(commits()) -> undefined | brod:group_generation_id().
+generation(#commits{generation = Generation}) -> Generation.
+
+%% @doc Notes an ack, unless it is of another generation.
+-spec ack(brod:group_generation_id(), {brod_group_acks:tp(), brod:offset()}, commits()) ->
+        commits().
+ack(Generation, Ack, #commits{generation = Generation} = Commits) -> ack_all([Ack], Commits);
+ack(_Generation, _Ack, Commits) -> Commits.
+
+-spec track(brod:group_generation_id(), brod_group_acks:tp(), brod_group_acks:tracker(),
+            commits()) -> commits().
+track(Generation, TP, Tracker, #commits{generation = Generation, acks = Acks} = Commits) ->
+  Commits#commits{acks = brod_group_acks:track(TP, Tracker, Acks)};
+track(_Generation, _TP, _Tracker, Commits) -> Commits.
+
+-spec ack_all([{brod_group_acks:tp(), brod:offset()}], commits()) -> commits().
+ack_all(New, #commits{acks = Acks} = Commits) ->
+  Ack = fun({TP, Offset}, Acc) -> brod_group_acks:ack(TP, Offset, Acc) end,
+  Commits#commits{acks = lists:foldl(Ack, Acks, New)}.
+
+%% @doc Commits what was acknowledged since the last time; `Waiting' are told when that is done.
+-spec commit([waiter()], commits()) -> {waited(), commits()}.
+commit(Waiting, #commits{current = #commit{}, next = Next} = Commits) ->
+  {[], Commits#commits{next = Waiting ++ Next}};
+commit(Waiting, #commits{generation = Generation} = Commits) ->
+  case take(Commits) of
+    {nothing, Rest} ->
+      {[{Waiter, ok} || Waiter <- Waiting], Rest};
+    {nowhere, Rest} ->
+      {[{Waiter, {error, not_a_member}} || Waiter <- Waiting], Rest};
+    {Offsets, Rest} ->
+      Commit = #commit{ref = send(Offsets, Commits), generation = Generation, offsets = Offsets,
+                       waiting = Waiting},
+      {[], Rest#commits{current = Commit}}
+  end.
+
+%% @doc Takes an answer of the engine; `unknown' when it is not to a commit.
+-spec reply(reference(), term(), commits()) -> {waited(), commits()} | unknown.
+reply(Ref, Result, #commits{current = #commit{ref = Ref}} = Commits) -> done(Result, Commits);
+reply(_Ref, _Result, _Commits) -> unknown.
+
+%% @doc The member has lost its handle: nothing can be committed any more in this generation.
+-spec abandon(term(), commits()) -> {waited(), commits()}.
+abandon(_Reason, #commits{current = undefined} = Commits) ->
+  {[], Commits#commits{handle = undefined}};
+abandon(Reason, Commits) ->
+  done({error, Reason}, Commits#commits{handle = undefined}).
+
+done(Result, #commits{current = Commit, next = Next, generation = Generation} = Commits) ->
+  #commit{offsets = Offsets, waiting = Waiting, generation = ItsGeneration} = Commit,
+  {Outcome, Failed} = outcome(Result, Offsets),
+  map_size(Failed) =:= 0 orelse
+    ?BROD_LOG_WARNING("group coordinator ~p: commit of ~p partitions failed: ~p",
+                      [self(), map_size(Failed), Result]),
+  Acks = case ItsGeneration of
+           Generation -> brod_group_acks:give_back(Failed, Commits#commits.acks);
+           _ -> Commits#commits.acks
+         end,
+  Done = Commits#commits{current = undefined, next = [], acks = Acks},
+  %% The end of the generation has to wait for the commits that were asked for before it.
+  StaysOn = fun(Waiter) -> Waiter =:= rejoin andalso Next =/= [] andalso Outcome =:= ok end,
+  {Ending, Callers} = lists:partition(StaysOn, Waiting),
+  Waited = [{Waiter, Outcome} || Waiter <- Callers],
+  case Ending ++ Next of
+    [] ->
+      {Waited, Done};
+    More ->
+      {WaitedMore, Now} = commit(More, Done),
+      {WaitedMore ++ Waited, Now}
+  end.
+
+outcome(ok, _Offsets) -> {ok, #{}};
+outcome({error, _} = Error, Offsets) -> {Error, Offsets};
+outcome({partial, Refused}, Offsets) ->
+  {{error, Refused}, maps:with([{T, P} || {T, P, _Code} <- Refused], Offsets)}.
+
+%% @doc The last words: what is in the trackers, and in a commit that is still under way. Waits for
+%% the answers, each at most `TimeoutMs'.
+-spec farewell(non_neg_integer(), commits()) -> ok.
+farewell(TimeoutMs, #commits{current = #commit{ref = Ref}} = Commits) ->
+  receive
+    {brod_reply, Ref, Result} ->
+      {Waited, Now} = done(Result, Commits),
+      _ = [gen_server:reply(From, Outcome) || {From, Outcome} <- Waited, From =/= rejoin],
+      farewell(TimeoutMs, Now)
+  after TimeoutMs ->
+    ok
+  end;
+farewell(TimeoutMs, Commits) ->
+  case take(Commits) of
+    {None, _} when is_atom(None) ->
+      ok;
+    {Offsets, _} ->
+      Ref = send(Offsets, Commits),
+      receive
+        {brod_reply, Ref, ok} -> ok;
+        {brod_reply, Ref, Error} -> ?BROD_LOG_WARNING("last commit failed: ~p", [Error])
+      after TimeoutMs ->
+        ?BROD_LOG_WARNING("last commit was not answered", [])
+      end
+  end.
+
+take(#commits{acks = Acks, policy = Policy, handle = Handle} = Commits) ->
+  {Offsets, Rest} = brod_group_acks:take(Acks),
+  Taken = Commits#commits{acks = Rest},
+  if
+    map_size(Offsets) =:= 0; Policy =:= consumer_managed -> {nothing, Taken};
+    Handle =:= undefined -> {nowhere, Taken};
+    true -> {Offsets, Taken}
+  end.
+
+send(Offsets, #commits{handle = Handle, generation = Generation}) ->
+  Metadata = iolist_to_binary(io_lib:format("+1/~p/~p", [node(), self()])),
+  OnWire = [{T, P, Offset + 1, Metadata} || {{T, P}, Offset} <- maps:to_list(Offsets)],
+  brod_nif:group_commit(Handle, Generation, OnWire, ?TIMEOUT_MS).

@@ -1,0 +1,295 @@
+%% The coordinator against an engine played by the test.
+-module(brod_group_coordinator_tests).
+-include_lib("eunit/include/eunit.hrl").
+-include("brod_int.hrl").
+
+-export([get_committed_offsets/2, assign_partitions/3, assignments_received/4,
+         assignments_revoked/1, user_data/1]).
+
+-define(T, <<"topic">>).
+
+%% The member: each callback asks the test what to do.
+get_committed_offsets(Pid, TPs) -> ask(Pid, {get_committed_offsets, TPs}).
+assign_partitions(Pid, Members, TPs) -> ask(Pid, {assign_partitions, Members, TPs}).
+assignments_received(Pid, Id, Gen, Assignments) -> ask(Pid, {received, Id, Gen, Assignments}).
+assignments_revoked(Pid) -> ask(Pid, revoked).
+user_data(_Pid) -> <<"me">>.
+
+ask(Pid, What) ->
+  Pid ! {callback, self(), What},
+  receive {answer, Answer} -> Answer end.
+
+coordinator_test_() ->
+  [{Name, {spawn, fun() -> setup(), try Test() after cleanup() end end}} ||
+    {Name, Test} <- [{"joins, commits, leaves", fun joins_commits_leaves/0},
+                     {"acks during a revocation are committed", fun acks_during_revocation/0},
+                     {"nothing is committed for a lost member", fun lost_member/0},
+                     {"commits while a callback runs", fun commit_in_callback/0},
+                     {"a revocation waits for the callback before", fun revoke_in_callback/0},
+                     {"a stop does not wait for a callback", fun stop_in_callback/0},
+                     {"offsets of the member's own store", fun consumer_managed/0},
+                     {"assignment by the leader", fun assigns/0},
+                     {"trackers", fun trackers/0},
+                     {"a failed commit is tried again", fun failed_commit/0},
+                     {"events of an old join", fun stale_events/0},
+                     {"new partitions", fun new_partitions/0},
+                     {"the client is restarted", fun client_restarts/0},
+                     {"no client", fun no_client/0},
+                     {"a bad option", fun bad_option/0}]].
+
+setup() ->
+  Test = self(),
+  process_flag(trap_exit, true),
+  Tell = fun(What) -> Test ! What, ok end,
+  Ref = fun(What) -> R = make_ref(), Test ! {R, What}, R end,
+  brod_fake:load(brod_client, #{{engine, 1} => fun(_) -> {ok, engine} end}),
+  brod_fake:load(brod_nif,
+                 #{{group_open, 2} => fun(engine, Config) -> Tell({open, Config}), {ok, handle} end,
+                   {group_join, 4} => fun(handle, Id, Ts, UD) -> Tell({join, Id, Ts, UD}) end,
+                   {group_assign, 3} => fun(handle, Id, As) -> Tell({assign, Id, As}) end,
+                   {group_commit, 4} => fun(handle, Gen, Os, _) -> Ref({commit, Gen, Os}) end,
+                   {group_close, 2} => fun(handle, Leave) -> Ref({close, Leave}) end,
+                   {op, 3} => fun(engine, Op, _) -> Ref(Op) end}).
+
+cleanup() ->
+  %% The coordinators of the test, which are linked to it, end with it.
+  process_flag(trap_exit, false),
+  brod_fake:unload(brod_client),
+  brod_fake:unload(brod_nif).
+
+start(Config) ->
+  {ok, Pid} = brod_group_coordinator:start_link(client, <<"g">>, [?T], Config, ?MODULE, self()),
+  Pid.
+
+%% Plays the engine up to the generation; the callback `received' is answered.
+member(Config) ->
+  Pid = start(Config),
+  answer(revoked, ok),
+  receive {join, Id, [?T], <<"me">>} -> ok end,
+  assigned(Pid, Id, 1, false, [{?T, 0, 5, <<>>}, {?T, 1, undefined, <<>>}]),
+  answer(received, ok),
+  {Pid, Id}.
+
+assigned(Pid, JoinId, Gen, Leader, Partitions) ->
+  event(Pid, JoinId, {assigned, #{member_id => <<"m">>, generation => Gen, leader => Leader,
+                                  protocol => <<"p">>, partitions => Partitions}}).
+
+event(Pid, JoinId, Event) -> Pid ! {brod_group, handle, JoinId, Event}.
+
+%% Waits for a callback and answers it.
+answer(Kind, Answer) ->
+  {Runner, What} = callback(Kind),
+  Runner ! {answer, Answer},
+  What.
+
+callback(Kind) ->
+  receive
+    {callback, Runner, What} when What =:= Kind; element(1, What) =:= Kind -> {Runner, What}
+  after 2000 -> error({no_callback, Kind})
+  end.
+
+commit_request() ->
+  receive {Ref, {commit, Gen, Offsets}} -> {Ref, Gen, [{T, P, O} || {T, P, O, _} <- Offsets]}
+  after 2000 -> error(no_commit)
+  end.
+
+%% The call is made by another process; its result comes as a message.
+async(Fun) ->
+  Test = self(),
+  spawn_link(fun() -> Test ! {result, Fun()} end).
+
+result() ->
+  receive {result, Result} -> Result after 2000 -> error(no_result) end.
+
+stop(Pid) ->
+  Stopper = async(fun() -> brod_group_coordinator:stop(Pid) end),
+  receive
+    {Ref, {close, Leave}} ->
+      Pid ! {brod_reply, Ref, ok},
+      ok = result(),
+      {close, Leave}
+  after 2000 -> error({no_close, Stopper})
+  end.
+
+joins_commits_leaves() ->
+  Pid = start([{offset_commit_interval_seconds, 3600}]),
+  answer(revoked, ok),
+  receive
+    {open, Config} ->
+      ?assertMatch(#{group_id := <<"g">>, session_timeout_ms := 30000, fetch_offsets := true,
+                     assignment := engine}, Config)
+  end,
+  receive {join, Id, [?T], <<"me">>} -> ok end,
+  assigned(Pid, Id, 7, false, [{?T, 0, 5, <<>>}, {?T, 1, undefined, <<>>}]),
+  ?assertEqual({received, <<"m">>, 7,
+                [#brod_received_assignment{topic = ?T, partition = 0, begin_offset = 5},
+                 #brod_received_assignment{topic = ?T, partition = 1, begin_offset = undefined}]},
+               answer(received, ok)),
+  brod_group_coordinator:ack(Pid, 7, ?T, 0, 9),
+  brod_group_coordinator:ack(Pid, 6, ?T, 1, 99),
+  async(fun() -> brod_group_coordinator:commit_offsets(Pid, [{{?T, 1}, 3}]) end),
+  {Ref, 7, Offsets} = commit_request(),
+  ?assertEqual([{?T, 0, 10}, {?T, 1, 4}], lists:sort(Offsets)),
+  Pid ! {brod_reply, Ref, ok},
+  ?assertEqual(ok, result()),
+  ?assertEqual(ok, brod_group_coordinator:commit_offsets(Pid)),
+  ?assertEqual({close, true}, stop(Pid)).
+
+acks_during_revocation() ->
+  {Pid, Id} = member([]),
+  event(Pid, Id, {revoke, rebalance_in_progress}),
+  {Runner, revoked} = callback(revoked),
+  brod_group_coordinator:ack(Pid, 1, ?T, 0, 20),
+  Runner ! {answer, ok},
+  {Ref, 1, [{?T, 0, 21}]} = commit_request(),
+  Pid ! {brod_reply, Ref, ok},
+  receive {join, Next, _, _} -> ?assert(Next > Id) end,
+  ?assertEqual({error, not_a_member}, brod_group_coordinator:commit_offsets(Pid)).
+
+lost_member() ->
+  {Pid, Id} = member([]),
+  brod_group_coordinator:ack(Pid, 1, ?T, 0, 20),
+  event(Pid, Id, {revoke, unknown_member_id}),
+  answer(revoked, ok),
+  receive
+    {join, _, _, _} -> ok;
+    {_, {commit, _, _}} -> error(committed)
+  end.
+
+commit_in_callback() ->
+  {Pid, Id} = member([]),
+  event(Pid, Id, {revoke, rebalance_in_progress}),
+  {Runner, revoked} = callback(revoked),
+  async(fun() -> brod_group_coordinator:commit_offsets(Pid, [{{?T, 0}, 1}]) end),
+  {Ref, 1, [{?T, 0, 2}]} = commit_request(),
+  %% The revocation ends while the commit is under way.
+  Runner ! {answer, ok},
+  Pid ! {brod_reply, Ref, ok},
+  ?assertEqual(ok, result()),
+  receive {join, _, _, _} -> ok end.
+
+revoke_in_callback() ->
+  Pid = start([]),
+  answer(revoked, ok),
+  receive {join, Id, _, _} -> ok end,
+  assigned(Pid, Id, 1, false, []),
+  {Runner, _} = callback(received),
+  event(Pid, Id, {revoke, rebalance_in_progress}),
+  Runner ! {answer, ok},
+  answer(revoked, ok),
+  receive {join, _, _, _} -> ok end.
+
+stop_in_callback() ->
+  {Pid, Id} = member([{group_instance_id, <<"static">>}]),
+  event(Pid, Id, {revoke, rebalance_in_progress}),
+  {_Runner, revoked} = callback(revoked),
+  ?assertEqual({close, false}, stop(Pid)).
+
+consumer_managed() ->
+  Pid = start([{offset_commit_policy, consumer_managed}]),
+  answer(revoked, ok),
+  receive {join, Id, _, _} -> ok end,
+  assigned(Pid, Id, 1, false, [{?T, P, undefined, <<>>} || P <- [0, 1, 2, 3]]),
+  ?assertEqual({get_committed_offsets, [{?T, 0}, {?T, 1}, {?T, 2}, {?T, 3}]},
+               answer(get_committed_offsets,
+                      {ok, [{{?T, 0}, 4}, {{?T, 1}, {begin_offset, latest}}, {{?T, 2}, -1}]})),
+  {received, _, _, Assignments} = answer(received, ok),
+  ?assertEqual([5, latest, 0, undefined],
+               [B || #brod_received_assignment{begin_offset = B} <- Assignments]).
+
+assigns() ->
+  Pid = start([{partition_assignment_strategy, callback_implemented}]),
+  answer(revoked, ok),
+  receive {join, Id, _, _} -> ok end,
+  Members = [{<<"a">>, #kafka_group_member_metadata{version = 0, topics = [?T], user_data = <<>>}}],
+  event(Pid, Id, {assign, Members, [{?T, 0}]}),
+  {Runner, {assign_partitions, Members, [{?T, 0}]}} = callback(assign_partitions),
+  %% The engine starts over meanwhile.
+  event(Pid, Id, {assign, [], []}),
+  Runner ! {answer, [{<<"a">>, [{?T, [0]}]}]},
+  ?assertEqual({Id, [{<<"a">>, [{?T, [0]}]}]}, assignment()),
+  answer(assign_partitions, []),
+  ?assertEqual({Id, []}, assignment()).
+
+assignment() ->
+  receive {assign, Id, Assignments} -> {Id, Assignments} after 2000 -> error(no_assignment) end.
+
+trackers() ->
+  {Pid, Id} = member([]),
+  Tracker = brod_group_acks:tracker(),
+  brod_group_coordinator:track(Pid, 1, ?T, 0, Tracker),
+  brod_group_acks:put(Tracker, 41),
+  brod_group_coordinator:commit_async(Pid),
+  {Ref, 1, [{?T, 0, 42}]} = commit_request(),
+  Pid ! {brod_reply, Ref, ok},
+  brod_group_acks:put(Tracker, 42),
+  event(Pid, Id, {revoke, rebalance_in_progress}),
+  answer(revoked, ok),
+  {_, 1, [{?T, 0, 43}]} = commit_request().
+
+failed_commit() ->
+  {Pid, _} = member([]),
+  brod_group_coordinator:ack(Pid, 1, ?T, 0, 1),
+  brod_group_coordinator:ack(Pid, 1, ?T, 1, 1),
+  async(fun() -> brod_group_coordinator:commit_offsets(Pid) end),
+  {Ref, 1, _} = commit_request(),
+  brod_group_coordinator:ack(Pid, 1, ?T, 0, 2),
+  Pid ! {brod_reply, Ref, {error, request_timed_out}},
+  ?assertEqual({error, request_timed_out}, result()),
+  brod_group_coordinator:commit_async(Pid),
+  {_, 1, Offsets} = commit_request(),
+  ?assertEqual([{?T, 0, 3}, {?T, 1, 2}], lists:sort(Offsets)).
+
+stale_events() ->
+  {Pid, Id} = member([]),
+  event(Pid, Id, {revoke, rebalance_in_progress}),
+  answer(revoked, ok),
+  receive {join, Next, _, _} -> ok end,
+  assigned(Pid, Id, 2, false, []),
+  assigned(Pid, Next, 3, false, []),
+  ?assertMatch({received, _, 3, _}, answer(received, ok)).
+
+new_partitions() ->
+  Pid = start([]),
+  answer(revoked, ok),
+  receive {join, Id, _, _} -> ok end,
+  assigned(Pid, Id, 1, true, []),
+  answer(received, ok),
+  counts(Pid, 2),
+  Pid ! {brod_group_coordinator, growth_check},
+  counts(Pid, 2),
+  Pid ! {brod_group_coordinator, growth_check},
+  counts(Pid, 3),
+  answer(revoked, ok),
+  receive {join, _, _, _} -> ok end.
+
+counts(Pid, N) ->
+  receive
+    {Ref, {metadata, [?T], false}} ->
+      Pid ! {brod_reply, Ref, {ok, #{topics => [#{name => ?T, error_code => no_error,
+                                                  partitions => lists:seq(1, N)}]}}}
+  after 2000 -> error(no_metadata)
+  end.
+
+client_restarts() ->
+  {Pid, Id} = member([]),
+  receive {open, _} -> ok end,
+  brod_group_coordinator:ack(Pid, 1, ?T, 0, 1),
+  async(fun() -> brod_group_coordinator:commit_offsets(Pid) end),
+  _ = commit_request(),
+  event(Pid, Id, {down, client_down}),
+  ?assertEqual({error, client_down}, result()),
+  answer(revoked, ok),
+  receive {open, _} -> ok end,
+  receive {join, _, _, _} -> ok end.
+
+no_client() ->
+  brod_fake:load(brod_client, #{{engine, 1} => fun(_) -> {error, client_down} end}),
+  Pid = start([{max_rejoin_attempts, 2}, {rejoin_delay_seconds, 0}]),
+  answer(revoked, ok),
+  receive {'EXIT', Pid, Reason} -> ?assertEqual(max_rejoin_attempts, Reason) end.
+
+bad_option() ->
+  ?assertEqual({error, {bad_option, session_timeout_seconds, 0}},
+               brod_group_coordinator:start_link(client, <<"g">>, [?T],
+                                                 [{session_timeout_seconds, 0}], ?MODULE, self())).
