@@ -244,8 +244,10 @@ handle_info({brod_nacks, Reason, Targets}, #state{handle = Handle} = State) ->
   ok = pass_nacks(Targets, Reason, State#state.partition, self()),
   ok = brod_nif:producer_acks_done(Handle),
   {noreply, State};
-handle_info({brod_room, Waiting}, State) ->
+handle_info({brod_room, Waiting}, State) when is_list(Waiting) ->
   {noreply, pass_room(Waiting, State)};
+handle_info({brod_room, WaitId}, State) ->
+  {noreply, pass_room([self(), WaitId], State)};
 handle_info({brod_request_sent, Count, Bytes}, State) ->
   #state{topic = Topic, partition = Partition} = State,
   ok = brod_metrics:produce_request_sent(Topic, Partition, #{count => Count, bytes => Bytes}),
