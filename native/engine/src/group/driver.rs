@@ -346,13 +346,17 @@ impl Driver {
             (commit.reply)(Err(Error::Closed));
         }
         self.commands.close();
-        // A commit under way is answered; everything else under way is of no use any more.
+        // A commit under way is answered, and an id on its way is needed to leave. Everything else
+        // is of no use any more.
         let end = Instant::now() + CLOSE_LIMIT;
-        while self.commit_in_flight {
+        while self.commit_in_flight || (leave && self.member.awaits_member_id()) {
             match timeout_at(end.into(), self.tasks.join_next()).await {
                 Ok(Some(Ok(Done::Commit(commit, _, result)))) => {
                     self.commit_in_flight = false;
                     (commit.reply)(result);
+                }
+                Ok(Some(Ok(Done::Answer(number, answer)))) => {
+                    self.member.answer(number, answer, Instant::now())
                 }
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,

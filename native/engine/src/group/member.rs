@@ -143,6 +143,13 @@ impl Member {
         &self.member_id
     }
 
+    /// Whether the broker is about to give this member an id. Until the id joins or leaves, the
+    /// whole group waits for it.
+    pub fn awaits_member_id(&self) -> bool {
+        let joins = self.in_flight.as_ref().is_some_and(|request| request.held);
+        joins && self.member_id.is_empty()
+    }
+
     /// The partition counts that the present assignment rests on, if this member made it.
     pub fn assigned_counts(&self) -> Option<&PartitionCounts> {
         let generation = self.generation.as_ref()?;

@@ -352,11 +352,14 @@ fn an_answer_of_the_owner_to_an_older_generation_is_not_taken() {
 fn a_required_member_id_is_joined_with_at_once() {
     let mut bench = Bench::new(config());
     bench.join(1);
+    assert!(!bench.member.awaits_member_id());
     bench.found(1);
+    assert!(bench.member.awaits_member_id());
     bench.answer(Answer::Joined(Ok(JoinOutcome::MemberIdRequired(
         "id".into(),
     ))));
     assert!(matches!(bench.request(), Request::Join { member_id, .. } if member_id == "id"));
+    assert!(!bench.member.awaits_member_id());
     assert_eq!(bench.events().len(), 1, "the coordinator alone");
 }
 
