@@ -66,6 +66,8 @@ struct Fetcher {
     rack_id: String,
     board: Mutex<Board>,
     wake: [Notify; 2],
+    /// By lane.
+    connections: Mutex<[Option<Connection>; 2]>,
     ended: CancellationToken,
 }
 
@@ -88,6 +90,7 @@ impl FetcherHandle {
                 second_holds: false,
             }),
             wake: [Notify::new(), Notify::new()],
+            connections: Mutex::default(),
             ended: consumers.cluster.closed().child_token(),
         });
         for number in 0..2 {
@@ -121,16 +124,18 @@ impl FetcherHandle {
 impl Drop for FetcherHandle {
     fn drop(&mut self) {
         self.0.ended.cancel();
-        // The lanes close these; a fetcher that starts anew must not find them.
-        for lane in 0..2 {
-            self.0
-                .cluster
-                .forget_connection(self.0.node, self.0.purpose(lane));
-        }
+        self.0.hang_up();
     }
 }
 
 impl Fetcher {
+    /// Nobody waits for what is under way, and a fetcher that starts anew must not wait behind it.
+    fn hang_up(&self) {
+        for connection in self.connections.lock().iter_mut().filter_map(Option::take) {
+            connection.close();
+        }
+    }
+
     fn purpose(&self, lane: usize) -> Purpose {
         let isolation = match self.isolation {
             Isolation::ReadUncommitted => 0,
@@ -152,7 +157,6 @@ struct Lane {
     number: usize,
     held: HashMap<Key, Held>,
     session: Session,
-    connection: Option<Connection>,
     /// Answers without messages since the last one with some.
     quiet: u32,
     /// The broker holds the next answer back for as long.
@@ -166,7 +170,6 @@ impl Lane {
             number,
             held: HashMap::new(),
             session: Session::default(),
-            connection: None,
             quiet: 0,
             throttle: Duration::ZERO,
         }
@@ -182,10 +185,8 @@ impl Lane {
             _ = fetcher.ended.cancelled() => {}
             _ = self.fetch() => {}
         }
-        if let Some(connection) = &self.connection {
-            // Nobody waits for what is under way.
-            connection.close();
-        }
+        // The client may be closed, or a connection have been opened, after the last handle went.
+        fetcher.hang_up();
     }
 
     async fn fetch(&mut self) {
@@ -303,7 +304,7 @@ impl Lane {
         let fetcher = &self.fetcher;
         let purpose = fetcher.purpose(self.number);
         let connection = fetcher.cluster.connection(fetcher.node, purpose).await?;
-        self.connection = Some(connection.clone());
+        fetcher.connections.lock()[self.number] = Some(connection.clone());
         let version = connection.versions().pick::<FetchRequest>()?;
         let limits = self.limits(poll);
         let plan = if self.is_first() {
