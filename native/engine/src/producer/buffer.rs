@@ -405,11 +405,11 @@ impl<A: Acks> Buffer<A> {
                 _ => {}
             }
         }
-        self.retry(config, now, {
+        if !is_leader_change(&cause) {
             batch.attempts += 1;
-            batch.last_cause = Some(cause);
-            batch
-        })
+        }
+        batch.last_cause = Some(cause);
+        self.retry(config, now, batch)
     }
 
     fn retry(&mut self, config: &ProducerConfig, now: Instant, batch: Batch<A>) -> Outcome<A> {
@@ -661,6 +661,20 @@ fn add_call<A: Acks, E>(
 /// Sequence numbers wrap to 0 after i32::MAX.
 fn add_sequence(sequence: i32, records: u32) -> i32 {
     ((i64::from(sequence) + i64::from(records)) & 0x7fff_ffff) as i32
+}
+
+/// The broker stored nothing because another one leads, or will: waiting for a leader is no
+/// attempt (ADR 3).
+fn is_leader_change(cause: &Cause) -> bool {
+    matches!(
+        cause,
+        Cause::Code(
+            ErrorCode::NOT_LEADER_FOR_PARTITION
+                | ErrorCode::LEADER_NOT_AVAILABLE
+                | ErrorCode::FENCED_LEADER_EPOCH
+                | ErrorCode::UNKNOWN_LEADER_EPOCH
+        )
+    )
 }
 
 /// The codes after which brod sends again.

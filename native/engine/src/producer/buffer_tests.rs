@@ -211,21 +211,35 @@ fn a_retriable_error_is_retried_after_the_backoff_as_often_as_allowed() {
     bench.call("a");
     let batch = bench.batch();
     assert!(matches!(
-        bench.fail(batch, ErrorCode::NOT_LEADER_FOR_PARTITION),
+        bench.fail(batch, ErrorCode::NOT_ENOUGH_REPLICAS),
         Outcome::Retried
     ));
     assert!(matches!(bench.take(), Take::At(_)));
     bench.pass(500);
     let batch = bench.batch();
     bench.call("b");
-    let (names, why) = failed(bench.fail(batch, ErrorCode::NOT_LEADER_FOR_PARTITION));
+    let (names, why) = failed(bench.fail(batch, ErrorCode::NOT_ENOUGH_REPLICAS));
     assert_eq!(names, ["a", "b"]);
     assert_eq!(
         why,
-        Failure::RetriesUsedUp(Cause::Code(ErrorCode::NOT_LEADER_FOR_PARTITION))
+        Failure::RetriesUsedUp(Cause::Code(ErrorCode::NOT_ENOUGH_REPLICAS))
     );
     assert!(bench.buffer.stopped().is_some());
     assert_eq!(bench.call_with("c", &[b""]), Err(AppendError::Closed));
+}
+
+#[test]
+fn waiting_for_a_leader_uses_up_no_retries() {
+    let mut bench = Bench::new(|config| config.max_retries = 0);
+    bench.call("a");
+    for _ in 0..5 {
+        let batch = bench.batch();
+        let outcome = bench.fail(batch, ErrorCode::NOT_LEADER_FOR_PARTITION);
+        assert!(matches!(outcome, Outcome::Retried));
+        bench.pass(500);
+    }
+    let batch = bench.batch();
+    assert!(matches!(bench.fail(batch, ErrorCode::REQUEST_TIMED_OUT), Outcome::Failed(..)));
 }
 
 #[test]
