@@ -37,13 +37,16 @@ use shared::Shared;
 /// A subscribe whose begin offset a broker cannot tell within this time fails.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
 
+/// By topic and partition.
+type Partitions = HashMap<(Arc<str>, i32), Arc<Shared>>;
+
 /// The consumers of one client.
 pub struct Consumers {
     cluster: Arc<Cluster>,
     runtime: Handle,
     /// Sent to brokers, which may name a replica that is nearer than the leader (KIP-392).
     rack_id: String,
-    partitions: Mutex<HashMap<(Arc<str>, i32), Arc<Shared>>>,
+    partitions: Mutex<Partitions>,
     fetchers: Mutex<HashMap<(NodeId, Isolation), Weak<FetcherHandle>>>,
     /// Held while topics are looked up, so that a thousand subscribes ask once.
     lookup: tokio::sync::Mutex<()>,
