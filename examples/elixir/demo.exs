@@ -157,11 +157,11 @@ defmodule Demo do
     for number <- 0..(count - 2) do
       at_quarter(partition, number, div(count, 2))
       value = Sequence.value(partition, number)
-      {:ok, ^partition} = :brod.produce_cb(@client, topic, partition, "", value, ack)
+      :ok = :brod.produce_cb(@client, topic, partition, "", value, ack)
     end
 
     value = Sequence.value(partition, count - 1)
-    {:ok, ^partition} = :brod.produce_cb(@client, topic, partition, "", value, last)
+    :ok = :brod.produce_cb(@client, topic, partition, "", value, last)
 
     receive do
       :last_acked -> :ok

@@ -90,9 +90,9 @@ with_callbacks(Topic, P, From, To) ->
   Last = fun(_Partition, _Offset) -> Self ! last_acked end,
   [begin
      at_quarter(P, Seq, To div 2),
-     {ok, P} = brod:produce_cb(?CLIENT, Topic, P, <<>>, value(P, Seq), Ack)
+     ok = brod:produce_cb(?CLIENT, Topic, P, <<>>, value(P, Seq), Ack)
    end || Seq <- lists:seq(From, To - 2)],
-  {ok, P} = brod:produce_cb(?CLIENT, Topic, P, <<>>, value(P, To - 1), Last),
+  ok = brod:produce_cb(?CLIENT, Topic, P, <<>>, value(P, To - 1), Last),
   receive last_acked -> ok after ?LIMIT -> exit({no_ack_within_ms, ?LIMIT}) end,
   Expected = To - From - 1,
   Expected = counters:get(Acked, 1).
