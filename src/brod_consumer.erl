@@ -219,7 +219,7 @@ handle_info({brod_fetch_error, Handle, Code, Desc}, #st{handle = Handle} = St) -
 handle_info({'DOWN', Monitor, process, Pid, _Reason}, #st{subscriber = {Pid, Monitor}} = St) ->
   {noreply, drop_subscriber(St, subscriber_down)};
 handle_info({'DOWN', Monitor, process, _, Reason}, #st{client_monitor = Monitor} = St) ->
-  {stop, {client_down, Reason}, St};
+  {stop, {shutdown, {client_down, Reason}}, St};
 handle_info({'EXIT', _Pid, Reason}, St) when Reason =/= normal ->
   {stop, Reason, St};
 handle_info(_Info, St) ->

@@ -7,7 +7,7 @@
 %%
 %% Options (`group_config') and defaults: `partition_assignment_strategy' roundrobin_v2 (or
 %% callback_implemented), `session_timeout_seconds' 30, `rebalance_timeout_seconds' 30,
-%% `heartbeat_rate_seconds' 5, `max_rejoin_attempts' 5 (refusals by the broker; outages do not
+%% `heartbeat_rate_seconds' 1, `max_rejoin_attempts' 5 (refusals by the broker; outages do not
 %% count), `rejoin_delay_seconds' 1, `offset_commit_policy' commit_to_kafka_v2 (or
 %% consumer_managed), `offset_commit_interval_seconds' 5, `offset_retention_seconds',
 %% `protocol_name', `group_instance_id' (a binary makes the membership static).

@@ -12,7 +12,8 @@
         #{partition_assignment_strategy => roundrobin_v2,
           session_timeout_seconds => 30,
           rebalance_timeout_seconds => 30,
-          heartbeat_rate_seconds => 5,
+          %% Members learn of a rebalance by a heartbeat, so its pace decides how long one takes.
+          heartbeat_rate_seconds => 1,
           max_rejoin_attempts => 5,
           rejoin_delay_seconds => 1,
           offset_commit_policy => commit_to_kafka_v2,

@@ -1,0 +1,172 @@
+%% Subscriptions of the test process; consumers and engine are played by the test.
+-module(brod_subscriptions_tests).
+-include_lib("eunit/include/eunit.hrl").
+-include("brod_int.hrl").
+
+-define(T, <<"topic">>).
+
+subscriptions_test_() ->
+  [{Name, {spawn, fun() -> setup(), try Test() after cleanup() end end}} ||
+    {Name, Test} <- [{"messages in order, acked in runs", fun in_order/0},
+                     {"without ack", fun without_ack/0},
+                     {"sets", fun sets/0},
+                     {"a slow handler gives way", fun slow_handler/0},
+                     {"goes on after the last ack when the consumer dies", fun consumer_dies/0},
+                     {"what a lost consumer has sent is dropped", fun lost_consumer/0},
+                     {"an offset out of range", fun out_of_range/0},
+                     {"a subscription that fails is tried again", fun tried_again/0},
+                     {"removed partitions", fun removed/0}]].
+
+setup() ->
+  Test = self(),
+  brod_fake:load(brod, #{{get_consumer, 3} => fun(client, ?T, P) -> get_consumer(Test, P) end,
+                         {start_consumer, 3} => fun(client, ?T, config) -> ok end}),
+  brod_fake:load(brod_consumer,
+                 #{{subscribe_async, 4} => fun(C, _, Opts, Tag) -> tell({sub, C, Opts, Tag}) end,
+                   {unsubscribe_async, 2} => fun(C, _) -> tell({unsub, C}) end,
+                   {handle, 1} => fun(C) -> {handle, C} end,
+                   {ack, 2} => fun(C, Offset) -> tell({ack, {handle, C}, Offset}) end}),
+  brod_fake:load(brod_nif, #{{consumer_ack, 2} => fun(H, Offset) -> tell({ack, H, Offset}) end}).
+
+cleanup() ->
+  lists:foreach(fun brod_fake:unload/1, [brod, brod_consumer, brod_nif]).
+
+tell(What) -> self() ! What, ok.
+
+%% The consumer of a partition is a process that waits.
+get_consumer(Test, Partition) ->
+  Test = self(),
+  case get({consumer, Partition}) of
+    undefined -> {error, no_consumer};
+    Pid -> {ok, Pid}
+  end.
+
+start_consumer(Partition) ->
+  Pid = spawn_link(fun() -> receive stop -> ok end end),
+  put({consumer, Partition}, Pid),
+  Pid.
+
+new(Type, Partitions) ->
+  lists:foldl(fun({P, Begin}, Subs) ->
+                  start_consumer(P),
+                  brod_subscriptions:add(?T, P, Begin, Subs)
+              end, brod_subscriptions:new(client, config, Type), Partitions).
+
+set(Partition, Offsets) ->
+  #kafka_message_set{topic = ?T, partition = Partition, high_wm_offset = 100,
+                     messages = [#kafka_message{offset = O} || O <- Offsets]}.
+
+deliver(Partition, Offsets, Handler, State, Subs) ->
+  deliver_from(get({consumer, Partition}), Partition, Offsets, Handler, State, Subs).
+
+deliver_from(Pid, Partition, Offsets, Handler, State, Subs) ->
+  work(brod_subscriptions:handle_info({Pid, set(Partition, Offsets)}, Subs), Handler, State).
+
+work({work, Subs}, Handler, State) -> brod_subscriptions:work(Handler, State, Subs);
+work({done, Subs}, _Handler, State) -> {State, Subs}.
+
+collect(Return) ->
+  fun(?T, P, #kafka_message{offset = O}, Acc) -> add(Return, [{P, O} | Acc]);
+     (?T, P, #kafka_message_set{messages = Ms}, Acc) -> add(Return, [{P, length(Ms)} | Acc])
+  end.
+
+add(ack, State) -> {ok, ack, State};
+add(later, State) -> {ok, State}.
+
+acks() ->
+  receive {ack, _Handle, Offset} -> [Offset | acks()] after 0 -> [] end.
+
+subscribed_at() ->
+  receive {sub, _, Options, _} -> Options after 5000 -> error(not_subscribed) end.
+
+in_order() ->
+  Subs = new(message, [{0, 0}]),
+  ?assertEqual([{begin_offset, 0}], subscribed_at()),
+  {Handled, _} = deliver(0, lists:seq(0, 99), collect(ack), [], Subs),
+  ?assertEqual([{0, O} || O <- lists:seq(0, 99)], lists:reverse(Handled)),
+  Acks = acks(),
+  ?assertEqual(99, lists:last(Acks)),
+  ?assert(length(Acks) < 50).
+
+without_ack() ->
+  Subs = new(message, [{0, undefined}]),
+  ?assertEqual([], subscribed_at()),
+  {Handled, Subs1} = deliver(0, [4, 5, 6], collect(later), [], Subs),
+  ?assertEqual(3, length(Handled)),
+  ?assertEqual([], acks()),
+  _ = brod_subscriptions:ack(?T, 0, 5, Subs1),
+  ?assertEqual([5], acks()).
+
+sets() ->
+  {Handled, _} = deliver(0, [4, 5, 6], collect(ack), [], new(message_set, [{0, 4}])),
+  ?assertEqual([{0, 3}], Handled),
+  ?assertEqual([6], acks()).
+
+slow_handler() ->
+  Slow = fun(_, _, #kafka_message{offset = O}, Acc) ->
+             Until = erlang:monotonic_time(millisecond) + 6,
+             busy(Until),
+             {ok, ack, [O | Acc]}
+         end,
+  {Handled, Subs} = deliver(0, [0, 1], Slow, [], new(message, [{0, 0}])),
+  ?assertEqual([0], Handled),
+  %% The rest waits behind what is in the mailbox; a set that comes meanwhile waits too.
+  {[0], Subs1} = deliver(0, [2], Slow, Handled, Subs),
+  ?assertEqual([0], acks()),
+  Again = receive {brod_subscriptions, _} = Message -> Message after 0 -> error(no_message) end,
+  {[1, 0], _} = work(brod_subscriptions:handle_info(Again, Subs1), Slow, Handled).
+
+busy(Until) ->
+  erlang:monotonic_time(millisecond) < Until andalso busy(Until).
+
+down(Partition) ->
+  Pid = get({consumer, Partition}),
+  Pid ! stop,
+  receive {'DOWN', _, process, Pid, _} = Down -> Down after 5000 -> error(no_down) end.
+
+resubscribe(Subs) ->
+  receive
+    {brod_subscriptions, resubscribe} = Message ->
+      {done, NewSubs} = brod_subscriptions:handle_info(Message, Subs),
+      NewSubs
+  after 5000 -> error(no_resubscribe)
+  end.
+
+consumer_dies() ->
+  Subs = new(message, [{0, 7}]),
+  _ = subscribed_at(),
+  {_, Subs1} = deliver(0, [7, 8], collect(ack), [], Subs),
+  {done, Subs2} = brod_subscriptions:handle_info(down(0), Subs1),
+  ?assertEqual([{{?T, 0}, undefined}], brod_subscriptions:consumers(Subs2)),
+  New = start_consumer(0),
+  ?assertEqual([{{?T, 0}, New}], brod_subscriptions:consumers(resubscribe(Subs2))),
+  ?assertEqual([{begin_offset, 9}], subscribed_at()).
+
+lost_consumer() ->
+  Subs = new(message, [{0, 0}]),
+  Old = get({consumer, 0}),
+  {done, Subs1} = brod_subscriptions:handle_info(down(0), Subs),
+  {Handled, _} = deliver_from(Old, 0, [0, 1], collect(ack), [], Subs1),
+  ?assertEqual([], Handled).
+
+out_of_range() ->
+  Subs = new(message, [{0, 50}]),
+  ?assertEqual([{begin_offset, 50}], subscribed_at()),
+  Error = #kafka_fetch_error{topic = ?T, partition = 0, error_code = offset_out_of_range},
+  {done, _} = brod_subscriptions:handle_info({get({consumer, 0}), Error}, Subs),
+  ?assertEqual([{begin_offset, earliest}], subscribed_at()).
+
+tried_again() ->
+  Subs = new(message, [{0, 3}]),
+  receive {sub, _, _, Tag} -> ok end,
+  {done, Subs1} = brod_subscriptions:handle_info({brod_subscribed, Tag, {error, timeout}}, Subs),
+  _ = resubscribe(Subs1),
+  ?assertEqual([{begin_offset, 3}], subscribed_at()).
+
+removed() ->
+  Subs = new(message, [{0, 0}]),
+  Consumer = get({consumer, 0}),
+  {done, Subs1} = {done, brod_subscriptions:remove_all(Subs)},
+  receive {unsub, Consumer} -> ok end,
+  {Handled, _} = deliver(0, [0], collect(ack), [], Subs1),
+  ?assertEqual([], Handled).
