@@ -52,13 +52,14 @@ setup() ->
                    {op, 3} => fun(engine, Op, _) -> Ref(Op) end}).
 
 cleanup() ->
-  %% The coordinators of the test, which are linked to it, end with it.
-  process_flag(trap_exit, false),
+  Coordinator = get(coordinator),
+  is_pid(Coordinator) andalso exit(Coordinator, kill),
   brod_fake:unload(brod_client),
   brod_fake:unload(brod_nif).
 
 start(Config) ->
   {ok, Pid} = brod_group_coordinator:start_link(client, <<"g">>, [?T], Config, ?MODULE, self()),
+  put(coordinator, Pid),
   Pid.
 
 %% Plays the engine up to the generation; the callback `received' is answered.
@@ -96,7 +97,7 @@ commit_request() ->
 %% The call is made by another process; its result comes as a message.
 async(Fun) ->
   Test = self(),
-  spawn_link(fun() -> Test ! {result, Fun()} end).
+  spawn(fun() -> Test ! {result, Fun()} end).
 
 result() ->
   receive {result, Result} -> Result after 2000 -> error(no_result) end.
