@@ -33,7 +33,6 @@
              group_id :: brod:group_id(),
              consumer_config :: brod:consumer_config(),
              cb_module :: module(),
-             %% the callback module's, and in it what the handler of messages needs besides
              cb_state :: term(),
              coordinator :: pid(),
              %% undefined between generations
