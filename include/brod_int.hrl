@@ -28,11 +28,11 @@
 %% Rows {Pid, producer | consumer | connection, EngineHandle}; public, owned by brod_sup.
 -define(BROD_HANDLES, brod_handles).
 
--define(BROD_LOG_WARNING(Fmt, Args), ?LOG_WARNING(Fmt, Args, #{domain => [brod]})).
--define(BROD_LOG_ERROR(Fmt, Args), ?LOG_ERROR(Fmt, Args, #{domain => [brod]})).
--define(BROD_LOG_INFO(Fmt, Args), ?LOG_INFO(Fmt, Args, #{domain => [brod]})).
--define(BROD_LOG_DEBUG(Fmt, Args), ?LOG_DEBUG(Fmt, Args, #{domain => [brod]})).
--define(BROD_LOG(Level, Fmt, Args), ?LOG(Level, Fmt, Args, #{domain => [brod]})).
+-define(BROD_LOG_WARNING(Fmt, Args), ?LOG_WARNING(Fmt, Args)).
+-define(BROD_LOG_ERROR(Fmt, Args), ?LOG_ERROR(Fmt, Args)).
+-define(BROD_LOG_INFO(Fmt, Args), ?LOG_INFO(Fmt, Args)).
+-define(BROD_LOG_DEBUG(Fmt, Args), ?LOG_DEBUG(Fmt, Args)).
+-define(BROD_LOG(Level, Fmt, Args), ?LOG(Level, Fmt, Args)).
 
 -define(MF_ERR_MAP(Reason), #{cause => Reason, module => ?MODULE, func => ?FUNCTION_NAME}).
 

@@ -79,6 +79,7 @@ impl Consumers {
         }
         let records = data.records.unwrap_or_default();
         if records.is_empty() {
+            state.rules.came_empty();
             return state.keep(claim);
         }
         let sink = state.sink.clone()?;

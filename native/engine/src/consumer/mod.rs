@@ -17,6 +17,7 @@ mod transactions;
 mod window;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -40,6 +41,18 @@ const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
 /// By topic and partition.
 type Partitions = HashMap<(Arc<str>, i32), Arc<Shared>>;
 
+/// What a round of fetches over all partitions of a client brings at most, as far as `max_bytes`
+/// allows, and the least that one partition is given of it. Subscribers hold at least a round in
+/// memory; with many partitions, a full `max_bytes` each would be gigabytes.
+const ROUND_BYTES: i32 = 4 * 1024 * 1024;
+const LEAST_SHARE: i32 = 32 * 1024;
+
+/// What one fetch of each of `partitions` may return.
+fn share(partitions: usize) -> i32 {
+    let partitions = i32::try_from(partitions.max(1)).unwrap_or(i32::MAX);
+    (ROUND_BYTES / partitions).max(LEAST_SHARE)
+}
+
 /// The consumers of one client.
 pub struct Consumers {
     cluster: Arc<Cluster>,
@@ -47,6 +60,7 @@ pub struct Consumers {
     /// Sent to brokers, which may name a replica that is nearer than the leader (KIP-392).
     rack_id: String,
     partitions: Mutex<Partitions>,
+    share: Arc<AtomicI32>,
     fetchers: Mutex<HashMap<(NodeId, Isolation), Weak<FetcherHandle>>>,
     /// Held while topics are looked up, so that a thousand subscribes ask once.
     lookup: tokio::sync::Mutex<()>,
@@ -60,6 +74,7 @@ impl Consumers {
             runtime: Handle::current(),
             rack_id: rack_id.to_owned(),
             partitions: Mutex::default(),
+            share: Arc::new(AtomicI32::new(share(1))),
             fetchers: Mutex::default(),
             lookup: tokio::sync::Mutex::default(),
         });
@@ -74,9 +89,14 @@ impl Consumers {
     /// the same partition is closed.
     pub fn open(self: &Arc<Self>, topic: &str, partition: i32) -> Consumer {
         self.cluster.watch_topic(topic);
-        let shared = Arc::new(Shared::new(topic, partition));
+        let shared = Arc::new(Shared::new(topic, partition, self.share.clone()));
         let key = (shared.topic.clone(), partition);
-        let former = self.partitions.lock().insert(key, shared.clone());
+        let former = {
+            let mut partitions = self.partitions.lock();
+            let former = partitions.insert(key, shared.clone());
+            self.share.store(share(partitions.len()), Ordering::Relaxed);
+            former
+        };
         if let Some(former) = former {
             former.stop();
         }
@@ -199,6 +219,9 @@ impl Consumer {
             .is_some_and(|known| Arc::ptr_eq(known, &self.shared))
         {
             partitions.remove(&key);
+            self.consumers
+                .share
+                .store(share(partitions.len()), Ordering::Relaxed);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The rules of one partition's subscription, without I/O: what to fetch next, if anything.
 
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{ConsumerConfig, Isolation, OffsetResetPolicy};
@@ -34,6 +36,8 @@ pub struct Wish {
 /// State of one partition.
 pub struct Partition {
     config: ConsumerConfig,
+    /// What one fetch of each of the client's partitions may return; see [`super::share`].
+    share: Arc<AtomicI32>,
     generation: u64,
     phase: Phase,
     position: i64,
@@ -51,6 +55,8 @@ pub struct Partition {
     end: Option<(i64, i64)>,
     /// A batch that did not fit takes this many bytes.
     stretch: Option<i32>,
+    /// More than its share, because its batches are larger.
+    grown: i32,
     /// The batch at this offset was corrupt once.
     corrupt_at: Option<i64>,
     backoff: Backoff,
@@ -58,9 +64,10 @@ pub struct Partition {
 
 impl Partition {
     /// Not subscribed.
-    pub fn new() -> Self {
+    pub fn new(share: Arc<AtomicI32>) -> Self {
         Partition {
             config: ConsumerConfig::default(),
+            share,
             generation: 0,
             phase: Phase::Stopped,
             position: 0,
@@ -72,6 +79,7 @@ impl Partition {
             early_ack: None,
             end: None,
             stretch: None,
+            grown: 0,
             corrupt_at: None,
             backoff: Backoff::new(RETRY.0, RETRY.1),
         }
@@ -181,11 +189,26 @@ impl Partition {
         }
         Some(Wish {
             offset: self.position,
-            max_bytes: self.config.max_bytes.max(self.stretch.unwrap_or(1)),
+            max_bytes: self.fetch_size(),
             min_bytes: self.config.min_bytes.max(1),
             max_wait: self.config.max_wait,
             behind: self.visible_end().is_none_or(|end| self.position < end),
         })
+    }
+
+    fn fetch_size(&self) -> i32 {
+        let share = self.share.load(Ordering::Relaxed);
+        let fair = self.config.max_bytes.min(share.max(self.grown));
+        fair.max(self.stretch.unwrap_or(1))
+    }
+
+    /// An answer without records. With data at the position that means that the next batch did not
+    /// fit beside those of other partitions: only the first partition of an answer may exceed its
+    /// size (KIP-74).
+    pub fn came_empty(&mut self) {
+        if self.visible_end().is_some_and(|end| self.position < end) {
+            self.grown = self.fetch_size().saturating_mul(2);
+        }
     }
 
     /// Everything up to `offset` is acked.

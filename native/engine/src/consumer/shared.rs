@@ -1,5 +1,6 @@
 //! One partition as its consumer's handle, the fetchers and the router share it.
 
+use std::sync::atomic::AtomicI32;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -63,7 +64,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(topic: &str, partition: i32) -> Self {
+    pub fn new(topic: &str, partition: i32, share: Arc<AtomicI32>) -> Self {
         let name = TopicName(StrBytes::from_string(topic.to_owned()));
         Shared {
             topic: topic.into(),
@@ -71,7 +72,7 @@ impl Shared {
             key: (name.clone(), partition),
             state: Mutex::new(State {
                 key: (name, partition),
-                rules: Partition::new(),
+                rules: Partition::new(share),
                 sink: None,
                 route: None,
                 claim: None,

@@ -1,7 +1,11 @@
 use super::*;
 
+fn unshared() -> Partition {
+    Partition::new(Arc::new(AtomicI32::new(i32::MAX)))
+}
+
 fn partition(config: ConsumerConfig) -> (Partition, u64) {
-    let mut partition = Partition::new();
+    let mut partition = unshared();
     let generation = partition.start(config);
     assert!(partition.wish().is_none());
     assert!(partition.begin(generation, 0, -1));
@@ -92,7 +96,7 @@ fn a_new_generation_drops_what_belongs_to_the_old_one() {
 #[test]
 fn acks_outlive_the_subscription() {
     let (mut partition, _) = partition(ConsumerConfig::default());
-    assert_eq!(Partition::new().next_offset(), None);
+    assert_eq!(unshared().next_offset(), None);
     deliver(&mut partition, 0..5, 1);
     partition.ack(2);
     partition.stop();
@@ -153,4 +157,26 @@ fn corruption_is_forgiven_once_an_offset() {
     assert!(!partition.is_first_corruption());
     deliver(&mut partition, 0..1, 1);
     assert!(partition.is_first_corruption());
+}
+
+#[test]
+fn a_partition_whose_batches_are_larger_than_its_share_is_given_more() {
+    let mut partition = Partition::new(Arc::new(AtomicI32::new(1000)));
+    let generation = partition.start(ConsumerConfig {
+        max_bytes: 3000,
+        ..ConsumerConfig::default()
+    });
+    assert!(partition.begin(generation, 0, -1));
+    let asked = |partition: &Partition| partition.wish().map(|wish| wish.max_bytes);
+    assert_eq!(asked(&partition), Some(1000));
+    partition.answered(0, 0);
+    partition.came_empty();
+    assert_eq!(asked(&partition), Some(1000), "there is nothing to fetch");
+    partition.answered(10, 10);
+    partition.came_empty();
+    assert_eq!(asked(&partition), Some(2000));
+    partition.came_empty();
+    assert_eq!(asked(&partition), Some(3000));
+    deliver(&mut partition, 0..5, 1);
+    assert_eq!(asked(&partition), Some(3000));
 }
