@@ -240,25 +240,24 @@ make_batch_input(Key, {Ts, Value}) when is_integer(Ts) ->
   [#{key => data(Key), value => data(Value), ts => Ts}];
 make_batch_input(Key, Map) when is_map(Map) ->
   [message(Key, Map)];
-make_batch_input(Key, [First | _] = Batch) when is_map(First) ->
-  [message(Key, Map) || Map <- Batch];
-make_batch_input(_Key, [First | _] = Batch) when is_tuple(First) ->
-  lists:flatmap(fun pair/1, Batch);
+make_batch_input(_Key, [First | _] = Batch) when is_map(First); is_tuple(First) ->
+  lists:flatmap(fun element_of_batch/1, Batch);
 make_batch_input(Key, Value) ->
   [#{key => data(Key), value => data(Value)}].
 
-message(Key, Map) when is_map(Map) ->
+message(Key, Map) ->
   Message = maps:merge(#{key => Key, value => <<>>}, Map),
-  Message#{key := data(maps:get(key, Message)), value := data(maps:get(value, Message))};
-message(_Key, _Other) ->
-  error(badarg).
+  Message#{key := data(maps:get(key, Message)), value := data(maps:get(value, Message))}.
 
-pair({Key, Value}) -> nested(Key, Value, #{});
-pair({Ts, Key, Value}) when is_integer(Ts) -> nested(Key, Value, #{ts => Ts});
-pair(_) -> error(badarg).
+%% The key given beside a batch only picks the partition.
+element_of_batch(Map) when is_map(Map) -> [message(<<>>, Map)];
+element_of_batch({Key, Value}) -> nested(Key, Value, #{});
+element_of_batch({Ts, Key, Value}) when is_integer(Ts) -> nested(Key, Value, #{ts => Ts});
+element_of_batch(_) -> error(badarg).
 
 %% The key of a nested list is that of its elements.
-nested(_Key, [First | _] = Batch, _Ts) when is_tuple(First) -> lists:flatmap(fun pair/1, Batch);
+nested(_Key, [First | _] = Batch, _Ts) when is_map(First); is_tuple(First) ->
+  lists:flatmap(fun element_of_batch/1, Batch);
 nested(Key, Value, Ts) -> [Ts#{key => data(Key), value => data(Value)}].
 
 data(undefined) -> <<>>;
@@ -345,9 +344,9 @@ group_per_key(Pairs) ->
 -spec group_per_key(fun((term()) -> {Key, Value}), [term()]) -> [{Key, [Value]}].
 group_per_key(MapFun, List) -> group_per_key(lists:map(MapFun, List)).
 
-%% @doc Log in brod's domain.
+%% @doc Log a formatted message.
 -spec log(logger:level(), string(), [term()]) -> ok.
-log(Level, Fmt, Args) -> logger:log(Level, Fmt, Args, #{domain => [brod]}).
+log(Level, Fmt, Args) -> logger:log(Level, Fmt, Args).
 
 %% @doc Milliseconds since 1970.
 -spec epoch_ms() -> non_neg_integer().
