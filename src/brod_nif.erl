@@ -5,7 +5,7 @@
 -export([op/3]).
 -export([client_open/2, client_close/1]).
 -export([producer_open/4, produce/4, produce_dirty/4, producer_cancel_wait/2,
-         producer_acks_done/1, producer_close/2, producer_info/1]).
+         producer_acks_done/1, producer_close/3, producer_info/1]).
 -export([consumer_open/4, consumer_subscribe/3, consumer_unsubscribe/1, consumer_ack/2,
          consumer_pause/1, consumer_resume/1, consumer_seek/2, consumer_close/1,
          consumer_info/1]).
@@ -16,7 +16,7 @@
 -on_load(load/0).
 
 -nifs([op/3, client_open/2, client_close/1, producer_open/4, produce/4, produce_dirty/4,
-       producer_cancel_wait/2, producer_acks_done/1, producer_close/2, producer_info/1,
+       producer_cancel_wait/2, producer_acks_done/1, producer_close/3, producer_info/1,
        consumer_open/4, consumer_subscribe/3, consumer_unsubscribe/1, consumer_ack/2,
        consumer_pause/1, consumer_resume/1, consumer_seek/2, consumer_close/1, consumer_info/1,
        group_open/2, group_join/4, group_assign/3, group_commit/4, group_close/2]).
@@ -86,8 +86,8 @@ producer_cancel_wait(_Producer, _WaitId) -> ?NOT_LOADED.
 producer_acks_done(_Producer) -> ?NOT_LOADED.
 
 %% @doc Take nothing more; callers that wait are told `{error, {producer_down, Reason}}'.
--spec producer_close(producer(), Reason :: term()) -> ok.
-producer_close(_Producer, _Reason) -> ?NOT_LOADED.
+-spec producer_close(producer(), Reason :: term(), Heir :: pid()) -> ok.
+producer_close(_Producer, _Reason, _Heir) -> ?NOT_LOADED.
 
 %% @doc State of the buffer, for debugging.
 -spec producer_info(producer()) -> map().

@@ -16,6 +16,8 @@
 
 -define(DEFAULT_ROOM_TIMEOUT_MS, 300000).
 -define(STOP_TIMEOUT_MS, 5000).
+%% Longer than the engine keeps anything.
+-define(HEIR_LIMIT_MS, 300000).
 
 -type config() :: proplists:proplist().
 -type produce_error() :: {producer_down, term()} | timeout.
@@ -26,6 +28,8 @@
   , partition :: brod:partition()
   , config    :: map()
   , handle    :: brod_nif:producer()
+    %% the engine has told everything
+  , is_down = false :: boolean()
     %% callers on other nodes whose call is taken, but not confirmed until there is room
   , waiting = #{} :: #{term() => brod:call_ref()}
   }).
@@ -255,14 +259,14 @@ handle_info({brod_request_sent, Count, Bytes}, State) ->
 handle_info({produce, CallRef, Batch, AckCb}, State) ->
   {noreply, produce_for(CallRef, Batch, AckCb, State)};
 handle_info({brod_down, Reason}, State) ->
-  {stop, Reason, State};
+  {stop, Reason, State#state{is_down = true}};
 handle_info({'EXIT', _Pid, Reason}, State) when Reason =/= normal ->
   {stop, Reason, State};
 handle_info(_Info, State) ->
   {noreply, State}.
 
 terminate(Reason, #state{client = Client, topic = Topic, partition = Partition} = State) ->
-  ok = brod_nif:producer_close(State#state.handle, Reason),
+  ok = brod_nif:producer_close(State#state.handle, Reason, heir(State)),
   %% the engine tells the callers of what it still holds; what it has handed over is ours to tell
   ok = drain(State),
   _ = (catch ets:delete(?BROD_HANDLES, self())),
@@ -281,6 +285,26 @@ format_status(#{state := #state{} = State} = Status) ->
   Status#{state := #{client => Client, topic => Topic, partition => Partition, config => Config}};
 format_status(Status) ->
   Status.
+
+%% Runs the callbacks of calls that end after the producer: those on the wire may take a while.
+heir(#state{is_down = true}) -> self();
+heir(#state{partition = Partition}) ->
+  Producer = self(),
+  spawn(fun() -> inherit(Partition, Producer) end).
+
+inherit(Partition, Producer) ->
+  receive
+    {brod_acks, BaseOffset, Targets} ->
+      ok = pass_acks(Targets, BaseOffset, Partition, Producer),
+      inherit(Partition, Producer);
+    {brod_nacks, Reason, Targets} ->
+      ok = pass_nacks(Targets, Reason, Partition, Producer),
+      inherit(Partition, Producer);
+    {brod_down, _Reason} ->
+      ok
+  after ?HEIR_LIMIT_MS ->
+    ok
+  end.
 
 drain(State) ->
   receive

@@ -6,7 +6,7 @@
 
 -export([load/1, unload/0, set_topic/2, room/1]).
 -export([op/3, client_open/2, client_close/1, producer_open/4, produce/4, produce_dirty/4,
-         producer_cancel_wait/2, producer_acks_done/1, producer_close/2]).
+         producer_cancel_wait/2, producer_acks_done/1, producer_close/3]).
 
 -define(TABLE, brod_fake_nif_table).
 
@@ -116,6 +116,6 @@ producer_cancel_wait(_Handle, WaitId) ->
 
 producer_acks_done(_Handle) -> ok.
 
-producer_close(Handle, _Reason) ->
+producer_close(Handle, _Reason, _Heir) ->
   true = ets:delete(?TABLE, {producer, Handle}),
   ok.

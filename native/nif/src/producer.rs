@@ -164,9 +164,16 @@ pub struct ErlDelivery {
     /// Messages with acks that the process has not passed on yet. While there are any, nothing
     /// is answered past it: replies stay in order.
     passing_on: AtomicUsize,
-    /// The process is gone or going: answer its callers directly, with its exit reason on failure.
+    /// The process is gone or going: its callers are answered directly, with its exit reason on
+    /// failure, and what has callbacks goes to its heir.
     orphaned: AtomicBool,
-    exit_reason: Mutex<Option<Saved>>,
+    will: Mutex<Option<Will>>,
+}
+
+/// What a process that closes its producer leaves behind.
+struct Will {
+    reason: Saved,
+    heir: LocalPid,
 }
 
 struct Saved {
@@ -186,14 +193,43 @@ impl ErlDelivery {
 
     fn failure_reason<'a>(&self, env: Env<'a>, why: &Failure) -> Term<'a> {
         if *why == Failure::Closed {
-            if let Some(saved) = &*self.exit_reason.lock() {
-                return saved.env.run(|own| saved.term.load(own).in_env(env));
+            if let Some(Will { reason, .. }) = &*self.will.lock() {
+                return reason.env.run(|own| reason.term.load(own).in_env(env));
             }
         }
         reason::failure(env, why, &self.topic, self.partition)
     }
 
-    /// Sends each caller its reply from here. Funs are for the producer process alone.
+    /// Whom to tell about a batch, when it is to be a process at all.
+    fn heir(&self) -> Option<LocalPid> {
+        self.will.lock().as_ref().map(|will| will.heir)
+    }
+
+    /// Hands a batch of acks to the producer process, or to its heir.
+    fn pass_on(&self, to: &LocalPid, acks: ErlAcks, base_offset: i64, why: Option<&Failure>) {
+        let Some(store) = acks.store else { return };
+        store.send_list(to, |env, list| match why {
+            None => {
+                let (tag, offset) = (atoms::brod_acks().to_term(env), base_offset.encode(env));
+                make_tuple(env, [tag, offset, list])
+            }
+            Some(why) => {
+                let reason = self.failure_reason(env, why);
+                make_tuple(env, [atoms::brod_nacks().to_term(env), reason, list])
+            }
+        });
+    }
+
+    /// Tells a batch's result without the producer process.
+    fn settle_orphans(&self, acks: ErlAcks, base_offset: i64, why: Option<&Failure>) {
+        let callbacks = acks.calls.iter().any(|call| call.is_fun);
+        match self.heir().filter(|_| callbacks) {
+            Some(heir) => self.pass_on(&heir, acks, base_offset, why),
+            None => self.reply_directly(acks, base_offset, why),
+        }
+    }
+
+    /// Sends each caller its reply from here. Funs are for processes of Erlang alone.
     fn reply_directly(&self, acks: ErlAcks, base_offset: i64, why: Option<&Failure>) {
         let Some(store) = &acks.store else { return };
         store.with(|_, terms| {
@@ -256,34 +292,26 @@ impl Delivery for ErlDelivery {
 
     fn delivered(&self, acks: ErlAcks, base_offset: i64) {
         let few = acks.calls.len() <= DIRECT_REPLIES && acks.calls.iter().all(|call| !call.is_fun);
-        let orphaned = self.orphaned.load(Ordering::Acquire);
-        if orphaned || (few && self.passing_on.load(Ordering::Acquire) == 0) {
+        if self.orphaned.load(Ordering::Acquire) {
+            return self.settle_orphans(acks, base_offset, None);
+        }
+        if few && self.passing_on.load(Ordering::Acquire) == 0 {
             return self.reply_directly(acks, base_offset, None);
         }
-        let Some(store) = acks.store else { return };
-        self.passing_on.fetch_add(1, Ordering::AcqRel);
-        store.send_list(&self.process, |env, list| {
-            make_tuple(
-                env,
-                [
-                    atoms::brod_acks().to_term(env),
-                    base_offset.encode(env),
-                    list,
-                ],
-            )
-        });
+        if acks.store.is_some() {
+            self.passing_on.fetch_add(1, Ordering::AcqRel);
+            self.pass_on(&self.process, acks, base_offset, None);
+        }
     }
 
     fn failed(&self, acks: ErlAcks, why: &Failure) {
         if self.orphaned.load(Ordering::Acquire) {
-            return self.reply_directly(acks, -1, Some(why));
+            return self.settle_orphans(acks, -1, Some(why));
         }
-        let Some(store) = acks.store else { return };
-        self.passing_on.fetch_add(1, Ordering::AcqRel);
-        store.send_list(&self.process, |env, list| {
-            let reason = reason::failure(env, why, &self.topic, self.partition);
-            make_tuple(env, [atoms::brod_nacks().to_term(env), reason, list])
-        });
+        if acks.store.is_some() {
+            self.passing_on.fetch_add(1, Ordering::AcqRel);
+            self.pass_on(&self.process, acks, -1, Some(why));
+        }
     }
 
     fn room(&self, waiters: Vec<Waiter>) {
@@ -305,13 +333,16 @@ impl Delivery for ErlDelivery {
     }
 
     fn stopped(&self, why: &Failure) {
-        if self.orphaned.load(Ordering::Acquire) {
-            return;
+        let to = if self.orphaned.load(Ordering::Acquire) {
+            self.heir()
+        } else {
+            Some(self.process)
+        };
+        if let Some(pid) = to {
+            runtime::send(&pid, |env| {
+                (atoms::brod_down(), self.failure_reason(env, why)).encode(env)
+            });
         }
-        runtime::send(&self.process, |env| {
-            let reason = reason::failure(env, why, &self.topic, self.partition);
-            (atoms::brod_down(), reason).encode(env)
-        });
     }
 
     fn sent(&self, records: u32, bytes: usize) {
@@ -329,10 +360,10 @@ pub struct ProducerResource {
 
 impl ProducerResource {
     /// Closes from a thread of the engine: telling callers is not for a scheduler.
-    fn close(&self, reason: Option<Saved>) {
+    fn close(&self, will: Option<Will>) {
         let delivery = self.partition.delivery();
-        if let Some(reason) = reason {
-            delivery.exit_reason.lock().get_or_insert(reason);
+        if let Some(will) = will {
+            delivery.will.lock().get_or_insert(will);
         }
         if !delivery.orphaned.swap(true, Ordering::AcqRel) {
             let partition = self.partition.clone();
@@ -371,7 +402,7 @@ fn producer_open<'a>(
         process: env.pid(),
         passing_on: AtomicUsize::new(0),
         orphaned: AtomicBool::new(false),
-        exit_reason: Mutex::new(None),
+        will: Mutex::new(None),
     };
     let partition = client.producers.open(topic, partition, config, delivery);
     let producer = ResourceArc::new(ProducerResource { partition, runtime });
@@ -476,10 +507,11 @@ fn producer_acks_done(producer: Producer) -> Atom {
 }
 
 #[rustler::nif]
-fn producer_close<'a>(producer: Producer, reason: Term<'a>) -> Atom {
+fn producer_close<'a>(producer: Producer, reason: Term<'a>, heir: LocalPid) -> Atom {
     let env = OwnedEnv::new();
     let term = env.save(reason);
-    producer.close(Some(Saved { env, term }));
+    let reason = Saved { env, term };
+    producer.close(Some(Will { reason, heir }));
     atoms::ok()
 }
 

@@ -188,8 +188,10 @@ pub struct Buffer<A> {
     next_sequence: i32,
     identity: Identity,
     retry_at: Option<Instant>,
-    /// True while the sender has this partition in its queue.
+    /// True while the sender has this partition in its queue, or waits for `timer`.
     queued: bool,
+    /// When the sender will look at this partition again. A timer with another time is stale.
+    timer: Option<Instant>,
     /// Set once the producer is to stop: nothing new is taken.
     stopping: Option<Failure>,
     /// Size of the last batch, as a guess for the next one's memory.
@@ -215,6 +217,7 @@ impl<A: Acks> Buffer<A> {
             identity,
             retry_at: None,
             queued: false,
+            timer: None,
             stopping: None,
             last_size: 0,
         }
@@ -285,13 +288,37 @@ impl<A: Acks> Buffer<A> {
     fn appended(&mut self, config: &ProducerConfig, bytes: usize) -> Appended {
         self.buffered_calls += 1;
         // With as many batches on the wire as may be, the next completion looks again.
-        let wake = !self.queued && self.in_flight.len() < self.in_flight_limit(config);
-        self.queued |= wake;
+        let wake = (!self.queued || self.lingers_in_vain(config))
+            && self.in_flight.len() < self.in_flight_limit(config);
+        if wake {
+            self.queued = true;
+            self.timer = None;
+        }
         Appended {
             over_limit: self.buffered_calls > config.partition_buffer_limit,
             wake,
             bytes,
         }
+    }
+
+    /// The sender waits for the end of the linger time, but there is a batch to be sent by now.
+    fn lingers_in_vain(&self, config: &ProducerConfig) -> bool {
+        let full = |open: &Batch<A>| open.calls >= config.max_linger_count.max(1);
+        self.timer.is_some()
+            && self.retry_at.is_none()
+            && (!self.ready.is_empty() || self.open.as_ref().is_some_and(full))
+    }
+
+    /// True for the timer that `Take::At` last asked for, false once something else came first.
+    pub fn waits_for(&self, timer: Instant) -> bool {
+        self.timer == Some(timer)
+    }
+
+    /// Come back then.
+    fn later(&mut self, at: Instant) -> Take<A> {
+        self.queued = true;
+        self.timer = Some(at);
+        Take::At(at)
     }
 
     fn close_open(&mut self) {
@@ -311,13 +338,13 @@ impl<A: Acks> Buffer<A> {
     /// partition out of the sender's queue.
     pub fn take(&mut self, config: &ProducerConfig, now: Instant) -> Take<A> {
         self.queued = false;
+        self.timer = None;
         if self.in_flight.len() >= self.in_flight_limit(config) {
             return Take::Idle;
         }
         if let Some(at) = self.retry_at {
             if now < at {
-                self.queued = true;
-                return Take::At(at);
+                return self.later(at);
             }
             self.retry_at = None;
         }
@@ -328,8 +355,7 @@ impl<A: Acks> Buffer<A> {
             let until = open.created + config.max_linger;
             if now < until && open.calls < config.max_linger_count.max(1) && self.stopping.is_none()
             {
-                self.queued = true;
-                return Take::At(until);
+                return self.later(until);
             }
             self.close_open();
         }
@@ -592,8 +618,12 @@ impl<A: Acks> Buffer<A> {
     pub fn wants_queueing(&mut self, config: &ProducerConfig) -> bool {
         let sendable = self.in_flight.len() < self.in_flight_limit(config)
             && (!self.ready.is_empty() || self.open.as_ref().is_some_and(|open| !open.is_empty()));
-        let wants = sendable && !self.queued && self.identity != Identity::Pending;
-        self.queued |= wants;
+        let free = !self.queued || self.lingers_in_vain(config);
+        let wants = sendable && free && self.identity != Identity::Pending;
+        if wants {
+            self.queued = true;
+            self.timer = None;
+        }
         wants
     }
 

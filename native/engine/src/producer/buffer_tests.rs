@@ -206,6 +206,37 @@ fn a_batch_lingers_for_the_time_or_the_count() {
 }
 
 #[test]
+fn the_count_ends_a_linger_that_has_begun() {
+    let mut bench = Bench::new(|config| {
+        config.max_linger = Duration::from_millis(10);
+        config.max_linger_count = 3;
+    });
+    assert!(bench.call("a").wake);
+    let Take::At(timer) = bench.take() else {
+        panic!("no linger");
+    };
+    assert!(bench.buffer.waits_for(timer));
+    assert!(!bench.call("b").wake);
+    assert!(bench.call("c").wake);
+    assert!(!bench.buffer.waits_for(timer));
+    assert!(!bench.call("d").wake);
+    assert_eq!(names(&bench.batch()), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn a_full_batch_ends_a_linger_that_has_begun() {
+    let mut bench = Bench::new(|config| {
+        config.max_linger = Duration::from_millis(10);
+        config.max_linger_count = 100;
+        config.max_batch_size = 1;
+    });
+    bench.call("a");
+    assert!(matches!(bench.take(), Take::At(_)));
+    assert!(bench.call("b").wake);
+    assert_eq!(names(&bench.batch()), ["a"]);
+}
+
+#[test]
 fn a_retriable_error_is_retried_after_the_backoff_as_often_as_allowed() {
     let mut bench = Bench::new(|config| config.max_retries = 1);
     bench.call("a");
@@ -239,7 +270,10 @@ fn waiting_for_a_leader_uses_up_no_retries() {
         bench.pass(500);
     }
     let batch = bench.batch();
-    assert!(matches!(bench.fail(batch, ErrorCode::REQUEST_TIMED_OUT), Outcome::Failed(..)));
+    assert!(matches!(
+        bench.fail(batch, ErrorCode::REQUEST_TIMED_OUT),
+        Outcome::Failed(..)
+    ));
 }
 
 #[test]

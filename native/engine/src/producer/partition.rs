@@ -144,6 +144,11 @@ impl<D: Delivery> Partition<D> {
         state.waiters.len() < before
     }
 
+    /// Whether the sender's timer still counts.
+    pub(super) fn waits_for(&self, timer: Instant) -> bool {
+        self.state.lock().buffer.waits_for(timer)
+    }
+
     /// The sender's question for work.
     pub(super) fn take(&self, now: Instant) -> Take<D::Acks> {
         let mut state = self.state.lock();

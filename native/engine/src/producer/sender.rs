@@ -160,8 +160,11 @@ impl<D: Delivery> Task<D> {
         self.queue.extend(self.sender.inbox.lock().drain(..));
         let now = Instant::now();
         while self.timers.peek().is_some_and(|timer| timer.at <= now) {
-            self.queue
-                .extend(self.timers.pop().map(|timer| timer.partition));
+            let due = self.timers.pop();
+            self.queue.extend(
+                due.filter(|timer| timer.partition.waits_for(timer.at))
+                    .map(|timer| timer.partition),
+            );
         }
         while self.in_flight.len() < MAX_REQUESTS && !self.queue.is_empty() {
             let Some(connection) = self.open_connection() else {
