@@ -1,0 +1,251 @@
+%% What the suites that talk to a real Kafka share: where it is, topics and clients of their own,
+%% waiting with a limit, and other programs that read and write the same topics.
+-module(brod_test).
+
+-export([init_suite/1, bootstrap/0, dead_endpoints/0]).
+-export([unique/1, unique_name/1]).
+-export([start_client/0, start_client/1, stop_client/1]).
+-export([create_topic/1, create_topic/2, topic_spec/2, await_topic/2, add_partitions/2]).
+-export([producer/2, producer/3, produce_all/4, fetch_all/3, values/1, numbers/2]).
+-export([wait_until/2, flush/0, outcome/1]).
+-export([java/2, kcat/2, kcat_start/2, kcat_signal/2, kcat_await/1]).
+-export([broker/2, whole/0]).
+
+-include("../include/brod.hrl").
+
+-define(STEP_MS, 20).
+-define(TOPIC_LIMIT_MS, 20000).
+-define(PROGRAM_LIMIT_MS, 60000).
+
+%% @doc For init_per_suite: starts the application afresh; skips where no Kafka is named.
+init_suite(Config) ->
+  case os:getenv("BROD_BOOTSTRAP") of
+    false ->
+      {skip, "BROD_BOOTSTRAP names no Kafka (scripts/test.sh starts one)"};
+    _ ->
+      _ = application:stop(brod),
+      ok = brod:start(),
+      Config
+  end.
+
+%% @doc Every broker as `{Host, Port}'.
+bootstrap() ->
+  [begin
+     [Host, Port] = string:split(Endpoint, ":", trailing),
+     {Host, list_to_integer(Port)}
+   end || Endpoint <- string:lexemes(os:getenv("BROD_BOOTSTRAP"), ",")].
+
+%% @doc Where nobody listens.
+dead_endpoints() -> [{"127.0.0.1", 1}].
+
+%% @doc A binary that no other run has used, for topics and groups.
+unique(Prefix) ->
+  iolist_to_binary(io_lib:format("~s-~.36B-~b", [Prefix, os:system_time(microsecond),
+                                                 erlang:unique_integer([positive])])).
+
+%% @doc A new client id, an atom that needs no quotes.
+unique_name(Prefix) ->
+  binary_to_atom(binary:replace(string:lowercase(unique(Prefix)), <<"-">>, <<"_">>, [global]), utf8).
+
+start_client() -> start_client([]).
+
+%% @doc A client under brod's supervisor, connected.
+start_client(Options) ->
+  Client = unique_name("client"),
+  ok = brod:start_client(bootstrap(), Client, Options),
+  {ok, _} = brod_client:get_metadata(Client, all),
+  Client.
+
+stop_client(Client) -> brod:stop_client(Client).
+
+%% @doc A topic of `Partitions' partitions, each on one broker; usable when this returns.
+create_topic(Partitions) -> create_topic(Partitions, #{}).
+
+%% @doc `Options': keys of a topic for brod:create_topics/3, and `configs' as a plain map.
+create_topic(Partitions, Options) ->
+  Topic = unique("t"),
+  Spec = maps:merge(topic_spec(Topic, Partitions), maps:without([configs], Options)),
+  Configs = [#{name => K, value => V} || {K, V} <- maps:to_list(maps:get(configs, Options, #{}))],
+  ok = brod:create_topics(bootstrap(), [Spec#{configs => Configs}], #{timeout => ?TOPIC_LIMIT_MS}),
+  await_topic(Topic, Partitions),
+  Topic.
+
+topic_spec(Topic, Partitions) ->
+  #{name => Topic, num_partitions => Partitions, replication_factor => 1, assignments => [],
+    configs => []}.
+
+%% @doc Waits until every broker knows the topic with so many partitions and their leaders.
+await_topic(Topic, Partitions) ->
+  wait_until(fun() -> lists:all(fun(Broker) -> knows(Broker, Topic, Partitions) end, bootstrap()) end,
+             ?TOPIC_LIMIT_MS).
+
+knows(Broker, Topic, Partitions) ->
+  case catch brod:get_metadata([Broker], [Topic]) of
+    {ok, #{topics := [#{partitions := Found}]}} ->
+      length(Found) =:= Partitions andalso
+        lists:all(fun(#{leader_id := Leader}) -> Leader >= 0 end, Found);
+    _ -> false
+  end.
+
+%% @doc brod has no call for this; Kafka's own tool does it.
+add_partitions(Topic, Count) ->
+  {Output, 0} = java("org.apache.kafka.tools.TopicCommand",
+                     ["--bootstrap-server", servers(), "--alter", "--topic", Topic,
+                      "--partitions", integer_to_list(Count)]),
+  await_topic(Topic, Count),
+  Output.
+
+producer(Client, Topic) -> producer(Client, Topic, []).
+
+producer(Client, Topic, Options) ->
+  ok = brod:start_producer(Client, Topic, Options),
+  ok.
+
+%% @doc Produces values without keys, one call each, and waits for all acks.
+produce_all(Client, Topic, Partition, Values) ->
+  Refs = [begin
+            {ok, Ref} = brod:produce(Client, Topic, Partition, <<>>, V),
+            Ref
+          end || V <- Values],
+  lists:foreach(fun(Ref) -> ok = brod:sync_produce_request(Ref, 30000) end, Refs).
+
+%% @doc All messages that a partition has now.
+fetch_all(Target, Topic, Partition) ->
+  {ok, End} = brod:resolve_offset(Target, Topic, Partition, latest),
+  Collect = fun(Message, Acc) -> {ok, [Message | Acc]} end,
+  case End of
+    0 -> [];
+    _ ->
+      {Messages, _Next, Reason} =
+        brod:fold(Target, Topic, Partition, 0, #{max_bytes => 4194304}, [], Collect,
+                  #{reach_offset => End - 1}),
+      true = lists:member(Reason, [reached_target_offset, reached_end_of_partition]),
+      lists:reverse(Messages)
+  end.
+
+values(Messages) -> [V || #kafka_message{value = V} <- Messages].
+
+numbers(From, To) -> [integer_to_binary(N) || N <- lists:seq(From, To)].
+
+%% @doc Waits until the fun returns something else than `false', and returns that.
+wait_until(Fun, LimitMs) ->
+  wait_until(Fun, LimitMs, erlang:monotonic_time(millisecond) + LimitMs).
+
+wait_until(Fun, LimitMs, Deadline) ->
+  case Fun() of
+    false ->
+      erlang:monotonic_time(millisecond) < Deadline orelse error({not_within_ms, LimitMs}),
+      receive after ?STEP_MS -> ok end,
+      wait_until(Fun, LimitMs, Deadline);
+    Result ->
+      Result
+  end.
+
+%% @doc Everything in the mailbox.
+flush() ->
+  receive Message -> [Message | flush()]
+  after 0 -> []
+  end.
+
+%% @doc How a call ended, as contract tables write it: `{ret, Value}' or `{Class, Reason}'.
+outcome(Fun) ->
+  try {ret, Fun()}
+  catch Class:Reason -> {Class, Reason}
+  end.
+
+%% Other programs
+
+%% @doc Runs a class of Kafka's own tools: `{Output, ExitStatus}'.
+java(Class, Args) ->
+  Jars = filename:join([cache_dir(), "brod-kafka", kafka_version(), "*"]),
+  run("java", ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", Jars, Class | Args], <<>>).
+
+cache_dir() ->
+  case os:getenv("XDG_CACHE_HOME") of
+    false -> filename:join(os:getenv("HOME"), ".cache");
+    Dir -> Dir
+  end.
+
+kafka_version() ->
+  {ok, Text} = file:read_file(filename:join(scripts(), "kafka-env.sh")),
+  {match, [Version]} = re:run(Text, "KAFKA_VERSION=([0-9.]+)", [{capture, all_but_first, list}]),
+  Version.
+
+%% @doc Runs kcat on the cluster, with `Input' on its standard input: `{Output, ExitStatus}'.
+kcat(Args, Input) -> run("kcat", ["-q", "-b", servers() | Args], Input).
+
+%% @doc A kcat that goes on running, fed with `Input', which stays open.
+kcat_start(Args, Input) ->
+  Port = open("kcat", ["-q", "-b", servers() | Args]),
+  true = port_command(Port, Input),
+  Port.
+
+kcat_signal(Port, Signal) ->
+  {os_pid, Pid} = erlang:port_info(Port, os_pid),
+  "" = os:cmd(io_lib:format("kill -~s ~b", [Signal, Pid])),
+  ok.
+
+kcat_await(Port) -> collect(Port, []).
+
+servers() ->
+  lists:flatten(lists:join(",", [io_lib:format("~s:~b", [H, P]) || {H, P} <- bootstrap()])).
+
+%% A port cannot close standard input alone, so a shell feeds it from a file.
+run(Program, Args, Input) ->
+  File = filename:join(filename:basedir(user_cache, "brod-test"), unique("input")),
+  ok = filelib:ensure_dir(File),
+  ok = file:write_file(File, Input),
+  try
+    collect(open("sh", ["-c", "exec \"$@\" <\"$0\"", File, Program | Args]), [])
+  after
+    file:delete(File)
+  end.
+
+open(Program, Args) ->
+  Path = os:find_executable(Program),
+  open_port({spawn_executable, Path},
+            [{args, Args}, binary, exit_status, stderr_to_stdout, use_stdio, hide]).
+
+collect(Port, Acc) ->
+  receive
+    {Port, {data, Data}} -> collect(Port, [Acc, Data]);
+    {Port, {exit_status, Status}} -> {iolist_to_binary(Acc), Status}
+  after ?PROGRAM_LIMIT_MS ->
+    error({program_runs_too_long, iolist_to_binary(Acc)})
+  end.
+
+%% Faults
+
+%% @doc `kill', `stop', `start', `pause' or `resume' for broker N.
+broker(Action, N) ->
+  {_, 0} = run(filename:join(scripts(), "kafka-broker.sh"),
+               [atom_to_list(Action), integer_to_list(N)], <<>>),
+  ok.
+
+%% @doc Brings back every broker, whatever was done to it, and waits until they are one cluster with
+%% all replicas in step.
+whole() ->
+  Brokers = lists:seq(1, length(bootstrap())),
+  Script = filename:join(scripts(), "kafka-broker.sh"),
+  lists:foreach(fun(N) ->
+                  Number = integer_to_list(N),
+                  _ = run(Script, ["resume", Number], <<>>),
+                  _ = run(Script, ["start", Number], <<>>)
+                end, Brokers),
+  wait_until(fun() -> lists:all(fun in_step/1, bootstrap()) end, 60000).
+
+in_step(Broker) ->
+  case catch brod:get_metadata([Broker], all) of
+    {ok, #{brokers := Brokers, topics := Topics}} ->
+      length(Brokers) =:= length(bootstrap()) andalso
+        lists:all(fun(#{leader_id := Leader, isr_nodes := Isr, replica_nodes := Replicas}) ->
+                    Leader >= 0 andalso length(Isr) =:= length(Replicas)
+                  end, [P || #{partitions := Ps} <- Topics, P <- Ps]);
+    _ -> false
+  end.
+
+scripts() ->
+  case os:getenv("BROD_SCRIPTS") of
+    false -> filename:join([code:lib_dir(brod), "..", "..", "..", "..", "scripts"]);
+    Dir -> Dir
+  end.
