@@ -88,7 +88,7 @@ pub fn fetched(env: Env<'_>, result: Result<Fetched, Error>) -> Term<'_> {
         Ok(fetched) => fetched,
         Err(error) => return failed(env, &error),
     };
-    let (messages, delivered) = message_list(env, &fetched.batches);
+    let (messages, delivered) = message_list(env, &fetched.batches, &bytes::Bytes::new());
     match delivered.failed {
         Some(error) if delivered.count == 0 => failed(env, &Error::CorruptBatch(error.to_string())),
         _ => (atoms::ok(), (fetched.stable_offset, messages)).encode(env),

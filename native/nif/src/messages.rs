@@ -24,16 +24,22 @@ struct Buffer(Bytes);
 #[rustler::resource_impl]
 impl Resource for Buffer {}
 
-/// `[#kafka_message{}]`, and what is in it. Ends before a record that cannot be read.
-pub fn message_list<'a>(env: Env<'a>, batches: &[DecodedBatch]) -> (Term<'a>, Delivered) {
+/// `[#kafka_message{}]`, and what is in it. Ends before a record that cannot be read. `memory` is
+/// what the batches lie in, as far as they were not compressed.
+pub fn message_list<'a>(
+    env: Env<'a>,
+    batches: &[DecodedBatch],
+    memory: &Bytes,
+) -> (Term<'a>, Delivered) {
     let mut delivered = Delivered::new();
     let capacity = batches
         .iter()
         .map(|batch| batch.records.record_count as usize)
         .sum();
     let mut list = TermList::with_capacity(env, capacity);
+    let mut common = Common::new(env);
     for batch in batches {
-        if let Err(error) = add_batch(env, batch, &mut list, &mut delivered) {
+        if let Err(error) = add_batch(&mut common, batch, memory, &mut list, &mut delivered) {
             delivered.failed = Some(error);
             break;
         }
@@ -42,36 +48,54 @@ pub fn message_list<'a>(env: Env<'a>, batches: &[DecodedBatch]) -> (Term<'a>, De
 }
 
 fn add_batch<'a>(
-    env: Env<'a>,
+    common: &mut Common<'a>,
     batch: &DecodedBatch,
+    memory: &Bytes,
     list: &mut TermList<'a>,
     delivered: &mut Delivered,
 ) -> Result<(), BatchError> {
-    let parent = parent_binary(env, &batch.records);
-    let shape = Shape {
-        tag: atoms::kafka_message().to_term(env),
-        ts_type: match batch.timestamp_type {
-            TimestampType::Create => atoms::create().to_term(env),
-            TimestampType::Append => atoms::append().to_term(env),
-        },
-        empty: NewBinary::new(env, 0).into(),
-        no_headers: Term::list_new_empty(env),
-        parent,
+    let env = common.env;
+    let (parent, base) = match batch.position_in(memory) {
+        Some(base) => (
+            *common
+                .memory
+                .get_or_insert_with(|| parent_binary(env, memory)),
+            base,
+        ),
+        None => (parent_binary(env, &batch.records.bytes), 0),
+    };
+    let ts_type = match batch.timestamp_type {
+        TimestampType::Create => atoms::create().to_term(env),
+        TimestampType::Append => atoms::append().to_term(env),
     };
     for record in batch.iter() {
         let record = record?;
         let len = |span: Option<Span>| span.map_or(0, |span| span.len);
         delivered.add(record.offset, len(record.key) + len(record.value));
-        list.push(shape.message(env, &batch.records, &record));
+        let bytes = |span| common.bytes(&batch.records, &parent, base, span);
+        let headers = match record.headers.len() {
+            0 => common.no_headers,
+            _ => headers(env, &record),
+        };
+        let fields = [
+            common.tag,
+            record.offset.encode(env),
+            bytes(record.key),
+            bytes(record.value),
+            ts_type,
+            record.timestamp.encode(env),
+            headers,
+        ];
+        list.push(make_tuple(env, fields));
     }
     Ok(())
 }
 
-fn parent_binary<'a>(env: Env<'a>, records: &Records) -> Binary<'a> {
-    if records.bytes.len() <= COPIED_SET {
-        return copied(&records.bytes).release(env);
+fn parent_binary<'a>(env: Env<'a>, bytes: &Bytes) -> Binary<'a> {
+    if bytes.len() <= COPIED_SET {
+        return copied(bytes).release(env);
     }
-    ResourceArc::new(Buffer(records.bytes.clone())).make_binary(env, |buffer| &buffer.0)
+    ResourceArc::new(Buffer(bytes.clone())).make_binary(env, |buffer| &buffer.0)
 }
 
 fn copied(bytes: &[u8]) -> OwnedBinary {
@@ -80,49 +104,45 @@ fn copied(bytes: &[u8]) -> OwnedBinary {
     copy
 }
 
-/// What the messages of one batch have in common.
-struct Shape<'a> {
+/// What the messages of one set have in common.
+struct Common<'a> {
+    env: Env<'a>,
     tag: Term<'a>,
-    ts_type: Term<'a>,
     empty: Term<'a>,
     no_headers: Term<'a>,
-    parent: Binary<'a>,
+    /// The set's memory, once a message needs it.
+    memory: Option<Binary<'a>>,
 }
 
-impl<'a> Shape<'a> {
-    #[inline]
-    fn message(&self, env: Env<'a>, records: &Records, record: &Record<'_>) -> Term<'a> {
-        let headers = match record.headers.len() {
-            0 => self.no_headers,
-            _ => headers(env, record),
-        };
-        make_tuple(
+impl<'a> Common<'a> {
+    fn new(env: Env<'a>) -> Self {
+        Common {
             env,
-            [
-                self.tag,
-                record.offset.encode(env),
-                self.bytes(env, records, record.key),
-                self.bytes(env, records, record.value),
-                self.ts_type,
-                record.timestamp.encode(env),
-                headers,
-            ],
-        )
+            tag: atoms::kafka_message().to_term(env),
+            empty: NewBinary::new(env, 0).into(),
+            no_headers: Term::list_new_empty(env),
+            memory: None,
+        }
     }
 
-    /// Null and empty are both `<<>>`, as in brod.
+    /// Null and empty are both `<<>>`, as in brod. The records begin at `base` of `parent`.
     #[inline]
-    fn bytes(&self, env: Env<'a>, records: &Records, span: Option<Span>) -> Term<'a> {
+    fn bytes(
+        &self,
+        records: &Records,
+        parent: &Binary<'a>,
+        base: usize,
+        span: Option<Span>,
+    ) -> Term<'a> {
         match span {
             None => self.empty,
             Some(span) if span.len == 0 => self.empty,
             Some(span) if span.len <= HEAP_BINARY => {
-                NewBinary::from_slice(env, records.slice(span)).into()
+                NewBinary::from_slice(self.env, records.slice(span)).into()
             }
-            Some(span) => self
-                .parent
-                .make_subbinary(span.start, span.len)
-                .map_or(self.empty, |binary| binary.to_term(env)),
+            Some(span) => parent
+                .make_subbinary(base + span.start, span.len)
+                .map_or(self.empty, |binary| binary.to_term(self.env)),
         }
     }
 }
@@ -139,7 +159,7 @@ fn headers<'a>(env: Env<'a>, record: &Record<'_>) -> Term<'a> {
 
 /// `#kafka_message_set{}`
 pub fn message_set<'a>(env: Env<'a>, set: &MessageSet) -> (Term<'a>, Delivered) {
-    let (messages, delivered) = message_list(env, &set.batches);
+    let (messages, delivered) = message_list(env, &set.batches, &set.memory);
     let term = make_tuple(
         env,
         [

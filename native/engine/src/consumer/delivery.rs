@@ -42,6 +42,7 @@ struct Job<'a> {
     position: i64,
     end: i64,
     max_batch_bytes: usize,
+    memory: Bytes,
 }
 
 impl Consumers {
@@ -91,10 +92,11 @@ impl Consumers {
             position: state.rules.position(),
             end: state.rules.visible_end().unwrap_or(data.high_watermark),
             max_batch_bytes: state.rules.config().max_batch_bytes,
+            memory: records,
         };
         drop(state);
         let aborted = data.aborted_transactions.as_deref();
-        let end = catch_unwind(AssertUnwindSafe(|| job.run(records, aborted)));
+        let end = catch_unwind(AssertUnwindSafe(|| job.run(aborted)));
         self.finish(shared, claim, job.generation, end.unwrap_or(End::Panic))
     }
 
@@ -156,9 +158,9 @@ impl Consumers {
 }
 
 impl Job<'_> {
-    fn run(&mut self, records: Bytes, aborted: Option<&[AbortedTransaction]>) -> End {
+    fn run(&mut self, aborted: Option<&[AbortedTransaction]>) -> End {
         let asked = self.position;
-        let mut batches = batches(records);
+        let mut batches = batches(self.memory.clone());
         let mut aborted = Aborted::new(aborted);
         let mut set = Vec::new();
         let mut set_bytes = 0;
@@ -231,6 +233,7 @@ impl Job<'_> {
                 partition: self.shared.partition,
                 high_watermark: self.end,
                 batches: set,
+                memory: self.memory.clone(),
             });
         }
         let failed = delivered.failed.take();

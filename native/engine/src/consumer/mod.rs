@@ -41,16 +41,14 @@ const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
 /// By topic and partition.
 type Partitions = HashMap<(Arc<str>, i32), Arc<Shared>>;
 
-/// What a round of fetches over all partitions of a client brings at most, as far as `max_bytes`
-/// allows, and the least that one partition is given of it. Subscribers hold at least a round in
-/// memory; with many partitions, a full `max_bytes` each would be gigabytes.
+/// What a round of fetches over all partitions of a client brings, as far as `max_bytes` allows.
+/// Subscribers hold a round or two in memory; with many partitions, a full `max_bytes` of each
+/// would be gigabytes.
 const ROUND_BYTES: i32 = 4 * 1024 * 1024;
-const LEAST_SHARE: i32 = 32 * 1024;
 
-/// What one fetch of each of `partitions` may return.
+/// What each of `partitions` may return of a round.
 fn share(partitions: usize) -> i32 {
-    let partitions = i32::try_from(partitions.max(1)).unwrap_or(i32::MAX);
-    (ROUND_BYTES / partitions).max(LEAST_SHARE)
+    ROUND_BYTES / i32::try_from(partitions.max(1)).unwrap_or(i32::MAX)
 }
 
 /// The consumers of one client.

@@ -13,6 +13,13 @@ use crate::cluster::Backoff;
 /// First and longest wait before a partition is tried again after an error.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
+/// A fetch asks for a partition's share of a round, and for this at least: a request per message
+/// would cost more than the memory is worth.
+const LEAST_FETCH: i32 = 16 * 1024;
+/// The window holds this many shares, and so many bytes at least, if `prefetch_bytes` is more.
+const WINDOW_SHARES: i64 = 2;
+const LEAST_WINDOW: i64 = 8 * 1024;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Not subscribed, or stopped by an error.
@@ -183,7 +190,7 @@ impl Partition {
     /// What to fetch now, if anything.
     pub fn wish(&self) -> Option<Wish> {
         let full = self.window.count() > self.config.prefetch_count
-            && self.window.bytes() > self.config.prefetch_bytes;
+            && self.window.bytes() > self.prefetch_bytes();
         if self.phase != Phase::Fetching || self.paused || self.delivering || full {
             return None;
         }
@@ -196,8 +203,14 @@ impl Partition {
         })
     }
 
+    /// Of many partitions each one prefetches less.
+    fn prefetch_bytes(&self) -> i64 {
+        let shares = i64::from(self.share.load(Ordering::Relaxed)) * WINDOW_SHARES;
+        self.config.prefetch_bytes.min(shares.max(LEAST_WINDOW))
+    }
+
     fn fetch_size(&self) -> i32 {
-        let share = self.share.load(Ordering::Relaxed);
+        let share = self.share.load(Ordering::Relaxed).max(LEAST_FETCH);
         let fair = self.config.max_bytes.min(share.max(self.grown));
         fair.max(self.stretch.unwrap_or(1))
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::protocol::batch_reader::{BatchError, Record, Records, TimestampType};
 use crate::protocol::error::ErrorCode;
 
@@ -31,6 +33,8 @@ pub struct MessageSet {
     pub high_watermark: i64,
     /// In order of offsets; none is a control batch or aborted.
     pub batches: Vec<DecodedBatch>,
+    /// The partition's part of the answer as it came; records that were not compressed lie in it.
+    pub memory: Bytes,
 }
 
 /// A decompressed batch.
@@ -45,6 +49,14 @@ pub struct DecodedBatch {
 }
 
 impl DecodedBatch {
+    /// Where in `memory` the records lie; None: they have memory of their own.
+    pub fn position_in(&self, memory: &Bytes) -> Option<usize> {
+        let records = self.records.bytes.as_ptr_range();
+        let whole = memory.as_ptr_range();
+        let inside = whole.start <= records.start && records.end <= whole.end;
+        inside.then(|| records.start as usize - whole.start as usize)
+    }
+
     /// The records that were asked for. Ends after the first error.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = Result<Record<'_>, BatchError>> {

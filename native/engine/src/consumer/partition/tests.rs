@@ -161,22 +161,40 @@ fn corruption_is_forgiven_once_an_offset() {
 
 #[test]
 fn a_partition_whose_batches_are_larger_than_its_share_is_given_more() {
-    let mut partition = Partition::new(Arc::new(AtomicI32::new(1000)));
+    let mut partition = Partition::new(Arc::new(AtomicI32::new(LEAST_FETCH)));
     let generation = partition.start(ConsumerConfig {
-        max_bytes: 3000,
+        max_bytes: 3 * LEAST_FETCH,
         ..ConsumerConfig::default()
     });
     assert!(partition.begin(generation, 0, -1));
     let asked = |partition: &Partition| partition.wish().map(|wish| wish.max_bytes);
-    assert_eq!(asked(&partition), Some(1000));
+    assert_eq!(asked(&partition), Some(LEAST_FETCH));
     partition.answered(0, 0);
     partition.came_empty();
-    assert_eq!(asked(&partition), Some(1000), "there is nothing to fetch");
+    assert_eq!(
+        asked(&partition),
+        Some(LEAST_FETCH),
+        "there is nothing to fetch"
+    );
     partition.answered(10, 10);
     partition.came_empty();
-    assert_eq!(asked(&partition), Some(2000));
+    assert_eq!(asked(&partition), Some(2 * LEAST_FETCH));
     partition.came_empty();
-    assert_eq!(asked(&partition), Some(3000));
+    assert_eq!(asked(&partition), Some(3 * LEAST_FETCH));
     deliver(&mut partition, 0..5, 1);
-    assert_eq!(asked(&partition), Some(3000));
+    assert_eq!(asked(&partition), Some(3 * LEAST_FETCH));
+}
+
+#[test]
+fn one_of_many_partitions_prefetches_less() {
+    let mut partition = Partition::new(Arc::new(AtomicI32::new(10_000)));
+    let generation = partition.start(ConsumerConfig::default());
+    assert!(partition.begin(generation, 0, -1));
+    deliver(&mut partition, 0..20, 1000);
+    assert!(
+        partition.wish().is_some(),
+        "20,000 bytes fill two shares to the brim"
+    );
+    deliver(&mut partition, 20..21, 1);
+    assert!(partition.wish().is_none());
 }
