@@ -145,8 +145,17 @@ percentiles(Sorted) ->
 %% Consuming
 
 subscribe_all(Topic, Options) ->
-  [{ok, _} = brod:subscribe(?CLIENT, self(), Topic, P, []) || P <- partitions(Options)],
-  ok.
+  Deadline = erlang:monotonic_time(millisecond) + 30000,
+  lists:foreach(fun(P) -> subscribe(Topic, P, Deadline) end, partitions(Options)).
+
+%% Of a new topic not every broker knows at once that it leads a partition.
+subscribe(Topic, P, Deadline) ->
+  case brod:subscribe(?CLIENT, self(), Topic, P, []) of
+    {ok, _} -> ok;
+    {error, Reason} ->
+      erlang:monotonic_time(millisecond) < Deadline orelse error({not_subscribed, P, Reason}),
+      receive after 50 -> subscribe(Topic, P, Deadline) end
+  end.
 
 receive_sets(Left) when Left =< 0 -> "";
 receive_sets(Left) ->

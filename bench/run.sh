@@ -54,23 +54,26 @@ filled() {
 # librdkafka NAME ARGUMENT...: the peer's own rate, and CPU and memory as the system saw them
 librdkafka() {
   is_wanted "$1" || return 0
-  local name=$1 pid times peak=0 now rate
+  local name=$1 job pid peak=0 now rate cpu
+  local TIMEFORMAT='%U %S'
   shift
-  "$peer" -q -b "$BROD_BOOTSTRAP" "$@" </dev/null >"$work/peer.out" 2>&1 &
-  pid=$!
-  # The last look before the process ends is the one that counts.
-  while [ -r "/proc/$pid/stat" ]; do
-    now=$(awk '/^VmHWM/ { print $2 }' "/proc/$pid/status" 2>/dev/null) || break
-    [ -n "$now" ] || break
-    peak=$now
-    times=$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | awk '{ print $12 + $13 }') || break
+  rm -f "$work/peer.pid"
+  # shellcheck disable=SC2016
+  { time bash -c 'echo $$ >"$0"; exec "$@"' "$work/peer.pid" "$peer" -q -b "$BROD_BOOTSTRAP" "$@" \
+    </dev/null >"$work/peer.out" 2>&1; } 2>"$work/peer.cpu" &
+  job=$!
+  # The highest that it has been, as seen in the last look before the program ends.
+  while kill -0 "$job" 2>/dev/null; do
+    pid=$(cat "$work/peer.pid" 2>/dev/null) || pid=none
+    now=$(awk '/^VmHWM/ { print $2 }' "/proc/$pid/status" 2>/dev/null) || now=
+    peak=${now:-$peak}
     sleep 0.02
   done
-  wait "$pid" || { cat "$work/peer.out" >&2; echo "bench: rdkafka_performance failed" >&2; return 1; }
+  wait "$job" || { cat "$work/peer.out" >&2; echo "bench: rdkafka_performance failed" >&2; return 1; }
   rate=$(grep -oE '[0-9]+ msgs/s' "$work/peer.out" | tail -n 1)
-  printf '%s\t%s\n' "$name" "${rate% *}" |
-    awk -F '\t' -v cpu="${times:-0}" -v hz="$(getconf CLK_TCK)" -v n="$messages" -v kb="$peak" '{
-      printf "%s\t%d\t%.1f\t%.2f\t%.1f\t%s\n", $1, $2, $2 * 100 / 1e6, cpu / hz * 1e6 / n, kb / 1024, "peer"
+  cpu=$(awk '{ print $1 + $2 }' "$work/peer.cpu")
+  printf '%s\t%s\n' "$name" "${rate% *}" | awk -F '\t' -v cpu="$cpu" -v n="$messages" -v kb="$peak" '{
+      printf "%s\t%d\t%.1f\t%.2f\t%.1f\t%s\n", $1, $2, $2 * 100 / 1e6, cpu * 1e6 / n, kb / 1024, "peer"
     }' | row
 }
 
