@@ -8,7 +8,7 @@
 -export([create_topic/1, create_topic/2, topic_spec/2, await_topic/2, add_partitions/2]).
 -export([producer/2, producer/3, produce_all/4, fetch_all/3, values/1, numbers/2]).
 -export([wait_until/2, flush/0, outcome/1]).
--export([java/2, kcat/2, kcat_start/2, kcat_signal/2, kcat_await/1]).
+-export([java/2, kcat/2, kcat_start/2, kcat_kill/1]).
 -export([broker/2, whole/0]).
 
 -include("../include/brod.hrl").
@@ -174,18 +174,18 @@ kafka_version() ->
 %% @doc Runs kcat on the cluster, with `Input' on its standard input: `{Output, ExitStatus}'.
 kcat(Args, Input) -> run("kcat", ["-q", "-b", servers() | Args], Input).
 
-%% @doc A kcat that goes on running, fed with `Input', which stays open.
+%% @doc A kcat that goes on running, fed with `Input', which stays open. kcat reads in blocks: short
+%% input stays unread.
 kcat_start(Args, Input) ->
   Port = open("kcat", ["-q", "-b", servers() | Args]),
   true = port_command(Port, Input),
   Port.
 
-kcat_signal(Port, Signal) ->
+kcat_kill(Port) ->
   {os_pid, Pid} = erlang:port_info(Port, os_pid),
-  "" = os:cmd(io_lib:format("kill -~s ~b", [Signal, Pid])),
+  "" = os:cmd(io_lib:format("kill -KILL ~b", [Pid])),
+  _ = collect(Port, []),
   ok.
-
-kcat_await(Port) -> collect(Port, []).
 
 servers() ->
   lists:flatten(lists:join(",", [io_lib:format("~s:~b", [H, P]) || {H, P} <- bootstrap()])).
