@@ -2,9 +2,12 @@
 %% the process that the coordinator starts for callbacks.
 -module(brod_group_callbacks).
 
--export([revoked/2, received/6, assign/4, stop_reason/1]).
+-export([revoked/2, await_partitions/2, received/6, assign/4, stop_reason/1]).
 
 -include("brod_int.hrl").
+
+-define(PARTITIONS_TRIES, 20).
+-define(PARTITIONS_RETRY_MS, 100).
 
 %% @doc Has the member let go of its partitions, and returns its user data for the next join.
 -spec revoked(module(), pid()) -> binary().
@@ -14,6 +17,31 @@ revoked(Module, Pid) ->
     true -> iolist_to_binary(Module:user_data(Pid));
     false -> <<>>
   end.
+
+%% @doc Has the client learn of partitions that it does not know: the leader of the group may have
+%% seen a topic grow first. Waits for brokers that are behind, but not for long.
+-spec await_partitions(brod:client(), [brod:topic_partition()]) -> ok.
+await_partitions(Client, Partitions) ->
+  Counts = lists:foldl(fun({T, P}, Acc) -> Acc#{T => max(P + 1, maps:get(T, Acc, 0))} end, #{},
+                       Partitions),
+  maps:foreach(fun(Topic, Count) -> await_count(Client, Topic, Count, ?PARTITIONS_TRIES) end,
+               Counts).
+
+await_count(_Client, _Topic, _Count, 0) ->
+  ok;
+await_count(Client, Topic, Count, Tries) ->
+  case brod_client:get_partitions_count_safe(Client, Topic) of
+    {ok, Known} when Known >= Count ->
+      ok;
+    _ when Tries =:= ?PARTITIONS_TRIES ->
+      refresh(Client, Topic, Count, Tries);
+    _ ->
+      receive after ?PARTITIONS_RETRY_MS -> refresh(Client, Topic, Count, Tries) end
+  end.
+
+refresh(Client, Topic, Count, Tries) ->
+  _ = brod_client:get_metadata_safe(Client, Topic),
+  await_count(Client, Topic, Count, Tries - 1).
 
 %% @doc Brings the member its partitions. `Partitions' as in the engine's event.
 -spec received(module(), pid(), brod:group_member_id(), brod:group_generation_id(),

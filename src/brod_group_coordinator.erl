@@ -34,6 +34,8 @@
 -define(FAREWELL_TIMEOUT_MS, 5000).
 -define(GROWTH_CHECK_MS, 60000).
 -define(METADATA_TIMEOUT_MS, 10000).
+%% An outage of the client is no reason to fill the log.
+-define(OPEN_ATTEMPTS_A_LOG, 10).
 %% Why a generation ended when its offsets can still be committed. After any other reason the broker
 %% refuses them.
 -define(STILL_MEMBER(Why), (Why =:= rebalance_in_progress orelse Why =:= topics_changed orelse
@@ -241,16 +243,26 @@ handle_event({down, Reason}, St) ->
 
 begin_generation(#{member_id := MemberId, generation := Generation, leader := IsLeader,
                    partitions := Partitions}, St) ->
-  #st{member_module = Module, member_pid = Pid, options = #{offset_commit_policy := Policy}} = St,
+  #st{client = Client, member_module = Module, member_pid = Pid,
+      options = #{offset_commit_policy := Policy}} = St,
   log(info, "is member of generation ~p with ~p partitions, leader: ~p",
       [Generation, length(Partitions), IsLeader], St),
-  Callbacks = fun() -> brod_group_callbacks:received(Module, Pid, MemberId, Generation, Policy,
-                                                     Partitions)
+  log_new(Policy, [{T, P} || {T, P, undefined, _} <- Partitions], St),
+  Callbacks = fun() ->
+                  ok = brod_group_callbacks:await_partitions(Client,
+                                                             [{T, P} || {T, P, _, _} <- Partitions]),
+                  brod_group_callbacks:received(Module, Pid, MemberId, Generation, Policy,
+                                                Partitions)
               end,
   Commits = brod_group_commits:begin_generation(St#st.handle, Generation, St#st.commits),
   Member = St#st{phase = member, commits = Commits, is_leader = IsLeader, has_been_member = true,
                  counts = undefined},
   ask_counts(run_callbacks(Callbacks, fun(_Result, Now) -> Now end, Member)).
+
+%% Where reading begins is then up to the member's consumer options, and may be the end.
+log_new(commit_to_kafka_v2, [_ | _] = New, St) ->
+  log(info, "finds no committed offset for ~p partitions: ~0p", [length(New), New], St);
+log_new(_Policy, _New, _St) -> ok.
 
 %% Ends the generation, if there is one, and joins (again). In the phases between, a join is to come
 %% anyway. Callbacks that are running come first.
@@ -301,7 +313,8 @@ open(#st{client = Client, group_id = GroupId, options = Options} = St) ->
           [Attempt, Client, Reason], St),
       {stop, max_rejoin_attempts, St};
     {error, Reason} ->
-      log(warning, "cannot reach client ~p, attempt ~p: ~p", [Client, Attempt, Reason], St),
+      Attempt rem ?OPEN_ATTEMPTS_A_LOG =:= 1 andalso
+        log(warning, "cannot reach client ~p, attempt ~p: ~p", [Client, Attempt, Reason], St),
       _ = erlang:send_after(max(100, round(Delay * 1000)), self(), {?MODULE, open}),
       {noreply, St#st{open_attempts = Attempt}}
   end.

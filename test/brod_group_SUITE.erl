@@ -1,0 +1,637 @@
+%% Consumer groups on a real Kafka whose brokers stay up: who gets which partitions, what is
+%% committed and when, and what happens to the processes of a member.
+-module(brod_group_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+-include("../include/brod.hrl").
+
+-compile([export_all, nowarn_export_all]).
+
+-define(config(Key, Config), proplists:get_value(Key, Config)).
+
+-import(brod_group_probe, [v2/4, v2/5, v1/4, v1/5, member/5, coordinator/1, await_assigned/2,
+                           collect/2, await_committed/4, committed/3]).
+-import(brod_test, [wait_until/2, numbers/2, unique/1]).
+
+-define(LIMIT_MS, 30000).
+-define(RECEIVE(Pattern, Result),
+        receive Pattern -> Result
+        after ?LIMIT_MS -> error({not_received, ??Pattern, brod_test:flush()})
+        end).
+
+all() ->
+  [{group, membership}, {group, commits}, {group, callbacks}, {group, processes}, {group, others}].
+
+groups() ->
+  [{membership, [],
+    [one_member, one_member_v1, two_members, three_members_join_leave_die, blocked_callback,
+     static_member_restarts, second_static_member_fences, update_topics, topic_grows,
+     topic_is_made_later]},
+   {commits, [],
+    [commits_on_stop, commits_within_interval, no_committed_offset, offset_out_of_range,
+     ack_without_commit, acks_during_revoke, acks_of_old_generation, commit_offsets,
+     revoke_waits_for_callback, killed_worker_loses_no_ack, retention]},
+   {callbacks, [],
+    [consumer_managed, consumer_managed_v1, callback_implemented, callback_implemented_v1,
+     user_data, worker_info]},
+   {processes, [],
+    [stop_leaves_nothing, killed_subscriber, killed_coordinator, killed_worker, stop_v1,
+     killed_coordinator_v1, member_dies, unlinked_coordinator_is_shut_down, no_client,
+     health_check]},
+   {others, [],
+    [kcat_joins_first, kcat_joins_later, cg_commits, list_and_describe]}].
+
+init_per_suite(Config) -> brod_test:init_suite(Config).
+
+end_per_suite(_Config) -> application:stop(brod).
+
+init_per_testcase(_Case, Config) ->
+  Client = brod_test:start_client(),
+  [{client, Client}, {group, unique("g")} | Config].
+
+end_per_testcase(_Case, Config) ->
+  brod_test:stop_client(?config(client, Config)).
+
+%%% Membership
+
+one_member(Config) -> reads_all(fun brod_group_probe:v2/4, Config).
+
+one_member_v1(Config) -> reads_all(fun brod_group_probe:v1/4, Config).
+
+reads_all(Start, Config) ->
+  {Client, Group, Topic} = filled(3, 300, Config),
+  Pid = Start(a, Client, Group, [Topic]),
+  Seen = collect(numbers(1, 300), ?LIMIT_MS),
+  ?assertEqual([], [V || {V, Tags} <- maps:to_list(Seen), length(Tags) =/= 1]),
+  ok = stop(Pid),
+  ?assertEqual(ends(Client, Topic), committed(Client, Group, Topic)).
+
+two_members(Config) ->
+  {Client, Group, Topic} = filled(4, 400, Config),
+  A = v2(a, Client, Group, [Topic]),
+  _ = await_assigned([A], tps(Topic, 4)),
+  B = v2(b, Client, Group, [Topic]),
+  Shares = await_assigned([A, B], tps(Topic, 4)),
+  ?assertEqual([2, 2], [length(Share) || {_, Share} <- Shares]),
+  _ = collect(numbers(1, 400), ?LIMIT_MS),
+  %% What is handled and committed before a move is not handled again after it.
+  _ = brod_test:flush(),
+  ok = stop(A),
+  _ = await_assigned([B], tps(Topic, 4)),
+  fill(Client, Topic, 4, numbers(401, 800)),
+  Seen = collect(numbers(401, 800), ?LIMIT_MS),
+  ?assertEqual([[b]], lists:usort(maps:values(Seen))),
+  ok = stop(B),
+  ?assertEqual(ends(Client, Topic), committed(Client, Group, Topic)).
+
+three_members_join_leave_die(Config) ->
+  {Client, Group, Topic} = filled(6, 0, Config),
+  Tps = tps(Topic, 6),
+  [A, B, C] = [v2(Tag, Client, Group, [Topic]) || Tag <- [a, b, c]],
+  Shares = await_assigned([A, B, C], Tps),
+  ?assertEqual([2, 2, 2], [length(Share) || {_, Share} <- Shares]),
+  ok = stop(C),
+  _ = await_assigned([A, B], Tps),
+  exit(A, kill),
+  _ = await_assigned([B], Tps),
+  D = v2(d, Client, Group, [Topic]),
+  _ = await_assigned([B, D], Tps),
+  fill(Client, Topic, 6, numbers(1, 600)),
+  Seen = collect(numbers(1, 600), ?LIMIT_MS),
+  ?assertEqual([b, d], lists:usort(lists:append(maps:values(Seen)))),
+  ok = stop(B),
+  ok = stop(D),
+  ?assertEqual(ends(Client, Topic), committed(Client, Group, Topic)).
+
+%% The callback takes longer than the session lasts, and the member is not evicted: it keeps its
+%% generation, so what it commits afterwards counts.
+blocked_callback(Config) ->
+  {Client, Group, Topic} = filled(1, 1, Config),
+  GroupV1 = unique("g"),
+  Options = [{on_message, fun(_) -> receive after 10000 -> commit end end},
+             {session_timeout_seconds, 6}, {heartbeat_rate_seconds, 1}],
+  A = v2(a, Client, Group, [Topic], Options),
+  Other = brod_test:start_client(),
+  B = v1(b, Other, GroupV1, [Topic], Options),
+  ok = ?RECEIVE({probe, a, {handled, Topic, 0, _}}, ok),
+  ok = ?RECEIVE({probe, b, {handled, Topic, 0, _}}, ok),
+  await_committed(Client, Group, Topic, #{0 => 1}),
+  await_committed(Client, GroupV1, Topic, #{0 => 1}),
+  Events = brod_test:flush(),
+  ?assertMatch([_], [Event || {probe, a, {init, _, _, _, _}} = Event <- Events]),
+  ?assertEqual([], [Event || {probe, _, {handled, _, _, _}} = Event <- Events]),
+  ok = stop(A),
+  ok = brod_group_subscriber:stop(B),
+  brod_test:stop_client(Other).
+
+static_member_restarts(Config) ->
+  {Client, Group, Topic} = filled(4, 0, Config),
+  Start = fun(Tag, Id) ->
+              v2(Tag, Client, Group, [Topic], [{group_instance_id, Id},
+                                               {session_timeout_seconds, 30}])
+          end,
+  A = Start(a, <<"one">>),
+  B = Start(b, <<"two">>),
+  Shares = await_assigned([A, B], tps(Topic, 4)),
+  ShareOfB = proplists:get_value(B, Shares),
+  _ = brod_test:flush(),
+  ok = stop(B),
+  B2 = Start(c, <<"two">>),
+  _ = await_assigned([B2], ShareOfB),
+  fill(Client, Topic, 4, numbers(1, 40)),
+  Seen = collect(numbers(1, 40), ?LIMIT_MS),
+  ?assertEqual([[a], [c]], lists:usort(maps:values(Seen))),
+  %% A has the workers that it had.
+  ?assertEqual([], [Event || {probe, a, {terminate, _, _, _}} = Event <- brod_test:flush()]),
+  ok = stop(A),
+  ok = stop(B2),
+  ?assertEqual(2, length(members(Client, Group))).
+
+second_static_member_fences(Config) ->
+  {Client, Group, Topic} = filled(2, 0, Config),
+  Options = [{group_instance_id, <<"one">>}],
+  A = v2(a, Client, Group, [Topic], Options),
+  _ = await_assigned([A], tps(Topic, 2)),
+  B = v2(b, Client, Group, [Topic], Options),
+  _ = await_assigned([B], tps(Topic, 2)),
+  wait_until(fun() -> brod_group_subscriber_v2:get_workers(A) =:= #{} end, ?LIMIT_MS),
+  fill(Client, Topic, 2, numbers(1, 20)),
+  Seen = collect(numbers(1, 20), ?LIMIT_MS),
+  ?assertEqual([[b]], lists:usort(maps:values(Seen))),
+  ok = stop(A),
+  ok = stop(B).
+
+update_topics(Config) ->
+  {Client, Group, First} = filled(2, 0, Config),
+  Second = brod_test:create_topic(3),
+  {Member, Coordinator} = member(a, Client, Group, [First], []),
+  ?assertEqual(tps(First, 2), assigned_tps(a)),
+  ok = brod_group_coordinator:update_topics(Coordinator, [First, Second]),
+  ?assertEqual(lists:sort(tps(First, 2) ++ tps(Second, 3)), assigned_tps(a)),
+  ok = brod_group_coordinator:update_topics(Coordinator, [Second]),
+  ?assertEqual(tps(Second, 3), assigned_tps(a)),
+  Member ! stop.
+
+topic_grows(Config) ->
+  {Client, Group, Topic} = filled(1, 0, Config),
+  with_growth_checks(fun() ->
+    A = v2(a, Client, Group, [Topic], [{consumer, []}]),
+    B = v2(b, Client, Group, [Topic], [{consumer, []}]),
+    wait_until(fun() -> length(workers([A, B])) =:= 1 end, ?LIMIT_MS),
+    _ = brod_test:add_partitions(Topic, 2),
+    _ = await_assigned([A, B], tps(Topic, 2)),
+    ok = stop(A),
+    ok = stop(B)
+  end).
+
+topic_is_made_later(Config) ->
+  {Client, Group, First} = filled(1, 0, Config),
+  Second = unique("later"),
+  with_growth_checks(fun() ->
+    A = v2(a, Client, Group, [First, Second]),
+    _ = await_assigned([A], tps(First, 1)),
+    ok = brod:create_topics(brod_test:bootstrap(), [brod_test:topic_spec(Second, 2)],
+                            #{timeout => ?LIMIT_MS}),
+    _ = await_assigned([A], tps(First, 1) ++ tps(Second, 2)),
+    ok = stop(A)
+  end).
+
+with_growth_checks(Fun) ->
+  ok = application:set_env(brod, partition_check_interval_ms, 300),
+  try Fun()
+  after application:unset_env(brod, partition_check_interval_ms)
+  end.
+
+%%% Commits
+
+commits_on_stop(Config) ->
+  Never = [{offset_commit_interval_seconds, 3600}],
+  {Client, Group, Topic} = filled(2, 20, Config),
+  A = v2(a, Client, Group, [Topic], Never),
+  _ = collect(numbers(1, 20), ?LIMIT_MS),
+  ?assertEqual(#{}, committed(Client, Group, Topic)),
+  ok = stop(A),
+  ?assertEqual(ends(Client, Topic), committed(Client, Group, Topic)),
+  GroupV1 = unique("g"),
+  B = v1(b, Client, GroupV1, [Topic], Never),
+  _ = collect(numbers(1, 20), ?LIMIT_MS),
+  ok = brod_group_subscriber:stop(B),
+  ?assertEqual(ends(Client, Topic), committed(Client, GroupV1, Topic)).
+
+commits_within_interval(Config) ->
+  {Client, Group, Topic} = filled(2, 20, Config),
+  A = v2(a, Client, Group, [Topic], [{type, message_set}]),
+  await_committed(Client, Group, Topic, ends(Client, Topic)),
+  ok = stop(A),
+  GroupV1 = unique("g"),
+  B = v1(b, Client, GroupV1, [Topic]),
+  await_committed(Client, GroupV1, Topic, ends(Client, Topic)),
+  ok = brod_group_subscriber:stop(B).
+
+%% Nothing committed: the consumer options say where to begin, whatever they say.
+no_committed_offset(Config) ->
+  {Client, Group, Topic} = filled(1, 10, Config),
+  {Member, _} = member(a, Client, Group, [Topic], []),
+  ?assertMatch([#brod_received_assignment{begin_offset = undefined}], assigned(a)),
+  Member ! stop,
+  B = v2(b, Client, unique("g"), [Topic], [{consumer, [{begin_offset, 4}]}]),
+  Seen = collect(numbers(5, 10), ?LIMIT_MS),
+  ?assertEqual(6, map_size(Seen)),
+  ok = stop(B).
+
+%% The committed offset lies behind the end: begins anew at the earliest, and goes on.
+offset_out_of_range(Config) ->
+  {Client, Group, Topic} = filled(1, 10, Config),
+  ok = brod_cg_commits:run(Client, [{id, Group}, {topic, Topic}, {offsets, [{0, 1000}]}]),
+  A = v2(a, Client, Group, [Topic], [{consumer, []}]),
+  _ = collect(numbers(1, 10), ?LIMIT_MS),
+  fill(Client, Topic, 1, numbers(11, 20)),
+  _ = collect(numbers(11, 20), ?LIMIT_MS),
+  ok = stop(A),
+  ?assertEqual(#{0 => 20}, committed(Client, Group, Topic)).
+
+ack_without_commit(Config) ->
+  {Client, Group, Topic} = filled(1, 10, Config),
+  Options = [{on_message, fun(_) -> ack end}],
+  A = v2(a, Client, Group, [Topic], Options),
+  _ = collect(numbers(1, 10), ?LIMIT_MS),
+  ok = brod_group_subscriber_v2:commit(A, Topic, 0, 3),
+  await_committed(Client, Group, Topic, #{0 => 4}),
+  ok = stop(A),
+  ?assertEqual(#{0 => 4}, committed(Client, Group, Topic)),
+  GroupV1 = unique("g"),
+  B = v1(b, Client, GroupV1, [Topic], Options),
+  _ = collect(numbers(1, 10), ?LIMIT_MS),
+  ok = brod_group_subscriber:commit(B, Topic, 0, 5),
+  ok = brod_group_subscriber:commit(B),
+  await_committed(Client, GroupV1, Topic, #{0 => 6}),
+  ok = brod_group_subscriber:stop(B).
+
+acks_during_revoke(Config) ->
+  {Client, Group, Topic} = filled(2, 20, Config),
+  {A, CoordinatorA} = member(a, Client, Group, [Topic], [hold]),
+  first_revocation(a),
+  {Generation, _} = assignment(a),
+  {B, _} = member(b, Client, Group, [Topic], []),
+  Caller = ?RECEIVE({probe, a, {revoked, Pid}}, Pid),
+  ok = brod_group_coordinator:ack(CoordinatorA, Generation, Topic, 0, 6),
+  ok = brod_group_coordinator:ack(CoordinatorA, Generation, Topic, 1, 3),
+  Caller ! go,
+  Begins = [{P, Offset} || #brod_received_assignment{partition = P, begin_offset = Offset}
+                             <- assigned(a) ++ assigned(b)],
+  ?assertEqual([{0, 7}, {1, 4}], lists:sort(Begins)),
+  A ! stop,
+  B ! stop.
+
+acks_of_old_generation(Config) ->
+  {Client, Group, Topic} = filled(1, 10, Config),
+  {A, Coordinator} = member(a, Client, Group, [Topic], []),
+  {Old, _} = assignment(a),
+  ok = brod_group_coordinator:update_topics(Coordinator, [Topic]),
+  {New, _} = assignment(a),
+  ?assert(New > Old),
+  ok = brod_group_coordinator:ack(Coordinator, New, Topic, 0, 2),
+  ok = brod_group_coordinator:ack(Coordinator, Old, Topic, 0, 5),
+  ok = brod_group_coordinator:commit_offsets(Coordinator),
+  ?assertEqual(#{0 => 3}, committed(Client, Group, Topic)),
+  A ! stop.
+
+commit_offsets(Config) ->
+  {Client, Group, Topic} = filled(2, 10, Config),
+  {A, Coordinator} = member(a, Client, Group, [Topic], [hold]),
+  Caller = ?RECEIVE({probe, a, {revoked, Pid}}, Pid),
+  ?assertEqual({error, not_a_member}, brod_group_coordinator:commit_offsets(Coordinator)),
+  Caller ! go,
+  {Generation, _} = assignment(a),
+  ok = brod_group_coordinator:commit_offsets(Coordinator),
+  ?assertEqual(#{}, committed(Client, Group, Topic)),
+  ok = brod_group_coordinator:ack(Coordinator, Generation, Topic, 0, 1),
+  ok = brod_group_coordinator:commit_offsets(Coordinator, [{{Topic, 1}, 2}]),
+  ?assertEqual(#{0 => 2, 1 => 3}, committed(Client, Group, Topic)),
+  A ! stop.
+
+%% The message that is being handled is committed by its member, not handled again by another.
+revoke_waits_for_callback(Config) ->
+  {Client, Group, Topic} = filled(2, 4, Config),
+  Test = self(),
+  OnMessage = fun(#kafka_message{offset = Offset}) ->
+                  Test ! {at, Offset, self()},
+                  receive go -> commit end
+              end,
+  A = v2(a, Client, Group, [Topic], [{on_message, OnMessage}]),
+  Workers = [?RECEIVE({at, 0, Worker}, Worker) || _ <- tps(Topic, 2)],
+  B = v2(b, Client, Group, [Topic]),
+  wait_until(fun() -> brod_group_subscriber_v2:health_check(A, ?LIMIT_MS) =:= rebalancing end,
+             ?LIMIT_MS),
+  ?assertEqual(#{}, brod_group_subscriber_v2:get_workers(B)),
+  [Worker ! go || Worker <- Workers],
+  ok = ?RECEIVE({probe, b, {handled, Topic, _, #kafka_message{offset = 1}}}, ok),
+  ?assertEqual([], [E || {probe, b, {handled, _, _, #kafka_message{offset = 0}}} = E
+                           <- brod_test:flush()]),
+  exit(A, kill),
+  ok = stop(B).
+
+killed_worker_loses_no_ack(Config) ->
+  {Client, Group, Topic} = filled(1, 10, Config),
+  A = v2(a, Client, Group, [Topic], [{offset_commit_interval_seconds, 3600}]),
+  _ = collect(numbers(1, 10), ?LIMIT_MS),
+  #{{Topic, 0} := Worker} = brod_group_subscriber_v2:get_workers(A),
+  Monitor = monitor(process, A),
+  exit(Worker, kill),
+  shutdown = ?RECEIVE({'DOWN', Monitor, process, A, Reason}, Reason),
+  ?assertEqual(#{0 => 10}, committed(Client, Group, Topic)).
+
+retention(Config) ->
+  {Client, Group, Topic} = filled(1, 10, Config),
+  A = v2(a, Client, Group, [Topic], [{offset_retention_seconds, 3600}]),
+  await_committed(Client, Group, Topic, #{0 => 10}),
+  ok = stop(A).
+
+%%% Callbacks
+
+consumer_managed(Config) ->
+  {Client, Group, Topic} = filled(3, 30, Config),
+  Stored = fun(_, 0) -> {ok, 4};
+              (_, 1) -> {ok, {begin_offset, 7}};
+              (_, 2) -> undefined
+           end,
+  A = v2(a, Client, Group, [Topic], [{offset_commit_policy, consumer_managed}, {stored, Stored}]),
+  ?assertEqual([{0, 5}, {1, 7}, {2, 0}], first_offsets(Topic, 3)),
+  ok = stop(A),
+  ?assertEqual(#{}, committed(Client, Group, Topic)).
+
+consumer_managed_v1(Config) ->
+  {Client, Group, Topic} = filled(2, 30, Config),
+  Stored = fun(_, 0) -> {ok, 4};
+              (_, 1) -> undefined
+           end,
+  A = v1(a, Client, Group, [Topic], [{offset_commit_policy, consumer_managed}, {stored, Stored}]),
+  ?assertEqual([{0, 5}, {1, 0}], first_offsets(Topic, 2)),
+  ok = brod_group_subscriber:stop(A),
+  ?assertEqual(#{}, committed(Client, Group, Topic)).
+
+callback_implemented(Config) -> leader_takes_all(fun brod_group_probe:v2/5, Config).
+
+callback_implemented_v1(Config) -> leader_takes_all(fun brod_group_probe:v1/5, Config).
+
+leader_takes_all(Start, Config) ->
+  {Client, Group, Topic} = filled(4, 0, Config),
+  Test = self(),
+  Assign = fun([{Leader, Meta} | Others] = Members, TPs) ->
+               ?assertMatch(#kafka_group_member_metadata{topics = [Topic]}, Meta),
+               Test ! {assigned, length(Members), TPs},
+               [{Leader, [{Topic, [P || {_, P} <- TPs]}]} | [{Id, []} || {Id, _} <- Others]]
+           end,
+  Options = [{partition_assignment_strategy, callback_implemented}, {assign, Assign}],
+  Pids = [Start(Tag, Client, Group, [Topic], Options) || Tag <- [a, b]],
+  Tps = ?RECEIVE({assigned, 2, Found}, Found),
+  ?assertEqual(tps(Topic, 4), Tps),
+  %% In both members the generation is complete when the leader reads.
+  fill(Client, Topic, 4, numbers(1, 40)),
+  Seen = collect(numbers(1, 40), ?LIMIT_MS),
+  ?assertMatch([[_]], lists:usort(maps:values(Seen))),
+  lists:foreach(fun brod_group_subscriber_v2:stop/1, Pids).
+
+user_data(Config) ->
+  {Client, Group, Topic} = filled(2, 0, Config),
+  Assign = fun([{Leader, _} | _], _TPs) -> [{Leader, []}] end,
+  Options = [{partition_assignment_strategy, callback_implemented}, {protocol_name, "mine"},
+             {assign, Assign}],
+  {A, _} = member(a, Client, Group, [Topic], Options),
+  ?assertEqual([], assigned(a)),
+  {B, _} = member(b, Client, Group, [Topic], Options),
+  Members = ?RECEIVE({probe, a, {assign, [_, _] = Both, _}}, Both),
+  ?assertEqual([<<"a-1">>, <<"b-0">>],
+               lists:sort([Data || {_, #kafka_group_member_metadata{user_data = Data}} <- Members])),
+  A ! stop,
+  B ! stop.
+
+worker_info(Config) ->
+  {Client, Group, Topic} = filled(1, 10, Config),
+  A = v2(a, Client, Group, [Topic], [{on_message, fun(_) -> later end}]),
+  Info = ?RECEIVE({probe, a, {init, Topic, 0, _Worker, Found}}, Found),
+  ?assertMatch(#{group_id := Group, topic := Topic, partition := 0}, Info),
+  #{ack_fun := Ack, commit_fun := Commit} = Info,
+  _ = collect(numbers(1, 10), ?LIMIT_MS),
+  ok = Ack(9),
+  ok = Commit(6),
+  await_committed(Client, Group, Topic, #{0 => 7}),
+  ok = stop(A),
+  ?RECEIVE({probe, a, {terminate, Topic, 0, normal}}, ok).
+
+%%% Processes
+
+stop_leaves_nothing(Config) ->
+  {Client, Group, Topic} = filled(4, 0, Config),
+  A = v2(a, Client, Group, [Topic], [{session_timeout_seconds, 60}]),
+  _ = await_assigned([A], tps(Topic, 4)),
+  Pids = brod_group_probe:member_pids(A),
+  ?assertEqual(6, length(Pids)),
+  ?assertEqual(1, length(members(Client, Group))),
+  ok = stop(A),
+  ?assertEqual([], [Pid || Pid <- Pids, is_process_alive(Pid)]),
+  ?assertEqual([], members(Client, Group)).
+
+killed_subscriber(Config) -> dies(fun(Pid) -> Pid end, killed, Config).
+
+killed_coordinator(Config) ->
+  dies(fun brod_group_probe:coordinator/1, {shutdown, coordinator_failure}, Config).
+
+killed_worker(Config) ->
+  dies(fun(Pid) -> hd(maps:values(brod_group_subscriber_v2:get_workers(Pid))) end, shutdown,
+       Config).
+
+%% Nothing is left, and the group does not have to wait for the session to time out.
+dies(Whom, Reason, Config) ->
+  {Client, Group, Topic} = filled(4, 0, Config),
+  A = v2(a, Client, Group, [Topic], [{session_timeout_seconds, 60}]),
+  _ = await_assigned([A], tps(Topic, 4)),
+  Pids = brod_group_probe:member_pids(A),
+  Monitors = [monitor(process, Pid) || Pid <- Pids],
+  exit(Whom(A), kill),
+  ?assertEqual(Reason, ?RECEIVE({'DOWN', _, process, A, Why}, Why)),
+  [?RECEIVE({'DOWN', Monitor, process, _, _}, ok) || Monitor <- tl(Monitors)],
+  wait_until(fun() -> members(Client, Group) =:= [] end, ?LIMIT_MS).
+
+stop_v1(Config) ->
+  {Client, Group, Topic} = filled(2, 0, Config),
+  A = v1(a, Client, Group, [Topic], [{session_timeout_seconds, 60}]),
+  wait_until(fun() -> length(members(Client, Group)) =:= 1 end, ?LIMIT_MS),
+  Coordinator = coordinator(A),
+  ok = brod_group_subscriber:stop(A),
+  ?assertNot(is_process_alive(Coordinator)),
+  ?assertEqual([], members(Client, Group)).
+
+killed_coordinator_v1(Config) ->
+  {Client, Group, Topic} = filled(2, 0, Config),
+  A = v1(a, Client, Group, [Topic]),
+  Monitor = monitor(process, A),
+  exit(coordinator(A), kill),
+  ?assertEqual({shutdown, coordinator_failure},
+               ?RECEIVE({'DOWN', Monitor, process, A, Reason}, Reason)).
+
+member_dies(Config) ->
+  {Client, Group, Topic} = filled(1, 0, Config),
+  [begin
+     {A, Coordinator} = member(a, Client, Group, [Topic], []),
+     _ = assigned(a),
+     Monitor = monitor(process, Coordinator),
+     exit(A, How),
+     ?assertEqual(Reason, ?RECEIVE({'DOWN', Monitor, process, Coordinator, Why}, Why)),
+     ?assertEqual([], members(Client, Group))
+   end || {How, Reason} <- [{kill, killed}, {shutdown, shutdown}, {bad, bad}]].
+
+%% As broadway_kafka has it: not linked, shut down by another process while a callback is waiting.
+unlinked_coordinator_is_shut_down(Config) ->
+  {Client, Group, Topic} = filled(1, 10, Config),
+  {A, Coordinator} = member(a, Client, Group, [Topic], [hold, {session_timeout_seconds, 60}]),
+  first_revocation(a),
+  {Generation, _} = assignment(a),
+  ok = brod_group_coordinator:ack(Coordinator, Generation, Topic, 0, 4),
+  ok = brod_group_coordinator:update_topics(Coordinator, [Topic]),
+  ?RECEIVE({probe, a, {revoked, _}}, ok),
+  Monitor = monitor(process, Coordinator),
+  exit(Coordinator, shutdown),
+  ?assertEqual(shutdown, ?RECEIVE({'DOWN', Monitor, process, Coordinator, Reason}, Reason)),
+  ?assertEqual([], members(Client, Group)),
+  ?assertEqual(#{0 => 5}, committed(Client, Group, Topic)),
+  exit(A, kill).
+
+no_client(Config) ->
+  Log = brod_log:start(),
+  {_, Coordinator} = member(a, no_such_client, ?config(group, Config), [<<"t">>],
+                            [{max_rejoin_attempts, 2}, {rejoin_delay_seconds, 0}]),
+  Monitor = monitor(process, Coordinator),
+  ?assertEqual(max_rejoin_attempts,
+               ?RECEIVE({'DOWN', Monitor, process, Coordinator, Reason}, Reason)),
+  ?assert(brod_log:has(Log, "max_rejoin_attempts")),
+  brod_log:stop(Log).
+
+health_check(Config) ->
+  {Client, Group, Topic} = filled(2, 0, Config),
+  A = v2(a, Client, Group, [Topic]),
+  wait_until(fun() -> brod_group_subscriber_v2:health_check(A, ?LIMIT_MS) =:= healthy end,
+             ?LIMIT_MS),
+  ok = stop(A),
+  ?assertMatch({error, [#{cause := #{reason := _}}]},
+               brod_group_subscriber_v2:health_check(A, ?LIMIT_MS)).
+
+%%% Other clients, other calls
+
+kcat_joins_first(Config) ->
+  {Client, Group, Topic} = filled(4, 0, Config),
+  Kcat = kcat(Group, Topic),
+  wait_until(fun() -> length(members(Client, Group)) =:= 1 end, ?LIMIT_MS),
+  A = v2(a, Client, Group, [Topic]),
+  share_with(Kcat, A, Topic, Config).
+
+kcat_joins_later(Config) ->
+  {Client, Group, Topic} = filled(4, 0, Config),
+  A = v2(a, Client, Group, [Topic]),
+  _ = await_assigned([A], tps(Topic, 4)),
+  share_with(kcat(Group, Topic), A, Topic, Config).
+
+kcat(Group, Topic) ->
+  brod_test:kcat_start(["-G", Group, "-u", "-X", "auto.offset.reset=earliest", "-f", "%p %s\n",
+                        Topic], <<>>).
+
+share_with(Kcat, A, Topic, Config) ->
+  Client = ?config(client, Config),
+  wait_until(fun() -> map_size(brod_group_subscriber_v2:get_workers(A)) =:= 2 end, ?LIMIT_MS),
+  Ours = [P || {_, P} <- maps:keys(brod_group_subscriber_v2:get_workers(A))],
+  fill(Client, Topic, 4, numbers(1, 40)),
+  Partition = fun(V) -> (V - 1) div 10 end,
+  Mine = [integer_to_binary(V) || V <- lists:seq(1, 40), lists:member(Partition(V), Ours)],
+  _ = collect(Mine, ?LIMIT_MS),
+  ?assertEqual(lists:sort(numbers(1, 40) -- Mine), lists:sort(kcat_lines(Kcat, <<>>, 20))),
+  %% kcat leaves, and we have it all.
+  {os_pid, OsPid} = erlang:port_info(Kcat, os_pid),
+  "" = os:cmd("kill -TERM " ++ integer_to_list(OsPid)),
+  _ = await_assigned([A], tps(Topic, 4)),
+  ok = stop(A).
+
+%% The values of the first `Count' messages that kcat has printed.
+kcat_lines(Kcat, Output, Count) ->
+  case re:run(Output, <<"^[0-9]+ ([0-9]+)$">>, [global, multiline, {capture, [1], binary}]) of
+    {match, Values} when length(Values) >= Count -> lists:append(Values);
+    _ -> kcat_lines(Kcat, ?RECEIVE({Kcat, {data, Data}}, <<Output/binary, Data/binary>>), Count)
+  end.
+
+cg_commits(Config) ->
+  {Client, Group, Topic} = filled(3, 30, Config),
+  Run = fun(Offsets) ->
+            brod_cg_commits:run(Client, [{id, Group}, {topic, Topic}, {offsets, Offsets}])
+        end,
+  ok = Run(latest),
+  ?assertEqual(#{0 => 10, 1 => 10, 2 => 10}, committed(Client, Group, Topic)),
+  ok = Run([{0, 3}, {2, 5}]),
+  ?assertEqual(#{0 => 3, 1 => 10, 2 => 5}, committed(Client, Group, Topic)),
+  ok = Run(earliest),
+  ?assertEqual(#{0 => 0, 1 => 0, 2 => 0}, committed(Client, Group, Topic)),
+  ?assertMatch({error, _}, Run([{7, 1}])),
+  ?assertEqual([], members(Client, Group)).
+
+list_and_describe(Config) ->
+  {Client, Group, Topic} = filled(2, 0, Config),
+  A = v2(a, Client, Group, [Topic]),
+  _ = await_assigned([A], tps(Topic, 2)),
+  {ok, {Endpoint, ConnConfig}} = brod_client:get_group_coordinator(Client, Group),
+  {ok, Groups} = brod:list_groups(Endpoint, ConnConfig),
+  ?assertMatch(#brod_cg{protocol_type = <<"consumer">>}, lists:keyfind(Group, #brod_cg.id, Groups)),
+  All = brod:list_all_groups(brod_test:bootstrap(), []),
+  ?assert(lists:any(fun({_, Found}) -> lists:keymember(Group, #brod_cg.id, Found) end, All)),
+  {ok, [Description]} = brod:describe_groups(Endpoint, ConnConfig, [Group]),
+  ?assertMatch(#{group_id := Group, group_state := <<"Stable">>, protocol_type := <<"consumer">>,
+                 members := [_]}, Description),
+  ok = stop(A).
+
+%%% Helpers
+
+%% A topic with `Count' messages, dealt to its partitions in equal, contiguous shares.
+filled(Partitions, Count, Config) ->
+  Client = ?config(client, Config),
+  Topic = brod_test:create_topic(Partitions),
+  fill(Client, Topic, Partitions, numbers(1, Count)),
+  {Client, ?config(group, Config), Topic}.
+
+fill(_Client, _Topic, _Partitions, []) -> ok;
+fill(Client, Topic, Partitions, Values) ->
+  ok = brod_test:producer(Client, Topic),
+  Share = length(Values) div Partitions,
+  lists:foreach(fun(P) ->
+                    Part = lists:sublist(Values, P * Share + 1, Share),
+                    ok = brod:produce_sync(Client, Topic, P, <<>>, [{<<>>, V} || V <- Part])
+                end, lists:seq(0, Partitions - 1)).
+
+stop(Pid) -> brod_group_subscriber_v2:stop(Pid).
+
+tps(Topic, Partitions) -> [{Topic, P} || P <- lists:seq(0, Partitions - 1)].
+
+workers(Pids) -> lists:append([maps:keys(brod_group_subscriber_v2:get_workers(Pid)) || Pid <- Pids]).
+
+ends(Client, Topic) ->
+  {ok, Count} = brod:get_partitions_count(Client, Topic),
+  maps:from_list([begin
+                    {ok, End} = brod:resolve_offset(Client, Topic, P, latest),
+                    {P, End}
+                  end || P <- lists:seq(0, Count - 1)]).
+
+%% The generation and assignments that a member gets next.
+assignment(Tag) -> ?RECEIVE({probe, Tag, {assigned, _, Generation, Given}}, {Generation, Given}).
+
+assigned(Tag) -> element(2, assignment(Tag)).
+
+assigned_tps(Tag) ->
+  [{T, P} || #brod_received_assignment{topic = T, partition = P} <- assigned(Tag)].
+
+%% Before its first join a member is told to let go, too.
+first_revocation(Tag) -> ?RECEIVE({probe, Tag, {revoked, Caller}}, Caller ! go).
+
+first_offsets(Topic, Partitions) ->
+  [{P, ?RECEIVE({probe, _, {handled, Topic, P, #kafka_message{offset = Offset}}}, Offset)}
+   || P <- lists:seq(0, Partitions - 1)].
+
+members(Client, Group) ->
+  {ok, {Endpoint, ConnConfig}} = brod_client:get_group_coordinator(Client, Group),
+  {ok, [#{members := Members}]} = brod:describe_groups(Endpoint, ConnConfig, [Group]),
+  Members.
