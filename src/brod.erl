@@ -224,10 +224,10 @@ produce(Pid, Key, Value) -> brod_producer:produce(Pid, Key, Value).
 -spec produce(client(), topic(), partition() | partitioner(), key(), value()) ->
         {ok, call_ref()} | {error, term()}.
 produce(Client, Topic, Partition, Key, Value) when is_integer(Partition), is_atom(Client) ->
-  try ets:lookup(Client, {handle, Topic, Partition}) of
-    [{_, Handle, Pid}] -> brod_producer:produce_by_handle(Handle, Pid, Key, Value);
-    [] -> produce_by_pid(Client, Topic, Partition, Key, Value)
+  try ets:lookup_element(Client, {handle, Topic, Partition}, 2) of
+    Handle -> brod_producer:produce_by_handle(Handle, Key, Value)
   catch
+    %% of the lookup: what the call itself raises does not come here
     error:badarg -> produce_by_pid(Client, Topic, Partition, Key, Value)
   end;
 produce(Client, Topic, Partition, Key, Value) when is_integer(Partition) ->
@@ -252,8 +252,8 @@ produce_cb(Pid, Key, Value, AckCb) -> brod_producer:produce_cb(Pid, Key, Value, 
                  produce_ack_cb()) -> ok | {ok, partition()} | {error, term()}.
 produce_cb(Client, Topic, Partition, Key, Value, AckCb) when is_integer(Partition) ->
   case handle(Client, Topic, Partition) of
-    {Handle, Pid} ->
-      brod_producer:produce_cb_by_handle(Handle, Pid, Key, Value, AckCb);
+    {ok, Handle} ->
+      brod_producer:produce_cb_by_handle(Handle, Key, Value, AckCb);
     false ->
       with_producer(Client, Topic, Partition, fun(Pid) ->
         brod_producer:produce_cb(Pid, Key, Value, AckCb)
@@ -272,7 +272,7 @@ produce_cb(Client, Topic, Partitioner, Key, Value, AckCb) ->
         ok | {error, term()}.
 produce_no_ack(Client, Topic, Partition, Key, Value) when is_integer(Partition) ->
   case handle(Client, Topic, Partition) of
-    {Handle, _Pid} ->
+    {ok, Handle} ->
       brod_producer:produce_no_ack_by_handle(Handle, Key, Value);
     false ->
       with_producer(Client, Topic, Partition, fun(Pid) ->
@@ -340,11 +340,8 @@ sync_produce_request_offset(CallRef, Timeout) ->
 reply_timeout() -> application:get_env(brod, produce_reply_timeout, ?DEFAULT_REPLY_TIMEOUT_MS).
 
 handle(Client, Topic, Partition) when is_atom(Client) ->
-  try ets:lookup(Client, {handle, Topic, Partition}) of
-    [{_, Handle, Pid}] -> {Handle, Pid};
-    [] -> false
-  catch
-    error:badarg -> false
+  try {ok, ets:lookup_element(Client, {handle, Topic, Partition}, 2)}
+  catch error:badarg -> false
   end;
 handle(_ClientPid, _Topic, _Partition) ->
   false.

@@ -6,7 +6,7 @@
 %% client's name; the client alone writes:
 %%   {engine, Engine, Context}            what a caller needs to work without asking the client
 %%   {{producer, Topic, Partition}, Pid}  and {{consumer, Topic, Partition}, Pid}
-%%   {{handle, Topic, Partition}, Handle, ProducerPid}
+%%   {{handle, Topic, Partition}, Handle}
 %%   {{topics, Topic}, ...}               see brod_topic_cache
 -module(brod_client).
 -behaviour(gen_server).
@@ -28,6 +28,7 @@
 
 -include("brod_int.hrl").
 
+-define(MAX_DISPATCHERS, 8).
 -define(CALL_TIMEOUT_MS, 60000).
 -define(CONNECT_GRACE_MS, 5000).
 
@@ -357,7 +358,7 @@ register_producer(Client, Topic, Partition) ->
 -spec register_producer(brod:client(), brod:topic(), brod:partition(), brod_nif:producer()) -> ok.
 register_producer(Client, Topic, Partition, Handle) ->
   gen_server:cast(Client, {register, [{{producer, Topic, Partition}, self()},
-                                      {{handle, Topic, Partition}, Handle, self()}]}).
+                                      {{handle, Topic, Partition}, Handle}]}).
 
 %% @doc Forget a partition's producer.
 -spec deregister_producer(brod:client(), brod:topic(), brod:partition()) -> ok.
@@ -470,12 +471,13 @@ handle_request({add_connection, Key, Pid}, #state{connections = Connections} = S
   end;
 handle_request({deregister_topic, Kind, Topic}, #state{id = Table} = State) ->
   true = ets:match_delete(Table, {{Kind, Topic, '_'}, '_'}),
-  Kind =:= producer andalso ets:match_delete(Table, {{handle, Topic, '_'}, '_', '_'}),
+  Kind =:= producer andalso ets:match_delete(Table, {{handle, Topic, '_'}, '_'}),
   {ok, State};
 handle_request(Call, State) ->
   {{error, {unknown_call, Call}}, State}.
 
 connected(#state{id = Table, context = Context0, waiting = Waiting} = State0) ->
+  ok = start_dispatchers(maps:get(engine, Context0)),
   {ok, ProducersSup} = brod_producers_sup:start_link(),
   {ok, ConsumersSup} = brod_consumers_sup:start_link(),
   Context = Context0#{producers_sup => ProducersSup, consumers_sup => ConsumersSup},
@@ -486,6 +488,13 @@ connected(#state{id = Table, context = Context0, waiting = Waiting} = State0) ->
                 gen_server:reply(From, Reply),
                 Acc
               end, State, Waiting).
+
+%% One process passes on millions of acks a second, so there are fewer than schedulers. A dispatcher
+%% ends only when it is killed; its producers then do its work.
+start_dispatchers(Engine) ->
+  Count = max(1, min(?MAX_DISPATCHERS, erlang:system_info(schedulers_online) div 2)),
+  lists:foreach(fun(_) -> {ok, _Pid} = brod_dispatcher:start_link(Engine) end,
+                lists:seq(1, Count)).
 
 connect_failed(Reason, #state{id = Id, context = #{endpoints := Endpoints}}) ->
   Failures = case brod_engine:failures({error, Reason}, Endpoints) of

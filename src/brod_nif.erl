@@ -4,19 +4,22 @@
 
 -export([op/3]).
 -export([client_open/2, client_close/1]).
--export([producer_open/4, produce/4, produce_dirty/4, producer_cancel_wait/2,
+-export([dispatcher_open/1, dispatcher_done/2]).
+-export([producer_open/4, produce/4, produce_dirty/4, producer_process/1, producer_cancel_wait/2,
          producer_acks_done/1, producer_close/3, producer_info/1]).
 -export([consumer_open/4, consumer_subscribe/3, consumer_unsubscribe/1, consumer_ack/2,
          consumer_pause/1, consumer_resume/1, consumer_seek/2, consumer_close/1,
          consumer_info/1]).
 -export([group_open/2, group_join/4, group_assign/3, group_commit/4, group_close/2]).
 
--export_type([client/0, producer/0, consumer/0, group/0, op/0, target/0, begin_offset/0]).
+-export_type([client/0, dispatcher/0, producer/0, consumer/0, group/0, op/0, target/0, begin_offset/0]).
 
 -on_load(load/0).
 
 -nifs([op/3, client_open/2, client_close/1, producer_open/4, produce/4, produce_dirty/4,
-       producer_cancel_wait/2, producer_acks_done/1, producer_close/3, producer_info/1,
+       dispatcher_open/1, dispatcher_done/2,
+       producer_process/1, producer_cancel_wait/2, producer_acks_done/1, producer_close/3,
+       producer_info/1,
        consumer_open/4, consumer_subscribe/3, consumer_unsubscribe/1, consumer_ack/2,
        consumer_pause/1, consumer_resume/1, consumer_seek/2, consumer_close/1, consumer_info/1,
        group_open/2, group_join/4, group_assign/3, group_commit/4, group_close/2]).
@@ -24,6 +27,7 @@
 -define(NOT_LOADED, erlang:nif_error(not_loaded)).
 
 -type client() :: reference().
+-type dispatcher() :: reference().
 -type producer() :: reference().
 -type consumer() :: reference().
 -type group() :: reference().
@@ -60,22 +64,35 @@ client_open(_Endpoints, _Config) -> ?NOT_LOADED.
 -spec client_close(client()) -> ok.
 client_close(_Client) -> ?NOT_LOADED.
 
+%% @doc Make the caller a dispatcher: acks of producers that are opened from now on come to it.
+-spec dispatcher_open(client()) -> {ok, dispatcher()}.
+dispatcher_open(_Client) -> ?NOT_LOADED.
+
+%% @doc The message with this number, and all before it, have been passed on.
+-spec dispatcher_done(dispatcher(), Number :: pos_integer()) -> ok.
+dispatcher_done(_Dispatcher, _Number) -> ?NOT_LOADED.
+
 %% @doc Open the producer of one partition; acks come to the caller.
 -spec producer_open(client(), brod:topic(), brod:partition(), map()) ->
         {ok, producer()} | {error, term()}.
 producer_open(_Client, _Topic, _Partition, _Config) -> ?NOT_LOADED.
 
-%% @doc Give a message, or a batch of messages, to a partition's buffer. `{wait, Id}': taken, but
+%% @doc Give a message, or a batch of messages, to a partition's buffer. Returns the producer
+%% process. `{wait, Id}': taken, but
 %% wait for `{brod_room, Id}' before the next one. `dirty': not taken, use
 %% {@link produce_dirty/4}. Raises `badarg' for a key or a value of the wrong type.
 -spec produce(producer(), target(), brod:key(), brod:value()) ->
-        ok | {wait, term()} | dirty | {error, closed}.
+        pid() | {wait, term()} | dirty | {error, closed}.
 produce(_Producer, _Target, _Key, _Value) -> ?NOT_LOADED.
 
 %% @doc As {@link produce/4}, on a dirty scheduler, for large input.
 -spec produce_dirty(producer(), target(), brod:key(), brod:value()) ->
-        ok | {wait, term()} | {error, closed}.
+        pid() | {wait, term()} | {error, closed}.
 produce_dirty(_Producer, _Target, _Key, _Value) -> ?NOT_LOADED.
+
+%% @doc The process that opened the producer.
+-spec producer_process(producer()) -> pid().
+producer_process(_Producer) -> ?NOT_LOADED.
 
 %% @doc Do not send `{brod_room, WaitId}' any more.
 -spec producer_cancel_wait(producer(), WaitId :: term()) -> ok.

@@ -6,7 +6,7 @@
 
 -export([start_link/4, stop/1]).
 -export([produce/3, produce_cb/4, produce_no_ack/3, sync_produce_request/2]).
--export([produce_by_handle/4, produce_cb_by_handle/5, produce_no_ack_by_handle/3]).
+-export([produce_by_handle/3, produce_cb_by_handle/4, produce_no_ack_by_handle/3, pass_acks/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3,
          format_status/1]).
 
@@ -54,7 +54,7 @@ stop(Pid) ->
         {ok, brod:call_ref()} | {error, produce_error()}.
 produce(Pid, Key, Value) ->
   case handle(Pid) of
-    {ok, Handle} -> produce_by_handle(Handle, Pid, Key, Value);
+    {ok, Handle} -> produce_by_handle(Handle, Key, Value);
     false -> send_request(Pid, brod_utils:make_batch_input(Key, Value), undefined)
   end.
 
@@ -66,7 +66,7 @@ produce(Pid, Key, Value) ->
 produce_cb(Pid, Key, Value, AckCb) ->
   case handle(Pid) of
     {ok, Handle} ->
-      produce_cb_by_handle(Handle, Pid, Key, Value, AckCb);
+      produce_cb_by_handle(Handle, Key, Value, AckCb);
     false ->
       case send_request(Pid, brod_utils:make_batch_input(Key, Value), AckCb) of
         {ok, _CallRef} -> ok;
@@ -107,29 +107,29 @@ sync_produce_request(#brod_call_ref{callee = Callee, ref = Ref}, Timeout) ->
     {error, timeout}
   end.
 
-%% @private The way of every message; `Pid' is the producer that the handle belongs to.
--spec produce_by_handle(brod_nif:producer(), pid(), brod:key(), brod:value()) ->
+%% @private The way of every message.
+-spec produce_by_handle(brod_nif:producer(), brod:key(), brod:value()) ->
         {ok, brod:call_ref()} | {error, produce_error()}.
-produce_by_handle(Handle, Pid, Key, Value) ->
+produce_by_handle(Handle, Key, Value) ->
   Ref = make_ref(),
   case brod_nif:produce(Handle, Ref, Key, Value) of
-    ok ->
+    Pid when is_pid(Pid) ->
       {ok, #brod_call_ref{caller = self(), callee = Pid, ref = Ref}};
     Other ->
-      case settle(Other, Handle, Pid, Ref, Key, Value) of
-        ok -> {ok, #brod_call_ref{caller = self(), callee = Pid, ref = Ref}};
+      case settle(Other, Handle, Ref, Key, Value) of
+        {ok, Pid} -> {ok, #brod_call_ref{caller = self(), callee = Pid, ref = Ref}};
         {error, Reason} -> {error, Reason}
       end
   end.
 
 %% @private
--spec produce_cb_by_handle(brod_nif:producer(), pid(), brod:key(), brod:value(),
+-spec produce_cb_by_handle(brod_nif:producer(), brod:key(), brod:value(),
                            brod:produce_ack_cb()) -> ok | {error, produce_error()}.
-produce_cb_by_handle(Handle, Pid, Key, Value, AckCb)
+produce_cb_by_handle(Handle, Key, Value, AckCb)
   when is_function(AckCb, 2); is_function(AckCb, 3) ->
-  case brod_nif:produce(Handle, AckCb, Key, Value) of
-    ok -> ok;
-    Other -> settle(Other, Handle, Pid, AckCb, Key, Value)
+  case settle(brod_nif:produce(Handle, AckCb, Key, Value), Handle, AckCb, Key, Value) of
+    {ok, _Pid} -> ok;
+    {error, Reason} -> {error, Reason}
   end.
 
 %% @private
@@ -140,23 +140,25 @@ produce_no_ack_by_handle(Handle, Key, Value) ->
     _ -> ok
   end.
 
-settle(ok, _Handle, _Pid, _Target, _Key, _Value) ->
-  ok;
-settle({wait, WaitId}, Handle, Pid, Target, _Key, _Value) ->
-  wait_for_room(WaitId, Handle, Pid, Target);
-settle(dirty, Handle, Pid, Target, Key, Value) ->
-  settle(brod_nif:produce_dirty(Handle, Target, Key, Value), Handle, Pid, Target, Key, Value);
-settle({error, closed}, _Handle, Pid, _Target, _Key, _Value) ->
+settle(Pid, _Handle, _Target, _Key, _Value) when is_pid(Pid) ->
+  {ok, Pid};
+settle({wait, WaitId}, Handle, Target, _Key, _Value) ->
+  wait_for_room(WaitId, Handle, Target);
+settle(dirty, Handle, Target, Key, Value) ->
+  settle(brod_nif:produce_dirty(Handle, Target, Key, Value), Handle, Target, Key, Value);
+settle({error, closed}, Handle, _Target, _Key, _Value) ->
+  Pid = brod_nif:producer_process(Handle),
   %% a killed producer could not do this itself
-  is_process_alive_here(Pid) orelse (catch ets:delete(?BROD_HANDLES, Pid)),
+  is_process_alive(Pid) orelse (catch ets:delete(?BROD_HANDLES, Pid)),
   {error, {producer_down, noproc}}.
 
-wait_for_room(WaitId, Handle, Pid, Target) ->
+wait_for_room(WaitId, Handle, Target) ->
+  Pid = brod_nif:producer_process(Handle),
   MRef = monitor(process, Pid),
   receive
     {brod_room, WaitId} ->
       demonitor(MRef, [flush]),
-      ok;
+      {ok, Pid};
     {'DOWN', MRef, process, _, Reason} ->
       flush_reply(Target),
       {error, {producer_down, Reason}}
@@ -182,8 +184,6 @@ handle(Pid) ->
   try {ok, ets:lookup_element(?BROD_HANDLES, Pid, 3)}
   catch error:badarg -> false
   end.
-
-is_process_alive_here(Pid) -> node(Pid) =:= node() andalso is_process_alive(Pid).
 
 %% A producer that has no handle here lives on another node (or runs without the application).
 send_request(Pid, Batch, AckCb) ->
@@ -314,6 +314,11 @@ drain(State) ->
     ok
   end.
 
+%% @private Tell the callers of a batch that has no callbacks, for a dispatcher.
+-spec pass_acks([term()], brod:offset(), pid()) -> ok.
+pass_acks(Targets, BaseOffset, Producer) ->
+  pass_acks(Targets, BaseOffset, none, Producer).
+
 %% Targets come as [Target, Ref, Delta, ...]. These loops run once per produce call.
 
 pass_acks([Pid, Ref, Delta | Rest], BaseOffset, Partition, Self) when is_pid(Pid) ->
@@ -379,7 +384,7 @@ produce_for(CallRef, Batch, AckCb, #state{handle = Handle} = State) ->
   case Result of
     _ when AckCb =:= no_ack ->
       State;
-    ok ->
+    Pid when is_pid(Pid) ->
       confirm(CallRef, ?buffered),
       State;
     {wait, WaitId} ->

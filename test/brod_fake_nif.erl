@@ -5,8 +5,9 @@
 -module(brod_fake_nif).
 
 -export([load/1, unload/0, set_topic/2, room/1]).
+-export([dispatcher_open/1, dispatcher_done/2]).
 -export([op/3, client_open/2, client_close/1, producer_open/4, produce/4, produce_dirty/4,
-         producer_cancel_wait/2, producer_acks_done/1, producer_close/3]).
+         producer_process/1, producer_cancel_wait/2, producer_acks_done/1, producer_close/3]).
 
 -define(TABLE, brod_fake_nif_table).
 
@@ -81,6 +82,14 @@ topic(Topic) ->
       #{name => Topic, error_code => unknown_topic_or_partition, partitions => []}
   end.
 
+dispatcher_open(_Client) -> {ok, make_ref()}.
+
+dispatcher_done(_Dispatcher, _Number) -> ok.
+
+producer_process(Handle) ->
+  [{_, Owner}] = ets:lookup(?TABLE, {producer, Handle}),
+  Owner.
+
 producer_open(_Client, _Topic, _Partition, _Config) ->
   Handle = make_ref(),
   true = ets:insert(?TABLE, {{producer, Handle}, self()}),
@@ -106,9 +115,9 @@ taken(Owner, _Target, <<"wait">>) ->
   true = ets:insert(?TABLE, {{wait, WaitId}, Owner, self()}),
   true = ets:insert(?TABLE, {last_wait, WaitId}),
   {wait, WaitId};
-taken(_Owner, _Target, <<"hold">>) -> ok;
-taken(Owner, Target, <<"nack">>) -> Owner ! {brod_nacks, refused, Target}, ok;
-taken(Owner, Target, _Value) -> Owner ! {brod_acks, 7, Target}, ok.
+taken(Owner, _Target, <<"hold">>) -> Owner;
+taken(Owner, Target, <<"nack">>) -> Owner ! {brod_nacks, refused, Target}, Owner;
+taken(Owner, Target, _Value) -> Owner ! {brod_acks, 7, Target}, Owner.
 
 producer_cancel_wait(_Handle, WaitId) ->
   true = ets:delete(?TABLE, {wait, WaitId}),

@@ -20,6 +20,7 @@ rustler::atoms! {
     brod_reply,
     brod_acks,
     brod_nacks,
+    brod_forward,
     brod_room,
     brod_down,
     brod_request_sent,

@@ -7,9 +7,11 @@ use brod_engine::cluster::{Cluster, ClusterConfig};
 use brod_engine::consumer::Consumers;
 use brod_engine::net::{ConnectOptions, Endpoint};
 use brod_engine::producer::Producers;
+use parking_lot::RwLock;
 use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
 
 use crate::atoms;
+use crate::dispatcher::Dispatcher;
 use crate::options::{BadOption, Options};
 use crate::producer::ErlDelivery;
 use crate::runtime;
@@ -25,6 +27,8 @@ pub struct ClientResource {
     pub producers: Arc<Producers<ErlDelivery>>,
     /// Its consumers.
     pub consumers: Arc<Consumers>,
+    /// Processes that pass its producers' acks on.
+    pub dispatchers: RwLock<Vec<Dispatcher>>,
 }
 
 #[rustler::resource_impl]
@@ -77,6 +81,7 @@ fn client_open<'a>(
         cluster,
         producers,
         consumers,
+        dispatchers: RwLock::default(),
     });
     if env.monitor(&client, &env.pid()).is_none() {
         return Err(rustler::Error::BadArg);

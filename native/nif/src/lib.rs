@@ -6,6 +6,7 @@ mod answers;
 mod atoms;
 mod client;
 mod consumer;
+mod dispatcher;
 mod group;
 mod messages;
 mod ops;

@@ -17,6 +17,7 @@ use rustler::{
 
 use crate::atoms;
 use crate::client::Client;
+use crate::dispatcher::Dispatcher;
 use crate::options::{BadOption, Options};
 use crate::raw::{identical, make_list, make_tuple, tuple, TermStore};
 use crate::reason;
@@ -164,6 +165,10 @@ pub struct ErlDelivery {
     /// Messages with acks that the process has not passed on yet. While there are any, nothing
     /// is answered past it: replies stay in order.
     passing_on: AtomicUsize,
+    /// Passes on what needs no callback.
+    dispatcher: Option<Dispatcher>,
+    /// Number of the last message to the dispatcher.
+    dispatched: AtomicU64,
     /// The process is gone or going: its callers are answered directly, with its exit reason on
     /// failure, and what has callbacks goes to its heir.
     orphaned: AtomicBool,
@@ -205,10 +210,15 @@ impl ErlDelivery {
         self.will.lock().as_ref().map(|will| will.heir)
     }
 
-    /// Hands a batch of acks to the producer process, or to its heir.
-    fn pass_on(&self, to: &LocalPid, acks: ErlAcks, base_offset: i64, why: Option<&Failure>) {
-        let Some(store) = acks.store else { return };
-        store.send_list(to, |env, list| match why {
+    /// A message with a batch's acks, for the producer process or its heir.
+    fn acks_message<'a>(
+        &self,
+        env: Env<'a>,
+        list: Term<'a>,
+        base_offset: i64,
+        why: Option<&Failure>,
+    ) -> Term<'a> {
+        match why {
             None => {
                 let (tag, offset) = (atoms::brod_acks().to_term(env), base_offset.encode(env));
                 make_tuple(env, [tag, offset, list])
@@ -217,14 +227,60 @@ impl ErlDelivery {
                 let reason = self.failure_reason(env, why);
                 make_tuple(env, [atoms::brod_nacks().to_term(env), reason, list])
             }
+        }
+    }
+
+    /// True when nothing of this producer is in a mailbox on the way to its callers.
+    fn all_passed_on(&self) -> bool {
+        self.passing_on.load(Ordering::Acquire) == 0 && self.dispatcher_done()
+    }
+
+    fn dispatcher_done(&self) -> bool {
+        let last = self.dispatched.load(Ordering::Acquire);
+        self.dispatcher
+            .as_ref()
+            .is_none_or(|dispatcher| dispatcher.has_done(last))
+    }
+
+    /// Hands a batch to the producer process. What the dispatcher still has goes first, so then
+    /// the batch goes through it too.
+    fn pass_to_process(&self, acks: ErlAcks, base_offset: i64, why: Option<&Failure>) {
+        let Some(store) = acks.store else { return };
+        self.passing_on.fetch_add(1, Ordering::AcqRel);
+        match self.dispatcher.as_ref().filter(|_| !self.dispatcher_done()) {
+            None => {
+                store.send_list(&self.process, |env, list| {
+                    self.acks_message(env, list, base_offset, why)
+                });
+            }
+            Some(dispatcher) => self.dispatch(dispatcher, store, |env, number, list| {
+                let message = self.acks_message(env, list, base_offset, why);
+                (atoms::brod_forward(), number, self.process, message).encode(env)
+            }),
+        }
+    }
+
+    fn dispatch<F>(&self, dispatcher: &Dispatcher, store: TermStore, message: F)
+    where
+        F: for<'a> FnOnce(Env<'a>, u64, Term<'a>) -> Term<'a>,
+    {
+        let number = dispatcher.send(|to, number| {
+            store.send_list(to, |env, list| message(env, number, list));
         });
+        self.dispatched.store(number, Ordering::Release);
     }
 
     /// Tells a batch's result without the producer process.
     fn settle_orphans(&self, acks: ErlAcks, base_offset: i64, why: Option<&Failure>) {
         let callbacks = acks.calls.iter().any(|call| call.is_fun);
         match self.heir().filter(|_| callbacks) {
-            Some(heir) => self.pass_on(&heir, acks, base_offset, why),
+            Some(heir) => {
+                if let Some(store) = acks.store {
+                    store.send_list(&heir, |env, list| {
+                        self.acks_message(env, list, base_offset, why)
+                    });
+                }
+            }
             None => self.reply_directly(acks, base_offset, why),
         }
     }
@@ -291,16 +347,29 @@ impl Delivery for ErlDelivery {
     type Waiter = Waiter;
 
     fn delivered(&self, acks: ErlAcks, base_offset: i64) {
-        let few = acks.calls.len() <= DIRECT_REPLIES && acks.calls.iter().all(|call| !call.is_fun);
         if self.orphaned.load(Ordering::Acquire) {
             return self.settle_orphans(acks, base_offset, None);
         }
-        if few && self.passing_on.load(Ordering::Acquire) == 0 {
+        let callbacks = acks.calls.iter().any(|call| call.is_fun);
+        if callbacks || self.passing_on.load(Ordering::Acquire) > 0 {
+            return self.pass_to_process(acks, base_offset, None);
+        }
+        if acks.calls.len() <= DIRECT_REPLIES && self.all_passed_on() {
             return self.reply_directly(acks, base_offset, None);
         }
-        if acks.store.is_some() {
-            self.passing_on.fetch_add(1, Ordering::AcqRel);
-            self.pass_on(&self.process, acks, base_offset, None);
+        match self
+            .dispatcher
+            .as_ref()
+            .filter(|dispatcher| dispatcher.is_alive())
+        {
+            None => self.pass_to_process(acks, base_offset, None),
+            Some(dispatcher) => {
+                let Some(store) = acks.store else { return };
+                self.dispatch(dispatcher, store, |env, number, list| {
+                    let (tag, process) = (atoms::brod_acks(), self.process);
+                    (tag, number, process, base_offset, list).encode(env)
+                });
+            }
         }
     }
 
@@ -308,10 +377,7 @@ impl Delivery for ErlDelivery {
         if self.orphaned.load(Ordering::Acquire) {
             return self.settle_orphans(acks, -1, Some(why));
         }
-        if acks.store.is_some() {
-            self.passing_on.fetch_add(1, Ordering::AcqRel);
-            self.pass_on(&self.process, acks, -1, Some(why));
-        }
+        self.pass_to_process(acks, -1, Some(why));
     }
 
     fn room(&self, waiters: Vec<Waiter>) {
@@ -401,6 +467,8 @@ fn producer_open<'a>(
         partition,
         process: env.pid(),
         passing_on: AtomicUsize::new(0),
+        dispatcher: pick_dispatcher(&client, partition),
+        dispatched: AtomicU64::new(0),
         orphaned: AtomicBool::new(false),
         will: Mutex::new(None),
     };
@@ -410,6 +478,13 @@ fn producer_open<'a>(
         return Err(rustler::Error::BadArg);
     }
     Ok((atoms::ok(), producer).encode(env))
+}
+
+/// Neighbouring partitions go to different dispatchers, and a partition always to the same.
+fn pick_dispatcher(client: &Client, partition: i32) -> Option<Dispatcher> {
+    let dispatchers = client.dispatchers.read();
+    let index = (partition.unsigned_abs() as usize).checked_rem(dispatchers.len())?;
+    dispatchers.get(index).cloned()
 }
 
 #[rustler::nif]
@@ -435,7 +510,7 @@ fn produce<'a>(
         || waiter(env, &target, &mut waiter_id),
     );
     match result {
-        Ok(appended) => Ok(appended_term(env, appended, waiter_id)),
+        Ok(appended) => Ok(taken(env, &producer, appended, waiter_id)),
         Err(AppendError::Closed) => Ok((atoms::error(), atoms::closed()).encode(env)),
         Err(AppendError::Refused(Refusal::TooMuch)) => Ok(atoms::dirty().to_term(env)),
         Err(AppendError::Refused(Refusal::BadArg)) => Err(rustler::Error::BadArg),
@@ -464,7 +539,7 @@ fn produce_dirty<'a>(
         .partition
         .append_batch(writer, acks, || waiter(env, &target, &mut waiter_id));
     Ok(match result {
-        Ok(appended) => appended_term(env, appended, waiter_id),
+        Ok(appended) => taken(env, &producer, appended, waiter_id),
         Err(_) => (atoms::error(), atoms::closed()).encode(env),
     })
 }
@@ -483,11 +558,22 @@ fn waiter(env: Env<'_>, target: &Target<'_>, id: &mut Option<u64>) -> Option<Wai
     })
 }
 
-fn appended_term(env: Env<'_>, appended: Append, waiter_id: Option<u64>) -> Term<'_> {
+/// The producer process, or whom to wait for.
+fn taken<'a>(
+    env: Env<'a>,
+    producer: &Producer,
+    appended: Append,
+    waiter_id: Option<u64>,
+) -> Term<'a> {
     match (appended, waiter_id) {
         (Append::Wait, Some(id)) => (atoms::wait(), id).encode(env),
-        _ => atoms::ok().to_term(env),
+        _ => producer.partition.delivery().process.encode(env),
     }
+}
+
+#[rustler::nif]
+fn producer_process(producer: Producer) -> LocalPid {
+    producer.partition.delivery().process
 }
 
 #[rustler::nif]

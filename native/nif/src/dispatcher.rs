@@ -1,0 +1,74 @@
+//! Dispatchers: processes that pass acks on for many producers.
+//!
+//! A response answers hundreds of partitions. Waking each one's process for the few replies of
+//! its batch costs more than the replies; one process that has them all in its mailbox passes
+//! them on in one go, and callers find more of theirs when they run.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use rustler::types::atom::Atom;
+use rustler::{Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
+
+use crate::atoms;
+use crate::client::Client;
+
+/// One dispatcher process and how far it has got.
+pub struct DispatcherResource {
+    process: LocalPid,
+    /// Number of the last message sent. Held while sending, so that messages arrive in order.
+    sent: Mutex<u64>,
+    done: AtomicU64,
+    alive: AtomicBool,
+}
+
+#[rustler::resource_impl]
+impl Resource for DispatcherResource {
+    fn down<'a>(&'a self, _env: Env<'a>, _pid: LocalPid, _monitor: Monitor) {
+        self.alive.store(false, Ordering::Release);
+    }
+}
+
+/// A handle to a dispatcher.
+pub type Dispatcher = ResourceArc<DispatcherResource>;
+
+impl DispatcherResource {
+    /// False once its process has ended.
+    pub fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
+    }
+
+    /// Whether the message with this number, and all before it, have been passed on.
+    pub fn has_done(&self, number: u64) -> bool {
+        self.done.load(Ordering::Acquire) >= number || !self.is_alive()
+    }
+
+    /// Has `send` send a message with the number that it is given; returns the number.
+    pub fn send(&self, send: impl FnOnce(&LocalPid, u64)) -> u64 {
+        let mut sent = self.sent.lock();
+        *sent += 1;
+        send(&self.process, *sent);
+        *sent
+    }
+}
+
+#[rustler::nif]
+fn dispatcher_open<'a>(env: Env<'a>, client: Client) -> NifResult<Term<'a>> {
+    let dispatcher = ResourceArc::new(DispatcherResource {
+        process: env.pid(),
+        sent: Mutex::new(0),
+        done: AtomicU64::new(0),
+        alive: AtomicBool::new(true),
+    });
+    if env.monitor(&dispatcher, &env.pid()).is_none() {
+        return Err(rustler::Error::BadArg);
+    }
+    client.dispatchers.write().push(dispatcher.clone());
+    Ok((atoms::ok(), dispatcher).encode(env))
+}
+
+#[rustler::nif]
+fn dispatcher_done(dispatcher: Dispatcher, number: u64) -> Atom {
+    dispatcher.done.store(number, Ordering::Release);
+    atoms::ok()
+}
