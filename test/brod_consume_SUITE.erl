@@ -1,7 +1,9 @@
-%% Consuming: what subscribers get, how much of it at once, and what they get after something went wrong.
+%% Consuming: what subscribers get, how much of it at once, and what they get after something went
+%% wrong.
 -module(brod_consume_SUITE).
 
--export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2,
+         end_per_testcase/2]).
 -export([window_of_count/1, window_of_bytes/1, slow_subscriber/1, idle_latency/1, resubscribe/1,
          subscriber_dies/1, consumer_dies/1, offset_reset/1, begin_offsets/1, isolation/1,
          larger_than_max_bytes/1, holes_of_compaction/1, pause_and_resume/1, seek_and_lag/1,
@@ -20,8 +22,9 @@ suite() -> [{timetrap, {seconds, 120}}].
 
 all() ->
   [window_of_count, window_of_bytes, slow_subscriber, idle_latency, resubscribe, subscriber_dies,
-   consumer_dies, offset_reset, begin_offsets, isolation, larger_than_max_bytes, holes_of_compaction,
-   pause_and_resume, seek_and_lag, topic_subscriber_acks, topic_subscriber_sets,
+   consumer_dies, offset_reset, begin_offsets, isolation, larger_than_max_bytes,
+   holes_of_compaction, pause_and_resume, seek_and_lag, topic_subscriber_acks,
+   topic_subscriber_sets,
    topic_subscriber_resumes].
 
 init_per_suite(Config) -> brod_test:init_suite(Config).
@@ -34,11 +37,12 @@ end_per_testcase(_Case, Config) -> brod_test:stop_client(client(Config)).
 
 %%% The prefetch window
 
-%% With one message a fetch (each is larger than max_bytes), a subscriber that never acks gets as many
-%% messages as the window lets out, and one more for every one that it acks.
+%% With one message a fetch (each is larger than max_bytes), a subscriber that never acks gets as
+%% many messages as the window lets out, and one more for every one that it acks.
 window_of_count(Config) ->
   {Client, Topic} = filled(Config, [binary:copy(<<N>>, 2000) || N <- lists:seq(1, 30)]),
-  {ok, Pid} = subscribe(Client, Topic, [{max_bytes, 1000}, {prefetch_count, 5}, {prefetch_bytes, 0}]),
+  {ok, Pid} = subscribe(Client, Topic,
+                        [{max_bytes, 1000}, {prefetch_count, 5}, {prefetch_bytes, 0}]),
   %% fetches go on until more than 5 are out
   ?assertEqual(lists:seq(0, 5), offsets(take(Pid, 6))),
   nothing_more(Pid, 6),
@@ -52,7 +56,8 @@ window_of_count(Config) ->
 %% The window is full when both limits are exceeded, not before.
 window_of_bytes(Config) ->
   {Client, Topic} = filled(Config, [binary:copy(<<N>>, 2000) || N <- lists:seq(1, 30)]),
-  {ok, Pid} = subscribe(Client, Topic, [{max_bytes, 1000}, {prefetch_count, 0}, {prefetch_bytes, 9000}]),
+  {ok, Pid} = subscribe(Client, Topic,
+                        [{max_bytes, 1000}, {prefetch_count, 0}, {prefetch_bytes, 9000}]),
   ?assertEqual(lists:seq(0, 4), offsets(take(Pid, 5))),
   nothing_more(Pid, 5),
   ok = brod:consume_ack(Pid, 4),
@@ -62,7 +67,8 @@ window_of_bytes(Config) ->
 %% A second consumer that reads everything proves that there was time for more to come.
 nothing_more(Pid, Pending) ->
   #{topic := Topic} = brod_consumer:info(Pid),
-  {ok, Other} = brod_consumer:start_link(brod_test:bootstrap(), Topic, 0, [{begin_offset, earliest}]),
+  {ok, Other} = brod_consumer:start_link(brod_test:bootstrap(), Topic, 0,
+                                         [{begin_offset, earliest}]),
   ok = brod:subscribe(Other, self(), [{prefetch_count, 1000}, {max_bytes, 1000}]),
   _ = take(Other, 30),
   ok = brod_consumer:stop(Other),
@@ -84,8 +90,8 @@ slow_subscriber(Config) ->
   ok = brod:consume_ack(Slow, (lists:last(First))#kafka_message.offset),
   ?assertEqual(Values, brod_test:values(First ++ take_acking(Slow, 2000 - length(First)))).
 
-%% No timer stands between a message and a subscriber that waits for it: with all of them at a minute,
-%% messages come within seconds.
+%% No timer stands between a message and a subscriber that waits for it: with all of them at a
+%% minute, messages come within seconds.
 idle_latency(Config) ->
   {Client, Topic} = filled(Config, []),
   {ok, Pid} = subscribe(Client, Topic, [{sleep_timeout, 60000}, {max_wait_time, 60000}]),
@@ -136,7 +142,8 @@ subscriber_dies(Config) ->
                     receive never -> ok end
                   end),
   receive subscribed -> ok after ?LIMIT_MS -> error(timeout) end,
-  ?assertEqual({error, {already_subscribed_by, Doomed}}, brod:subscribe(Client, Self, Topic, 0, [])),
+  ?assertEqual({error, {already_subscribed_by, Doomed}},
+               brod:subscribe(Client, Self, Topic, 0, [])),
   exit(Doomed, kill),
   receive {'DOWN', Monitor, process, Doomed, killed} -> ok end,
   {ok, Pid} = brod:subscribe(Client, Self, Topic, 0, []),
@@ -144,14 +151,16 @@ subscriber_dies(Config) ->
 
 consumer_dies(Config) ->
   {Client, Topic} = filled(Config, brod_test:numbers(0, 9)),
-  ok = brod:start_consumer(Client, Topic, [{begin_offset, earliest}, {partition_restart_delay_seconds, 1}]),
+  ok = brod:start_consumer(Client, Topic,
+                           [{begin_offset, earliest}, {partition_restart_delay_seconds, 1}]),
   {ok, Pid} = brod:subscribe(Client, self(), Topic, 0, []),
   _ = take(Pid, 10),
   Monitor = monitor(process, Pid),
   exit(Pid, kill),
   receive {'DOWN', Monitor, process, Pid, killed} -> ok end,
   Again = brod_test:wait_until(fun() ->
-                                 case brod:subscribe(Client, self(), Topic, 0, [{begin_offset, 7}]) of
+                                 case brod:subscribe(Client, self(), Topic, 0,
+                                                     [{begin_offset, 7}]) of
                                    {ok, New} -> New;
                                    {error, _} -> false
                                  end
@@ -162,14 +171,16 @@ consumer_dies(Config) ->
 
 offset_reset(Config) ->
   {Client, Topic} = filled(Config, brod_test:numbers(0, 9)),
-  {ok, Pid} = subscribe(Client, Topic, [{begin_offset, 500}, {offset_reset_policy, reset_to_earliest}]),
+  {ok, Pid} = subscribe(Client, Topic,
+                        [{begin_offset, 500}, {offset_reset_policy, reset_to_earliest}]),
   ?assertEqual(lists:seq(0, 9), offsets(take(Pid, 10))),
   ok = brod:subscribe(Pid, self(), [{begin_offset, 500}, {offset_reset_policy, reset_to_latest}]),
   brod_test:wait_until(fun() -> maps:get(position, brod_consumer:info(Pid)) =:= 10 end, ?LIMIT_MS),
   ok = brod:produce_sync(Client, Topic, 0, <<>>, <<"new">>),
   ?assertEqual([10], offsets(take(Pid, 1))),
   %% suspended until the subscriber says where to go on
-  ok = brod:subscribe(Pid, self(), [{begin_offset, 500}, {offset_reset_policy, reset_by_subscriber}]),
+  ok = brod:subscribe(Pid, self(),
+                      [{begin_offset, 500}, {offset_reset_policy, reset_by_subscriber}]),
   receive {Pid, #kafka_fetch_error{error_code = offset_out_of_range}} -> ok
   after ?LIMIT_MS -> error(timeout)
   end,
@@ -183,23 +194,26 @@ begin_offsets(Config) ->
   lists:foreach(fun({Begin, First}) ->
                   ok = brod:subscribe(Pid, self(), [{begin_offset, Begin}]),
                   ?assertEqual({Begin, First}, {Begin, hd(offsets(take(Pid, 10 - First)))})
-                end, [{earliest, 0}, {-2, 0}, {3, 3}, {{timestamp, 5000}, 4}, {{timestamp, 5001}, 5},
+                end, [{earliest, 0}, {-2, 0}, {3, 3}, {{timestamp, 5000}, 4},
+                      {{timestamp, 5001}, 5},
                       {{timestamp, 0}, 0}]),
   lists:foreach(fun({Begin, Next}) ->
                   ok = brod:subscribe(Pid, self(), [{begin_offset, Begin}]),
-                  {ok, Next} = brod:produce_sync_offset(Client, Topic, 0, <<>>, #{value => <<"v">>, ts => 1}),
+                  {ok, Next} = brod:produce_sync_offset(Client, Topic, 0, <<>>,
+                                                        #{value => <<"v">>, ts => 1}),
                   ?assertEqual([Next], offsets(take(Pid, 1)))
                 end, [{latest, 10}, {-1, 11}, {{timestamp, 100000}, 12}]).
 
 %%% What is in the log
 
-%% kcat writes one transaction, and commits it at the end of its input. The one of a kcat that is killed
-%% is aborted by Kafka.
+%% kcat writes one transaction, and commits it at the end of its input. The one of a kcat that is
+%% killed is aborted by Kafka.
 isolation(Config) ->
   Client = client(Config),
   Topic = brod_test:create_topic(1),
   Txn = fun(Id) ->
-          ["-P", "-t", Topic, "-p", "0", "-X", <<"transactional.id=", (brod_test:unique(Id))/binary>>]
+          ["-P", "-t", Topic, "-p", "0", "-X",
+           <<"transactional.id=", (brod_test:unique(Id))/binary>>]
         end,
   {_, 0} = brod_test:kcat(Txn("committed"), <<"c1\nc2\n">>),
   Lines = [[binary:copy(<<"a">>, 999), $\n] || _ <- lists:seq(1, 100)],
@@ -243,7 +257,8 @@ take_until_last(Pid) ->
 
 at_least(Client, Topic, Offset) ->
   brod_test:wait_until(fun() ->
-                         case brod:fetch(Client, Topic, 0, Offset, #{isolation_level => read_uncommitted}) of
+                         case brod:fetch(Client, Topic, 0, Offset,
+                                         #{isolation_level => read_uncommitted}) of
                            {ok, {_, [_ | _]}} -> true;
                            _ -> false
                          end
@@ -252,7 +267,8 @@ at_least(Client, Topic, Offset) ->
 larger_than_max_bytes(Config) ->
   Values = [<<"small">>, binary:copy(<<"large">>, 100000), <<"small again">>],
   {Client, Topic} = filled(Config, Values),
-  {ok, Pid} = subscribe(Client, Topic, [{max_bytes, 100}, {prefetch_bytes, 10}, {prefetch_count, 1}]),
+  {ok, Pid} = subscribe(Client, Topic,
+                        [{max_bytes, 100}, {prefetch_bytes, 10}, {prefetch_count, 1}]),
   ?assertEqual(Values, brod_test:values(take_acking(Pid, 3))).
 
 %% The cleaner leaves the last message of each key: offsets are no longer consecutive.
@@ -271,7 +287,8 @@ holes_of_compaction(Config) ->
                                  length([O || O <- Offsets, O < 38]) =:= 0 andalso Offsets
                                end, 60000),
   ?assert(length(Holes) < lists:last(Holes) + 1),
-  {ok, Pid} = subscribe(Client, Topic, [{begin_offset, 5}, {prefetch_count, 1}, {prefetch_bytes, 1}]),
+  {ok, Pid} = subscribe(Client, Topic,
+                        [{begin_offset, 5}, {prefetch_count, 1}, {prefetch_bytes, 1}]),
   Read = take_acking_until(Pid, lists:last(Holes)),
   ?assertMatch([{<<"a">>, <<"20">>}, {<<"b">>, <<"20">>}],
                [{K, V} || #kafka_message{key = K, value = V} <- Read, K =/= <<"roll">>]),
@@ -287,7 +304,8 @@ pause_and_resume(Config) ->
   ok = brod:produce_sync(Client, Topic, 0, <<>>, <<"10">>),
   %% a fetch that was waiting at the broker when the pause came may still bring it
   ?assertMatch(#{paused := true}, brod_consumer:info(Pid)),
-  Early = lists:append([Ms || {From, #kafka_message_set{messages = Ms}} <- brod_test:flush(), From =:= Pid]),
+  Early = lists:append([Ms || {From, #kafka_message_set{messages = Ms}} <- brod_test:flush(),
+                        From =:= Pid]),
   ok = brod_consumer:resume(Pid),
   ?assertEqual([10], offsets(Early ++ take(Pid, 1 - length(Early)))),
   ?assertMatch(#{paused := false}, brod_consumer:info(Pid)).
@@ -314,9 +332,11 @@ topic_subscriber_acks(Config) ->
   {Client, Topic} = filled(Config, [binary:copy(<<N>>, 2000) || N <- lists:seq(1, 10)]),
   Start = fun(Return) ->
             {ok, Pid} = brod_topic_subscriber:start_link(
-                          #{client => Client, topic => Topic, cb_module => ?MODULE, message_type => message,
+                          #{client => Client, topic => Topic, cb_module => ?MODULE,
+                            message_type => message,
                             init_data => #{test => self(), return => Return, committed => [{0, 1}]},
-                            consumer_config => [{max_bytes, 100}, {prefetch_count, 1}, {prefetch_bytes, 0}]}),
+                            consumer_config => [{max_bytes, 100}, {prefetch_count, 1},
+                                                {prefetch_bytes, 0}]}),
             Pid
           end,
   Acking = Start(ack),
@@ -363,7 +383,8 @@ topic_subscriber_resumes(Config) ->
   {ok, Pid} = brod:start_link_topic_subscriber(
                 #{client => Client, topic => Topic, cb_module => ?MODULE, message_type => message,
                   init_data => #{test => self(), return => ack, committed => []},
-                  consumer_config => [{begin_offset, earliest}, {partition_restart_delay_seconds, 1}]}),
+                  consumer_config => [{begin_offset, earliest},
+                                      {partition_restart_delay_seconds, 1}]}),
   ?assertEqual(lists:seq(0, 9), [handled_offset() || _ <- lists:seq(0, 9)]),
   {ok, Consumer} = brod:get_consumer(Client, Topic, 0),
   exit(Consumer, kill),
@@ -413,7 +434,8 @@ offsets(Messages) -> [O || #kafka_message{offset = O} <- Messages].
 %% The next messages of a consumer, so many or, where a set has more, a few more.
 take(_Pid, Count) when Count =< 0 -> [];
 take(Pid, Count) ->
-  receive {Pid, #kafka_message_set{messages = Messages}} -> Messages ++ take(Pid, Count - length(Messages))
+  receive {Pid, #kafka_message_set{messages = Messages}} ->
+    Messages ++ take(Pid, Count - length(Messages))
   after ?LIMIT_MS -> error({messages_missing, Count})
   end.
 

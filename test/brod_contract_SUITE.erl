@@ -1,21 +1,15 @@
-%% What calls return and raise, word for word, as users and libraries match it. Groups have a suite of
-%% their own (brod_group_contract_SUITE).
+%% What calls return and raise, word for word, as users and libraries match it: the application,
+%% topics, clients. Messages and groups have suites of their own (brod_message_contract_SUITE,
+%% brod_group_contract_SUITE).
 -module(brod_contract_SUITE).
 
--export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2,
+         end_per_testcase/2]).
 -export([application/1, create_and_delete/1, metadata/1, client_start/1, client_linked/1,
-         client_information/1, partitions_count/1, client_connections/1, producer_start/1,
-         produce_replies/1, produce_by_partitioner/1, value_forms/1, not_delivered/1, auto_start/1,
-         fetch/1, resolve_offset/1, fold/1, consumer_start/1, consumer_subscription/1,
-         offset_out_of_range/1, standalone/1, topic_subscriber/1, topic_subscriber_bad_partition/1,
-         dead_client/1, dead_linked_client/1, call_during_connecting/1, stop_client/1, utilities/1]).
-%% brod_topic_subscriber
--export([init/2, handle_message/3, terminate/2]).
-
--behaviour(brod_topic_subscriber).
+         client_information/1, partitions_count/1, client_connections/1, dead_client/1,
+         dead_linked_client/1, call_during_connecting/1, stop_client/1, utilities/1]).
 
 -include_lib("eunit/include/eunit.hrl").
--include("../include/brod.hrl").
 
 -define(LIMIT_MS, 20000).
 -define(DEAD, [{{"127.0.0.1", 1}, {econnrefused, Stack}}]).
@@ -25,10 +19,7 @@ suite() -> [{timetrap, {seconds, 90}}].
 
 all() ->
   [application, create_and_delete, metadata, client_start, client_linked, client_information,
-   partitions_count, client_connections, producer_start, produce_replies, produce_by_partitioner,
-   value_forms, not_delivered, auto_start, fetch, resolve_offset, fold, consumer_start,
-   consumer_subscription, offset_out_of_range, standalone, topic_subscriber,
-   topic_subscriber_bad_partition, dead_client, dead_linked_client, call_during_connecting,
+   partitions_count, client_connections, dead_client, dead_linked_client, call_during_connecting,
    stop_client, utilities].
 
 init_per_suite(Config) -> brod_test:init_suite(Config).
@@ -37,14 +28,14 @@ end_per_suite(_Config) -> ok.
 
 %% Cases that are about the start of clients start their own.
 init_per_testcase(Case, Config) ->
-  case lists:member(Case, [application, create_and_delete, metadata, client_start, client_linked,
-                           dead_client, dead_linked_client, call_during_connecting, utilities]) of
-    true -> Config;
-    false -> [{client, brod_test:start_client()} | Config]
+  case lists:member(Case, [client_information, partitions_count, client_connections,
+                           stop_client]) of
+    true -> [{client, brod_test:start_client()} | Config];
+    false -> Config
   end.
 
 end_per_testcase(_Case, Config) ->
-  case proplists:get_value(client, Config) of
+  case client(Config) of
     undefined -> ok;
     Client -> brod_test:stop_client(Client)
   end.
@@ -69,8 +60,8 @@ create_and_delete(_Config) ->
   ?assertEqual(ok, Create(Spec)),
   ?assertEqual({error, <<"Topic '", Topic/binary, "' already exists.">>}, Create(Spec)),
   Count = integer_to_binary(length(brod_test:bootstrap())),
-  ?assertEqual({error, <<"Unable to replicate the partition 9 time(s): The target replication factor "
-                         "of 9 cannot be reached because only ", Count/binary,
+  ?assertEqual({error, <<"Unable to replicate the partition 9 time(s): The target replication "
+                         "factor of 9 cannot be reached because only ", Count/binary,
                          " broker(s) are registered.">>},
                Create((other(Spec))#{replication_factor => 9})),
   ?assertEqual({error, <<"Topic name is invalid: 'bad name!' contains one or more characters other "
@@ -91,7 +82,8 @@ metadata(_Config) ->
   Topic = brod_test:create_topic(1),
   {ok, Found} = brod:get_metadata(brod_test:bootstrap(), [Topic]),
   ?assertEqual([brokers, cluster_id, controller_id, topics], lists:sort(maps:keys(Found))),
-  #{brokers := Brokers, cluster_id := Cluster, controller_id := Controller, topics := [Shape]} = Found,
+  #{brokers := Brokers, cluster_id := Cluster, controller_id := Controller,
+    topics := [Shape]} = Found,
   ?assert(is_binary(Cluster) andalso is_integer(Controller)),
   ?assertEqual(length(brod_test:bootstrap()), length(Brokers)),
   lists:foreach(fun(#{host := H, node_id := N, port := P, rack := R} = Broker) ->
@@ -103,7 +95,8 @@ metadata(_Config) ->
                  partitions := [#{error_code := no_error, isr_nodes := [Id], leader_id := Id,
                                   partition_index := 0, replica_nodes := [Id]}]}
                  when map_size(Shape) =:= 4, Shape),
-  ?assertEqual({error, invalid_topic_exception}, brod:get_metadata(brod_test:bootstrap(), [?BAD_NAME])),
+  ?assertEqual({error, invalid_topic_exception},
+               brod:get_metadata(brod_test:bootstrap(), [?BAD_NAME])),
   {ok, All} = brod:get_metadata(brod_test:bootstrap()),
   ?assertEqual([brokers, cluster_id, controller_id, topics], lists:sort(maps:keys(All))),
   ?assertMatch({throw, {failed_to_connect, ?DEAD}} when is_list(Stack),
@@ -145,7 +138,8 @@ client_linked(_Config) ->
   ?assertEqual({error, {already_started, Pid}}, brod:start_link_client(Endpoints, Client)),
   ?assertEqual(Pid, whereis(Client)),
   ?assertEqual({error, {{already_started, Pid},
-                        {child, undefined, Client, {brod_client, start_link, [Endpoints, Client, []]},
+                        {child, undefined, Client,
+                         {brod_client, start_link, [Endpoints, Client, []]},
                          {permanent, 10}, 5000, worker, [brod_client]}}},
                brod:start_client(Endpoints, Client, [])),
   Monitor = monitor(process, Pid),
@@ -159,7 +153,8 @@ client_information(Config) ->
   {ok, Metadata} = brod_client:get_metadata(Client, all),
   ?assertEqual([brokers, cluster_id, controller_id, topics], lists:sort(maps:keys(Metadata))),
   Id = atom_to_binary(Client, utf8),
-  ?assertEqual({ok, {brod_test:bootstrap(), #{client_id => Id}}}, brod_client:get_bootstrap(Client)),
+  ?assertEqual({ok, {brod_test:bootstrap(), #{client_id => Id}}},
+               brod_client:get_bootstrap(Client)),
   ?assertEqual({error, {unknown_call, foo}}, gen_server:call(Client, foo)).
 
 partitions_count(Config) ->
@@ -170,7 +165,8 @@ partitions_count(Config) ->
   ?assertEqual({ok, 3}, brod_client:get_partitions_count(whereis(Client), Topic)),
   ?assertEqual({ok, 3}, brod_client:get_partitions_count_safe(Client, Topic)),
   Unknown = brod_test:unique("unknown"),
-  ?assertEqual({error, unknown_topic_or_partition}, brod:get_partitions_count_safe(Client, Unknown)),
+  ?assertEqual({error, unknown_topic_or_partition},
+               brod:get_partitions_count_safe(Client, Unknown)),
   ?assertEqual({error, unknown_topic_or_partition}, brod:get_partitions_count(Client, Unknown)),
   ?assertEqual({error, invalid_topic_exception}, brod:get_partitions_count(Client, ?BAD_NAME)),
   ?assertEqual({error, client_down}, brod:get_partitions_count(brod_test:unique_name("no"), Topic)).
@@ -206,310 +202,6 @@ coordinator(Ask) ->
       {error, [{error_code, coordinator_not_available}, _]} -> false
     end
   end, ?LIMIT_MS).
-
-%%% Producers
-
-producer_start(Config) ->
-  Client = client(Config),
-  Topic = brod_test:create_topic(3),
-  ?assertEqual({error, {producer_not_found, Topic}}, brod:get_producer(Client, Topic, 0)),
-  ?assertEqual({error, {producer_not_found, Topic}},
-               brod:produce_sync(Client, Topic, 0, <<>>, <<"v">>)),
-  NoClient = brod_test:unique_name("no"),
-  ?assertEqual({error, client_down}, brod:produce_sync(NoClient, Topic, 0, <<>>, <<"v">>)),
-  ?assertEqual({error, client_down}, brod:get_producer(NoClient, Topic, 0)),
-  ?assertEqual({error, client_down}, brod:start_producer(NoClient, Topic, [])),
-  ?assertEqual({error, unknown_topic_or_partition}, brod:start_producer(Client, ?BAD_NAME, [])),
-  ?assertEqual(ok, brod:start_producer(Client, Topic, [])),
-  ?assertEqual(ok, brod:start_producer(Client, Topic, [{required_acks, 1}])),
-  ?assertMatch({ok, Pid} when is_pid(Pid), brod:get_producer(Client, Topic, 0)),
-  ?assertEqual({error, {producer_not_found, Topic, 99}}, brod:get_producer(Client, Topic, 99)),
-  ?assertEqual({error, {producer_not_found, Topic, 99}},
-               brod:produce_sync(Client, Topic, 99, <<>>, <<"v">>)),
-  ?assertEqual(ok, brod_client:stop_producer(Client, Topic)),
-  ?assertEqual({error, {producer_not_found, Topic}}, brod:get_producer(Client, Topic, 0)).
-
-produce_replies(Config) ->
-  Client = client(Config),
-  Topic = brod_test:create_topic(1),
-  ok = brod:start_producer(Client, Topic, []),
-  {ok, Pid} = brod:get_producer(Client, Topic, 0),
-  Self = self(),
-  ?assertEqual(ok, brod:produce_sync(Client, Topic, 0, <<"k">>, <<"v0">>)),
-  ?assertEqual({ok, 1}, brod:produce_sync_offset(Client, Topic, 0, <<"k">>, <<"v1">>)),
-
-  {ok, Ref} = brod:produce(Client, Topic, 0, <<"k">>, <<"v2">>),
-  ?assertMatch(#brod_call_ref{caller = Self, callee = Pid, ref = R} when is_reference(R), Ref),
-  ?assertEqual(#brod_produce_reply{call_ref = Ref, base_offset = 2, result = brod_produce_req_acked},
-               receive Reply -> Reply after ?LIMIT_MS -> timeout end),
-
-  {ok, Ref3} = brod:produce(Client, Topic, 0, <<"k">>, <<"v3">>),
-  ?assertEqual(ok, brod:sync_produce_request(Ref3)),
-  {ok, Ref4} = brod:produce(Client, Topic, 0, <<"k">>, <<"v4">>),
-  ?assertEqual({ok, 4}, brod:sync_produce_request_offset(Ref4)),
-
-  ?assertEqual(ok, brod:produce_sync(Pid, <<"v5">>)),
-  ?assertEqual(ok, brod:produce_sync(Pid, <<"k">>, <<"v6">>)),
-  {ok, Ref7} = brod:produce(Pid, <<"v7">>),
-  ?assertEqual(ok, brod:sync_produce_request(Ref7, ?LIMIT_MS)),
-  {ok, Ref8} = brod:produce(Pid, <<"k">>, <<"v8">>),
-  ?assertEqual(ok, brod:sync_produce_request(Ref8, infinity)),
-  ?assertEqual([], brod_test:flush()),
-
-  Callback = fun(Partition, Offset) -> Self ! {callback, self(), Partition, Offset} end,
-  ?assertEqual(ok, brod:produce_cb(Client, Topic, 0, <<"k">>, <<"v9">>, Callback)),
-  ?assertEqual({callback, Pid, 0, 9}, receive Call9 -> Call9 after ?LIMIT_MS -> timeout end),
-  ?assertEqual(ok, brod:produce_cb(Pid, <<"k">>, <<"v10">>, Callback)),
-  ?assertEqual({callback, Pid, 0, 10}, receive Call10 -> Call10 after ?LIMIT_MS -> timeout end),
-
-  ?assertEqual(ok, brod:produce_no_ack(Client, Topic, 0, <<"k">>, <<"v11">>)),
-  ?assertEqual({ok, 12}, brod:produce_sync_offset(Client, Topic, 0, <<"k">>, <<"v12">>)),
-  ?assertEqual([], brod_test:flush()),
-  ?assertEqual({error, timeout},
-               brod:sync_produce_request(#brod_call_ref{caller = Self, callee = Pid, ref = make_ref()},
-                                         10)).
-
-produce_by_partitioner(Config) ->
-  Client = client(Config),
-  Topic = brod_test:create_topic(3),
-  Produce = fun(How, Key) -> brod:produce_sync_offset(Client, Topic, How, Key, <<"v">>) end,
-  ?assertEqual({error, {producer_not_found, Topic}}, Produce(random, <<"k">>)),
-  ok = brod:start_producer(Client, Topic, []),
-  ?assertEqual([{ok, 0}, {ok, 1}, {ok, 2}], [Produce(hash, <<"k">>) || _ <- [1, 2, 3]]),
-  ?assertError({badmatch, bad}, Produce(fun(_, _, _, _) -> bad end, <<"k">>)),
-  Self = self(),
-  ?assertEqual({ok, 2}, brod:produce_cb(Client, Topic, fun(_, 3, _, _) -> {ok, 2} end, <<>>, <<"v">>,
-                                        fun(Partition, _) -> Self ! {acked, Partition} end)),
-  ?assertEqual({acked, 2}, receive Acked -> Acked after ?LIMIT_MS -> timeout end).
-
-value_forms(Config) ->
-  Client = client(Config),
-  Topic = brod_test:create_topic(1),
-  ok = brod:start_producer(Client, Topic, []),
-  Produce = fun(Value) -> brod:produce_sync_offset(Client, Topic, 0, <<"dk">>, Value) end,
-  Ts = 1234567,
-  Forms =
-    [{0, <<"a">>}, {1, ["b", $c]}, {2, <<>>}, {3, {Ts, <<"d">>}},
-     {4, [{<<"k1">>, <<"v1">>}, {<<"k2">>, <<"v2">>}]},
-     {6, [{Ts, <<"k3">>, <<"v3">>}]},
-     {7, #{key => <<"k4">>, value => <<"v4">>}},
-     {8, #{value => <<"v5">>}},
-     {9, #{value => <<"v6">>, headers => [{<<"h">>, <<"x">>}]}},
-     {10, [#{key => <<"k7">>, value => <<"v7">>, ts => Ts}, #{value => <<"v8">>, ts => Ts}]},
-     {12, undefined},
-     {13, #{key => undefined, value => undefined}},
-     {14, [{<<"outer">>, [{<<"n1">>, <<"v">>}, {<<"n2">>, <<"v">>}]}]}],
-  lists:foreach(fun({Offset, Value}) -> ?assertEqual({ok, Offset}, Produce(Value)) end, Forms),
-  ?assertError(badarg, Produce(not_a_value)),
-  {ok, {16, Messages}} = brod:fetch(Client, Topic, 0, 0),
-  ?assertEqual([{<<"dk">>, <<"a">>, now, []}, {<<"dk">>, <<"bc">>, now, []}, {<<"dk">>, <<>>, now, []},
-                {<<"dk">>, <<"d">>, Ts, []}, {<<"k1">>, <<"v1">>, now, []},
-                {<<"k2">>, <<"v2">>, now, []}, {<<"k3">>, <<"v3">>, Ts, []},
-                {<<"k4">>, <<"v4">>, now, []}, {<<"dk">>, <<"v5">>, now, []},
-                {<<"dk">>, <<"v6">>, now, [{<<"h">>, <<"x">>}]}, {<<"k7">>, <<"v7">>, Ts, []},
-                {<<>>, <<"v8">>, Ts, []}, {<<"dk">>, <<>>, now, []}, {<<>>, <<>>, now, []},
-                {<<"n1">>, <<"v">>, now, []}, {<<"n2">>, <<"v">>, now, []}],
-               [{K, V, recent(T), H}
-                || #kafka_message{key = K, value = V, ts_type = create, ts = T, headers = H} <- Messages]).
-
-recent(Ts) ->
-  case abs(os:system_time(millisecond) - Ts) < 60000 of
-    true -> now;
-    false -> Ts
-  end.
-
-not_delivered(Config) ->
-  Client = client(Config),
-  Topic = brod_test:create_topic(3),
-  ok = brod:start_producer(Client, Topic, []),
-  Produce = fun(Value) -> brod:produce_sync(Client, Topic, 2, <<>>, Value) end,
-  ?assertEqual({error, {producer_down, {not_retriable, {produce_response_error, Topic, 2, -1,
-                                                        message_too_large}}}},
-               Produce(binary:copy(<<"x">>, 2000000))),
-  ?assertEqual({error, {producer_down, noproc}}, Produce(<<"small">>)).
-
-auto_start(_Config) ->
-  Client = brod_test:start_client([{auto_start_producers, true}]),
-  Topic = brod_test:create_topic(1),
-  ?assertEqual({ok, 0}, brod:produce_sync_offset(Client, Topic, 0, <<>>, <<"v">>)),
-  ?assertEqual({error, unknown_topic_or_partition},
-               brod:produce_sync_offset(Client, ?BAD_NAME, 0, <<>>, <<"v">>)),
-  ?assertEqual(ok, brod_client:stop_producer(Client, Topic)),
-  ok = brod:stop_client(Client).
-
-%%% Fetching
-
-fetch(Config) ->
-  Client = client(Config),
-  Topic = three_messages(Client),
-  Endpoints = brod_test:bootstrap(),
-  {ok, Connection} = brod_client:get_leader_connection(Client, Topic, 0),
-  lists:foreach(fun({Target, Offset}) ->
-                  {ok, {3, [#kafka_message{offset = Offset, key = <<"k">>, value = Value,
-                                           ts_type = create, headers = []} | _]}} =
-                    brod:fetch(Target, Topic, 0, Offset),
-                  ?assertEqual(value(Offset), Value)
-                end, [{Client, 0}, {Endpoints, 1}, {{Endpoints, []}, 1}, {Connection, 2}]),
-  ?assertEqual({ok, {3, []}}, brod:fetch(Client, Topic, 0, 3)),
-  ?assertEqual({error, offset_out_of_range}, brod:fetch(Client, Topic, 0, 1000)),
-  ?assertEqual({error, invalid_topic_exception}, brod:fetch(Client, ?BAD_NAME, 0, 0)),
-  ?assertEqual({error, unknown_topic_or_partition}, brod:fetch(Client, Topic, 99, 0)),
-  ?assertMatch({error, ?DEAD} when is_list(Stack), brod:fetch(brod_test:dead_endpoints(), Topic, 0, 0)),
-  ?assertEqual({error, client_down}, brod:fetch(brod_test:unique_name("no"), Topic, 0, 0)),
-  ?assertMatch({ok, {3, [_ | _]}}, brod:fetch(Client, Topic, 0, 0, #{max_bytes => 1})),
-  ?assertMatch({ok, [#kafka_message{offset = 1} | _]}, brod:fetch(Endpoints, Topic, 0, 1, 1000, 1, 9999)).
-
-resolve_offset(Config) ->
-  Client = client(Config),
-  Topic = three_messages(Client),
-  Endpoints = brod_test:bootstrap(),
-  ?assertEqual([{ok, 0}, {ok, 0}, {ok, 0}],
-               [brod:resolve_offset(Client, Topic, 0, earliest),
-                brod:resolve_offset(Endpoints, Topic, 0, -2),
-                brod:resolve_offset(Endpoints, Topic, 0, 0, [])]),
-  ?assertEqual([{ok, 3}, {ok, 3}, {ok, 3}],
-               [brod:resolve_offset(Client, Topic, 0), brod:resolve_offset(Endpoints, Topic, 0, latest),
-                brod:resolve_offset(Client, Topic, 0, -1)]),
-  Future = os:system_time(millisecond) + 3600000,
-  ?assertEqual({ok, -1}, brod:resolve_offset(Client, Topic, 0, Future)),
-  ?assertEqual({error, unknown_topic_or_partition}, brod:resolve_offset(Client, Topic, 99, latest)),
-  ?assertEqual({error, invalid_topic_exception}, brod:resolve_offset(Client, ?BAD_NAME, 0, latest)),
-  ?assertMatch({error, ?DEAD} when is_list(Stack),
-               brod:resolve_offset(brod_test:dead_endpoints(), Topic, 0, latest)),
-  ?assertEqual({ok, 0}, brod:resolve_offset(Endpoints, Topic, 0, earliest, [], #{timeout => 5000})).
-
-fold(Config) ->
-  Client = client(Config),
-  Topic = three_messages(Client),
-  Values = fun(#kafka_message{value = V}, Acc) -> {ok, [V | Acc]} end,
-  ?assertEqual({[<<"v2">>, <<"v1">>, <<"v0">>], 3, reached_message_count_limit},
-               brod:fold(Client, Topic, 0, 0, #{}, [], Values, #{message_count => 3})),
-  ?assertEqual({0, 0, stop},
-               brod:fold(Client, Topic, 0, 0, #{}, 0, fun(_, _) -> {error, stop} end, #{})),
-  Count = fun(_, N) -> {ok, N + 1} end,
-  ?assertEqual({2, 2, reached_target_offset},
-               brod:fold(Client, Topic, 0, 0, #{}, 0, Count, #{reach_offset => 1})),
-  ?assertEqual({3, 3, reached_end_of_partition}, brod:fold(Client, Topic, 0, 0, #{}, 0, Count, #{})),
-  ?assertEqual({0, 1000, {fetch_failure, offset_out_of_range}},
-               brod:fold(Client, Topic, 0, 1000, #{}, 0, Count, #{})).
-
-%%% Consumers
-
-consumer_start(Config) ->
-  Client = client(Config),
-  Topic = brod_test:create_topic(1),
-  ?assertEqual({error, {consumer_not_found, Topic}}, brod:get_consumer(Client, Topic, 0)),
-  ?assertEqual({error, {consumer_not_found, Topic}}, brod:subscribe(Client, self(), Topic, 0, [])),
-  ?assertEqual({error, {consumer_not_found, Topic}}, brod:unsubscribe(Client, Topic, 0)),
-  ?assertEqual(ok, brod:start_consumer(Client, Topic, [])),
-  ?assertEqual(ok, brod:start_consumer(Client, Topic, [{begin_offset, earliest}])),
-  ?assertEqual({error, {consumer_not_found, Topic, 99}}, brod:subscribe(Client, self(), Topic, 99, [])),
-  ?assertEqual({error, unknown_topic_or_partition}, brod:start_consumer(Client, ?BAD_NAME, [])),
-  ?assertEqual({error, client_down}, brod:start_consumer(brod_test:unique_name("no"), Topic, [])).
-
-consumer_subscription(Config) ->
-  Client = client(Config),
-  Topic = three_messages(Client),
-  ok = brod:start_consumer(Client, Topic, [{begin_offset, earliest}]),
-  {ok, Pid} = brod:subscribe(Client, self(), Topic, 0, []),
-  #kafka_message_set{topic = Topic, partition = 0, high_wm_offset = HighWm, messages = [First | _]} =
-    receive_set(Pid),
-  ?assert(is_integer(HighWm)),
-  ?assertMatch(#kafka_message{offset = 0, key = <<"k">>, value = <<"v0">>, ts_type = create,
-                              headers = []}, First),
-  ?assertEqual({trap_exit, true}, process_info(Pid, trap_exit)),
-  {links, Links} = process_info(self(), links),
-  ?assertNot(lists:member(Pid, Links)),
-  ?assertEqual(ok, brod:subscribe(Pid, self(), [])),
-
-  Self = self(),
-  Other = spawn_link(fun() -> receive stop -> ok end end),
-  ?assertEqual({error, {already_subscribed_by, Self}}, brod:subscribe(Pid, Other, [])),
-  ?assertEqual({error, ignored}, brod:unsubscribe(Pid, Other)),
-  ?assertEqual(ok, brod:consume_ack(Pid, 0)),
-  ?assertEqual(ok, brod:consume_ack(Client, Topic, 0, 2)),
-  ?assert(is_process_alive(Pid)),
-  ?assertEqual(ok, brod_consumer:check_connectivity(Pid, 5000)),
-  ?assert(is_pid(brod_consumer:get_connection(Pid))),
-  ?assertEqual(ok, brod:unsubscribe(Pid)),
-  ?assertEqual({error, ignored}, brod:unsubscribe(Pid, self())),
-  Other ! stop.
-
-offset_out_of_range(Config) ->
-  Client = client(Config),
-  Topic = three_messages(Client),
-  ok = brod:start_consumer(Client, Topic, []),
-  {ok, Pid} = brod:subscribe(Client, self(), Topic, 0, [{begin_offset, 1000}]),
-  ?assertEqual(#kafka_fetch_error{topic = Topic, partition = 0, error_code = offset_out_of_range,
-                                  error_desc = []},
-               receive {Pid, Error} -> Error after ?LIMIT_MS -> timeout end),
-  ok = brod:subscribe(Pid, self(), [{begin_offset, 1000}, {offset_reset_policy, reset_to_earliest}]),
-  ?assertMatch(#kafka_message_set{messages = [#kafka_message{offset = 0} | _]}, receive_set(Pid)).
-
-%% Producers and consumers without supervisors of brod, and a consumer without a client.
-standalone(Config) ->
-  Client = client(Config),
-  Topic = three_messages(Client),
-  lists:foreach(fun(Target) ->
-                  {ok, Pid} = brod_consumer:start_link(Target, Topic, 0, [{begin_offset, earliest}]),
-                  ?assertEqual(ok, brod_consumer:subscribe(Pid, self(), [])),
-                  ?assertMatch(#kafka_message_set{messages = [#kafka_message{offset = 0} | _]},
-                               receive_set(Pid)),
-                  ?assertEqual(ok, brod_consumer:ack(Pid, 0)),
-                  ?assertEqual(ok, brod_consumer:unsubscribe(Pid, self())),
-                  ?assertEqual(ok, brod_consumer:stop(Pid))
-                end, [Client, brod_test:bootstrap(), {brod_test:bootstrap(), []}]),
-  Fresh = brod_test:create_topic(1),
-  {ok, Producer} = brod_producer:start_link(Client, Fresh, 0, []),
-  {ok, Ref} = brod_producer:produce(Producer, <<"k">>, <<"v">>),
-  ?assertEqual({ok, 0}, brod_producer:sync_produce_request(Ref, infinity)),
-  ?assertEqual(ok, brod_producer:stop(Producer)).
-
-receive_set(Pid) ->
-  receive {Pid, #kafka_message_set{} = Set} -> Set
-  after ?LIMIT_MS -> timeout
-  end.
-
-%%% Topic subscriber
-
-topic_subscriber(Config) ->
-  Client = client(Config),
-  Topic = three_messages(Client),
-  Options = [{begin_offset, earliest}],
-  {ok, Pid} = brod:start_link_topic_subscriber(
-                #{client => Client, topic => Topic, cb_module => ?MODULE, init_data => self(),
-                  message_type => message, consumer_config => Options}),
-  ?assertEqual({init, Topic}, next()),
-  ?assertMatch({message, 0, #kafka_message{offset = 0, value = <<"v0">>}}, next()),
-  ?assertEqual(ok, brod_topic_subscriber:stop(Pid)),
-  ?assertEqual([{terminate, normal}], [T || {terminate, _} = T <- brod_test:flush()]),
-
-  Self = self(),
-  Fun = fun(Partition, Message, State) -> Self ! {fun_message, Partition, Message}, {ok, ack, State} end,
-  {ok, FunPid} = brod_topic_subscriber:start_link(Client, Topic, all, Options, [{0, 0}], message, Fun, s),
-  %% the offset says what is done already
-  ?assertMatch({fun_message, 0, #kafka_message{offset = 1, value = <<"v1">>}}, next()),
-  ok = brod_topic_subscriber:stop(FunPid).
-
-topic_subscriber_bad_partition(Config) ->
-  process_flag(trap_exit, true),
-  Client = client(Config),
-  Topic = brod_test:create_topic(3),
-  {ok, Pid} = brod:start_link_topic_subscriber(Client, Topic, [99], [], ?MODULE, self()),
-  ?assertEqual({bad_partitions, [99], 3},
-               receive {'EXIT', Pid, Reason} -> Reason after ?LIMIT_MS -> timeout end).
-
-init(Topic, Test) ->
-  Test ! {init, Topic},
-  {ok, [], Test}.
-
-handle_message(Partition, Message, Test) ->
-  Test ! {message, Partition, Message},
-  {ok, ack, Test}.
-
-terminate(Reason, Test) -> Test ! {terminate, Reason}.
-
-next() -> receive Message -> Message after ?LIMIT_MS -> timeout end.
 
 %%% Clients that go down
 
@@ -550,7 +242,8 @@ call_during_connecting(_Config) ->
 
 stop_client(Config) ->
   Client = client(Config),
-  Topic = three_messages(Client),
+  Topic = brod_test:create_topic(1),
+  ok = brod:start_producer(Client, Topic, []),
   ok = brod:start_consumer(Client, Topic, []),
   {ok, Consumer} = brod:subscribe(Client, self(), Topic, 0, []),
   {ok, Producer} = brod:get_producer(Client, Topic, 0),
@@ -590,13 +283,3 @@ utilities(Config) ->
 %%% Helpers
 
 client(Config) -> proplists:get_value(client, Config).
-
-value(N) -> <<"v", (integer_to_binary(N))/binary>>.
-
-%% A topic with v0, v1 and v2 in its only partition, producer started.
-three_messages(Client) ->
-  Topic = brod_test:create_topic(1),
-  ok = brod:start_producer(Client, Topic, []),
-  lists:foreach(fun(N) -> {ok, N} = brod:produce_sync_offset(Client, Topic, 0, <<"k">>, value(N)) end,
-                [0, 1, 2]),
-  Topic.

@@ -1,7 +1,8 @@
 %% What calls about consumer groups return, and what group members are called with, word for word.
 -module(brod_group_contract_SUITE).
 
--export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2,
+         end_per_testcase/2]).
 -export([coordinator/1, unreachable/1, subscriber_v1/1, subscriber_v1_sets/1, subscriber_v2/1,
          subscriber_v2_health_dead/1]).
 %% brod_group_member
@@ -20,7 +21,8 @@
 suite() -> [{timetrap, {seconds, 120}}].
 
 all() ->
-  [coordinator, unreachable, subscriber_v1, subscriber_v1_sets, subscriber_v2, subscriber_v2_health_dead].
+  [coordinator, unreachable, subscriber_v1, subscriber_v1_sets, subscriber_v2,
+   subscriber_v2_health_dead].
 
 init_per_suite(Config) -> brod_test:init_suite(Config).
 
@@ -73,7 +75,8 @@ coordinator(Config) ->
   receive revoked -> ok after ?LIMIT_MS -> error(not_revoked) end,
   {_, More} = received(),
   ?assertEqual(4, length(More)),
-  ?assertEqual(6, hd([O || #brod_received_assignment{topic = T, partition = 0, begin_offset = O} <- More,
+  ?assertEqual(6, hd([O || #brod_received_assignment{topic = T, partition = 0,
+                                                     begin_offset = O} <- More,
                            T =:= Topic])),
   ?assertEqual(ok, brod_group_coordinator:stop(Pid)),
   ?assertNot(is_process_alive(Pid)),
@@ -100,7 +103,8 @@ unreachable(_Config) ->
   ?assertMatch({throw, {failed_to_connect, ?DEAD}} when is_list(Stack),
                brod_test:outcome(fun() -> brod:list_all_groups(Endpoints, []) end)),
   {ok, Pid} = brod_group_coordinator:start_link(brod_test:unique_name("no"), <<"g">>, [<<"t">>],
-                                                [{max_rejoin_attempts, 1}, {rejoin_delay_seconds, 0}],
+                                                [{max_rejoin_attempts, 1},
+                                                 {rejoin_delay_seconds, 0}],
                                                 ?MODULE, self()),
   ?assertEqual(max_rejoin_attempts,
                receive {'EXIT', Pid, Reason} -> Reason after ?LIMIT_MS -> still_alive end).
@@ -122,8 +126,9 @@ subscriber_v1_sets(Config) ->
                                                [{begin_offset, earliest}], message_set, ?MODULE,
                                                {v1, self()}),
   ?assertEqual({init, v1}, next()),
-  ?assertMatch({message, Topic, 0, #kafka_message_set{topic = Topic, partition = 0,
-                                                      messages = [#kafka_message{offset = 0}]}}, next()),
+  ?assertMatch({message, Topic, 0,
+                #kafka_message_set{topic = Topic, partition = 0,
+                                   messages = [#kafka_message{offset = 0}]}}, next()),
   ?assertEqual(ok, brod_group_subscriber:stop(Pid)).
 
 subscriber_v2(Config) ->
@@ -139,7 +144,8 @@ subscriber_v2(Config) ->
   lists:foreach(fun(Info) ->
                   ?assertEqual([ack_fun, commit_fun, group_id, partition, topic],
                                lists:sort(maps:keys(Info))),
-                  ?assertMatch(#{group_id := Group, topic := Topic, ack_fun := Ack, commit_fun := Commit}
+                  ?assertMatch(#{group_id := Group, topic := Topic, ack_fun := Ack,
+                                 commit_fun := Commit}
                                  when is_function(Ack, 1) andalso is_function(Commit, 1), Info)
                 end, Inits),
   ?assertMatch([#kafka_message{offset = 0}, #kafka_message{offset = 0}], Messages),

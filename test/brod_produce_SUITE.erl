@@ -1,7 +1,8 @@
 %% Producing: what arrives in Kafka, in which order, and what callers are told.
 -module(brod_produce_SUITE).
 
--export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2,
+         end_per_testcase/2]).
 -export([keys_values_headers/1, partitioners/1, acks/1, codecs/1, kcat_reads/1, kcat_produces/1,
          large_batch/1, back_pressure/1, callbacks_in_order/1, no_ack/1, too_large_alone/1,
          bad_input/1, linger/1, partitions_added/1, topic_deleted/1, client_stopped/1]).
@@ -32,7 +33,8 @@ keys_values_headers(Config) ->
   {Client, Topic} = started(Config, 1, []),
   Bytes = list_to_binary(lists:seq(0, 255)),
   Sizes = [0, 1, 63, 64, 127, 128, 8191, 8192, 100000],
-  Given = [#{key => binary:copy(<<"k">>, Size), value => binary:copy(<<"v">>, Size), ts => 1000 + Size,
+  Given = [#{key => binary:copy(<<"k">>, Size), value => binary:copy(<<"v">>, Size),
+             ts => 1000 + Size,
              headers => [{<<"size">>, integer_to_binary(Size)}, {<<"size">>, <<>>}, {<<>>, Bytes}]}
            || Size <- Sizes] ++ [#{key => Bytes, value => Bytes, ts => 0, headers => []}],
   {ok, Ref} = brod:produce(Client, Topic, 0, <<>>, Given),
@@ -58,14 +60,17 @@ partitioners(Config) ->
                   lists:foreach(fun(Key) ->
                                   {Partition, Offset} = Produced(Partitioner, Key, <<"v">>),
                                   ?assertEqual(Expected(Key), Partition),
-                                  {ok, {_, [Read | _]}} = brod:fetch(Client, Topic, Partition, Offset),
+                                  {ok, {_, [Read | _]}} = brod:fetch(Client, Topic, Partition,
+                                                                     Offset),
                                   ?assertEqual(Key, Read#kafka_message.key)
                                 end, Keys)
-                end, [{hash, fun(Key) -> erlang:phash2(Key) rem 4 end}, {murmur2, Java}, {sticky, Java},
+                end, [{hash, fun(Key) -> erlang:phash2(Key) rem 4 end}, {murmur2, Java},
+                      {sticky, Java},
                       {fun(T, 4, Key, <<"v">>) when T =:= Topic -> {ok, byte_size(Key)} end,
                        fun erlang:byte_size/1}]),
   ?assertEqual([0, 1, 2, 3],
-               lists:usort([element(1, Produced(random, <<>>, <<"v">>)) || _ <- lists:seq(1, 100)])),
+               lists:usort([element(1, Produced(random, <<>>, <<"v">>))
+                            || _ <- lists:seq(1, 100)])),
   ?assertError({badmatch, nonsense},
                brod:produce(Client, Topic, fun(_, _, _, _) -> nonsense end, <<>>, <<>>)),
   ?assertEqual({error, {producer_not_found, Topic, 4}},
@@ -79,7 +84,8 @@ kcat_reads(Config) ->
   {_, 0} = brod_test:kcat(["-P", "-t", Topic, "-K", ":", "-X", "partitioner=murmur2_random"],
                           [[K, ":", K, "\n"] || K <- brod_test:numbers(1, 30)]),
   lists:foreach(fun(Partition) ->
-                  {Ours, Theirs} = half(brod_test:values(brod_test:fetch_all(Client, Topic, Partition))),
+                  Read = brod_test:fetch_all(Client, Topic, Partition),
+                  {Ours, Theirs} = half(brod_test:values(Read)),
                   ?assertEqual(Ours, Theirs)
                 end, [0, 1, 2]).
 
@@ -125,13 +131,15 @@ codec_name(no_compression) -> "none";
 codec_name(Codec) -> atom_to_list(Codec).
 
 compressible(Count) ->
-  [<<N/binary, " ", (binary:copy(<<"the same again ">>, 10))/binary>> || N <- brod_test:numbers(1, Count)].
+  [<<N/binary, " ", (binary:copy(<<"the same again ">>, 10))/binary>>
+   || N <- brod_test:numbers(1, Count)].
 
 %% More than one call may write on a normal scheduler.
 large_batch(Config) ->
   {Client, Topic} = started(Config, 1, []),
   Values = brod_test:numbers(1, 20000),
-  ?assertEqual({ok, 0}, brod:produce_sync_offset(Client, Topic, 0, <<>>, [{<<>>, V} || V <- Values])),
+  ?assertEqual({ok, 0}, brod:produce_sync_offset(Client, Topic, 0, <<>>,
+                                                 [{<<>>, V} || V <- Values])),
   ?assertEqual(Values, brod_test:values(brod_test:fetch_all(Client, Topic, 0))).
 
 %% Far more callers than the buffer has room for: all wait their turn, none is lost or overtaken.
@@ -192,8 +200,8 @@ no_ack(Config) ->
   ?assertEqual(Values ++ [<<"last">>], brod_test:values(brod_test:fetch_all(Client, Topic, 0))),
   ?assertEqual([], brod_test:flush()).
 
-%% A message that the broker refuses ends its producer, but costs no other message its delivery or its
-%% answer; then the supervisor starts another one.
+%% A message that the broker refuses ends its producer, but costs no other message its delivery or
+%% its answer; then the supervisor starts another one.
 too_large_alone(Config) ->
   {Client, Topic} = started(Config, 1, [{max_linger_ms, 100}, {max_linger_count, 1000},
                                         {partition_restart_delay_seconds, 1}]),
@@ -245,7 +253,8 @@ linger(Config) ->
           end || V <- brod_test:numbers(1, 99)],
   ?assertEqual({error, timeout}, brod:sync_produce_request(hd(Refs), 200)),
   {ok, Last} = brod:produce(Client, Topic, 0, <<>>, <<"100">>),
-  ?assertEqual([ok], lists:usort([brod:sync_produce_request(R, ?LIMIT_MS) || R <- tl(Refs) ++ [Last]])),
+  ?assertEqual([ok], lists:usort([brod:sync_produce_request(R, ?LIMIT_MS)
+                                  || R <- tl(Refs) ++ [Last]])),
   ?assertEqual(brod_test:numbers(1, 100), brod_test:values(brod_test:fetch_all(Client, Topic, 0))),
   {_, Timed} = started(Config, 1, [{max_linger_ms, 100}]),
   ?assertEqual(ok, brod:produce_sync(Client, Timed, 0, <<>>, <<"after 100 ms">>)).
@@ -256,7 +265,8 @@ partitions_added(_Config) ->
   Topic = brod_test:create_topic(1),
   ok = brod:start_producer(Client, Topic, []),
   _ = brod_test:add_partitions(Topic, 3),
-  brod_test:wait_until(fun() -> brod:get_partitions_count(Client, Topic) =:= {ok, 3} end, ?LIMIT_MS),
+  brod_test:wait_until(fun() -> brod:get_partitions_count(Client, Topic) =:= {ok, 3} end,
+                       ?LIMIT_MS),
   brod_test:wait_until(fun() ->
                          case brod:produce_sync(Client, Topic, 2, <<>>, <<"v">>) of
                            ok -> true;
@@ -291,7 +301,8 @@ client_stopped(Config) ->
                        fun(P, O, Result) -> Self ! {callback, P, O, Result} end),
   ok = brod:stop_client(Client),
   lists:foreach(fun(Ref) ->
-                  ?assertMatch({error, {producer_down, _}}, brod:sync_produce_request(Ref, ?LIMIT_MS))
+                  ?assertMatch({error, {producer_down, _}},
+                               brod:sync_produce_request(Ref, ?LIMIT_MS))
                 end, Refs),
   receive {callback, 0, -1, {error, _}} -> ok
   after ?LIMIT_MS -> error(callback_not_called)

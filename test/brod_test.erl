@@ -9,8 +9,9 @@
 -export([producer/2, producer/3, produce_all/4, fetch_all/3, values/1, numbers/2]).
 -export([wait_until/2, flush/0, outcome/1]).
 -export([java/2, kcat/2, kcat_start/2, kcat_kill/1]).
--export([broker/2, whole/0]).
+-export([brokers/2, whole/0]).
 
+-include_lib("eunit/include/eunit.hrl").
 -include("../include/brod.hrl").
 
 -define(STEP_MS, 20).
@@ -45,7 +46,8 @@ unique(Prefix) ->
 
 %% @doc A new client id, an atom that needs no quotes.
 unique_name(Prefix) ->
-  binary_to_atom(binary:replace(string:lowercase(unique(Prefix)), <<"-">>, <<"_">>, [global]), utf8).
+  binary_to_atom(binary:replace(string:lowercase(unique(Prefix)), <<"-">>, <<"_">>, [global]),
+                 utf8).
 
 start_client() -> start_client([]).
 
@@ -76,8 +78,8 @@ topic_spec(Topic, Partitions) ->
 
 %% @doc Waits until every broker knows the topic with so many partitions and their leaders.
 await_topic(Topic, Partitions) ->
-  wait_until(fun() -> lists:all(fun(Broker) -> knows(Broker, Topic, Partitions) end, bootstrap()) end,
-             ?TOPIC_LIMIT_MS).
+  Known = fun(Broker) -> knows(Broker, Topic, Partitions) end,
+  wait_until(fun() -> lists:all(Known, bootstrap()) end, ?TOPIC_LIMIT_MS).
 
 knows(Broker, Topic, Partitions) ->
   case catch brod:get_metadata([Broker], [Topic]) of
@@ -216,22 +218,28 @@ collect(Port, Acc) ->
 
 %% Faults
 
-%% @doc `kill', `stop', `start', `pause' or `resume' for broker N.
-broker(Action, N) ->
-  {_, 0} = run(filename:join(scripts(), "kafka-broker.sh"),
-               [atom_to_list(Action), integer_to_list(N)], <<>>),
+%% @doc `kill', `stop', `start', `pause' or `resume' for brokers, at the same time: after an outage
+%% of all of them none comes up alone.
+brokers(Action, Numbers) ->
+  ?assertEqual([], [Failed || {_, {_, Status}} = Failed <- act(Action, Numbers), Status =/= 0]),
   ok.
+
+act(Action, Numbers) ->
+  Script = filename:join(scripts(), "kafka-broker.sh"),
+  Self = self(),
+  Pids = [spawn_link(fun() ->
+                       Self ! {self(),
+                               run(Script, [atom_to_list(Action), integer_to_list(N)], <<>>)}
+                     end) || N <- Numbers],
+  [receive {Pid, Result} -> {N, Result} end || {Pid, N} <- lists:zip(Pids, Numbers)].
 
 %% @doc Brings back every broker, whatever was done to it, and waits until they are one cluster with
 %% all replicas in step.
 whole() ->
-  Brokers = lists:seq(1, length(bootstrap())),
-  Script = filename:join(scripts(), "kafka-broker.sh"),
-  lists:foreach(fun(N) ->
-                  Number = integer_to_list(N),
-                  _ = run(Script, ["resume", Number], <<>>),
-                  _ = run(Script, ["start", Number], <<>>)
-                end, Brokers),
+  Numbers = lists:seq(1, length(bootstrap())),
+  %% these fail for brokers that need no help
+  _ = act(resume, Numbers),
+  _ = act(start, Numbers),
   wait_until(fun() -> lists:all(fun in_step/1, bootstrap()) end, 60000).
 
 in_step(Broker) ->
