@@ -25,7 +25,8 @@
 -record(st, {client :: brod:client(),
              group_id :: brod:group_id(),
              topic :: brod:topic(),
-             offsets :: offsets(),
+             %% as the user wrote it: checked when it is used
+             offsets :: term(),
              coordinator :: pid(),
              %% undefined until the commit has been tried
              result :: undefined | ok | {error, term()},

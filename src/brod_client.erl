@@ -524,10 +524,10 @@ store_count(Topic, Result, Ttl, #state{id = Table, context = Context}) ->
 
 %% Partitions that a topic gained are found without anybody asking for them.
 refresh_metadata(#state{id = Table} = State) ->
-  case brod_topic_cache:known_topics(Table) of
-    [] -> ok;
-    Topics -> _ = spawn(fun() -> get_metadata_safe(Table, Topics) end)
-  end,
+  _ = case brod_topic_cache:known_topics(Table) of
+        [] -> ok;
+        Topics -> spawn(fun() -> get_metadata_safe(Table, Topics) end)
+      end,
   schedule_refresh(State).
 
 schedule_refresh(#state{context = #{options := #{metadata_max_age := Age}}} = State) ->

@@ -13,8 +13,9 @@
 -define(GRACE_MS, 5000).
 
 %% What an operation needs: the engine client, the checked connection options, and the endpoints
-%% as the user wrote them.
--type context() :: #{engine := brod_nif:client(), options := map(), endpoints := [brod:endpoint()]}.
+%% as the user wrote them. That of a brod_client has more keys.
+-type context() :: #{engine := brod_nif:client(), options := map(), endpoints := [brod:endpoint()],
+                     atom() => term()}.
 -type target() :: brod:client() | brod:connection() | [brod:endpoint()] | brod:bootstrap().
 
 %% @doc Run an operation of docs/boundary.md and wait for its result. Always returns: at the latest

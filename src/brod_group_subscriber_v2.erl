@@ -75,7 +75,8 @@
              trackers = #{} :: #{topic_partition() => brod_group_acks:tracker()},
              %% workers that were told to stop, and who waits for that
              stopping = [] :: [pid()],
-             revoking :: undefined | {gen_server:from(), Timer :: reference()}}).
+             revoking :: undefined | {gen_server:from(),
+                                       {Ref :: reference(), Timer :: reference()}}}).
 
 %%% API
 

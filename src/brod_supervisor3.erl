@@ -130,7 +130,7 @@ init_children({Strategy, MaxR, MaxT}, Specs, State0, Ok)
         {ok, Started} ->
           Ok(State#state{children = Started});
         {error, #child{name = Name}, Reason, Started} ->
-          terminate_children(Started),
+          _ = terminate_children(Started),
           {stop, {shutdown, {failed_to_start_child, Name, Reason}}}
       end;
     {error, Reason} ->

@@ -134,7 +134,9 @@ mod tests {
     };
     use kafka_protocol::protocol::Decodable;
 
-    fn asked(read: &OffsetFetchRequest) -> (String, Option<Vec<(String, Vec<i32>)>>) {
+    type Topics = Vec<(String, Vec<i32>)>;
+
+    fn asked(read: &OffsetFetchRequest) -> (String, Option<Topics>) {
         match read.groups.first() {
             Some(group) => {
                 let topics = group.topics.as_ref().map(|topics| {
