@@ -3,11 +3,21 @@
 
 -export([produce_request_sent/3, is_enabled/0]).
 
-%% @doc Whether there is anybody to tell: the `telemetry' application can be loaded.
+%% @doc Whether there is anybody to tell: the `telemetry' application is loaded, or can be.
 -spec is_enabled() -> boolean().
 is_enabled() ->
-  code:ensure_loaded(telemetry) =:= {module, telemetry}
-    andalso erlang:function_exported(telemetry, execute, 3).
+  erlang:function_exported(telemetry, execute, 3) orelse can_load().
+
+%% Asked by every producer that starts; looking through the code path takes milliseconds.
+can_load() ->
+  case persistent_term:get(?MODULE, undefined) of
+    undefined ->
+      Loaded = code:ensure_loaded(telemetry) =:= {module, telemetry},
+      ok = persistent_term:put(?MODULE, Loaded),
+      Loaded andalso erlang:function_exported(telemetry, execute, 3);
+    _Tried ->
+      false
+  end.
 
 %% @doc Event `[brod, produce_request_sent]': `Measurements' is `#{count, bytes}', bytes counted as
 %% key, value, headers and 8 per message, before compression. Again for each retry.

@@ -23,7 +23,8 @@ impl Default for TermStore {
     fn default() -> Self {
         TermStore {
             env: OwnedEnv::new(),
-            terms: Vec::new(),
+            // Most batches hold a few calls at least, of three terms each.
+            terms: Vec::with_capacity(24),
         }
     }
 }

@@ -238,7 +238,7 @@ impl<A: Acks> Buffer<A> {
         let batch = match &mut self.open {
             Some(batch) => batch,
             None => {
-                let capacity = self.last_size.clamp(512, 256 * 1024);
+                let capacity = (self.last_size + self.last_size / 4).clamp(512, 256 * 1024);
                 let batch = Batch::new(now(), self.next_order, capacity);
                 self.next_order += 1;
                 self.open.insert(batch)

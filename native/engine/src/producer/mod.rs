@@ -105,12 +105,8 @@ impl<D: Delivery> Producers<D> {
 
     /// Hands the partition to the sender of its leader, or to the router while there is none.
     fn route(self: &Arc<Self>, partition: Arc<Partition<D>>) {
-        let leader = self
-            .cluster
-            .snapshot()
-            .leader(partition.topic(), partition.index());
-        match leader {
-            Ok(leader) => self.sender(leader.node).push(partition),
+        match partition.leader(&self.cluster.snapshot()) {
+            Ok(node) => self.sender(node).push(partition),
             Err(_) => self.router.push(partition),
         }
     }

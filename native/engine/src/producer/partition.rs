@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::buffer::{AppendError, Appended, Buffer, Failure, Outcome, ProducerId, Take};
 use super::{Delivery, ProducerConfig, Producers};
+use crate::cluster::{NodeId, Snapshot};
 use crate::protocol::batch_writer::BatchWriter;
 use crate::protocol::error::ErrorCode;
 
@@ -17,6 +18,8 @@ struct State<D: Delivery> {
     waiters: VecDeque<D::Waiter>,
     /// `Delivery::stopped` has been called.
     stop_told: bool,
+    /// The leader as of a version of the cluster's metadata.
+    leader: (u64, Result<NodeId, ErrorCode>),
 }
 
 /// See the module's text.
@@ -54,6 +57,7 @@ impl<D: Delivery> Partition<D> {
             buffer,
             waiters: VecDeque::new(),
             stop_told: false,
+            leader: (0, Err(ErrorCode::LEADER_NOT_AVAILABLE)),
         };
         let (topic, state) = (topic.into(), Mutex::new(state));
         Arc::new(Partition {
@@ -134,6 +138,19 @@ impl<D: Delivery> Partition<D> {
             self.producers.route(self.clone());
         }
         result
+    }
+
+    /// The broker that leads the partition. Looked up once for each change of the metadata: this is
+    /// asked for every batch.
+    pub(super) fn leader(&self, snapshot: &Snapshot) -> Result<NodeId, ErrorCode> {
+        let mut state = self.state.lock();
+        if state.leader.0 != snapshot.version {
+            let leader = snapshot
+                .leader(&self.topic, self.index)
+                .map(|leader| leader.node);
+            state.leader = (snapshot.version, leader);
+        }
+        state.leader.1
     }
 
     /// Takes back a waiter that gave up. True if it was still there.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
@@ -19,7 +20,7 @@ pub(super) struct Part<'a> {
 }
 
 /// What a broker says of one partition's batch.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct PartResult {
     pub code: ErrorCode,
     pub base_offset: i64,
@@ -62,32 +63,96 @@ pub(super) fn encode_request<'a>(
     Ok(body.freeze())
 }
 
-/// Results by topic and partition.
-pub(super) type Results = HashMap<String, HashMap<i32, PartResult>>;
+/// The results of one response. Brokers answer in the order of the request, so each partition is
+/// looked for behind the one found last.
+#[derive(Default)]
+pub(super) struct Results {
+    topics: Vec<TopicResults>,
+}
+
+struct TopicResults {
+    name: StrBytes,
+    partitions: Vec<(i32, PartResult)>,
+    next: usize,
+}
+
+impl Results {
+    /// What the broker says of a partition.
+    pub fn find(&mut self, topic: &str, partition: i32) -> Option<PartResult> {
+        let topic = self
+            .topics
+            .iter_mut()
+            .find(|results| results.name.as_str() == topic)?;
+        let is_it = |(index, _): &(i32, PartResult)| *index == partition;
+        let at = match topic.partitions.get(topic.next) {
+            Some(next) if is_it(next) => topic.next,
+            _ => topic.partitions.iter().position(is_it)?,
+        };
+        topic.next = at + 1;
+        topic.partitions.get(at).map(|(_, result)| *result)
+    }
+}
 
 /// Decodes a response's body.
 pub(super) fn decode_response(mut body: Bytes, version: i16) -> Result<Results, NetError> {
     let response = ProduceResponse::decode(&mut body, version)
         .map_err(|error| NetError::Protocol(format!("Produce response: {error}")))?;
-    let mut results = Results::with_capacity(response.responses.len());
-    for topic in response.responses {
-        let by_partition = results.entry(topic.name.to_string()).or_default();
-        by_partition.reserve(topic.partition_responses.len());
-        for partition in topic.partition_responses {
-            let named = &partition.current_leader;
-            let leader = (named.leader_id.0 >= 0).then_some(Leader {
-                node: named.leader_id.0,
-                epoch: named.leader_epoch,
+    let topics = response.responses.into_iter().map(|topic| TopicResults {
+        name: topic.name.0,
+        partitions: topic.partition_responses.iter().map(part_result).collect(),
+        next: 0,
+    });
+    Ok(Results {
+        topics: topics.collect(),
+    })
+}
+
+fn part_result(partition: &PartitionProduceResponse) -> (i32, PartResult) {
+    let named = &partition.current_leader;
+    let leader = (named.leader_id.0 >= 0).then_some(Leader {
+        node: named.leader_id.0,
+        epoch: named.leader_epoch,
+    });
+    let result = PartResult {
+        code: ErrorCode(partition.error_code),
+        base_offset: partition.base_offset,
+        leader,
+    };
+    (partition.index, result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kafka_protocol::messages::produce_response::TopicProduceResponse;
+
+    fn response(topics: &[(&'static str, &[i32])]) -> Bytes {
+        let topics = topics.iter().map(|(name, partitions)| {
+            let partitions = partitions.iter().map(|index| {
+                PartitionProduceResponse::default()
+                    .with_index(*index)
+                    .with_base_offset(i64::from(*index) * 10)
             });
-            by_partition.insert(
-                partition.index,
-                PartResult {
-                    code: ErrorCode(partition.error_code),
-                    base_offset: partition.base_offset,
-                    leader,
-                },
-            );
-        }
+            TopicProduceResponse::default()
+                .with_name(TopicName(StrBytes::from_static_str(name)))
+                .with_partition_responses(partitions.collect())
+        });
+        let response = ProduceResponse::default().with_responses(topics.collect());
+        let mut body = BytesMut::new();
+        response.encode(&mut body, 9).unwrap();
+        body.freeze()
     }
-    Ok(results)
+
+    #[test]
+    fn results_are_found_in_any_order() {
+        let body = response(&[("a", &[0, 1, 2]), ("b", &[5])]);
+        let mut results = decode_response(body, 9).unwrap();
+        let mut offset = |topic, index| results.find(topic, index).map(|r| r.base_offset);
+        assert_eq!(offset("a", 0), Some(0));
+        assert_eq!(offset("b", 5), Some(50));
+        assert_eq!(offset("a", 2), Some(20));
+        assert_eq!(offset("a", 1), Some(10));
+        assert_eq!(offset("a", 3), None);
+        assert_eq!(offset("c", 0), None);
+    }
 }

@@ -50,8 +50,8 @@ pub(super) async fn run<D: Delivery>(producers: Arc<Producers<D>>) {
         let now = Instant::now();
         let mut left = Vec::new();
         for partition in homeless {
-            match snapshot.leader(partition.topic(), partition.index()) {
-                Ok(leader) => producers.sender(leader.node).push(partition),
+            match partition.leader(&snapshot) {
+                Ok(node) => producers.sender(node).push(partition),
                 Err(_) => left.push(partition),
             }
         }

@@ -214,8 +214,7 @@ impl<D: Delivery> Task<D> {
         let mut bytes = 0;
         let snapshot = self.producers.cluster.snapshot();
         while let Some(partition) = self.queue.pop_front() {
-            let leader = snapshot.leader(partition.topic(), partition.index());
-            if !matches!(leader, Ok(leader) if leader.node == self.sender.node) {
+            if partition.leader(&snapshot).ok() != Some(self.sender.node) {
                 self.producers.route(partition);
                 continue;
             }
@@ -316,9 +315,7 @@ impl<D: Delivery> Task<D> {
             }
         };
         for item in request.items {
-            let result = results
-                .get_mut(item.partition.topic().as_ref())
-                .and_then(|topic| topic.remove(&item.partition.index()));
+            let result = results.find(item.partition.topic(), item.partition.index());
             self.finish(item, result, now);
         }
     }
