@@ -16,7 +16,7 @@
 %% Consumers
 -export([start_consumer/3, get_consumer/3, subscribe/3, subscribe/5,
          unsubscribe/1, unsubscribe/2, unsubscribe/3, unsubscribe/4,
-         consume_ack/2, consume_ack/4]).
+         consume_ack/2, consume_ack/4, pause/3, resume/3, seek/4, lag/2]).
 %% Subscribers
 -export([start_link_topic_subscriber/1, start_link_topic_subscriber/5,
          start_link_topic_subscriber/6, start_link_topic_subscriber/7,
@@ -380,15 +380,12 @@ get_consumer(Client, Topic, Partition) -> brod_client:get_consumer(Client, Topic
 -spec subscribe(client(), pid(), topic(), partition(), consumer_config()) ->
         {ok, pid()} | {error, term()}.
 subscribe(Client, Subscriber, Topic, Partition, Options) ->
-  case get_consumer(Client, Topic, Partition) of
-    {ok, ConsumerPid} ->
-      case subscribe(ConsumerPid, Subscriber, Options) of
-        ok -> {ok, ConsumerPid};
-        {error, Reason} -> {error, Reason}
-      end;
-    {error, Reason} ->
-      {error, Reason}
-  end.
+  with_consumer(Client, Topic, Partition, fun(ConsumerPid) ->
+    case subscribe(ConsumerPid, Subscriber, Options) of
+      ok -> {ok, ConsumerPid};
+      {error, Reason} -> {error, Reason}
+    end
+  end).
 
 %% @doc Subscribe a process to a consumer.
 -spec subscribe(pid(), pid(), consumer_config()) -> ok | {error, term()}.
@@ -410,10 +407,7 @@ unsubscribe(Client, Topic, Partition) -> unsubscribe(Client, Topic, Partition, s
 %% @doc End a process's subscription to a partition.
 -spec unsubscribe(client(), topic(), partition(), pid()) -> ok | {error, term()}.
 unsubscribe(Client, Topic, Partition, Subscriber) ->
-  case get_consumer(Client, Topic, Partition) of
-    {ok, ConsumerPid} -> unsubscribe(ConsumerPid, Subscriber);
-    {error, Reason} -> {error, Reason}
-  end.
+  with_consumer(Client, Topic, Partition, fun(Pid) -> unsubscribe(Pid, Subscriber) end).
 
 %% @doc All messages up to `Offset' are processed: the consumer may fetch more.
 -spec consume_ack(pid(), offset()) -> ok | {error, term()}.
@@ -422,8 +416,47 @@ consume_ack(ConsumerPid, Offset) -> brod_consumer:ack(ConsumerPid, Offset).
 %% @doc As {@link consume_ack/2}, by partition.
 -spec consume_ack(client(), topic(), partition(), offset()) -> ok | {error, term()}.
 consume_ack(Client, Topic, Partition, Offset) ->
+  with_consumer(Client, Topic, Partition, fun(Pid) -> consume_ack(Pid, Offset) end).
+
+%% @doc Stop fetching a partition until {@link resume/3}; its subscriber stays. What has been handed
+%% to the subscriber before still arrives.
+-spec pause(client(), topic(), partition()) -> ok | {error, term()}.
+pause(Client, Topic, Partition) ->
+  with_consumer(Client, Topic, Partition, fun brod_consumer:pause/1).
+
+%% @doc Go on after {@link pause/3}.
+-spec resume(client(), topic(), partition()) -> ok | {error, term()}.
+resume(Client, Topic, Partition) ->
+  with_consumer(Client, Topic, Partition, fun brod_consumer:resume/1).
+
+%% @doc Have the subscriber of a partition go on at another offset: an integer, `earliest',
+%% `latest' or `{timestamp, Ms}'. Messages fetched for the old one are dropped.
+%% `{error, no_subscriber}' if nobody is subscribed.
+-spec seek(client(), topic(), partition(), offset_time() | {timestamp, msg_ts()}) ->
+        ok | {error, term()}.
+seek(Client, Topic, Partition, BeginOffset) ->
+  with_consumer(Client, Topic, Partition, fun(Pid) -> brod_consumer:seek(Pid, BeginOffset) end).
+
+%% @doc How many messages each subscribed partition of a topic is behind: from the first that is
+%% not acked to the end that the subscriber can see, as of the last fetch. `undefined' before the
+%% first fetch, partitions without a consumer are left out.
+-spec lag(client(), topic()) -> {ok, #{partition() => non_neg_integer() | undefined}}
+                              | {error, term()}.
+lag(Client, Topic) ->
+  case get_partitions_count_safe(Client, Topic) of
+    {ok, Count} ->
+      {ok, maps:from_list([{P, Lag} || P <- lists:seq(0, Count - 1),
+                                       #{lag := Lag} <- [consumer_info(Client, Topic, P)]])};
+    {error, Reason} ->
+      {error, Reason}
+  end.
+
+consumer_info(Client, Topic, Partition) ->
+  with_consumer(Client, Topic, Partition, fun brod_consumer:info/1).
+
+with_consumer(Client, Topic, Partition, Fun) ->
   case get_consumer(Client, Topic, Partition) of
-    {ok, ConsumerPid} -> consume_ack(ConsumerPid, Offset);
+    {ok, ConsumerPid} -> Fun(ConsumerPid);
     {error, Reason} -> {error, Reason}
   end.
 

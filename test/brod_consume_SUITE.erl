@@ -300,13 +300,13 @@ pause_and_resume(Config) ->
   {Client, Topic} = filled(Config, brod_test:numbers(0, 9)),
   {ok, Pid} = subscribe(Client, Topic, []),
   _ = take_acking(Pid, 10),
-  ok = brod_consumer:pause(Pid),
+  ok = brod:pause(Client, Topic, 0),
   ok = brod:produce_sync(Client, Topic, 0, <<>>, <<"10">>),
   %% a fetch that was waiting at the broker when the pause came may still bring it
   ?assertMatch(#{paused := true}, brod_consumer:info(Pid)),
   Early = lists:append([Ms || {From, #kafka_message_set{messages = Ms}} <- brod_test:flush(),
                         From =:= Pid]),
-  ok = brod_consumer:resume(Pid),
+  ok = brod:resume(Client, Topic, 0),
   ?assertEqual([10], offsets(Early ++ take(Pid, 1 - length(Early)))),
   ?assertMatch(#{paused := false}, brod_consumer:info(Pid)).
 
@@ -315,15 +315,16 @@ seek_and_lag(Config) ->
   {ok, Pid} = subscribe(Client, Topic, []),
   ?assertEqual(lists:seq(0, 9), offsets(take(Pid, 10))),
   ok = brod:consume_ack(Pid, 3),
-  brod_test:wait_until(fun() -> maps:get(lag, brod_consumer:info(Pid)) =:= 6 end, ?LIMIT_MS),
-  ok = brod_consumer:seek(Pid, 7),
+  brod_test:wait_until(fun() -> brod:lag(Client, Topic) =:= {ok, #{0 => 6}} end, ?LIMIT_MS),
+  ok = brod:seek(Client, Topic, 0, 7),
   ?assertEqual([7, 8, 9], offsets(take(Pid, 3))),
   ok = brod:consume_ack(Pid, 9),
-  brod_test:wait_until(fun() -> maps:get(lag, brod_consumer:info(Pid)) =:= 0 end, ?LIMIT_MS),
-  ok = brod_consumer:seek(Pid, earliest),
+  brod_test:wait_until(fun() -> brod:lag(Client, Topic) =:= {ok, #{0 => 0}} end, ?LIMIT_MS),
+  ok = brod:seek(Client, Topic, 0, earliest),
   ?assertEqual(lists:seq(0, 9), offsets(take(Pid, 10))),
   ok = brod:unsubscribe(Pid),
-  ?assertEqual({error, no_subscriber}, brod_consumer:seek(Pid, 0)).
+  ?assertEqual({error, no_subscriber}, brod:seek(Client, Topic, 0, 0)),
+  ?assertMatch({error, {consumer_not_found, _, 9}}, brod:pause(Client, Topic, 9)).
 
 %%% Topic subscriber
 
