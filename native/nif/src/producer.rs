@@ -411,7 +411,9 @@ impl Delivery for ErlDelivery {
         }
     }
 
-    fn sent(&self, records: u32, bytes: usize) {
+    fn sent(&self, records: u32, payload: usize) {
+        // brod's measure: 8 bytes a message are counted for what surrounds it.
+        let bytes = payload + 8 * records as usize;
         runtime::send(&self.process, |env| {
             (atoms::brod_request_sent(), records, bytes).encode(env)
         });

@@ -101,6 +101,14 @@ impl<A: Acks> Batch<A> {
         self.records
     }
 
+    /// Bytes of its keys, values and headers.
+    pub fn payload(&self) -> usize {
+        match &self.body {
+            Body::Unsealed(writer) => writer.payload(),
+            Body::Sealed(sealed) => sealed.payload,
+        }
+    }
+
     /// Bytes before compression.
     pub fn bytes(&self) -> usize {
         self.bytes

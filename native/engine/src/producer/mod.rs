@@ -56,8 +56,9 @@ pub trait Delivery: Send + Sync + 'static {
     fn room(&self, waiters: Vec<Self::Waiter>);
     /// The producer has stopped by itself; everything before was delivered or failed.
     fn stopped(&self, why: &Failure);
-    /// A request with `records` of this partition, `bytes` before compression, is on the wire.
-    fn sent(&self, records: u32, bytes: usize);
+    /// A request with `records` of this partition, `payload` bytes of keys, values and headers, is
+    /// on the wire.
+    fn sent(&self, records: u32, payload: usize);
 }
 
 /// All producers of one client.

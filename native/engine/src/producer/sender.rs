@@ -273,7 +273,7 @@ impl<D: Delivery> Task<D> {
             if item.partition.config().report_requests {
                 item.partition
                     .delivery()
-                    .sent(item.batch.records(), item.batch.bytes());
+                    .sent(item.batch.records(), item.batch.payload());
             }
         }
         let limit = items.iter().map(|item| item.partition.answer_limit()).max();

@@ -81,6 +81,7 @@ struct State {
     count: u32,
     base_timestamp: i64,
     max_timestamp: i64,
+    payload: usize,
 }
 
 /// An open batch.
@@ -101,6 +102,7 @@ impl BatchWriter {
                 count: 0,
                 base_timestamp: 0,
                 max_timestamp: i64::MIN,
+                payload: 0,
             },
         }
     }
@@ -157,6 +159,8 @@ impl BatchWriter {
             self.buf.extend_from_slice(value.unwrap_or_default());
         }
 
+        let in_headers = |&(name, value): &Header<'_>| name.len() + value.map_or(0, <[u8]>::len);
+        self.state.payload += key_size + value_size + headers.iter().map(in_headers).sum::<usize>();
         self.state.count += 1;
         self.state.max_timestamp = self.state.max_timestamp.max(timestamp_ms);
     }
@@ -165,6 +169,12 @@ impl BatchWriter {
     #[inline]
     pub fn record_count(&self) -> u32 {
         self.state.count
+    }
+
+    /// Bytes of keys, values and headers so far.
+    #[inline]
+    pub fn payload(&self) -> usize {
+        self.state.payload
     }
 
     /// Whether there are no records yet.
@@ -248,6 +258,7 @@ impl BatchWriter {
             bytes: bytes.into(),
             record_count: self.state.count,
             uncompressed_len,
+            payload: self.state.payload,
         })
     }
 }
@@ -273,6 +284,8 @@ pub struct SealedBatch {
     pub record_count: u32,
     /// Size with the header, as it was before compression.
     pub uncompressed_len: usize,
+    /// Bytes of keys, values and headers.
+    pub payload: usize,
 }
 
 impl SealedBatch {
