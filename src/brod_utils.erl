@@ -336,9 +336,10 @@ optional_callback(Module, Function, Args, Default) ->
 %% @doc `[{K, V}]' as `[{K, [V]}]', keys sorted, values in their order.
 -spec group_per_key([{Key, Value}]) -> [{Key, [Value]}].
 group_per_key(Pairs) ->
-  maps:to_list(lists:foldr(fun({K, V}, Acc) ->
-                             maps:update_with(K, fun(Vs) -> [V | Vs] end, [V], Acc)
-                           end, #{}, Pairs)).
+  Groups = lists:foldr(fun({K, V}, Acc) ->
+                         maps:update_with(K, fun(Vs) -> [V | Vs] end, [V], Acc)
+                       end, #{}, Pairs),
+  lists:keysort(1, maps:to_list(Groups)).
 
 %% @doc As {@link group_per_key/1} on the pairs that `MapFun' makes.
 -spec group_per_key(fun((term()) -> {Key, Value}), [term()]) -> [{Key, [Value]}].

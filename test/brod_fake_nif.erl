@@ -87,12 +87,12 @@ dispatcher_open(_Client) -> {ok, make_ref()}.
 dispatcher_done(_Dispatcher, _Number) -> ok.
 
 producer_process(Handle) ->
-  [{_, Owner}] = ets:lookup(?TABLE, {producer, Handle}),
+  [{_, Owner, _}] = ets:lookup(?TABLE, {producer, Handle}),
   Owner.
 
 producer_open(_Client, _Topic, _Partition, _Config) ->
   Handle = make_ref(),
-  true = ets:insert(?TABLE, {{producer, Handle}, self()}),
+  true = ets:insert(?TABLE, {{producer, Handle}, self(), open}),
   {ok, Handle}.
 
 produce(_Handle, _Target, _Key, <<"dirty">>) -> dirty;
@@ -102,8 +102,8 @@ produce_dirty(_Handle, _Target, _Key, Value) when is_atom(Value), Value =/= unde
   error(badarg);
 produce_dirty(Handle, Target, _Key, Value) ->
   case ets:lookup(?TABLE, {producer, Handle}) of
-    [{_, Owner}] -> taken(Owner, target(Target), Value);
-    [] -> {error, closed}
+    [{_, Owner, open}] -> taken(Owner, target(Target), Value);
+    [{_, _, closed}] -> {error, closed}
   end.
 
 target(Ref) when is_reference(Ref) -> [self(), Ref, 0];
@@ -125,6 +125,7 @@ producer_cancel_wait(_Handle, WaitId) ->
 
 producer_acks_done(_Handle) -> ok.
 
+%% The engine, too, says whose a closed producer was.
 producer_close(Handle, _Reason, _Heir) ->
-  true = ets:delete(?TABLE, {producer, Handle}),
+  true = ets:update_element(?TABLE, {producer, Handle}, {3, closed}),
   ok.
