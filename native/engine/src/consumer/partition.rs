@@ -310,11 +310,13 @@ impl Partition {
 
     /// First offset that was not acked.
     pub fn next_offset(&self) -> Option<i64> {
-        if self.phase == Phase::Fetching && self.window.count() == 0 {
+        let counted = if self.phase == Phase::Fetching && self.window.count() == 0 {
             Some(self.position)
         } else {
             self.acked
-        }
+        };
+        let early = self.early_ack.map(|offset| offset.saturating_add(1));
+        counted.max(early.min(self.visible_end()))
     }
 
     /// A view of it all, but for the node.

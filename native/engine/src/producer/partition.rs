@@ -18,6 +18,8 @@ struct State<D: Delivery> {
     waiters: VecDeque<D::Waiter>,
     /// `Delivery::stopped` has been called.
     stop_told: bool,
+    /// Results that have left the buffer and are not told yet. The stop is told after them.
+    telling: u32,
     /// The leader as of a version of the cluster's metadata.
     leader: (u64, Result<NodeId, ErrorCode>),
 }
@@ -57,6 +59,7 @@ impl<D: Delivery> Partition<D> {
             buffer,
             waiters: VecDeque::new(),
             stop_told: false,
+            telling: 0,
             leader: (0, Err(ErrorCode::LEADER_NOT_AVAILABLE)),
         };
         let (topic, state) = (topic.into(), Mutex::new(state));
@@ -206,6 +209,8 @@ impl<D: Delivery> Partition<D> {
     ) {
         let mut state = self.state.lock();
         let outcome = change(&mut state.buffer, &self.config);
+        let tells = u32::from(outcome.is_some());
+        state.telling += tells;
         let freed = state.buffer.take_freed();
         let wants_queueing = state.buffer.wants_queueing(&self.config);
         drop(state);
@@ -224,12 +229,14 @@ impl<D: Delivery> Partition<D> {
         if wants_queueing {
             self.producers.route(self.clone());
         }
-        self.tell_if_stopped();
+        self.tell_if_stopped(tells);
     }
 
-    fn tell_if_stopped(&self) {
+    fn tell_if_stopped(&self, told: u32) {
         let mut state = self.state.lock();
-        let Some(why) = state.buffer.stopped().filter(|_| !state.stop_told).cloned() else {
+        state.telling -= told;
+        let is_time = state.telling == 0 && !state.stop_told;
+        let Some(why) = state.buffer.stopped().filter(|_| is_time).cloned() else {
             return;
         };
         state.stop_told = true;

@@ -48,6 +48,20 @@ fn fetches_until_both_limits_are_exceeded() {
 }
 
 #[test]
+fn an_ack_counts_when_the_subscription_ends_during_its_delivery() {
+    let (mut partition, generation) = partition(ConsumerConfig::default());
+    partition.answered(3, 3);
+    let mut delivered = Delivered::new();
+    (0..3).for_each(|offset| delivered.add(offset, 1));
+    partition.delivery_starts();
+    partition.ack(1);
+    partition.stop();
+    partition.delivered(generation, delivered, 3, 0);
+    partition.delivery_ends();
+    assert_eq!(partition.next_offset(), Some(2));
+}
+
+#[test]
 fn an_ack_may_overtake_the_end_of_its_delivery() {
     let (mut partition, generation) = partition(ConsumerConfig::default());
     let mut delivered = Delivered::new();
