@@ -28,7 +28,7 @@ scripts/setup.sh
 begin building
 make --no-print-directory build
 MIX_ENV=prod mix compile
-ERL_LIBS=_build/default/lib erlc -o "$work" examples/erlang/demo.erl
+ERL_LIBS=_build/default/lib erlc -o "$work" examples/erlang/*.erl
 begin starting Kafka
 scripts/kafka-up.sh
 . scripts/kafka-env.sh

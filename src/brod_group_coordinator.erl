@@ -248,9 +248,9 @@ begin_generation(#{member_id := MemberId, generation := Generation, leader := Is
   log(info, "is member of generation ~p with ~p partitions, leader: ~p",
       [Generation, length(Partitions), IsLeader], St),
   log_new(Policy, [{T, P} || {T, P, undefined, _} <- Partitions], St),
+  TPs = [{T, P} || {T, P, _, _} <- Partitions],
   Callbacks = fun() ->
-                  ok = brod_group_callbacks:await_partitions(Client,
-                                                             [{T, P} || {T, P, _, _} <- Partitions]),
+                  ok = brod_group_callbacks:await_partitions(Client, TPs),
                   brod_group_callbacks:received(Module, Pid, MemberId, Generation, Policy,
                                                 Partitions)
               end,

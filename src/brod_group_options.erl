@@ -2,7 +2,7 @@
 %% given.
 -module(brod_group_options).
 
--export([new/1, engine_config/2]).
+-export([new/1, engine_config/2, begin_offset/2]).
 
 -export_type([options/0]).
 
@@ -50,6 +50,21 @@ engine_config(GroupId, Options) ->
                     roundrobin_v2 -> engine
                   end,
     fetch_offsets => Policy =:= commit_to_kafka_v2}.
+
+%% @doc Where a member begins to read a partition: at the committed offset, or else where the consumer
+%% options say. Consumers are shared by what runs on a client, so one may have been read from before,
+%% and would go on from there. `undefined': let it, or have it begin at the end; to skip what came
+%% since it was last read would lose messages.
+-spec begin_offset(undefined | brod_subscriptions:begin_offset(), brod:consumer_config()) ->
+        undefined | brod_subscriptions:begin_offset().
+begin_offset(undefined, ConsumerConfig) ->
+  case brod_options:to_map(ConsumerConfig) of
+    #{begin_offset := Latest} when Latest =:= latest; Latest =:= -1 -> undefined;
+    #{begin_offset := Begin} -> Begin;
+    #{} -> undefined
+  end;
+begin_offset(Committed, _ConsumerConfig) ->
+  Committed.
 
 ms(Key, Options) -> round(maps:get(Key, Options) * 1000).
 

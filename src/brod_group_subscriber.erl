@@ -211,7 +211,8 @@ take_over(#brod_received_assignment{topic = Topic, partition = Partition, begin_
           #st{subs = Subs, trackers = Trackers} = St) ->
   Tracker = brod_group_acks:tracker(),
   ok = brod_group_coordinator:track(St#st.coordinator, St#st.generation, Topic, Partition, Tracker),
-  St#st{subs = brod_subscriptions:add(Topic, Partition, Begin, Subs),
+  BeginOffset = brod_group_options:begin_offset(Begin, St#st.consumer_config),
+  St#st{subs = brod_subscriptions:add(Topic, Partition, BeginOffset, Subs),
         trackers = Trackers#{{Topic, Partition} => Tracker}}.
 
 handler(CbModule, Trackers) ->

@@ -261,9 +261,10 @@ start_workers([Assignment | Rest], St) ->
 
 start_worker(#brod_received_assignment{topic = Topic, partition = Partition, begin_offset = Begin},
              Tracker, #{client := Client, group_id := GroupId, cb_module := CbModule} = Config) ->
+  ConsumerConfig = maps:get(consumer_config, Config, []),
   StartOptions = #{group_id => GroupId,
                    partition => Partition,
-                   begin_offset => Begin,
+                   begin_offset => brod_group_options:begin_offset(Begin, ConsumerConfig),
                    cb_module => CbModule,
                    cb_config => maps:get(init_data, Config, undefined),
                    tracker => Tracker},
@@ -271,7 +272,7 @@ start_worker(#brod_received_assignment{topic = Topic, partition = Partition, beg
     #{client => Client,
       topic => Topic,
       partitions => [Partition],
-      consumer_config => maps:get(consumer_config, Config, []),
+      consumer_config => ConsumerConfig,
       message_type => maps:get(message_type, Config, message_set),
       cb_module => brod_group_subscriber_worker,
       init_data => StartOptions}).

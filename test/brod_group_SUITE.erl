@@ -28,7 +28,8 @@ groups() ->
      static_member_restarts, second_static_member_fences, update_topics, topic_grows,
      topic_is_made_later]},
    {commits, [],
-    [commits_on_stop, commits_within_interval, no_committed_offset, offset_out_of_range,
+    [commits_on_stop, commits_within_interval, no_committed_offset, consumer_used_before,
+     offset_out_of_range,
      ack_without_commit, acks_during_revoke, acks_of_old_generation, commit_offsets,
      revoke_waits_for_callback, killed_worker_loses_no_ack, retention]},
    {callbacks, [],
@@ -239,6 +240,21 @@ no_committed_offset(Config) ->
   ?assertEqual(6, map_size(Seen)),
   ok = stop(B).
 
+%% The consumer of the partition has been read from already, to its end. That is no reason for a
+%% group to begin there.
+consumer_used_before(Config) ->
+  {Client, Group, Topic} = filled(1, 10, Config),
+  ok = brod:start_consumer(Client, Topic, [{begin_offset, earliest}]),
+  {ok, Consumer} = brod:subscribe(Client, self(), Topic, 0, []),
+  ?RECEIVE({Consumer, #kafka_message_set{messages = [_ | _]}}, brod:consume_ack(Consumer, 9)),
+  ok = brod:unsubscribe(Client, Topic, 0),
+  A = v2(a, Client, Group, [Topic]),
+  _ = collect(numbers(1, 10), ?LIMIT_MS),
+  ok = stop(A),
+  B = v1(b, Client, unique("g"), [Topic]),
+  _ = collect(numbers(1, 10), ?LIMIT_MS),
+  ok = brod_group_subscriber:stop(B).
+
 %% The committed offset lies behind the end: begins anew at the earliest, and goes on.
 offset_out_of_range(Config) ->
   {Client, Group, Topic} = filled(1, 10, Config),
@@ -401,8 +417,8 @@ user_data(Config) ->
   ?assertEqual([], assigned(a)),
   {B, _} = member(b, Client, Group, [Topic], Options),
   Members = ?RECEIVE({probe, a, {assign, [_, _] = Both, _}}, Both),
-  ?assertEqual([<<"a-1">>, <<"b-0">>],
-               lists:sort([Data || {_, #kafka_group_member_metadata{user_data = Data}} <- Members])),
+  Data = [UserData || {_, #kafka_group_member_metadata{user_data = UserData}} <- Members],
+  ?assertEqual([<<"a-1">>, <<"b-0">>], lists:sort(Data)),
   A ! stop,
   B ! stop.
 
@@ -607,7 +623,8 @@ stop(Pid) -> brod_group_subscriber_v2:stop(Pid).
 
 tps(Topic, Partitions) -> [{Topic, P} || P <- lists:seq(0, Partitions - 1)].
 
-workers(Pids) -> lists:append([maps:keys(brod_group_subscriber_v2:get_workers(Pid)) || Pid <- Pids]).
+workers(Pids) ->
+  lists:append([maps:keys(brod_group_subscriber_v2:get_workers(Pid)) || Pid <- Pids]).
 
 ends(Client, Topic) ->
   {ok, Count} = brod:get_partitions_count(Client, Topic),

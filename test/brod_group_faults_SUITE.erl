@@ -151,7 +151,9 @@ refused_for_good(Config) ->
   B = v2(b, Client, Group, [Topic], [{protocol_name, "other"}, {max_rejoin_attempts, 2},
                                      {rejoin_delay_seconds, 0.1}]),
   Monitor = monitor(process, B),
-  receive {'DOWN', Monitor, process, B, Reason} -> ?assertEqual({shutdown, coordinator_failure}, Reason)
+  receive
+    {'DOWN', Monitor, process, B, Reason} ->
+      ?assertEqual({shutdown, coordinator_failure}, Reason)
   after ?LIMIT_MS -> error(does_not_give_up)
   end,
   ?assert(brod_log:has(Log, "inconsistent_group_protocol")),

@@ -1,5 +1,5 @@
 # The main job of a Kafka client, checked: produce with callbacks and with waits, consume through a topic
-# subscriber and through a raw subscription; every message must arrive exactly once and in order.
+# subscriber, a raw subscription and a consumer group; every message must arrive exactly once and in order.
 #
 #   BROD_BOOTSTRAP=127.0.0.1:9092 mix run examples/elixir/demo.exs
 #
@@ -46,6 +46,36 @@ defmodule Demo.Subscriber do
   def handle_message(partition, message, {parent, left, next}) do
     if left == 1, do: send(parent, {self(), :all_received})
     {:ok, :ack, {parent, left - 1, Demo.Sequence.check(partition, message, next)}}
+  end
+end
+
+defmodule Demo.GroupMember do
+  @moduledoc "A member of a consumer group, with a process for each partition."
+  @behaviour :brod_group_subscriber_v2
+  import Brod.Records
+
+  # The counters outlive the process, when its partition moves to another member.
+  @impl true
+  def init(%{partition: partition}, data), do: {:ok, Map.put(data, :partition, partition)}
+
+  @impl true
+  def handle_message(kafka_message(value: value), %{partition: partition} = data) do
+    %{handled: handled, each: each, parent: parent} = data
+    <<^partition::32, number::64, _::binary>> = value
+    expected = :counters.get(handled, partition + 1)
+    if number != expected, do: exit({:wrong_message, partition, got: number, expected: expected})
+    :ok = :counters.add(handled, partition + 1, 1)
+    if number == each - 1, do: send(parent, {:all, self()})
+    if number == div(each, 2), do: wait(parent)
+    {:ok, :commit, data}
+  end
+
+  defp wait(parent) do
+    send(parent, {:half, self()})
+
+    receive do
+      :go -> :ok
+    end
   end
 end
 
@@ -108,6 +138,7 @@ defmodule Demo do
     :ok = :brod.stop_client(@client)
     :ok = :brod.start_client(endpoints, @client)
     measure("consume, subscribe", each * count, fn -> subscribe(topic, each * count) end)
+    measure("consume, group", each * count, fn -> group(topic, each) end)
     step("delete the topic", fn -> :ok = :brod.delete_topics(endpoints, [topic], 10_000) end)
     :ok = :brod.stop_client(@client)
   end
@@ -246,6 +277,59 @@ defmodule Demo do
         exit(error)
     after
       @limit -> exit({:not_all_received_within_ms, @limit, left: left})
+    end
+  end
+
+  # The second member joins when half of a partition is handled, and takes over half of the partitions.
+  defp group(topic, each) do
+    group = "demo-group-" <> topic
+    handled = :counters.new(Enum.count(@partitions), [])
+    data = %{parent: self(), handled: handled, each: each}
+    first = start_member(group, topic, data)
+    worker = await(:half)
+    second = start_member(group, topic, data)
+    await_rebalance(first, System.monotonic_time(:millisecond) + @limit)
+
+    # The first member lets go of a partition only when the message in work is handled and committed.
+    send(worker, :go)
+    for _ <- 2..Enum.count(@partitions), do: send(await(:half), :go)
+    for _ <- @partitions, do: await(:all)
+    for pid <- [first, second], do: :ok = :brod_group_subscriber_v2.stop(pid)
+
+    {:ok, [%{partitions: committed}]} = :brod.fetch_committed_offsets(@client, group)
+    ends = for partition <- @partitions, do: {partition, each}
+    ^ends = Enum.sort(for p <- committed, do: {p.partition_index, p.committed_offset})
+    for partition <- @partitions, do: ^each = :counters.get(handled, partition + 1)
+  end
+
+  defp start_member(group, topic, data) do
+    {:ok, pid} =
+      :brod.start_link_group_subscriber_v2(%{
+        client: @client,
+        group_id: group,
+        topics: [topic],
+        cb_module: Demo.GroupMember,
+        init_data: data,
+        message_type: :message,
+        consumer_config: @consumer_config
+      })
+
+    pid
+  end
+
+  defp await_rebalance(member, deadline) do
+    cond do
+      :brod_group_subscriber_v2.health_check(member, 5000) == :rebalancing -> :ok
+      System.monotonic_time(:millisecond) > deadline -> exit(:no_rebalance)
+      true -> await_rebalance(member, deadline)
+    end
+  end
+
+  defp await(event) do
+    receive do
+      {^event, worker} -> worker
+    after
+      @limit -> exit({:not_within_ms, @limit, event})
     end
   end
 

@@ -1,5 +1,5 @@
 %% The main job of a Kafka client, checked: produce with callbacks and with waits, consume through a topic
-%% subscriber and through a raw subscription; every message must arrive exactly once and in order.
+%% subscriber, a raw subscription and a consumer group; every message must arrive exactly once and in order.
 %%
 %%   BROD_BOOTSTRAP=127.0.0.1:9092 erl -noshell -pa .../brod/ebin -pa . -s demo main
 %%
@@ -57,6 +57,9 @@ run() ->
   ok = brod:stop_client(?CLIENT),
   ok = brod:start_client(Endpoints, ?CLIENT),
   measure("consume, subscribe", Total, fun() -> subscribe(Topic, Total) end),
+  measure("consume, group", Total, fun() ->
+    demo_group:consume(?CLIENT, Topic, partitions(), {PerPartition, fun number/2}, ?LIMIT)
+  end),
   step("delete the topic", fun() -> ok = brod:delete_topics(Endpoints, [Topic], 10000) end),
   ok = brod:stop_client(?CLIENT).
 
@@ -171,6 +174,8 @@ check(P, #kafka_message{offset = Offset, value = <<P:32, Seq:64, _/binary>>}, Ne
     #{P := Expected} -> exit({wrong_message, [{partition, P}, {offset, Offset}, {got, Seq},
                                               {expected, Expected}]})
   end.
+
+number(P, #kafka_message{value = <<P:32, Seq:64, _/binary>>}) -> Seq.
 
 value(P, Seq) -> <<P:32, Seq:64, 0:((?SIZE - 12) * 8)>>.
 
