@@ -436,6 +436,10 @@ handle_info({brod_reply, Ref, Result}, #state{connecting = Ref} = State) ->
     ok -> {noreply, connected(State)};
     {error, Reason} -> {stop, connect_failed(Reason, State), State}
   end;
+handle_info({brod_engine_down, What}, #state{id = Id} = State) ->
+  ?BROD_LOG_ERROR("Client ~p: the engine's task ~s failed; the client starts anew. This is a defect "
+                  "of brod: please report it.", [Id, What]),
+  {stop, {engine_down, What}, State};
 handle_info(refresh_metadata, State) ->
   {noreply, refresh_metadata(State)};
 handle_info({'EXIT', Pid, Reason}, #state{context = #{producers_sup := Pid}} = State) ->

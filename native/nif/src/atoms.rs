@@ -23,6 +23,7 @@ rustler::atoms! {
     brod_forward,
     brod_room,
     brod_down,
+    brod_engine_down,
     brod_request_sent,
     brod_fetch_error,
     brod_group,

@@ -74,7 +74,14 @@ fn client_open<'a>(
         Err(text) => return Ok((atoms::error(), text).encode(env)),
     };
     let _inside = handle.enter();
-    let cluster = Cluster::start(config);
+    let owner = env.pid();
+    let on_failure = move |what: &'static str| {
+        runtime::send(&owner, |env| (atoms::brod_engine_down(), what).encode(env));
+    };
+    let cluster = Cluster::start(ClusterConfig {
+        on_failure: Some(Arc::new(on_failure)),
+        ..config
+    });
     let producers = Producers::new(cluster.clone(), buffer_bytes);
     let consumers = Consumers::new(cluster.clone(), &rack_id);
     let client = ResourceArc::new(ClientResource {
@@ -124,6 +131,7 @@ fn decode_config<'a>(
         ),
         reconnect_backoff: (first, max),
         refresh_backoff: default.refresh_backoff,
+        on_failure: None,
     };
     let buffer_bytes = options.get("buffer_bytes", DEFAULT_BUFFER_BYTES, |n| *n > 0)?;
     let threads = options.get("threads", 0usize, |n| *n <= 64)?;

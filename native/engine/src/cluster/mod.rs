@@ -3,6 +3,7 @@
 mod backoff;
 mod connections;
 mod metadata;
+mod supervision;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,13 +22,14 @@ pub use backoff::Backoff;
 use connections::Connections;
 pub use connections::Purpose;
 pub use metadata::{Leader, NodeId, PartitionInfo, Snapshot, TopicInfo};
+pub use supervision::OnFailure;
 
 use crate::error::Error;
 use crate::net::{ConnectOptions, Connection, Endpoint, NetError};
 use crate::protocol::error::ErrorCode;
 
 /// Configuration of a cluster connection.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ClusterConfig {
     /// Where to start; any broker will do.
     pub bootstrap: Vec<Endpoint>,
@@ -43,6 +45,8 @@ pub struct ClusterConfig {
     pub reconnect_backoff: (Duration, Duration),
     /// Shortest time between two metadata requests that errors asked for.
     pub refresh_backoff: Duration,
+    /// Whom to tell when the client fails by a defect of its own.
+    pub on_failure: Option<OnFailure>,
 }
 
 impl Default for ClusterConfig {
@@ -55,6 +59,7 @@ impl Default for ClusterConfig {
             metadata_max_age: Duration::from_secs(300),
             reconnect_backoff: (Duration::from_millis(50), Duration::from_secs(1)),
             refresh_backoff: Duration::from_millis(100),
+            on_failure: None,
         }
     }
 }
@@ -84,7 +89,8 @@ impl Cluster {
             changes: watch::Sender::new(0),
             closed: CancellationToken::new(),
         });
-        tokio::spawn(refresher(cluster.clone()));
+        let runtime = tokio::runtime::Handle::current();
+        cluster.supervise(&runtime, "metadata", refresher(cluster.clone()));
         cluster
     }
 

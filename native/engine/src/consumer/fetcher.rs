@@ -94,9 +94,10 @@ impl FetcherHandle {
             ended: consumers.cluster.closed().child_token(),
         });
         for number in 0..2 {
+            let lane = Lane::new(fetcher.clone(), number).run();
             consumers
-                .runtime
-                .spawn(Lane::new(fetcher.clone(), number).run());
+                .cluster
+                .supervise(&consumers.runtime, "fetcher", lane);
         }
         Arc::new(FetcherHandle(fetcher))
     }

@@ -76,10 +76,10 @@ impl Consumers {
             fetchers: Mutex::default(),
             lookup: tokio::sync::Mutex::default(),
         });
-        consumers.runtime.spawn(router::follow_changes(
-            Arc::downgrade(&consumers),
-            consumers.cluster.clone(),
-        ));
+        let task = router::follow_changes(Arc::downgrade(&consumers), consumers.cluster.clone());
+        consumers
+            .cluster
+            .supervise(&consumers.runtime, "consumer router", task);
         consumers
     }
 

@@ -79,7 +79,8 @@ impl Group {
             tasks: JoinSet::new(),
         };
         let runtime = Handle::current();
-        runtime.spawn(driver.run());
+        let cluster = driver.cluster.clone();
+        cluster.supervise(&runtime, "group member", driver.run());
         Group { commands, runtime }
     }
 

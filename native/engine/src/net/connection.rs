@@ -60,6 +60,15 @@ impl Shared {
     }
 }
 
+/// Fails the connection when one of its tasks ends, however it ends.
+struct FailOnDrop(Arc<Shared>);
+
+impl Drop for FailOnDrop {
+    fn drop(&mut self) {
+        self.0.fail(NetError::Closed);
+    }
+}
+
 /// A handle to an open connection. Clones share it; it closes when the last one is dropped, when
 /// [`Connection::close`] is called, or when either side fails.
 #[derive(Clone)]
@@ -339,6 +348,7 @@ async fn write_loop(
     mut requests: mpsc::UnboundedReceiver<Outgoing>,
     shared: Arc<Shared>,
 ) {
+    let _guard = FailOnDrop(shared.clone());
     let mut correlation_id = 0i32;
     loop {
         let request = tokio::select! {
@@ -404,6 +414,7 @@ async fn write_frame(socket: &mut OwnedWriteHalf, head: Bytes, body: Bytes) -> s
 }
 
 async fn read_loop(mut socket: OwnedReadHalf, shared: Arc<Shared>) {
+    let _guard = FailOnDrop(shared.clone());
     let mut frames = FrameReader::default();
     let error = loop {
         let read = tokio::select! {

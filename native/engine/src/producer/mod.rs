@@ -83,7 +83,10 @@ impl<D: Delivery> Producers<D> {
             runtime: tokio::runtime::Handle::current(),
             cluster,
         });
-        tokio::spawn(router::run(producers.clone()));
+        let task = router::run(producers.clone());
+        producers
+            .cluster
+            .supervise(&producers.runtime, "producer router", task);
         producers
     }
 
@@ -116,8 +119,8 @@ impl<D: Delivery> Producers<D> {
         let mut senders = self.senders.lock();
         let sender = senders.entry(node).or_insert_with(|| {
             let sender = Arc::new(Sender::new(node));
-            self.runtime
-                .spawn(sender::run(sender.clone(), self.clone()));
+            let task = sender::run(sender.clone(), self.clone());
+            self.cluster.supervise(&self.runtime, "sender", task);
             sender
         });
         sender.clone()
