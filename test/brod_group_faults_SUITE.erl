@@ -6,7 +6,7 @@
 -compile([export_all, nowarn_export_all]).
 
 -import(brod_group_probe, [v2/5, coordinator/1, await_assigned/2, collect/2, await_committed/4,
-                           committed/3]).
+                           committed/3, ends/2]).
 -import(brod_test, [wait_until/2, numbers/2, unique/1]).
 
 -define(config(Key, Config), proplists:get_value(Key, Config)).
@@ -134,7 +134,6 @@ outage_of_all_brokers(Config) ->
   _ = collect(numbers(1, 60), ?LIMIT_MS),
   Brokers = lists:seq(1, length(brod_test:bootstrap())),
   ok = brod_test:brokers(kill, Brokers),
-  ok = brod_test:brokers(start, Brokers),
   brod_test:whole(),
   write(Client, Topic, numbers(61, 120)),
   _ = collect(numbers(61, 120), ?LIMIT_MS),
@@ -192,9 +191,3 @@ write(Client, Topic, Values) ->
                     Part = [V || V <- Values, binary_to_integer(V) rem ?PARTITIONS =:= P],
                     ok = brod:produce_sync(Client, Topic, P, <<>>, [{<<>>, V} || V <- Part])
                 end, lists:seq(0, ?PARTITIONS - 1)).
-
-ends(Client, Topic) ->
-  maps:from_list([begin
-                    {ok, End} = brod:resolve_offset(Client, Topic, P, latest),
-                    {P, End}
-                  end || P <- lists:seq(0, ?PARTITIONS - 1)]).

@@ -7,6 +7,7 @@
 
 -export([v2/4, v2/5, v1/4, v1/5, member/5, member_pids/1]).
 -export([await_assigned/2, collect/2, committed/3, await_committed/4, coordinator/1]).
+-export([filled/3, fill/4, ends/2, tps/2, members/2, assignment/1, assigned/1, first_revocation/1]).
 %% callbacks
 -export([init/2, handle_message/2, handle_message/4, terminate/2, get_committed_offset/3,
          assign_partitions/3, get_committed_offsets/2, get_committed_offsets/3,
@@ -224,3 +225,49 @@ committed(Client, Group, Topic) ->
 %% @doc Waits until exactly these offsets are committed.
 await_committed(Client, Group, Topic, Offsets) ->
   brod_test:wait_until(fun() -> committed(Client, Group, Topic) =:= Offsets end, ?LIMIT_MS).
+
+%%% Topics and groups
+
+%% @doc A topic with `Count' messages, dealt to its partitions in equal, contiguous shares.
+filled(Partitions, Count, Config) ->
+  Client = proplists:get_value(client, Config),
+  Topic = brod_test:create_topic(Partitions),
+  fill(Client, Topic, Partitions, brod_test:numbers(1, Count)),
+  {Client, proplists:get_value(group, Config), Topic}.
+
+fill(_Client, _Topic, _Partitions, []) -> ok;
+fill(Client, Topic, Partitions, Values) ->
+  ok = brod_test:producer(Client, Topic),
+  Share = length(Values) div Partitions,
+  lists:foreach(fun(P) ->
+                    Part = lists:sublist(Values, P * Share + 1, Share),
+                    ok = brod:produce_sync(Client, Topic, P, <<>>, [{<<>>, V} || V <- Part])
+                end, lists:seq(0, Partitions - 1)).
+
+tps(Topic, Partitions) -> [{Topic, P} || P <- lists:seq(0, Partitions - 1)].
+
+ends(Client, Topic) ->
+  {ok, Count} = brod:get_partitions_count(Client, Topic),
+  maps:from_list([begin
+                    {ok, End} = brod:resolve_offset(Client, Topic, P, latest),
+                    {P, End}
+                  end || P <- lists:seq(0, Count - 1)]).
+
+%% @doc The generation and assignments that a member gets next.
+assignment(Tag) ->
+  receive {probe, Tag, {assigned, _, Generation, Given}} -> {Generation, Given}
+  after ?LIMIT_MS -> error(not_assigned)
+  end.
+
+assigned(Tag) -> element(2, assignment(Tag)).
+
+%% @doc Before its first join a member is told to let go, too.
+first_revocation(Tag) ->
+  receive {probe, Tag, {revoked, Caller}} -> Caller ! go
+  after ?LIMIT_MS -> error(not_revoked)
+  end.
+
+members(Client, Group) ->
+  {ok, {Endpoint, ConnConfig}} = brod_client:get_group_coordinator(Client, Group),
+  {ok, [#{members := Members}]} = brod:describe_groups(Endpoint, ConnConfig, [Group]),
+  Members.
