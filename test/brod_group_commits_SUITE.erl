@@ -208,6 +208,8 @@ killed_worker_loses_no_ack(Config) ->
   _ = collect(numbers(1, 10), ?LIMIT_MS),
   #{{Topic, 0} := Worker} = brod_group_subscriber_v2:get_workers(A),
   Monitor = monitor(process, A),
+  %% What its callback has returned is noted when it answers.
+  _ = sys:get_state(Worker),
   exit(Worker, kill),
   shutdown = ?RECEIVE({'DOWN', Monitor, process, A, Reason}, Reason),
   ?assertEqual(#{0 => 10}, committed(Client, Group, Topic)).
