@@ -24,7 +24,9 @@ end_per_suite(_Config) -> application:stop(brod).
 init_per_testcase(_Case, Config) ->
   Client = brod_test:start_client(),
   Topic = brod_test:create_topic(?PARTITIONS, #{replication_factor => 3}),
-  ok = brod_test:producer(Client, Topic, [{max_retries, -1}]),
+  %% A broker that was restarted just now may be asked, and not know the topic yet.
+  Start = fun() -> brod:start_producer(Client, Topic, [{max_retries, -1}]) =:= ok end,
+  wait_until(Start, ?LIMIT_MS),
   [{client, Client}, {topic, Topic}, {group, unique("g")} | Config].
 
 end_per_testcase(_Case, Config) ->
