@@ -13,9 +13,7 @@ defmodule Brod.ElixirTest do
       end
 
     topic = "elixir-#{System.unique_integer([:positive])}-#{System.os_time()}"
-    config = %{name: topic, num_partitions: 2, replication_factor: 1, assignments: [], configs: []}
-    {:ok, _} = Application.ensure_all_started(:brod)
-    :ok = :brod.create_topics(endpoints, [config], %{timeout: 10_000})
+    :ok = Brod.TestTopics.create(endpoints, topic, 2)
     client = String.to_atom(topic)
     :ok = :brod.start_client(endpoints, client)
     on_exit(fn -> :brod.stop_client(client) end)

@@ -89,8 +89,7 @@ defmodule Brod.GroupTest do
 
   setup %{endpoints: endpoints} do
     topic = "elixir-group-#{System.unique_integer([:positive])}-#{System.os_time()}"
-    config = %{name: topic, num_partitions: 2, replication_factor: 1, assignments: [], configs: []}
-    :ok = :brod.create_topics(endpoints, [config], %{timeout: 10_000})
+    :ok = Brod.TestTopics.create(endpoints, topic, 2)
     %{topic: topic, group: "group-of-#{topic}"}
   end
 
