@@ -11,9 +11,9 @@ use parking_lot::RwLock;
 use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
 
 use crate::atoms;
+use crate::delivery::ErlDelivery;
 use crate::dispatcher::Dispatcher;
 use crate::options::{BadOption, Options};
-use crate::producer::ErlDelivery;
 use crate::runtime;
 
 /// What a client's producers may buffer in all, unless configured.

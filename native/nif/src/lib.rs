@@ -2,10 +2,12 @@
 //!
 //! `docs/boundary.md` is the contract with `src/brod_nif.erl`.
 
+mod acks;
 mod answers;
 mod atoms;
 mod client;
 mod consumer;
+mod delivery;
 mod dispatcher;
 mod group;
 mod messages;

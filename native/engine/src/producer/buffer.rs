@@ -4,45 +4,13 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::batch::{add_sequence, Batch, ProducerId, ORDER_STEP};
 use super::config::ProducerConfig;
+use super::failure::{is_retriable, Cause, Failure};
 use super::Acks;
 use crate::net::NetError;
-use crate::protocol::batch_writer::{self, BatchWriter, SealOptions, SealedBatch};
-use crate::protocol::compress::Codec;
+use crate::protocol::batch_writer::BatchWriter;
 use crate::protocol::error::ErrorCode;
-
-/// Why records will not be delivered, and why a producer stops.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Failure {
-    /// The broker refused the batch, and would again.
-    NotRetriable(ErrorCode),
-    /// Sent again as often as allowed; why the last attempt failed.
-    RetriesUsedUp(Cause),
-    /// `delivery_timeout` is over; why the last attempt failed, if there was one.
-    DeliveryTimeout(Option<Cause>),
-    /// Records could not be encoded.
-    Codec(String),
-    /// The owner closed the producer.
-    Closed,
-}
-
-/// Why one attempt failed.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Cause {
-    /// A broker said so.
-    Code(ErrorCode),
-    /// The connection failed.
-    Net(NetError),
-}
-
-/// Producer id and epoch under which a partition's sequence numbers count (KIP-98).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProducerId {
-    /// Given by a broker.
-    pub id: i64,
-    /// Given by a broker.
-    pub epoch: i16,
-}
 
 /// How far a partition is with getting a producer id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,100 +23,6 @@ pub enum Identity {
     Pending,
     /// Given.
     Is(ProducerId),
-}
-
-enum Body {
-    Unsealed(BatchWriter),
-    Sealed(SealedBatch),
-}
-
-/// A batch on its way. Belongs to the buffer while it waits, to the sender while on the wire.
-pub struct Batch<A> {
-    body: Body,
-    acks: A,
-    /// Calls in it, for the buffer's count.
-    calls: u32,
-    records: u32,
-    /// Bytes before compression, for the byte budget.
-    bytes: usize,
-    created: Instant,
-    attempts: u32,
-    last_cause: Option<Cause>,
-    order: u64,
-    sequence: Option<(ProducerId, i32)>,
-    sealed_under: Option<(ProducerId, i32)>,
-}
-
-impl<A: Acks> Batch<A> {
-    fn new(now: Instant, order: u64, capacity: usize) -> Self {
-        Batch {
-            body: Body::Unsealed(BatchWriter::new(capacity)),
-            acks: A::default(),
-            calls: 0,
-            records: 0,
-            bytes: 0,
-            created: now,
-            attempts: 0,
-            last_cause: None,
-            order,
-            sequence: None,
-            sealed_under: None,
-        }
-    }
-
-    /// Records in it.
-    pub fn records(&self) -> u32 {
-        self.records
-    }
-
-    /// Bytes of its keys, values and headers.
-    pub fn payload(&self) -> usize {
-        match &self.body {
-            Body::Unsealed(writer) => writer.payload(),
-            Body::Sealed(sealed) => sealed.payload,
-        }
-    }
-
-    /// Bytes before compression.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// True without records.
-    pub fn is_empty(&self) -> bool {
-        self.records == 0
-    }
-
-    /// Brings it into wire form, compressed, under its current sequence number.
-    pub fn seal(&mut self, codec: Codec, level: Option<i32>) -> Result<bytes::Bytes, Failure> {
-        let (id, epoch, sequence) = match self.sequence {
-            Some((producer, sequence)) => (producer.id, producer.epoch, sequence),
-            None => (-1, -1, -1),
-        };
-        let body = std::mem::replace(&mut self.body, Body::Unsealed(BatchWriter::new(0)));
-        let sealed = match body {
-            Body::Sealed(mut sealed) => {
-                if self.sealed_under != self.sequence {
-                    sealed.reseal(id, epoch, sequence);
-                }
-                sealed
-            }
-            Body::Unsealed(writer) => writer
-                .seal(SealOptions {
-                    producer_id: id,
-                    producer_epoch: epoch,
-                    base_sequence: sequence,
-                    codec,
-                    level,
-                    transactional: false,
-                })
-                .map_err(|error| Failure::Codec(error.to_string()))?,
-        };
-        let bytes = sealed.bytes.clone();
-        self.sealed_under = self.sequence;
-        self.body = Body::Sealed(sealed);
-        Ok(bytes)
-    }
 }
 
 /// Result of an append that was taken.
@@ -248,20 +122,22 @@ impl<A: Acks> Buffer<A> {
             None => {
                 let capacity = (self.last_size + self.last_size / 4).clamp(512, 256 * 1024);
                 let batch = Batch::new(now(), self.next_order, capacity);
-                self.next_order += 1;
+                self.next_order += ORDER_STEP;
                 self.open.insert(batch)
             }
         };
-        let (added, overflow) =
-            add_call(batch, config.max_batch_size, &mut fill).map_err(AppendError::Refused)?;
+        let (added, overflow) = batch
+            .add_call(config.max_batch_size, &mut fill)
+            .map_err(AppendError::Refused)?;
         let mut bytes = added;
         if overflow {
             let created = batch.created;
             self.close_open();
             let mut batch = Batch::new(created, self.next_order, 64 * 1024);
-            self.next_order += 1;
-            let (added, _) =
-                add_call(&mut batch, usize::MAX, &mut fill).map_err(AppendError::Refused)?;
+            self.next_order += ORDER_STEP;
+            let (added, _) = batch
+                .add_call(usize::MAX, &mut fill)
+                .map_err(AppendError::Refused)?;
             bytes = added;
             self.open = Some(batch);
         }
@@ -281,14 +157,9 @@ impl<A: Acks> Buffer<A> {
             return Err(AppendError::Refused(acks));
         }
         self.close_open();
-        let mut batch = Batch::new(now, self.next_order, 0);
-        self.next_order += 1;
-        batch.records = writer.record_count();
-        batch.calls = 1;
-        batch.acks = acks;
         let bytes = writer.len();
-        batch.bytes = bytes;
-        batch.body = Body::Unsealed(writer);
+        let batch = Batch::whole(now, self.next_order, writer, acks);
+        self.next_order += ORDER_STEP;
         self.ready.push_back(batch);
         Ok(self.appended(config, bytes))
     }
@@ -390,7 +261,10 @@ impl<A: Acks> Buffer<A> {
     }
 
     fn landed(&mut self, order: u64) {
-        self.in_flight.retain(|other| *other != order);
+        // Once: the parts of a split batch come back one by one.
+        if let Some(at) = self.in_flight.iter().position(|other| *other == order) {
+            self.in_flight.remove(at);
+        }
     }
 
     fn requeue(&mut self, batch: Batch<A>) {
@@ -439,7 +313,7 @@ impl<A: Acks> Buffer<A> {
                 _ => {}
             }
         }
-        if !is_leader_change(&cause) {
+        if !cause.is_leader_change() {
             batch.attempts += 1;
         }
         batch.last_cause = Some(cause);
@@ -505,53 +379,14 @@ impl<A: Acks> Buffer<A> {
     }
 
     fn split(&mut self, batch: Batch<A>) -> Outcome<A> {
-        let half = batch.records / 2;
-        let (first, second) = match &batch.body {
-            Body::Sealed(sealed) => match batch_writer::split(sealed, half) {
-                Ok(parts) => parts,
-                Err(error) => return self.give_up(batch, Failure::Codec(error.to_string())),
-            },
-            Body::Unsealed(_) => {
-                return self.give_up(batch, Failure::NotRetriable(ErrorCode::MESSAGE_TOO_LARGE))
+        match batch.split() {
+            Ok((first, second)) => {
+                self.requeue(second);
+                self.requeue(first);
+                Outcome::Retried
             }
-        };
-        let (acks, second_acks) = batch.acks.split(half);
-        let second_calls = second_acks.calls();
-        let part = |writer: BatchWriter, acks, calls, records, bytes, sequence| Batch {
-            body: Body::Unsealed(writer),
-            acks,
-            calls,
-            records,
-            bytes,
-            created: batch.created,
-            attempts: batch.attempts,
-            last_cause: None,
-            order: batch.order,
-            sequence,
-            sealed_under: None,
-        };
-        let sequence = batch.sequence;
-        let second_sequence = sequence.map(|(id, first)| (id, add_sequence(first, half)));
-        let rest = batch.records - half;
-        let calls = batch.calls.saturating_sub(second_calls);
-        let bytes = batch.bytes / 2;
-        let second = part(
-            second,
-            second_acks,
-            second_calls,
-            rest,
-            batch.bytes - bytes,
-            second_sequence,
-        );
-        let first = part(first, acks, calls, half, bytes, sequence);
-        self.buffered_calls += calls + second_calls;
-        // Same order number: both go where the whole one was, the first half in front.
-        let at = self
-            .ready
-            .partition_point(|other| other.order < batch.order);
-        self.ready.insert(at, second);
-        self.ready.insert(at, first);
-        Outcome::Retried
+            Err((batch, why)) => self.give_up(*batch, why),
+        }
     }
 
     /// One batch will not be delivered. What is behind it still is; then the producer stops.
@@ -666,71 +501,6 @@ pub enum AppendError<E> {
     Closed,
     /// `fill` refused; nothing was added.
     Refused(E),
-}
-
-/// Writes one call. True: it does not fit beside what is there, and was taken out again.
-fn add_call<A: Acks, E>(
-    batch: &mut Batch<A>,
-    max_size: usize,
-    fill: &mut impl FnMut(&mut BatchWriter, &mut A, u32) -> Result<(), E>,
-) -> Result<(usize, bool), E> {
-    let Body::Unsealed(writer) = &mut batch.body else {
-        return Ok((0, true));
-    };
-    let mark = writer.mark();
-    let acks_mark = batch.acks.mark();
-    let before = writer.len();
-    if let Err(error) = fill(writer, &mut batch.acks, batch.records) {
-        writer.rollback(mark);
-        batch.acks.rollback(acks_mark);
-        return Err(error);
-    }
-    if writer.len() > max_size && batch.calls > 0 {
-        writer.rollback(mark);
-        batch.acks.rollback(acks_mark);
-        return Ok((0, true));
-    }
-    batch.records = writer.record_count();
-    batch.calls += 1;
-    batch.bytes += writer.len() - before;
-    Ok((writer.len() - before, false))
-}
-
-/// Sequence numbers wrap to 0 after i32::MAX.
-fn add_sequence(sequence: i32, records: u32) -> i32 {
-    ((i64::from(sequence) + i64::from(records)) & 0x7fff_ffff) as i32
-}
-
-/// The broker stored nothing because another one leads, or will: waiting for a leader is no
-/// attempt (ADR 3).
-fn is_leader_change(cause: &Cause) -> bool {
-    matches!(
-        cause,
-        Cause::Code(
-            ErrorCode::NOT_LEADER_FOR_PARTITION
-                | ErrorCode::LEADER_NOT_AVAILABLE
-                | ErrorCode::FENCED_LEADER_EPOCH
-                | ErrorCode::UNKNOWN_LEADER_EPOCH
-        )
-    )
-}
-
-/// The codes after which brod sends again.
-fn is_retriable(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-            | ErrorCode::LEADER_NOT_AVAILABLE
-            | ErrorCode::NOT_LEADER_FOR_PARTITION
-            | ErrorCode::REQUEST_TIMED_OUT
-            | ErrorCode::NOT_ENOUGH_REPLICAS
-            | ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND
-            | ErrorCode::KAFKA_STORAGE_ERROR
-            | ErrorCode::NETWORK_EXCEPTION
-            | ErrorCode::FENCED_LEADER_EPOCH
-            | ErrorCode::UNKNOWN_LEADER_EPOCH
-            | ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
-    )
 }
 
 #[cfg(test)]

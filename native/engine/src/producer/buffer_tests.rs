@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::producer::Idempotence;
 use crate::protocol::batch_reader::batches;
+use crate::protocol::compress::Codec;
 
 /// Calls by name, with the position of their first record.
 #[derive(Default, Debug, PartialEq, Clone)]
@@ -474,4 +475,40 @@ fn all_bytes_that_came_in_are_counted_out() {
         freed += bench.buffer.take_freed();
     }
     assert_eq!(freed, e);
+}
+
+#[test]
+fn the_parts_of_a_batch_that_was_split_stay_in_order() {
+    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 5);
+    for name in ["a", "b", "c", "d"] {
+        bench.call(name);
+    }
+    let (whole, _) = bench.send();
+    bench.call("later");
+    assert!(matches!(
+        bench.fail(whole, ErrorCode::MESSAGE_TOO_LARGE),
+        Outcome::Retried
+    ));
+    let (first, _) = bench.send();
+    let (second, _) = bench.send();
+    let (later, _) = bench.send();
+    assert_eq!(bench.buffer.in_flight(), 3);
+    assert!(matches!(
+        bench.fail(first, ErrorCode::NOT_ENOUGH_REPLICAS),
+        Outcome::Retried
+    ));
+    for behind in [second, later] {
+        let outcome = bench.fail(behind, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        assert!(matches!(outcome, Outcome::Retried));
+    }
+    bench.pass(500);
+    let mut sent = Vec::new();
+    for _ in 0..3 {
+        let (batch, sequence) = bench.send();
+        sent.push((names(&batch), sequence));
+    }
+    assert_eq!(
+        sent,
+        [(vec!["a", "b"], 0), (vec!["c", "d"], 2), (vec!["later"], 4)]
+    );
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kafka_protocol::messages::InitProducerIdRequest;
 
-use super::buffer::ProducerId;
+use super::batch::ProducerId;
 use super::config::Idempotence;
 use crate::cluster::{Backoff, Cluster};
 use crate::error::{check, Error};

@@ -1,9 +1,11 @@
 //! Producing: records go into their partition's open batch in the caller's thread; a task per
 //! broker sends the batches of all its partitions together.
 
+mod batch;
 mod budget;
 mod buffer;
 mod config;
+mod failure;
 mod identity;
 mod partition;
 mod request;
@@ -15,8 +17,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-pub use buffer::{AppendError, Cause, Failure};
+pub use buffer::AppendError;
 pub use config::{Idempotence, ProducerConfig};
+pub use failure::{Cause, Failure};
 pub use partition::{Append, Partition};
 
 use crate::cluster::{Cluster, NodeId};

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::buffer::{AppendError, Appended, Buffer, Failure, Outcome, ProducerId, Take};
+use super::batch::ProducerId;
+use super::buffer::{AppendError, Appended, Buffer, Outcome, Take};
+use super::failure::Failure;
 use super::{Delivery, ProducerConfig, Producers};
 use crate::cluster::{NodeId, Snapshot};
 use crate::protocol::batch_writer::BatchWriter;

@@ -13,7 +13,9 @@ use kafka_protocol::messages::{ApiKey, ProduceRequest};
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, Notify};
 
-use super::buffer::{Batch, Cause, Take};
+use super::batch::Batch;
+use super::buffer::Take;
+use super::failure::Cause;
 use super::partition::Partition;
 use super::request::{decode_response, encode_request, Part, PartResult};
 use super::{Delivery, Producers};

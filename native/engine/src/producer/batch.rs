@@ -1,0 +1,214 @@
+//! A batch from its first call to its last answer.
+
+use std::time::Instant;
+
+use super::failure::{Cause, Failure};
+use super::Acks;
+use crate::protocol::batch_writer::{self, BatchWriter, SealOptions, SealedBatch};
+use crate::protocol::compress::Codec;
+use crate::protocol::error::ErrorCode;
+
+/// Between the order numbers of two batches, so that the parts of a batch that is split, and of
+/// those parts, have their place in between.
+pub(super) const ORDER_STEP: u64 = 1 << 20;
+
+/// Producer id and epoch under which a partition's sequence numbers count (KIP-98).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerId {
+    /// Given by a broker.
+    pub id: i64,
+    /// Given by a broker.
+    pub epoch: i16,
+}
+
+enum Body {
+    Unsealed(BatchWriter),
+    Sealed(SealedBatch),
+}
+
+/// A batch on its way. Belongs to the buffer while it waits, to the sender while on the wire.
+pub struct Batch<A> {
+    body: Body,
+    pub(super) acks: A,
+    /// Calls in it, for the buffer's count.
+    pub(super) calls: u32,
+    pub(super) records: u32,
+    /// Bytes before compression, for the byte budget.
+    pub(super) bytes: usize,
+    pub(super) created: Instant,
+    pub(super) attempts: u32,
+    pub(super) last_cause: Option<Cause>,
+    pub(super) order: u64,
+    pub(super) sequence: Option<(ProducerId, i32)>,
+    sealed_under: Option<(ProducerId, i32)>,
+    /// Orders up to this far behind its own are its parts' when it is split.
+    span: u64,
+}
+
+impl<A: Acks> Batch<A> {
+    /// An open batch, with room for `capacity` bytes at first.
+    pub(super) fn new(now: Instant, order: u64, capacity: usize) -> Self {
+        Batch {
+            body: Body::Unsealed(BatchWriter::new(capacity)),
+            acks: A::default(),
+            calls: 0,
+            records: 0,
+            bytes: 0,
+            created: now,
+            attempts: 0,
+            last_cause: None,
+            order,
+            sequence: None,
+            sealed_under: None,
+            span: ORDER_STEP,
+        }
+    }
+
+    /// Records in it.
+    pub fn records(&self) -> u32 {
+        self.records
+    }
+
+    /// Bytes of its keys, values and headers.
+    pub fn payload(&self) -> usize {
+        match &self.body {
+            Body::Unsealed(writer) => writer.payload(),
+            Body::Sealed(sealed) => sealed.payload,
+        }
+    }
+
+    /// Bytes before compression.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// True without records.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Brings it into wire form, compressed, under its current sequence number.
+    pub fn seal(&mut self, codec: Codec, level: Option<i32>) -> Result<bytes::Bytes, Failure> {
+        let (id, epoch, sequence) = match self.sequence {
+            Some((producer, sequence)) => (producer.id, producer.epoch, sequence),
+            None => (-1, -1, -1),
+        };
+        let body = std::mem::replace(&mut self.body, Body::Unsealed(BatchWriter::new(0)));
+        let sealed = match body {
+            Body::Sealed(mut sealed) => {
+                if self.sealed_under != self.sequence {
+                    sealed.reseal(id, epoch, sequence);
+                }
+                sealed
+            }
+            Body::Unsealed(writer) => writer
+                .seal(SealOptions {
+                    producer_id: id,
+                    producer_epoch: epoch,
+                    base_sequence: sequence,
+                    codec,
+                    level,
+                    transactional: false,
+                })
+                .map_err(|error| Failure::Codec(error.to_string()))?,
+        };
+        let bytes = sealed.bytes.clone();
+        self.sealed_under = self.sequence;
+        self.body = Body::Sealed(sealed);
+        Ok(bytes)
+    }
+
+    /// Writes one call. True: it does not fit beside what is there, and was taken out again.
+    pub(super) fn add_call<E>(
+        &mut self,
+        max_size: usize,
+        fill: &mut impl FnMut(&mut BatchWriter, &mut A, u32) -> Result<(), E>,
+    ) -> Result<(usize, bool), E> {
+        let Body::Unsealed(writer) = &mut self.body else {
+            return Ok((0, true));
+        };
+        let mark = writer.mark();
+        let acks_mark = self.acks.mark();
+        let before = writer.len();
+        if let Err(error) = fill(writer, &mut self.acks, self.records) {
+            writer.rollback(mark);
+            self.acks.rollback(acks_mark);
+            return Err(error);
+        }
+        if writer.len() > max_size && self.calls > 0 {
+            writer.rollback(mark);
+            self.acks.rollback(acks_mark);
+            return Ok((0, true));
+        }
+        self.records = writer.record_count();
+        self.calls += 1;
+        self.bytes += writer.len() - before;
+        Ok((writer.len() - before, false))
+    }
+
+    /// One call that was encoded beforehand.
+    pub(super) fn whole(now: Instant, order: u64, writer: BatchWriter, acks: A) -> Self {
+        let mut batch = Batch::new(now, order, 0);
+        batch.records = writer.record_count();
+        batch.calls = 1;
+        batch.bytes = writer.len();
+        batch.acks = acks;
+        batch.body = Body::Unsealed(writer);
+        batch
+    }
+
+    /// Takes a batch that was sent apart in the middle, each part with its share of the sequence
+    /// numbers. Gives it back with the reason when that cannot be.
+    pub(super) fn split(self) -> Result<(Self, Self), (Box<Self>, Failure)> {
+        let half = self.records / 2;
+        let parts = match &self.body {
+            Body::Sealed(sealed) => {
+                batch_writer::split(sealed, half).map_err(|error| Failure::Codec(error.to_string()))
+            }
+            Body::Unsealed(_) => Err(Failure::NotRetriable(ErrorCode::MESSAGE_TOO_LARGE)),
+        };
+        let (first, second) = match parts {
+            Ok(parts) => parts,
+            Err(why) => return Err((Box::new(self), why)),
+        };
+        let (first_acks, second_acks) = self.acks.split(half);
+        let second_calls = second_acks.calls();
+        let (bytes, span) = (self.bytes / 2, self.span / 2);
+        let part = |writer, acks| Batch {
+            body: Body::Unsealed(writer),
+            acks,
+            calls: 0,
+            records: 0,
+            bytes: 0,
+            created: self.created,
+            attempts: self.attempts,
+            last_cause: None,
+            order: self.order,
+            sequence: self.sequence,
+            sealed_under: None,
+            span,
+        };
+        let first = Batch {
+            calls: self.calls.saturating_sub(second_calls),
+            records: half,
+            bytes,
+            ..part(first, first_acks)
+        };
+        let second = Batch {
+            calls: second_calls,
+            records: self.records - half,
+            bytes: self.bytes - bytes,
+            order: self.order + span,
+            sequence: self
+                .sequence
+                .map(|(id, start)| (id, add_sequence(start, half))),
+            ..part(second, second_acks)
+        };
+        Ok((first, second))
+    }
+}
+
+/// Sequence numbers wrap to 0 after i32::MAX.
+pub(super) fn add_sequence(sequence: i32, records: u32) -> i32 {
+    ((i64::from(sequence) + i64::from(records)) & 0x7fff_ffff) as i32
+}

@@ -1,0 +1,334 @@
+//! How the results of one partition's batches reach their callers: straight from the engine, through
+//! a dispatcher, or through the producer process.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use brod_engine::producer::{Delivery, Failure};
+use parking_lot::Mutex;
+use rustler::env::SavedTerm;
+use rustler::{Encoder, Env, LocalPid, OwnedEnv, Term};
+
+use crate::acks::{ErlAcks, WIDTH};
+use crate::atoms;
+use crate::dispatcher::Dispatcher;
+use crate::raw::{make_list, make_tuple, TermStore};
+use crate::reason;
+use crate::runtime;
+
+/// A batch of at most this many calls is answered straight from the engine, for latency. An
+/// `enif_send` from a foreign thread costs several times a send inside the VM, so larger ones
+/// are answered by the producer process.
+const DIRECT_REPLIES: usize = 2;
+
+/// A caller that is held up.
+pub struct Waiter {
+    /// The caller.
+    pub pid: LocalPid,
+    /// What it waits under.
+    pub id: u64,
+}
+
+/// Tells one partition's results to Erlang.
+pub struct ErlDelivery {
+    topic: String,
+    partition: i32,
+    /// The producer process.
+    process: LocalPid,
+    /// Messages with acks that the process has not passed on yet. While there are any, nothing
+    /// is answered past it: replies stay in order.
+    passing_on: AtomicUsize,
+    /// Passes on what needs no callback.
+    dispatcher: Option<Dispatcher>,
+    /// Number of the last message to the dispatcher.
+    dispatched: AtomicU64,
+    /// The process is gone or going: its callers are answered directly, with its exit reason on
+    /// failure, and what has callbacks goes to its heir.
+    orphaned: AtomicBool,
+    will: Mutex<Option<Will>>,
+}
+
+/// What a process that closes its producer leaves behind.
+struct Will {
+    env: OwnedEnv,
+    reason: SavedTerm,
+    heir: LocalPid,
+}
+
+impl ErlDelivery {
+    /// For a producer that the process opens.
+    pub fn new(
+        topic: &str,
+        partition: i32,
+        process: LocalPid,
+        dispatcher: Option<Dispatcher>,
+    ) -> Self {
+        ErlDelivery {
+            topic: topic.to_owned(),
+            partition,
+            process,
+            passing_on: AtomicUsize::new(0),
+            dispatcher,
+            dispatched: AtomicU64::new(0),
+            orphaned: AtomicBool::new(false),
+            will: Mutex::new(None),
+        }
+    }
+
+    /// The producer process.
+    pub fn process(&self) -> LocalPid {
+        self.process
+    }
+
+    /// The process has passed on one message.
+    pub fn passed_on(&self) {
+        self.passing_on.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// The process goes, for this reason; `heir` runs callbacks from now on. Only the first will
+    /// counts.
+    pub fn leave(&self, reason: Term<'_>, heir: LocalPid) {
+        let env = OwnedEnv::new();
+        let reason = env.save(reason);
+        self.will.lock().get_or_insert(Will { env, reason, heir });
+    }
+
+    /// From now on callers are answered without the process. True the first time.
+    pub fn orphan(&self) -> bool {
+        !self.orphaned.swap(true, Ordering::AcqRel)
+    }
+
+    /// `result` of a `#brod_produce_reply{}` for calls that failed: `{error, {producer_down, R}}`.
+    fn failed_result<'a>(&self, env: Env<'a>, why: &Failure) -> Term<'a> {
+        (
+            atoms::error(),
+            (atoms::producer_down(), self.failure_reason(env, why)),
+        )
+            .encode(env)
+    }
+
+    fn failure_reason<'a>(&self, env: Env<'a>, why: &Failure) -> Term<'a> {
+        if *why == Failure::Closed {
+            if let Some(Will {
+                env: own, reason, ..
+            }) = &*self.will.lock()
+            {
+                return own.run(|own| reason.load(own).in_env(env));
+            }
+        }
+        reason::failure(env, why, &self.topic, self.partition)
+    }
+
+    /// Whom to tell about a batch, when it is to be a process at all.
+    fn heir(&self) -> Option<LocalPid> {
+        self.will.lock().as_ref().map(|will| will.heir)
+    }
+
+    /// A message with a batch's acks, for the producer process or its heir.
+    fn acks_message<'a>(
+        &self,
+        env: Env<'a>,
+        list: Term<'a>,
+        base_offset: i64,
+        why: Option<&Failure>,
+    ) -> Term<'a> {
+        match why {
+            None => {
+                let (tag, offset) = (atoms::brod_acks().to_term(env), base_offset.encode(env));
+                make_tuple(env, [tag, offset, list])
+            }
+            Some(why) => {
+                let reason = self.failure_reason(env, why);
+                make_tuple(env, [atoms::brod_nacks().to_term(env), reason, list])
+            }
+        }
+    }
+
+    /// True when nothing of this producer is in a mailbox on the way to its callers.
+    fn all_passed_on(&self) -> bool {
+        self.passing_on.load(Ordering::Acquire) == 0 && self.dispatcher_done()
+    }
+
+    fn dispatcher_done(&self) -> bool {
+        let last = self.dispatched.load(Ordering::Acquire);
+        self.dispatcher
+            .as_ref()
+            .is_none_or(|dispatcher| dispatcher.has_done(last))
+    }
+
+    /// Hands a batch to the producer process. What the dispatcher still has goes first, so then
+    /// the batch goes through it too.
+    fn pass_to_process(&self, acks: ErlAcks, base_offset: i64, why: Option<&Failure>) {
+        let Some(store) = acks.store else { return };
+        self.passing_on.fetch_add(1, Ordering::AcqRel);
+        match self.dispatcher.as_ref().filter(|_| !self.dispatcher_done()) {
+            None => {
+                store.send_list(&self.process, |env, list| {
+                    self.acks_message(env, list, base_offset, why)
+                });
+            }
+            Some(dispatcher) => self.dispatch(dispatcher, store, |env, number, list| {
+                let message = self.acks_message(env, list, base_offset, why);
+                (atoms::brod_forward(), number, self.process, message).encode(env)
+            }),
+        }
+    }
+
+    fn dispatch<F>(&self, dispatcher: &Dispatcher, store: TermStore, message: F)
+    where
+        F: for<'a> FnOnce(Env<'a>, u64, Term<'a>) -> Term<'a>,
+    {
+        let number = dispatcher.send(|to, number| {
+            store.send_list(to, |env, list| message(env, number, list));
+        });
+        self.dispatched.store(number, Ordering::Release);
+    }
+
+    /// Tells a batch's result without the producer process.
+    fn settle_orphans(&self, acks: ErlAcks, base_offset: i64, why: Option<&Failure>) {
+        let callbacks = acks.calls.iter().any(|call| call.is_fun);
+        match self.heir().filter(|_| callbacks) {
+            Some(heir) => {
+                if let Some(store) = acks.store {
+                    store.send_list(&heir, |env, list| {
+                        self.acks_message(env, list, base_offset, why)
+                    });
+                }
+            }
+            None => self.reply_directly(acks, base_offset, why),
+        }
+    }
+
+    /// Sends each caller its reply from here. Funs are for processes of Erlang alone.
+    fn reply_directly(&self, acks: ErlAcks, base_offset: i64, why: Option<&Failure>) {
+        let Some(store) = &acks.store else { return };
+        store.with(|_, terms| {
+            for (index, call) in acks
+                .calls
+                .iter()
+                .enumerate()
+                .filter(|(_, call)| !call.is_fun)
+            {
+                let (target, reference) = (terms[index * WIDTH], terms[index * WIDTH + 1]);
+                let Ok(pid) = target.decode::<LocalPid>() else {
+                    continue;
+                };
+                let offset = if base_offset < 0 {
+                    -1
+                } else {
+                    base_offset + i64::from(call.first)
+                };
+                runtime::send(&pid, |env| {
+                    let result = match why {
+                        None => atoms::brod_produce_req_acked().to_term(env),
+                        Some(why) => self.failed_result(env, why),
+                    };
+                    self.reply(
+                        env,
+                        target.in_env(env),
+                        reference.in_env(env),
+                        offset,
+                        result,
+                    )
+                });
+            }
+        });
+    }
+
+    fn reply<'a>(
+        &self,
+        env: Env<'a>,
+        caller: Term<'a>,
+        reference: Term<'a>,
+        offset: i64,
+        result: Term<'a>,
+    ) -> Term<'a> {
+        let callee = self.process.encode(env);
+        let call_ref = [
+            atoms::brod_call_ref().to_term(env),
+            caller,
+            callee,
+            reference,
+        ];
+        let call_ref = make_tuple(env, call_ref);
+        let reply = atoms::brod_produce_reply().to_term(env);
+        make_tuple(env, [reply, call_ref, offset.encode(env), result])
+    }
+}
+
+impl Delivery for ErlDelivery {
+    type Acks = ErlAcks;
+    type Waiter = Waiter;
+
+    fn delivered(&self, acks: ErlAcks, base_offset: i64) {
+        if self.orphaned.load(Ordering::Acquire) {
+            return self.settle_orphans(acks, base_offset, None);
+        }
+        let callbacks = acks.calls.iter().any(|call| call.is_fun);
+        if callbacks || self.passing_on.load(Ordering::Acquire) > 0 {
+            return self.pass_to_process(acks, base_offset, None);
+        }
+        if acks.calls.len() <= DIRECT_REPLIES && self.all_passed_on() {
+            return self.reply_directly(acks, base_offset, None);
+        }
+        match self
+            .dispatcher
+            .as_ref()
+            .filter(|dispatcher| dispatcher.is_alive())
+        {
+            None => self.pass_to_process(acks, base_offset, None),
+            Some(dispatcher) => {
+                let Some(store) = acks.store else { return };
+                self.dispatch(dispatcher, store, |env, number, list| {
+                    let (tag, process) = (atoms::brod_acks(), self.process);
+                    (tag, number, process, base_offset, list).encode(env)
+                });
+            }
+        }
+    }
+
+    fn failed(&self, acks: ErlAcks, why: &Failure) {
+        if self.orphaned.load(Ordering::Acquire) {
+            return self.settle_orphans(acks, -1, Some(why));
+        }
+        self.pass_to_process(acks, -1, Some(why));
+    }
+
+    fn room(&self, waiters: Vec<Waiter>) {
+        if self.orphaned.load(Ordering::Acquire) || waiters.len() <= DIRECT_REPLIES {
+            for waiter in waiters {
+                runtime::send(&waiter.pid, |env| {
+                    (atoms::brod_room(), waiter.id).encode(env)
+                });
+            }
+            return;
+        }
+        runtime::send(&self.process, |env| {
+            let terms: Vec<Term> = waiters
+                .iter()
+                .flat_map(|waiter| [waiter.pid.encode(env), waiter.id.encode(env)])
+                .collect();
+            (atoms::brod_room(), make_list(env, &terms)).encode(env)
+        });
+    }
+
+    fn stopped(&self, why: &Failure) {
+        let to = if self.orphaned.load(Ordering::Acquire) {
+            self.heir()
+        } else {
+            Some(self.process)
+        };
+        if let Some(pid) = to {
+            runtime::send(&pid, |env| {
+                (atoms::brod_down(), self.failure_reason(env, why)).encode(env)
+            });
+        }
+    }
+
+    fn sent(&self, records: u32, payload: usize) {
+        // brod's measure: 8 bytes a message are counted for what surrounds it.
+        let bytes = payload + 8 * records as usize;
+        runtime::send(&self.process, |env| {
+            (atoms::brod_request_sent(), records, bytes).encode(env)
+        });
+    }
+}
