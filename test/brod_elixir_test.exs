@@ -13,6 +13,7 @@ defmodule Brod.ElixirTest do
       end
 
     topic = "elixir-#{System.unique_integer([:positive])}-#{System.os_time()}"
+    {:ok, _} = Application.ensure_all_started(:brod)
     :ok = Brod.TestTopics.create(endpoints, topic, 2)
     client = String.to_atom(topic)
     :ok = :brod.start_client(endpoints, client)
