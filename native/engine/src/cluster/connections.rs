@@ -85,6 +85,19 @@ impl Connections {
         }
     }
 
+    /// Whether the node can be asked without connecting first.
+    pub fn is_open(&self, node: NodeId) -> bool {
+        let slot = self.slots.lock().get(&(node, Purpose::Main)).cloned();
+        slot.is_some_and(|slot| match slot.try_lock() {
+            Ok(slot) => slot
+                .connection
+                .as_ref()
+                .is_some_and(|open| !open.is_closed()),
+            // Somebody is connecting.
+            Err(_) => false,
+        })
+    }
+
     /// Opens a connection that belongs to the caller alone, to an endpoint of unknown node id.
     pub async fn open(&self, endpoint: &Endpoint) -> Result<Connection, NetError> {
         Connection::open(endpoint, &self.options).await

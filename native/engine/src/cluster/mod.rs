@@ -203,7 +203,7 @@ impl Cluster {
             .await
     }
 
-    /// Runs `ask` against known brokers in random order, then the bootstrap endpoints, until one
+    /// Runs `ask` against known brokers, those with an open connection first, then the bootstrap endpoints, until one
     /// answers.
     async fn try_brokers<T, F>(
         &self,
@@ -215,6 +215,9 @@ impl Cluster {
         let snapshot = self.snapshot();
         let mut nodes: Vec<_> = snapshot.brokers.iter().collect();
         nodes.shuffle(&mut rand::rng());
+        // Those that answered last are asked first: a broker that hangs would cost its time limit each
+        // time. A client that has just connected goes on asking the endpoint that it was given.
+        nodes.sort_by_key(|(node, _)| !self.connections.is_open(**node));
         let mut failures = Vec::new();
         for (node, endpoint) in nodes {
             if self.closed.is_cancelled() {
