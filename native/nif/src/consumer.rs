@@ -143,7 +143,7 @@ fn consumer_unsubscribe(handle: Handle) -> Atom {
 }
 
 #[rustler::nif]
-fn consumer_ack(handle: Handle, offset: i64) -> Atom {
+fn consumer_ack(handle: &ConsumerResource, offset: i64) -> Atom {
     handle.consumer.ack(offset);
     atoms::ok()
 }

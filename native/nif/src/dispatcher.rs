@@ -68,7 +68,7 @@ fn dispatcher_open<'a>(env: Env<'a>, client: Client) -> NifResult<Term<'a>> {
 }
 
 #[rustler::nif]
-fn dispatcher_done(dispatcher: Dispatcher, number: u64) -> Atom {
+fn dispatcher_done(dispatcher: &DispatcherResource, number: u64) -> Atom {
     dispatcher.done.store(number, Ordering::Release);
     atoms::ok()
 }

@@ -79,7 +79,7 @@ fn pick_dispatcher(client: &Client, partition: i32) -> Option<Dispatcher> {
 #[rustler::nif]
 fn produce<'a>(
     env: Env<'a>,
-    producer: Producer,
+    producer: &'a ProducerResource,
     target: Term<'a>,
     key: Term<'a>,
     value: Term<'a>,
@@ -99,7 +99,7 @@ fn produce<'a>(
         || waiter(env, &target, &mut waiter_id),
     );
     match result {
-        Ok(appended) => Ok(taken(env, &producer, appended, waiter_id)),
+        Ok(appended) => Ok(taken(env, producer, appended, waiter_id)),
         Err(AppendError::Closed) => Ok((atoms::error(), atoms::closed()).encode(env)),
         Err(AppendError::Refused(Refusal::TooMuch)) => Ok(atoms::dirty().to_term(env)),
         Err(AppendError::Refused(Refusal::BadArg)) => Err(rustler::Error::BadArg),
@@ -109,7 +109,7 @@ fn produce<'a>(
 #[rustler::nif(schedule = "DirtyCpu")]
 fn produce_dirty<'a>(
     env: Env<'a>,
-    producer: Producer,
+    producer: &'a ProducerResource,
     target: Term<'a>,
     key: Term<'a>,
     value: Term<'a>,
@@ -128,7 +128,7 @@ fn produce_dirty<'a>(
         .partition
         .append_batch(writer, acks, || waiter(env, &target, &mut waiter_id));
     Ok(match result {
-        Ok(appended) => taken(env, &producer, appended, waiter_id),
+        Ok(appended) => taken(env, producer, appended, waiter_id),
         Err(_) => (atoms::error(), atoms::closed()).encode(env),
     })
 }
@@ -150,7 +150,7 @@ fn waiter(env: Env<'_>, target: &Target<'_>, id: &mut Option<u64>) -> Option<Wai
 /// The producer process, or whom to wait for.
 fn taken<'a>(
     env: Env<'a>,
-    producer: &Producer,
+    producer: &ProducerResource,
     appended: Append,
     waiter_id: Option<u64>,
 ) -> Term<'a> {
@@ -172,7 +172,7 @@ fn producer_cancel_wait(producer: Producer, id: u64) -> Atom {
 }
 
 #[rustler::nif]
-fn producer_acks_done(producer: Producer) -> Atom {
+fn producer_acks_done(producer: &ProducerResource) -> Atom {
     producer.partition.delivery().passed_on();
     atoms::ok()
 }

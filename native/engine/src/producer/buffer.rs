@@ -470,12 +470,16 @@ impl<A: Acks> Buffer<A> {
         wants
     }
 
+    /// Nothing waits and nothing is on the wire.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+            && self.ready.is_empty()
+            && self.open.as_ref().is_none_or(Batch::is_empty)
+    }
+
     /// Why the producer stops, once nothing is left to be sent or answered.
     pub fn stopped(&self) -> Option<&Failure> {
-        let idle = self.in_flight.is_empty() && self.ready.is_empty();
-        self.stopping
-            .as_ref()
-            .filter(|_| idle && self.open.as_ref().is_none_or(Batch::is_empty))
+        self.stopping.as_ref().filter(|_| self.is_idle())
     }
 
     /// Bytes that left the buffer since this was last asked.

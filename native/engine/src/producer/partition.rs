@@ -15,8 +15,15 @@ use crate::cluster::{NodeId, Snapshot};
 use crate::protocol::batch_writer::BatchWriter;
 use crate::protocol::error::ErrorCode;
 
+/// Bytes taken from the client's budget at once: the counter is shared by all callers of all
+/// partitions, and touching it for every call would cost as much as the call. Given back when the
+/// buffer has run empty.
+const RESERVE: usize = 16 * 1024;
+
 struct State<D: Delivery> {
     buffer: Buffer<D::Acks>,
+    /// Taken from the budget, and not used yet.
+    reserved: usize,
     waiters: VecDeque<D::Waiter>,
     /// `Delivery::stopped` has been called.
     stop_told: bool,
@@ -59,6 +66,7 @@ impl<D: Delivery> Partition<D> {
         }
         let state = State {
             buffer,
+            reserved: 0,
             waiters: VecDeque::new(),
             stop_told: false,
             telling: 0,
@@ -127,7 +135,7 @@ impl<D: Delivery> Partition<D> {
         appended: Appended,
         waiter: impl FnOnce() -> Option<D::Waiter>,
     ) -> Append {
-        let out_of_bytes = self.producers.budget.add(appended.bytes);
+        let out_of_bytes = self.take_bytes(&mut state, appended.bytes);
         let mut result = Append::Done;
         if appended.over_limit || out_of_bytes {
             if let Some(waiter) = waiter() {
@@ -143,6 +151,16 @@ impl<D: Delivery> Partition<D> {
             self.producers.route(self.clone());
         }
         result
+    }
+
+    /// Counts bytes in, from what is reserved if that is enough. True when the budget is used up.
+    fn take_bytes(&self, state: &mut State<D>, bytes: usize) -> bool {
+        if let Some(left) = state.reserved.checked_sub(bytes) {
+            state.reserved = left;
+            return self.producers.budget.is_exceeded();
+        }
+        state.reserved += RESERVE;
+        self.producers.budget.add(bytes + RESERVE)
     }
 
     /// The broker that leads the partition. Looked up once for each change of the metadata: this is
@@ -213,7 +231,10 @@ impl<D: Delivery> Partition<D> {
         let outcome = change(&mut state.buffer, &self.config);
         let tells = u32::from(outcome.is_some());
         state.telling += tells;
-        let freed = state.buffer.take_freed();
+        let mut freed = state.buffer.take_freed();
+        if state.buffer.is_idle() {
+            freed += std::mem::take(&mut state.reserved);
+        }
         let wants_queueing = state.buffer.wants_queueing(&self.config);
         drop(state);
         match outcome {
