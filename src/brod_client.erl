@@ -505,10 +505,11 @@ connect_failed(Reason, #state{id = Id, context = #{endpoints := Endpoints}}) ->
                {error, [_ | _] = L} -> L;
                {error, R} -> [{Endpoint, {R, []}} || Endpoint <- Endpoints]
              end,
-  ?BROD_LOG_ERROR("Client ~p cannot connect to Kafka:~s. Check that the endpoints are right, that "
+  Tried = [io_lib:format("~ts:~p ~0p", [brod_engine:to_binary(H), P, R])
+           || {{H, P}, {R, _}} <- Failures],
+  ?BROD_LOG_ERROR("Client ~p cannot connect to Kafka: ~s. Check that the endpoints are right, that "
                   "a broker listens there, and that no firewall is between.",
-                  [Id, [io_lib:format(" ~ts:~p ~0p;", [brod_engine:to_binary(H), P, R])
-                        || {{H, P}, {R, _}} <- Failures]]),
+                  [Id, lists:join("; ", Tried)]),
   Failures.
 
 store_count(Topic, Result, Ttl, #state{id = Table, context = Context}) ->
