@@ -35,10 +35,7 @@ start_consumer(SupPid, ClientPid, Topic, Config) ->
 %% @doc Stops the consumers of a topic.
 -spec stop_consumer(pid(), brod:topic()) -> ok | {error, not_found}.
 stop_consumer(SupPid, Topic) ->
-  case brod_supervisor3:terminate_child(SupPid, Topic) of
-    ok -> brod_supervisor3:delete_child(SupPid, Topic);
-    {error, Reason} -> {error, Reason}
-  end.
+  brod_supervisor3:remove_child(SupPid, Topic).
 
 %% @doc Stops the consumers of a topic if nobody is subscribed to any of them.
 -spec stop_unused(brod:client(), brod:topic()) -> ok.

@@ -13,10 +13,7 @@
 -spec revoked(module(), pid()) -> binary().
 revoked(Module, Pid) ->
   _ = Module:assignments_revoked(Pid),
-  case erlang:function_exported(Module, user_data, 1) of
-    true -> iolist_to_binary(Module:user_data(Pid));
-    false -> <<>>
-  end.
+  iolist_to_binary(brod_utils:optional_callback(Module, user_data, [Pid], <<>>)).
 
 %% @doc Has the client learn of partitions that it does not know: the leader of the group may have
 %% seen a topic grow first. Waits for brokers that are behind, but not for long.

@@ -127,7 +127,8 @@ init({Client, GroupId, Topics, GroupConfig, ConsumerConfig, MessageType, CbModul
   end.
 
 handle_call({get_committed_offsets, TPs}, _From, #st{cb_module = CbModule} = St) ->
-  case call_optional(get_committed_offsets, [St#st.group_id, TPs, St#st.cb_state], CbModule) of
+  case brod_utils:optional_callback(CbModule, get_committed_offsets,
+                                    [St#st.group_id, TPs, St#st.cb_state], undefined) of
     {ok, Offsets, CbState} -> {reply, {ok, Offsets}, St#st{cb_state = CbState}};
     undefined -> {reply, {ok, []}, St};
     Bad -> erlang:error({bad_return_value, {CbModule, get_committed_offsets, Bad}})
@@ -146,7 +147,7 @@ handle_call(assignments_revoked, _From, St) ->
   {reply, ok, Revoked#st{generation = undefined,
                          subs = brod_subscriptions:remove_all(Revoked#st.subs)}};
 handle_call(user_data, _From, St) ->
-  case call_optional(user_data, [St#st.cb_state], St#st.cb_module) of
+  case brod_utils:optional_callback(St#st.cb_module, user_data, [St#st.cb_state], undefined) of
     undefined -> {reply, <<>>, St};
     UserData -> {reply, UserData, St}
   end;
@@ -258,9 +259,3 @@ last_offset(#kafka_message{offset = Offset}) -> Offset;
 last_offset(#kafka_message_set{messages = Messages}) ->
   #kafka_message{offset = Offset} = lists:last(Messages),
   Offset.
-
-call_optional(Function, Args, Module) ->
-  case erlang:function_exported(Module, Function, length(Args)) of
-    true -> apply(Module, Function, Args);
-    false -> undefined
-  end.

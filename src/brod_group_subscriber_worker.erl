@@ -43,19 +43,12 @@ handle_message(_Partition, Message, #st{cb_module = CbModule, cb_state = CbState
   end.
 
 handle_info(Info, #st{cb_module = CbModule, cb_state = CbState} = St) ->
-  case erlang:function_exported(CbModule, handle_info, 2) of
-    true ->
-      {noreply, NewCbState} = CbModule:handle_info(Info, CbState),
-      {noreply, St#st{cb_state = NewCbState}};
-    false ->
-      {noreply, St}
-  end.
+  {noreply, NewCbState} =
+    brod_utils:optional_callback(CbModule, handle_info, [Info, CbState], {noreply, CbState}),
+  {noreply, St#st{cb_state = NewCbState}}.
 
 terminate(Reason, #st{cb_module = CbModule, cb_state = CbState}) ->
-  case erlang:function_exported(CbModule, terminate, 2) of
-    true -> CbModule:terminate(Reason, CbState);
-    false -> ok
-  end.
+  brod_utils:optional_callback(CbModule, terminate, [Reason, CbState], ok).
 
 last_offset(#kafka_message{offset = Offset}) -> Offset;
 last_offset(#kafka_message_set{messages = Messages}) ->

@@ -46,10 +46,7 @@ start_producer(SupPid, ClientPid, Topic, Partition, Config) ->
 %% @doc Stop the producers of a topic.
 -spec stop_producer(pid(), brod:topic()) -> ok | {error, not_found}.
 stop_producer(SupPid, Topic) ->
-  case brod_supervisor3:terminate_child(SupPid, Topic) of
-    ok -> brod_supervisor3:delete_child(SupPid, Topic);
-    {error, Reason} -> {error, Reason}
-  end.
+  brod_supervisor3:remove_child(SupPid, Topic).
 
 %% @doc The pid of a partition's producer.
 -spec find_producer(pid(), brod:topic(), brod:partition()) ->

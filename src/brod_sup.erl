@@ -27,10 +27,7 @@ start_client(Endpoints, ClientId, Config) ->
 %% @doc Stop a client, also one that waits for its restart.
 -spec stop_client(brod:client_id()) -> ok | {error, not_found}.
 stop_client(ClientId) ->
-  case brod_supervisor3:terminate_child(?SUP, ClientId) of
-    ok -> brod_supervisor3:delete_child(?SUP, ClientId);
-    {error, Reason} -> {error, Reason}
-  end.
+  brod_supervisor3:remove_child(?SUP, ClientId).
 
 %% @doc The pid of a client in a list, `[]' if there is none.
 -spec find_client(brod:client_id()) -> [pid()].

@@ -10,8 +10,8 @@
 -behaviour(gen_server).
 
 -export([start_link/2, start_link/3]).
--export([start_child/2, restart_child/2, terminate_child/2, delete_child/2, which_children/1,
-         count_children/1, find_child/2, get_childspec/2, check_childspecs/1]).
+-export([start_child/2, restart_child/2, terminate_child/2, delete_child/2, remove_child/2]).
+-export([which_children/1, count_children/1, find_child/2, get_childspec/2, check_childspecs/1]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2,
          code_change/3]).
 
@@ -69,6 +69,14 @@ terminate_child(Sup, Id) -> gen_server:call(Sup, {terminate_child, Id}, infinity
 %% @doc Remove the specification of a terminated child.
 -spec delete_child(sup_ref(), child_id()) -> ok | {error, running | restarting | not_found}.
 delete_child(Sup, Id) -> gen_server:call(Sup, {delete_child, Id}, infinity).
+
+%% @doc Terminate a child, also one that waits for its restart, and forget it.
+-spec remove_child(sup_ref(), child_id()) -> ok | {error, not_found}.
+remove_child(Sup, Id) ->
+  case terminate_child(Sup, Id) of
+    ok -> delete_child(Sup, Id);
+    {error, Reason} -> {error, Reason}
+  end.
 
 %% @doc As `supervisor:which_children/1'.
 -spec which_children(sup_ref()) ->

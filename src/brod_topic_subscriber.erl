@@ -192,10 +192,7 @@ handle_info(Info, St) ->
 
 terminate(Reason, #st{cb_module = CbModule, cb_state = CbState}) ->
   %% The consumers see this process go, and end its subscriptions.
-  case erlang:function_exported(CbModule, terminate, 2) of
-    true -> CbModule:terminate(Reason, CbState);
-    false -> ok
-  end.
+  brod_utils:optional_callback(CbModule, terminate, [Reason, CbState], ok).
 
 code_change(_OldVsn, St, _Extra) -> {ok, St}.
 
@@ -237,10 +234,6 @@ add_new_partitions(#st{client = Client, topic = Topic, subs = Subs} = St) ->
   end.
 
 forward(Info, #st{cb_module = CbModule, cb_state = CbState} = St) ->
-  case erlang:function_exported(CbModule, handle_info, 2) of
-    true ->
-      {noreply, NewCbState} = CbModule:handle_info(Info, CbState),
-      {noreply, St#st{cb_state = NewCbState}};
-    false ->
-      {noreply, St}
-  end.
+  {noreply, NewCbState} =
+    brod_utils:optional_callback(CbModule, handle_info, [Info, CbState], {noreply, CbState}),
+  {noreply, St#st{cb_state = NewCbState}}.

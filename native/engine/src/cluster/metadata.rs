@@ -1,7 +1,6 @@
 //! What is known of the cluster: brokers, topics, partition leaders. A plain value, no I/O.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use kafka_protocol::messages::MetadataResponse;
 
@@ -51,8 +50,6 @@ pub struct Snapshot {
     pub topics: HashMap<String, TopicInfo>,
     /// Counts the updates.
     pub version: u64,
-    /// When the last update came.
-    pub updated: Option<Instant>,
 }
 
 impl Snapshot {
@@ -82,9 +79,8 @@ impl Snapshot {
     ///
     /// A leader of an older epoch than the one known is ignored: the answer comes from a broker
     /// that lags behind (KIP-320). A topic with a new id was created again and starts over.
-    pub fn update(&mut self, response: &MetadataResponse, complete: bool, now: Instant) {
+    pub fn update(&mut self, response: &MetadataResponse, complete: bool) {
         self.version += 1;
-        self.updated = Some(now);
         self.controller = response.controller_id.0;
         if !response.brokers.is_empty() {
             self.brokers = response
@@ -195,18 +191,17 @@ mod tests {
     #[test]
     fn a_leader_of_an_older_epoch_is_ignored_unless_the_topic_is_new() {
         let mut snapshot = Snapshot::default();
-        let now = Instant::now();
-        snapshot.update(&response(1, 5, 7), false, now);
-        snapshot.update(&response(2, 4, 7), false, now);
+        snapshot.update(&response(1, 5, 7), false);
+        snapshot.update(&response(2, 4, 7), false);
         assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 1, epoch: 5 }));
-        snapshot.update(&response(2, 0, 8), false, now);
+        snapshot.update(&response(2, 0, 8), false);
         assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 2, epoch: 0 }));
     }
 
     #[test]
     fn no_leader_and_no_partition_are_told_apart() {
         let mut snapshot = Snapshot::default();
-        snapshot.update(&response(-1, 5, 7), false, Instant::now());
+        snapshot.update(&response(-1, 5, 7), false);
         assert_eq!(
             snapshot.leader("t", 0),
             Err(ErrorCode::LEADER_NOT_AVAILABLE)

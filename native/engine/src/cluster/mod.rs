@@ -7,7 +7,7 @@ mod supervision;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
@@ -169,7 +169,7 @@ impl Cluster {
         response
             .brokers
             .retain(|broker| u16::try_from(broker.port).is_ok());
-        self.modify(|snapshot| snapshot.update(&response, topics.is_none(), Instant::now()));
+        self.modify(|snapshot| snapshot.update(&response, topics.is_none()));
         self.keep(connection).await;
         Ok(response)
     }
@@ -203,8 +203,8 @@ impl Cluster {
             .await
     }
 
-    /// Runs `ask` against known brokers, those with an open connection first, then the bootstrap endpoints, until one
-    /// answers.
+    /// Runs `ask` against known brokers, those with an open connection first, then the bootstrap
+    /// endpoints, until one answers.
     async fn try_brokers<T, F>(
         &self,
         ask: impl Fn(Connection) -> F,
@@ -215,8 +215,8 @@ impl Cluster {
         let snapshot = self.snapshot();
         let mut nodes: Vec<_> = snapshot.brokers.iter().collect();
         nodes.shuffle(&mut rand::rng());
-        // Those that answered last are asked first: a broker that hangs would cost its time limit each
-        // time. A client that has just connected goes on asking the endpoint that it was given.
+        // Those that answered last are asked first: a broker that hangs would cost its time limit
+        // each time. A client that has just connected goes on asking the endpoint it was given.
         nodes.sort_by_key(|(node, _)| !self.connections.is_open(**node));
         let mut failures = Vec::new();
         for (node, endpoint) in nodes {
@@ -356,22 +356,16 @@ async fn refresher(cluster: Arc<Cluster>) {
             _ = cluster.closed.cancelled() => return,
             refreshed = cluster.fetch_metadata(Some(&topics), false) => refreshed,
         };
-        let settled = match &refreshed {
-            Ok(_) => true,
+        let wait = match refreshed {
+            Ok(_) => {
+                backoff.reset();
+                config.refresh_backoff
+            }
             Err(error) => {
                 tracing::warn!(%error, "metadata refresh failed");
-                false
+                cluster.refresh.notify_one();
+                backoff.next_wait()
             }
-        };
-        if settled {
-            backoff.reset();
-        } else {
-            cluster.refresh.notify_one();
-        }
-        let wait = if settled {
-            config.refresh_backoff
-        } else {
-            backoff.next_wait()
         };
         tokio::select! {
             _ = cluster.closed.cancelled() => return,
