@@ -223,22 +223,19 @@ produce(Pid, Key, Value) -> brod_producer:produce(Pid, Key, Value).
 %% that is none.
 -spec produce(client(), topic(), partition() | partitioner(), key(), value()) ->
         {ok, call_ref()} | {error, term()}.
-produce(Client, Topic, Partition, Key, Value) when is_integer(Partition), is_atom(Client) ->
-  try ets:lookup_element(Client, {handle, Topic, Partition}, 2) of
-    Handle -> brod_producer:produce_by_handle(Handle, Key, Value)
-  catch
-    %% of the lookup: what the call itself raises does not come here
-    error:badarg -> produce_by_pid(Client, Topic, Partition, Key, Value)
-  end;
 produce(Client, Topic, Partition, Key, Value) when is_integer(Partition) ->
-  produce_by_pid(Client, Topic, Partition, Key, Value);
+  case brod_producer:produce_to(Client, Topic, Partition, Key, Value) of
+    undefined ->
+      with_producer(Client, Topic, Partition, fun(Pid) ->
+        brod_producer:produce(Pid, Key, Value)
+      end);
+    Result ->
+      Result
+  end;
 produce(Client, Topic, Partitioner, Key, Value) ->
   with_partition(Client, Topic, Partitioner, Key, Value, fun(Partition) ->
     produce(Client, Topic, Partition, Key, Value)
   end).
-
-produce_by_pid(Client, Topic, Partition, Key, Value) ->
-  with_producer(Client, Topic, Partition, fun(Pid) -> brod_producer:produce(Pid, Key, Value) end).
 
 %% @doc Produce through a producer process, with a callback: see {@link produce_cb/6}.
 -spec produce_cb(pid(), key(), value(), produce_ack_cb()) -> ok | {error, term()}.
@@ -251,13 +248,13 @@ produce_cb(Pid, Key, Value, AckCb) -> brod_producer:produce_cb(Pid, Key, Value, 
 -spec produce_cb(client(), topic(), partition() | partitioner(), key(), value(),
                  produce_ack_cb()) -> ok | {ok, partition()} | {error, term()}.
 produce_cb(Client, Topic, Partition, Key, Value, AckCb) when is_integer(Partition) ->
-  case handle(Client, Topic, Partition) of
-    {ok, Handle} ->
-      brod_producer:produce_cb_by_handle(Handle, Key, Value, AckCb);
-    false ->
+  case brod_producer:produce_cb_to(Client, Topic, Partition, Key, Value, AckCb) of
+    undefined ->
       with_producer(Client, Topic, Partition, fun(Pid) ->
         brod_producer:produce_cb(Pid, Key, Value, AckCb)
-      end)
+      end);
+    Result ->
+      Result
   end;
 produce_cb(Client, Topic, Partitioner, Key, Value, AckCb) ->
   with_partition(Client, Topic, Partitioner, Key, Value, fun(Partition) ->
@@ -271,13 +268,13 @@ produce_cb(Client, Topic, Partitioner, Key, Value, AckCb) ->
 -spec produce_no_ack(client(), topic(), partition() | partitioner(), key(), value()) ->
         ok | {error, term()}.
 produce_no_ack(Client, Topic, Partition, Key, Value) when is_integer(Partition) ->
-  case handle(Client, Topic, Partition) of
-    {ok, Handle} ->
-      brod_producer:produce_no_ack_by_handle(Handle, Key, Value);
-    false ->
+  case brod_producer:produce_no_ack_to(Client, Topic, Partition, Key, Value) of
+    undefined ->
       with_producer(Client, Topic, Partition, fun(Pid) ->
         brod_producer:produce_no_ack(Pid, Key, Value)
-      end)
+      end);
+    ok ->
+      ok
   end;
 produce_no_ack(Client, Topic, Partitioner, Key, Value) ->
   with_partition(Client, Topic, Partitioner, Key, Value, fun(Partition) ->
@@ -338,13 +335,6 @@ sync_produce_request_offset(CallRef, Timeout) ->
   brod_producer:sync_produce_request(CallRef, Timeout).
 
 reply_timeout() -> application:get_env(brod, produce_reply_timeout, ?DEFAULT_REPLY_TIMEOUT_MS).
-
-handle(Client, Topic, Partition) when is_atom(Client) ->
-  try {ok, ets:lookup_element(Client, {handle, Topic, Partition}, 2)}
-  catch error:badarg -> false
-  end;
-handle(_ClientPid, _Topic, _Partition) ->
-  false.
 
 with_producer(Client, Topic, Partition, Fun) ->
   case brod_client:get_producer(Client, Topic, Partition) of

@@ -6,7 +6,6 @@
 %% client's name; the client alone writes:
 %%   {engine, Engine, Context}            what a caller needs to work without asking the client
 %%   {{producer, Topic, Partition}, Pid}  and {{consumer, Topic, Partition}, Pid}
-%%   {{handle, Topic, Partition}, Handle}
 %%   {{topics, Topic}, ...}               see brod_topic_cache
 -module(brod_client).
 -behaviour(gen_server).
@@ -354,16 +353,16 @@ find_worker(Client, Kind, Topic, Partition) ->
 register_producer(Client, Topic, Partition) ->
   gen_server:cast(Client, {register, [{{producer, Topic, Partition}, self()}]}).
 
-%% @doc As {@link register_producer/3}, with the engine's handle for callers of `brod:produce/5'.
+%% @doc As {@link register_producer/3}; callers of `brod:produce/5' find it in the engine.
 -spec register_producer(brod:client(), brod:topic(), brod:partition(), brod_nif:producer()) -> ok.
 register_producer(Client, Topic, Partition, Handle) ->
-  gen_server:cast(Client, {register, [{{producer, Topic, Partition}, self()},
-                                      {{handle, Topic, Partition}, Handle}]}).
+  gen_server:cast(Client, {publish, Handle}),
+  register_producer(Client, Topic, Partition).
 
 %% @doc Forget a partition's producer.
 -spec deregister_producer(brod:client(), brod:topic(), brod:partition()) -> ok.
 deregister_producer(Client, Topic, Partition) ->
-  gen_server:cast(Client, {deregister, [{producer, Topic, Partition}, {handle, Topic, Partition}]}).
+  gen_server:cast(Client, {deregister, [{producer, Topic, Partition}]}).
 
 %% @doc Make the calling process known as a partition's consumer.
 -spec register_consumer(brod:client(), brod:topic(), brod:partition()) -> ok.
@@ -425,6 +424,9 @@ handle_call(Call, _From, State) ->
 handle_cast({register, Rows}, #state{id = Table} = State) ->
   true = ets:insert(Table, Rows),
   {noreply, State};
+handle_cast({publish, Handle}, #state{id = Id} = State) ->
+  ok = brod_nif:producer_publish(Handle, Id),
+  {noreply, State};
 handle_cast({deregister, Keys}, #state{id = Table} = State) ->
   lists:foreach(fun(Key) -> ets:delete(Table, Key) end, Keys),
   {noreply, State};
@@ -475,7 +477,6 @@ handle_request({add_connection, Key, Pid}, #state{connections = Connections} = S
   end;
 handle_request({deregister_topic, Kind, Topic}, #state{id = Table} = State) ->
   true = ets:match_delete(Table, {{Kind, Topic, '_'}, '_'}),
-  Kind =:= producer andalso ets:match_delete(Table, {{handle, Topic, '_'}, '_'}),
   {ok, State};
 handle_request(Call, State) ->
   {{error, {unknown_call, Call}}, State}.

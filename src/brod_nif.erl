@@ -5,7 +5,7 @@
 -export([op/3]).
 -export([client_open/2, client_close/1]).
 -export([dispatcher_open/1, dispatcher_done/2]).
--export([producer_open/4, produce/4, produce_dirty/4, producer_process/1, producer_cancel_wait/2,
+-export([producer_open/4, producer_publish/2, produce/4, produce_to/6, produce_dirty/4, producer_process/1, producer_cancel_wait/2,
          producer_acks_done/1, producer_close/3, producer_info/1]).
 -export([consumer_open/4, consumer_subscribe/3, consumer_unsubscribe/1, consumer_ack/2,
          consumer_pause/1, consumer_resume/1, consumer_seek/2, consumer_close/1,
@@ -16,7 +16,8 @@
 
 -on_load(load/0).
 
--nifs([op/3, client_open/2, client_close/1, producer_open/4, produce/4, produce_dirty/4,
+-nifs([op/3, client_open/2, client_close/1, producer_open/4, producer_publish/2, produce/4,
+       produce_to/6, produce_dirty/4,
        dispatcher_open/1, dispatcher_done/2,
        producer_process/1, producer_cancel_wait/2, producer_acks_done/1, producer_close/3,
        producer_info/1,
@@ -84,6 +85,17 @@ producer_open(_Client, _Topic, _Partition, _Config) -> ?NOT_LOADED.
 -spec produce(producer(), target(), brod:key(), brod:value()) ->
         pid() | {wait, term()} | dirty | {error, closed}.
 produce(_Producer, _Target, _Key, _Value) -> ?NOT_LOADED.
+
+%% @doc Let {@link produce_to/6} find a producer, until it closes.
+-spec producer_publish(producer(), ClientId :: atom()) -> ok.
+producer_publish(_Producer, _ClientId) -> ?NOT_LOADED.
+
+%% @doc As {@link produce/4}, for the producer that a client has for a partition; what is not a pid
+%% comes with that producer. `undefined': no producer is known there.
+-spec produce_to(ClientId :: atom(), brod:topic(), brod:partition(), target(), brod:key(),
+                 brod:value()) ->
+        pid() | {producer(), {wait, term()} | dirty | {error, closed}} | undefined.
+produce_to(_ClientId, _Topic, _Partition, _Target, _Key, _Value) -> ?NOT_LOADED.
 
 %% @doc As {@link produce/4}, on a dirty scheduler, for large input.
 -spec produce_dirty(producer(), target(), brod:key(), brod:value()) ->

@@ -1,12 +1,13 @@
 %% The producer of one partition: the process that users monitor, and that passes the engine's acks
-%% on to callers. Messages do not go through it: callers hand them to the engine themselves, with
-%% the handle that they find by partition (brod_client's table) or by pid (`brod_handles').
+%% on to callers. Messages do not go through it: callers hand them to the engine themselves, which
+%% finds a producer by client and partition, or with the handle that they find by pid
+%% (`brod_handles').
 -module(brod_producer).
 -behaviour(gen_server).
 
 -export([start_link/4, stop/1]).
 -export([produce/3, produce_cb/4, produce_no_ack/3, sync_produce_request/2]).
--export([produce_by_handle/3, produce_cb_by_handle/4, produce_no_ack_by_handle/3, pass_acks/3]).
+-export([produce_to/5, produce_cb_to/6, produce_no_ack_to/5, pass_acks/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3,
          format_status/1]).
 
@@ -18,6 +19,7 @@
 -define(STOP_TIMEOUT_MS, 5000).
 %% Longer than the engine keeps anything.
 -define(HEIR_LIMIT_MS, 300000).
+-define(IS_CALLBACK(Fun), (is_function(Fun, 2) orelse is_function(Fun, 3))).
 
 -type config() :: proplists:proplist().
 -type produce_error() :: {producer_down, term()} | timeout.
@@ -54,8 +56,11 @@ stop(Pid) ->
         {ok, brod:call_ref()} | {error, produce_error()}.
 produce(Pid, Key, Value) ->
   case handle(Pid) of
-    {ok, Handle} -> produce_by_handle(Handle, Key, Value);
-    false -> send_request(Pid, brod_utils:make_batch_input(Key, Value), undefined)
+    {ok, Handle} ->
+      Ref = make_ref(),
+      call_ref(brod_nif:produce(Handle, Ref, Key, Value), Handle, Ref, Key, Value);
+    false ->
+      send_request(Pid, brod_utils:make_batch_input(Key, Value), undefined)
   end.
 
 %% @doc As {@link produce/3}; the ack is a call of `AckCb' in the producer process, with partition
@@ -63,10 +68,10 @@ produce(Pid, Key, Value) ->
 %% `(Partition, -1, {error, Reason})'.
 -spec produce_cb(pid(), brod:key(), brod:value(), brod:produce_ack_cb()) ->
         ok | {error, produce_error()}.
-produce_cb(Pid, Key, Value, AckCb) ->
+produce_cb(Pid, Key, Value, AckCb) when ?IS_CALLBACK(AckCb) ->
   case handle(Pid) of
     {ok, Handle} ->
-      produce_cb_by_handle(Handle, Key, Value, AckCb);
+      ok(brod_nif:produce(Handle, AckCb, Key, Value), Handle, AckCb, Key, Value);
     false ->
       case send_request(Pid, brod_utils:make_batch_input(Key, Value), AckCb) of
         {ok, _CallRef} -> ok;
@@ -79,7 +84,7 @@ produce_cb(Pid, Key, Value, AckCb) ->
 produce_no_ack(Pid, Key, Value) ->
   case handle(Pid) of
     {ok, Handle} ->
-      produce_no_ack_by_handle(Handle, Key, Value);
+      taken(brod_nif:produce(Handle, no_ack, Key, Value), Handle, Key, Value);
     false ->
       CallRef = #brod_call_ref{caller = self(), callee = Pid, ref = undefined},
       Pid ! {produce, CallRef, brod_utils:make_batch_input(Key, Value), no_ack},
@@ -107,38 +112,61 @@ sync_produce_request(#brod_call_ref{callee = Callee, ref = Ref}, Timeout) ->
     {error, timeout}
   end.
 
-%% @private The way of every message.
--spec produce_by_handle(brod_nif:producer(), brod:key(), brod:value()) ->
-        {ok, brod:call_ref()} | {error, produce_error()}.
-produce_by_handle(Handle, Key, Value) ->
+%% @private The way of every message. `undefined': no producer is known for the partition.
+-spec produce_to(brod:client(), brod:topic(), brod:partition(), brod:key(), brod:value()) ->
+        {ok, brod:call_ref()} | {error, produce_error()} | undefined.
+produce_to(Client, Topic, Partition, Key, Value) when is_atom(Client) ->
   Ref = make_ref(),
-  case brod_nif:produce(Handle, Ref, Key, Value) of
-    Pid when is_pid(Pid) ->
-      {ok, #brod_call_ref{caller = self(), callee = Pid, ref = Ref}};
-    Other ->
-      case settle(Other, Handle, Ref, Key, Value) of
-        {ok, Pid} -> {ok, #brod_call_ref{caller = self(), callee = Pid, ref = Ref}};
-        {error, Reason} -> {error, Reason}
-      end
-  end.
+  case brod_nif:produce_to(Client, Topic, Partition, Ref, Key, Value) of
+    Pid when is_pid(Pid) -> {ok, #brod_call_ref{caller = self(), callee = Pid, ref = Ref}};
+    {Handle, Outcome} -> call_ref(Outcome, Handle, Ref, Key, Value);
+    undefined -> undefined
+  end;
+produce_to(_ClientPid, _Topic, _Partition, _Key, _Value) ->
+  undefined.
 
 %% @private
--spec produce_cb_by_handle(brod_nif:producer(), brod:key(), brod:value(),
-                           brod:produce_ack_cb()) -> ok | {error, produce_error()}.
-produce_cb_by_handle(Handle, Key, Value, AckCb)
-  when is_function(AckCb, 2); is_function(AckCb, 3) ->
-  case settle(brod_nif:produce(Handle, AckCb, Key, Value), Handle, AckCb, Key, Value) of
+-spec produce_cb_to(brod:client(), brod:topic(), brod:partition(), brod:key(), brod:value(),
+                    brod:produce_ack_cb()) -> ok | {error, produce_error()} | undefined.
+produce_cb_to(Client, Topic, Partition, Key, Value, AckCb)
+  when is_atom(Client), ?IS_CALLBACK(AckCb) ->
+  case brod_nif:produce_to(Client, Topic, Partition, AckCb, Key, Value) of
+    Pid when is_pid(Pid) -> ok;
+    {Handle, Outcome} -> ok(Outcome, Handle, AckCb, Key, Value);
+    undefined -> undefined
+  end;
+produce_cb_to(_ClientPid, _Topic, _Partition, _Key, _Value, AckCb) when ?IS_CALLBACK(AckCb) ->
+  undefined.
+
+%% @private
+-spec produce_no_ack_to(brod:client(), brod:topic(), brod:partition(), brod:key(), brod:value()) ->
+        ok | undefined.
+produce_no_ack_to(Client, Topic, Partition, Key, Value) when is_atom(Client) ->
+  case brod_nif:produce_to(Client, Topic, Partition, no_ack, Key, Value) of
+    Pid when is_pid(Pid) -> ok;
+    {Handle, Outcome} -> taken(Outcome, Handle, Key, Value);
+    undefined -> undefined
+  end;
+produce_no_ack_to(_ClientPid, _Topic, _Partition, _Key, _Value) ->
+  undefined.
+
+call_ref(Outcome, Handle, Ref, Key, Value) ->
+  case settle(Outcome, Handle, Ref, Key, Value) of
+    {ok, Pid} -> {ok, #brod_call_ref{caller = self(), callee = Pid, ref = Ref}};
+    {error, Reason} -> {error, Reason}
+  end.
+
+ok(Outcome, Handle, AckCb, Key, Value) ->
+  case settle(Outcome, Handle, AckCb, Key, Value) of
     {ok, _Pid} -> ok;
     {error, Reason} -> {error, Reason}
   end.
 
-%% @private
--spec produce_no_ack_by_handle(brod_nif:producer(), brod:key(), brod:value()) -> ok.
-produce_no_ack_by_handle(Handle, Key, Value) ->
-  case brod_nif:produce(Handle, no_ack, Key, Value) of
-    dirty -> _ = brod_nif:produce_dirty(Handle, no_ack, Key, Value), ok;
-    _ -> ok
-  end.
+taken(dirty, Handle, Key, Value) ->
+  _ = brod_nif:produce_dirty(Handle, no_ack, Key, Value),
+  ok;
+taken(_Outcome, _Handle, _Key, _Value) ->
+  ok.
 
 settle(Pid, _Handle, _Target, _Key, _Value) when is_pid(Pid) ->
   {ok, Pid};

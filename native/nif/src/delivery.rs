@@ -97,6 +97,11 @@ impl ErlDelivery {
         !self.orphaned.swap(true, Ordering::AcqRel)
     }
 
+    /// The process is gone or going.
+    pub fn is_orphan(&self) -> bool {
+        self.orphaned.load(Ordering::Acquire)
+    }
+
     /// `result` of a `#brod_produce_reply{}` for calls that failed: `{error, {producer_down, R}}`.
     fn failed_result<'a>(&self, env: Env<'a>, why: &Failure) -> Term<'a> {
         (
@@ -260,7 +265,7 @@ impl Delivery for ErlDelivery {
     type Waiter = Waiter;
 
     fn delivered(&self, acks: ErlAcks, base_offset: i64) {
-        if self.orphaned.load(Ordering::Acquire) {
+        if self.is_orphan() {
             return self.settle_orphans(acks, base_offset, None);
         }
         let callbacks = acks.calls.iter().any(|call| call.is_fun);
@@ -287,14 +292,14 @@ impl Delivery for ErlDelivery {
     }
 
     fn failed(&self, acks: ErlAcks, why: &Failure) {
-        if self.orphaned.load(Ordering::Acquire) {
+        if self.is_orphan() {
             return self.settle_orphans(acks, -1, Some(why));
         }
         self.pass_to_process(acks, -1, Some(why));
     }
 
     fn room(&self, waiters: Vec<Waiter>) {
-        if self.orphaned.load(Ordering::Acquire) || waiters.len() <= DIRECT_REPLIES {
+        if self.is_orphan() || waiters.len() <= DIRECT_REPLIES {
             for waiter in waiters {
                 runtime::send(&waiter.pid, |env| {
                     (atoms::brod_room(), waiter.id).encode(env)
@@ -312,7 +317,7 @@ impl Delivery for ErlDelivery {
     }
 
     fn stopped(&self, why: &Failure) {
-        let to = if self.orphaned.load(Ordering::Acquire) {
+        let to = if self.is_orphan() {
             self.heir()
         } else {
             Some(self.process)

@@ -8,6 +8,7 @@ mod atoms;
 mod client;
 mod consumer;
 mod delivery;
+mod directory;
 mod dispatcher;
 mod group;
 mod messages;

@@ -1,7 +1,7 @@
 //! Producing: the NIFs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use brod_engine::producer::{Append, AppendError, Idempotence, Partition, ProducerConfig};
@@ -14,8 +14,10 @@ use crate::acks::{ErlAcks, Target};
 use crate::atoms;
 use crate::client::Client;
 use crate::delivery::{ErlDelivery, Waiter};
+use crate::directory::{self, Place};
 use crate::dispatcher::Dispatcher;
 use crate::options::{BadOption, Options};
+use crate::raw::make_tuple;
 use crate::records::{now_ms, write, Allowance, Refusal};
 use crate::runtime;
 
@@ -23,14 +25,31 @@ use crate::runtime;
 pub struct ProducerResource {
     partition: Arc<Partition<ErlDelivery>>,
     runtime: tokio::runtime::Handle,
+    /// The client's name, once callers find the producer by it.
+    published: OnceLock<Atom>,
 }
 
 impl ProducerResource {
     /// Closes from a thread of the engine: telling callers is not for a scheduler.
     fn close(&self) {
+        self.withdraw();
         if self.partition.delivery().orphan() {
             let partition = self.partition.clone();
             self.runtime.spawn(async move { partition.close() });
+        }
+    }
+
+    fn withdraw(&self) {
+        if let Some(client) = self.published.get() {
+            directory::withdraw(&self.place(*client), |other| std::ptr::eq(&**other, self));
+        }
+    }
+
+    fn place(&self, client: Atom) -> Place<'_> {
+        Place {
+            client,
+            topic: self.partition.topic().as_bytes(),
+            partition: self.partition.index(),
         }
     }
 }
@@ -42,7 +61,8 @@ impl Resource for ProducerResource {
     }
 }
 
-type Producer = ResourceArc<ProducerResource>;
+/// A handle to a producer.
+pub type Producer = ResourceArc<ProducerResource>;
 
 #[rustler::nif]
 fn producer_open<'a>(
@@ -62,7 +82,11 @@ fn producer_open<'a>(
     let dispatcher = pick_dispatcher(&client, partition);
     let delivery = ErlDelivery::new(topic, partition, env.pid(), dispatcher);
     let partition = client.producers.open(topic, partition, config, delivery);
-    let producer = ResourceArc::new(ProducerResource { partition, runtime });
+    let producer = ResourceArc::new(ProducerResource {
+        partition,
+        runtime,
+        published: OnceLock::new(),
+    });
     if env.monitor(&producer, &env.pid()).is_none() {
         return Err(rustler::Error::BadArg);
     }
@@ -77,9 +101,62 @@ fn pick_dispatcher(client: &Client, partition: i32) -> Option<Dispatcher> {
 }
 
 #[rustler::nif]
+fn producer_publish(producer: Producer, client: Atom) -> Atom {
+    // One producer is one client's.
+    let client = *producer.published.get_or_init(|| client);
+    directory::publish(producer.place(client), producer.clone());
+    // One that closed in the meantime may not have found itself there.
+    if producer.partition.delivery().is_orphan() {
+        producer.withdraw();
+    }
+    atoms::ok()
+}
+
+#[rustler::nif]
 fn produce<'a>(
     env: Env<'a>,
     producer: &'a ProducerResource,
+    target: Term<'a>,
+    key: Term<'a>,
+    value: Term<'a>,
+) -> NifResult<Term<'a>> {
+    append(env, producer, target, key, value)
+}
+
+#[rustler::nif]
+fn produce_to<'a>(
+    env: Env<'a>,
+    client: Atom,
+    topic: Term<'a>,
+    partition: Term<'a>,
+    target: Term<'a>,
+    key: Term<'a>,
+    value: Term<'a>,
+) -> NifResult<Term<'a>> {
+    let unknown = || Ok(atoms::undefined().to_term(env));
+    let (Ok(topic), Ok(partition)) = (Binary::from_term(topic), partition.decode()) else {
+        return unknown();
+    };
+    let place = Place {
+        client,
+        topic: topic.as_slice(),
+        partition,
+    };
+    let outcome = directory::with(&place, |producer| {
+        let outcome = append(env, producer, target, key, value)?;
+        if outcome.is_pid() {
+            return Ok(outcome);
+        }
+        // What is left to do needs the producer that answered, not one that may follow it.
+        Ok(make_tuple(env, [producer.encode(env), outcome]))
+    });
+    outcome.unwrap_or_else(unknown)
+}
+
+#[inline]
+fn append<'a>(
+    env: Env<'a>,
+    producer: &ProducerResource,
     target: Term<'a>,
     key: Term<'a>,
     value: Term<'a>,

@@ -108,6 +108,7 @@ impl<A: Acks> Buffer<A> {
     /// Adds one call. `fill` writes its records into the batch and its target into the acks;
     /// it is given the position of the call's first record, and may be called twice, when the
     /// call turns out not to fit into the batch that was open.
+    #[inline]
     pub fn append<E>(
         &mut self,
         config: &ProducerConfig,
