@@ -5,28 +5,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brod_engine::protocol::batch_writer::{BatchWriter, SealOptions};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::api_versions_response::ApiVersion;
+use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::fetch_response::{
-    AbortedTransaction, FetchableTopicResponse, PartitionData,
+    AbortedTransaction, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
 };
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
-};
-use kafka_protocol::messages::metadata_response::{
-    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::offset_for_leader_epoch_response::{
     EpochEndOffset, OffsetForLeaderTopicResult,
 };
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use kafka_protocol::protocol::Decodable;
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+use crate::server::{encoded, metadata, serve, topic, Versions};
+
 const SESSION: i32 = 77;
+
+const VERSIONS: Versions = &[
+    (ApiKey::ApiVersions, 3),
+    (ApiKey::Metadata, 9),
+    (ApiKey::ListOffsets, 6),
+    (ApiKey::OffsetForLeaderEpoch, 4),
+    (ApiKey::Fetch, 12),
+];
 
 #[derive(Default)]
 pub struct Log {
@@ -35,8 +40,15 @@ pub struct Log {
     pub aborted: Vec<(i64, i64)>,
     /// Error codes of the next answers, by partition.
     pub errors: HashMap<i32, VecDeque<i16>>,
+    /// Partitions that another broker leads: its node id and leader epoch, named in the refusal.
+    pub moved: HashMap<i32, (i32, i32)>,
+    /// Fetches refused for that reason.
+    pub refused: u32,
     pub log_start: i64,
+    /// What metadata says: the brokers with their ports, and the epoch. Node 1 leads.
+    pub brokers: Vec<(i32, u16)>,
     pub leader_epoch: i32,
+    pub metadata_requests: u32,
     /// Where the log of any former leader epoch ends.
     pub epoch_end: i64,
     pub lose_session: bool,
@@ -56,6 +68,7 @@ pub struct Kind {
 }
 
 pub struct Broker {
+    pub node: i32,
     pub port: u16,
     log: Mutex<Log>,
     changed: Notify,
@@ -63,17 +76,25 @@ pub struct Broker {
 
 impl Broker {
     pub async fn start() -> Arc<Broker> {
+        Broker::start_as(1).await
+    }
+
+    pub async fn start_as(node: i32) -> Arc<Broker> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let log = Log {
+            brokers: vec![(node, port)],
+            ..Log::default()
+        };
         let broker = Arc::new(Broker {
-            port: listener.local_addr().unwrap().port(),
-            log: Mutex::default(),
+            node,
+            port,
+            log: Mutex::new(log),
             changed: Notify::new(),
         });
         let server = broker.clone();
-        tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(server.clone().serve(socket));
-            }
+        serve(listener, VERSIONS, move |key, version, body| {
+            server.clone().answer(key, version, body)
         });
         broker
     }
@@ -109,79 +130,40 @@ impl Broker {
         });
     }
 
-    async fn serve(self: Arc<Self>, mut socket: TcpStream) {
-        while let Ok(size) = socket.read_i32().await {
-            let mut frame = vec![0; size as usize];
-            if socket.read_exact(&mut frame).await.is_err() {
-                return;
+    async fn answer(
+        self: Arc<Self>,
+        key: ApiKey,
+        version: i16,
+        mut body: Bytes,
+    ) -> Option<BytesMut> {
+        let answer = match key {
+            ApiKey::Metadata => {
+                let mut log = self.log.lock();
+                log.metadata_requests += 1;
+                encoded(&metadata(&log.brokers, 1, log.leader_epoch), version)
             }
-            let mut frame = Bytes::from(frame);
-            let key = ApiKey::try_from(i16::from_be_bytes([frame[0], frame[1]])).unwrap();
-            let version = i16::from_be_bytes([frame[2], frame[3]]);
-            let header =
-                RequestHeader::decode(&mut frame, key.request_header_version(version)).unwrap();
-            let mut answer = BytesMut::new();
-            answer.put_i32(header.correlation_id);
-            if key.response_header_version(version) == 1 {
-                answer.put_u8(0);
+            ApiKey::ListOffsets => {
+                let request = ListOffsetsRequest::decode(&mut body, version).unwrap();
+                encoded(&self.list_offsets(&request), version)
             }
-            match key {
-                ApiKey::ApiVersions => api_versions().encode(&mut answer, version).unwrap(),
-                ApiKey::Metadata => self.metadata().encode(&mut answer, version).unwrap(),
-                ApiKey::ListOffsets => {
-                    let request = ListOffsetsRequest::decode(&mut frame, version).unwrap();
-                    let response = self.list_offsets(&request);
-                    response.encode(&mut answer, version).unwrap();
+            ApiKey::OffsetForLeaderEpoch => {
+                let end = EpochEndOffset::default().with_end_offset(self.log.lock().epoch_end);
+                let topic = OffsetForLeaderTopicResult::default()
+                    .with_topic(topic())
+                    .with_partitions(vec![end]);
+                let response = OffsetForLeaderEpochResponse::default().with_topics(vec![topic]);
+                encoded(&response, version)
+            }
+            ApiKey::Fetch => {
+                let request = FetchRequest::decode(&mut body, version).unwrap();
+                if self.change(|log| std::mem::take(&mut log.hang_up)) {
+                    return None;
                 }
-                ApiKey::OffsetForLeaderEpoch => {
-                    let end = EpochEndOffset::default().with_end_offset(self.log.lock().epoch_end);
-                    let topic = OffsetForLeaderTopicResult::default()
-                        .with_topic(name())
-                        .with_partitions(vec![end]);
-                    OffsetForLeaderEpochResponse::default()
-                        .with_topics(vec![topic])
-                        .encode(&mut answer, version)
-                        .unwrap();
-                }
-                ApiKey::Fetch => {
-                    let request = FetchRequest::decode(&mut frame, version).unwrap();
-                    if self.change(|log| std::mem::take(&mut log.hang_up)) {
-                        return;
-                    }
-                    let response = self.fetch(request).await;
-                    response.encode(&mut answer, version).unwrap();
-                }
-                other => panic!("unexpected {other:?}"),
+                encoded(&self.fetch(request).await, version)
             }
-            let size = (answer.len() as i32).to_be_bytes();
-            if socket
-                .write_all(&[&size[..], &answer].concat())
-                .await
-                .is_err()
-            {
-                return;
-            }
-        }
-    }
-
-    fn metadata(&self) -> MetadataResponse {
-        let epoch = self.log.lock().leader_epoch;
-        let partition = |index| {
-            MetadataResponsePartition::default()
-                .with_partition_index(index)
-                .with_leader_id(BrokerId(1))
-                .with_leader_epoch(epoch)
+            other => panic!("unexpected {other:?}"),
         };
-        let topic = MetadataResponseTopic::default()
-            .with_name(Some(name()))
-            .with_partitions((0..10).map(partition).collect());
-        let broker = MetadataResponseBroker::default()
-            .with_node_id(BrokerId(1))
-            .with_host(StrBytes::from_static_str("127.0.0.1"))
-            .with_port(self.port.into());
-        MetadataResponse::default()
-            .with_brokers(vec![broker])
-            .with_topics(vec![topic])
+        Some(answer)
     }
 
     fn list_offsets(&self, request: &ListOffsetsRequest) -> ListOffsetsResponse {
@@ -195,7 +177,7 @@ impl Broker {
             .with_partition_index(asked.partition_index)
             .with_offset(offset);
         let topic = ListOffsetsTopicResponse::default()
-            .with_name(name())
+            .with_name(topic())
             .with_partitions(vec![partition]);
         ListOffsetsResponse::default().with_topics(vec![topic])
     }
@@ -244,7 +226,7 @@ impl Broker {
             let is_late = tokio::time::Instant::now() >= deadline;
             if !partitions.is_empty() || is_late {
                 let topic = FetchableTopicResponse::default()
-                    .with_topic(name())
+                    .with_topic(topic())
                     .with_partitions(partitions);
                 return FetchResponse::default()
                     .with_session_id(session_id)
@@ -270,6 +252,14 @@ impl Log {
                 .with_high_watermark(end)
                 .with_last_stable_offset(end)
                 .with_preferred_read_replica(BrokerId(-1));
+            if let Some((node, epoch)) = self.moved.get(&partition) {
+                self.refused += 1;
+                let leader = LeaderIdAndEpoch::default()
+                    .with_leader_id(BrokerId(*node))
+                    .with_leader_epoch(*epoch);
+                answer.push(data.with_error_code(6).with_current_leader(leader));
+                continue;
+            }
             let code = self
                 .errors
                 .get_mut(&partition)
@@ -302,26 +292,6 @@ impl Log {
         }
         answer
     }
-}
-
-fn name() -> TopicName {
-    TopicName(StrBytes::from_static_str("t"))
-}
-
-fn api_versions() -> ApiVersionsResponse {
-    let keys = [
-        (ApiKey::ApiVersions, 3),
-        (ApiKey::Metadata, 9),
-        (ApiKey::ListOffsets, 6),
-        (ApiKey::OffsetForLeaderEpoch, 4),
-        (ApiKey::Fetch, 12),
-    ];
-    let keys = keys.map(|(key, max)| {
-        ApiVersion::default()
-            .with_api_key(key as i16)
-            .with_max_version(max)
-    });
-    ApiVersionsResponse::default().with_api_keys(keys.into())
 }
 
 /// A batch as it lies in a log.

@@ -1,6 +1,9 @@
 //! The consumer against a broker that does what each test wants.
 
 mod broker;
+mod leaders;
+#[path = "../support/server.rs"]
+mod server;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -235,6 +238,31 @@ async fn starts_inside_a_batch_and_passes_over_what_compaction_removed() {
     .await;
     broker.append(0, 8, &["d"], Kind::default());
     assert_eq!(subscriber.offsets(1).await, [8]);
+}
+
+#[tokio::test]
+async fn an_answer_from_before_the_offset_is_passed_over() {
+    let broker = Broker::start().await;
+    let consumers = connect(&broker).await;
+    let earlier = batch(0, &["a", "b", "c"], Kind::default());
+    let wanted = batch(2, &["c", "d", "e"], Kind::default());
+    broker.append_raw(0, 2, earlier.clone());
+    let mut subscriber = Subscriber::start(&consumers, 0, earliest()).await;
+    assert_eq!(subscriber.offsets(3).await, [0, 1, 2]);
+    // What was delivered, in front of what was asked for.
+    broker.append_raw(0, 4, [&earlier[..], &wanted].concat().into());
+    assert_eq!(subscriber.offsets(2).await, [3, 4]);
+    // Nothing else, until the broker finds the offset again.
+    let fetches = broker.change(|log| log.fetches.len());
+    broker.append_raw(0, 5, [&earlier[..], &wanted].concat().into());
+    until("asked again", || {
+        broker.change(|log| log.fetches.len() >= fetches + 3)
+    })
+    .await;
+    let info = subscriber.consumer.info();
+    assert_eq!((info.position, info.active), (Some(5), true));
+    broker.replace_last(0, batch(5, &["f"], Kind::default()));
+    assert_eq!(subscriber.offsets(1).await, [5]);
 }
 
 #[tokio::test]

@@ -1,0 +1,122 @@
+//! Leaders that a broker names when it refuses a fetch (KIP-951). The metadata says all the time
+//! that the first broker leads. Version 12, which the client speaks, has the leader's field; where
+//! the leader listens comes with 16 and is tested with the producer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use brod_engine::consumer::Consumers;
+
+use crate::broker::{Broker, Kind};
+use crate::{connect, earliest, until, Event, Subscriber};
+
+/// Two brokers that the metadata names; the first one leads since `epoch`.
+async fn pair(epoch: i32) -> [Arc<Broker>; 2] {
+    let brokers = [Broker::start_as(1).await, Broker::start_as(2).await];
+    let known: Vec<_> = brokers.iter().map(|b| (b.node, b.port)).collect();
+    for broker in &brokers {
+        broker.change(|log| {
+            log.brokers = known.clone();
+            log.leader_epoch = epoch;
+            log.epoch_end = i64::MAX;
+        });
+    }
+    brokers
+}
+
+/// Has got the message at offset 0 from the first broker.
+async fn subscribed(consumers: &Arc<Consumers>, first: &Broker) -> Subscriber {
+    first.append(0, 0, &["a"], Kind::default());
+    let mut subscriber = Subscriber::start(consumers, 0, earliest()).await;
+    assert_eq!(subscriber.offsets(1).await, [0]);
+    subscriber
+}
+
+/// The broker says that `to` leads, until it has done so twice: the first time was of no use.
+async fn refuse_twice(broker: &Broker, to: (i32, i32)) {
+    broker.change(|log| {
+        log.refused = 0;
+        log.moved.insert(0, to);
+    });
+    until("asked again", || broker.change(|log| log.refused >= 2)).await;
+    broker.change(|log| log.moved.clear());
+}
+
+fn metadata_requests(brokers: &[Arc<Broker>; 2]) -> u32 {
+    let counts = brokers.iter();
+    counts
+        .map(|b| b.change(|log| log.metadata_requests))
+        .sum::<u32>()
+}
+
+#[tokio::test]
+async fn a_leader_that_a_refusal_names_is_fetched_from_at_once() {
+    let brokers = pair(0).await;
+    let consumers = connect(&brokers[0]).await;
+    let mut subscriber = subscribed(&consumers, &brokers[0]).await;
+    let mut fastest = Duration::MAX;
+    for epoch in 1..=10 {
+        let to = epoch as usize % 2;
+        let (from, to) = (&brokers[1 - to], &brokers[to]);
+        let offset = i64::from(epoch);
+        to.append(0, offset, &["x"], Kind::default());
+        to.change(|log| log.moved.clear());
+        let start = Instant::now();
+        from.change(|log| {
+            log.refused = 0;
+            log.moved.insert(0, (to.node, epoch));
+        });
+        assert_eq!(subscriber.next().await, Event::Message(offset, "x".into()));
+        fastest = fastest.min(start.elapsed());
+        assert_eq!(subscriber.consumer.info().node, Some(to.node));
+        assert_eq!(from.change(|log| log.refused), 1);
+        subscriber.consumer.ack(offset);
+        from.append(0, offset, &["x"], Kind::default());
+    }
+    // What is tried again after an error waits for 80 ms at least.
+    assert!(fastest < Duration::from_millis(60), "{fastest:?}");
+}
+
+#[tokio::test]
+async fn a_leader_of_an_epoch_that_is_no_newer_is_ignored() {
+    let brokers = pair(5).await;
+    let [first, second] = &brokers;
+    let consumers = connect(first).await;
+    let mut subscriber = subscribed(&consumers, first).await;
+    refuse_twice(first, (2, 4)).await;
+    refuse_twice(first, (2, 5)).await;
+    first.append(0, 1, &["b"], Kind::default());
+    assert_eq!(subscriber.offsets(1).await, [1]);
+    assert_eq!(second.change(|log| log.fetches.len()), 0);
+
+    second.append(0, 2, &["c"], Kind::default());
+    first.change(|log| log.moved.insert(0, (2, 6)));
+    assert_eq!(subscriber.offsets(1).await, [2]);
+    first.change(|log| log.moved.clear());
+    let (fetches, asked) = (
+        first.change(|log| log.fetches.len()),
+        metadata_requests(&brokers),
+    );
+    refuse_twice(second, (1, 5)).await;
+    // The metadata, which was asked for meanwhile, is as old.
+    until("metadata", || metadata_requests(&brokers) > asked).await;
+    refuse_twice(second, (1, 6)).await;
+    second.append(0, 3, &["d"], Kind::default());
+    assert_eq!(subscriber.offsets(1).await, [3]);
+    assert_eq!(first.change(|log| log.fetches.len()), fetches);
+}
+
+#[tokio::test]
+async fn a_leader_whose_address_nobody_told_waits_for_the_metadata() {
+    let brokers = pair(0).await;
+    let [first, second] = &brokers;
+    let known = first.change(|log| std::mem::replace(&mut log.brokers, vec![(1, first.port)]));
+    let consumers = connect(first).await;
+    let mut subscriber = subscribed(&consumers, first).await;
+    second.append(0, 1, &["b"], Kind::default());
+    first.change(|log| log.moved.insert(0, (2, 1)));
+    until("asked again", || first.change(|log| log.refused >= 2)).await;
+    assert_eq!(second.change(|log| log.fetches.len()), 0);
+    first.change(|log| log.brokers = known);
+    assert_eq!(subscriber.offsets(1).await, [1]);
+}
