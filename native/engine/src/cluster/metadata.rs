@@ -50,6 +50,8 @@ pub struct Snapshot {
     pub topics: HashMap<String, TopicInfo>,
     /// Counts the updates.
     pub version: u64,
+    /// Those of `brokers` that a response named as leaders and that metadata does not name yet.
+    pub learned: HashMap<NodeId, Endpoint>,
 }
 
 impl Snapshot {
@@ -82,22 +84,6 @@ impl Snapshot {
     pub fn update(&mut self, response: &MetadataResponse, complete: bool) {
         self.version += 1;
         self.controller = response.controller_id.0;
-        if !response.brokers.is_empty() {
-            self.brokers = response
-                .brokers
-                .iter()
-                .filter_map(|broker| {
-                    let port = u16::try_from(broker.port).ok()?;
-                    Some((
-                        broker.node_id.0,
-                        Endpoint {
-                            host: broker.host.to_string(),
-                            port,
-                        },
-                    ))
-                })
-                .collect();
-        }
         if complete {
             self.topics.clear();
         }
@@ -135,10 +121,40 @@ impl Snapshot {
             };
             self.topics.insert(name.to_string(), info);
         }
+        if !response.brokers.is_empty() {
+            self.set_brokers(response);
+        }
     }
 
-    /// Takes in a leader that a response named (KIP-951), if it is newer than the known one.
-    pub fn set_leader(&mut self, topic: &str, partition: i32, leader: Leader) -> bool {
+    fn set_brokers(&mut self, response: &MetadataResponse) {
+        let named = response.brokers.iter().filter_map(|broker| {
+            let endpoint = Endpoint::named(&broker.host, broker.port)?;
+            Some((broker.node_id.0, endpoint))
+        });
+        self.brokers = named.collect();
+        // A broker that lags behind does not know the learned ones: those that lead are kept.
+        let mut learned = std::mem::take(&mut self.learned);
+        learned.retain(|node, _| !self.brokers.contains_key(node) && self.leads(*node));
+        self.brokers.extend(learned.clone());
+        self.learned = learned;
+    }
+
+    fn leads(&self, node: NodeId) -> bool {
+        self.topics
+            .values()
+            .flat_map(|topic| topic.partitions.values())
+            .any(|partition| partition.leader.is_some_and(|leader| leader.node == node))
+    }
+
+    /// Takes in a leader that a response named (KIP-951), if it is newer than the known one and it
+    /// is known where it listens. False: nothing changed.
+    pub fn set_leader(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        leader: Leader,
+        endpoint: Option<&Endpoint>,
+    ) -> bool {
         let Some(info) = self
             .topics
             .get_mut(topic)
@@ -146,12 +162,16 @@ impl Snapshot {
         else {
             return false;
         };
-        if !self.brokers.contains_key(&leader.node)
-            || info.leader.is_some_and(|old| old.epoch >= leader.epoch)
+        let known = self.brokers.get(&leader.node);
+        if endpoint.or(known).is_none() || info.leader.is_some_and(|old| old.epoch >= leader.epoch)
         {
             return false;
         }
         info.leader = Some(leader);
+        if let Some(endpoint) = endpoint.filter(|endpoint| known != Some(endpoint)) {
+            self.brokers.insert(leader.node, endpoint.clone());
+            self.learned.insert(leader.node, endpoint.clone());
+        }
         self.version += 1;
         true
     }
@@ -196,6 +216,46 @@ mod tests {
         assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 1, epoch: 5 }));
         snapshot.update(&response(2, 0, 8), false);
         assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 2, epoch: 0 }));
+    }
+
+    #[test]
+    fn a_named_leader_counts_if_it_is_newer_and_can_be_reached() {
+        let mut snapshot = Snapshot::default();
+        let at = |port| Endpoint::named("h", port).unwrap();
+        let leader = |node, epoch| Leader { node, epoch };
+        snapshot.update(&response(1, 5, 7), false);
+        assert!(!snapshot.set_leader("t", 0, leader(2, 5), Some(&at(1))));
+        assert!(!snapshot.set_leader("t", 0, leader(2, 4), Some(&at(1))));
+        assert!(!snapshot.set_leader("t", 0, leader(2, 6), None));
+        assert_eq!(snapshot.leader("t", 0), Ok(leader(1, 5)));
+        assert!(!snapshot.brokers.contains_key(&2));
+        let version = snapshot.version;
+        assert!(snapshot.set_leader("t", 0, leader(2, 6), Some(&at(1))));
+        assert_eq!(snapshot.leader("t", 0), Ok(leader(2, 6)));
+        assert_eq!(snapshot.brokers.get(&2), Some(&at(1)));
+        assert!(snapshot.version > version);
+        assert!(snapshot.set_leader("t", 0, leader(1, 7), None));
+    }
+
+    #[test]
+    fn a_learned_broker_stays_until_metadata_names_it_or_another_one_leads() {
+        let mut snapshot = Snapshot::default();
+        let learned = Endpoint::named("h", 1).unwrap();
+        let leader = |node, epoch| Leader { node, epoch };
+        snapshot.update(&response(1, 5, 7), false);
+        snapshot.set_leader("t", 0, leader(2, 6), Some(&learned));
+        // From a broker that lags behind, and one about another topic.
+        snapshot.update(&response(1, 5, 7), false);
+        snapshot.update(&response(1, 5, 7).with_topics(Vec::new()), false);
+        assert_eq!(snapshot.brokers.get(&2), Some(&learned));
+        snapshot.update(&response(2, 6, 7), false);
+        assert_eq!(
+            snapshot.brokers.get(&2),
+            Endpoint::named("h", 9092).as_ref()
+        );
+        snapshot.set_leader("t", 0, leader(3, 7), Some(&learned));
+        snapshot.update(&response(1, 8, 7), false);
+        assert!(!snapshot.brokers.contains_key(&3));
     }
 
     #[test]

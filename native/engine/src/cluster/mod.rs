@@ -133,10 +133,17 @@ impl Cluster {
         self.refresh.notify_one();
     }
 
-    /// Takes in a newer leader that a broker named in a response (KIP-951).
-    pub fn learn_leader(&self, topic: &str, partition: i32, leader: Leader) {
+    /// Takes in a leader that a broker named in a response, and where it listens if the response
+    /// tells that (KIP-951). One that is not newer than the one known is ignored.
+    pub fn learn_leader(
+        &self,
+        topic: &str,
+        partition: i32,
+        leader: Leader,
+        endpoint: Option<&Endpoint>,
+    ) {
         self.modify(|snapshot| {
-            snapshot.set_leader(topic, partition, leader);
+            snapshot.set_leader(topic, partition, leader, endpoint);
         });
     }
 

@@ -143,7 +143,9 @@ impl Consumers {
         wish
     }
 
-    /// An error may name the leader to turn to (KIP-951).
+    /// An error may name the leader to turn to (KIP-951). Apache Kafka does so from Fetch 16 on, which
+    /// this client does not speak yet; the field is there since 12. Where that leader listens is told
+    /// from 16 on only.
     fn learn_leader(&self, shared: &Shared, data: &PartitionData) {
         let leader = &data.current_leader;
         if leader.leader_id.0 >= 0 && leader.leader_epoch >= 0 {
@@ -152,7 +154,7 @@ impl Consumers {
                 epoch: leader.leader_epoch,
             };
             self.cluster
-                .learn_leader(&shared.topic, shared.partition, leader);
+                .learn_leader(&shared.topic, shared.partition, leader, None);
         }
     }
 }

@@ -21,6 +21,16 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+impl Endpoint {
+    /// As a broker names it; None where the port is none.
+    pub fn named(host: &str, port: i32) -> Option<Self> {
+        Some(Endpoint {
+            host: host.to_owned(),
+            port: u16::try_from(port).ok()?,
+        })
+    }
+}
+
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.host, self.port)

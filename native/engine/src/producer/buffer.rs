@@ -341,6 +341,14 @@ impl<A: Acks> Buffer<A> {
         Outcome::Retried
     }
 
+    /// Another broker is known to lead by now: what was refused goes there without waiting. Not
+    /// while more is on the wire, which would come back behind it.
+    pub fn leader_moved(&mut self) {
+        if self.in_flight.is_empty() {
+            self.retry_at = None;
+        }
+    }
+
     /// With an earlier batch still to be stored this is its consequence, and the order is kept
     /// by sending both again. The first in line was refused because the broker no longer knows
     /// the producer: a new producer id starts its sequence over (KIP-360).

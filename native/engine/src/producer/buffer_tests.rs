@@ -278,6 +278,26 @@ fn waiting_for_a_leader_uses_up_no_retries() {
 }
 
 #[test]
+fn what_the_former_leader_refused_is_sent_at_once_and_in_order() {
+    let mut bench = Bench::new(|config| config.partition_onwire_limit = 2);
+    bench.call("a");
+    let a = bench.batch();
+    bench.call("b");
+    let b = bench.batch();
+    for (batch, waits) in [(a, true), (b, false)] {
+        let outcome = bench.fail(batch, ErrorCode::NOT_LEADER_FOR_PARTITION);
+        assert!(matches!(outcome, Outcome::Retried));
+        bench.buffer.leader_moved();
+        if waits {
+            assert!(matches!(bench.take(), Take::At(_)), "b is on the wire");
+        }
+    }
+    assert!(bench.buffer.wants_queueing(&bench.config));
+    assert_eq!(names(&bench.batch()), ["a"]);
+    assert_eq!(names(&bench.batch()), ["b"]);
+}
+
+#[test]
 fn a_delivery_ends_with_its_time_even_with_retries_without_limit() {
     let mut bench = Bench::new(|config| {
         config.max_retries = -1;

@@ -8,8 +8,8 @@ use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
-use crate::cluster::Leader;
-use crate::net::NetError;
+use crate::cluster::{Leader, NodeId};
+use crate::net::{Endpoint, NetError};
 use crate::protocol::error::ErrorCode;
 
 /// One partition's batch in a request.
@@ -20,12 +20,12 @@ pub(super) struct Part<'a> {
 }
 
 /// What a broker says of one partition's batch.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct PartResult {
     pub code: ErrorCode,
     pub base_offset: i64,
-    /// Named along with a refusal by brokers that know KIP-951.
-    pub leader: Option<Leader>,
+    /// Named along with a refusal by brokers that know KIP-951, and where it listens.
+    pub leader: Option<(Leader, Option<Endpoint>)>,
 }
 
 /// Encodes a request's body.
@@ -89,7 +89,7 @@ impl Results {
             _ => topic.partitions.iter().position(is_it)?,
         };
         topic.next = at + 1;
-        topic.partitions.get(at).map(|(_, result)| *result)
+        topic.partitions.get(at).map(|(_, result)| result.clone())
     }
 }
 
@@ -97,22 +97,34 @@ impl Results {
 pub(super) fn decode_response(mut body: Bytes, version: i16) -> Result<Results, NetError> {
     let response = ProduceResponse::decode(&mut body, version)
         .map_err(|error| NetError::Protocol(format!("Produce response: {error}")))?;
-    let topics = response.responses.into_iter().map(|topic| TopicResults {
-        name: topic.name.0,
-        partitions: topic.partition_responses.iter().map(part_result).collect(),
-        next: 0,
+    let named = response.node_endpoints;
+    let endpoint = |node: NodeId| {
+        let named = named.iter().find(|named| named.node_id.0 == node)?;
+        Endpoint::named(&named.host, named.port)
+    };
+    let topics = response.responses.into_iter().map(|topic| {
+        let partitions = topic.partition_responses.iter();
+        TopicResults {
+            name: topic.name.0,
+            partitions: partitions.map(|p| part_result(p, endpoint)).collect(),
+            next: 0,
+        }
     });
     Ok(Results {
         topics: topics.collect(),
     })
 }
 
-fn part_result(partition: &PartitionProduceResponse) -> (i32, PartResult) {
+fn part_result(
+    partition: &PartitionProduceResponse,
+    endpoint: impl Fn(NodeId) -> Option<Endpoint>,
+) -> (i32, PartResult) {
     let named = &partition.current_leader;
-    let leader = (named.leader_id.0 >= 0).then_some(Leader {
+    let leader = Leader {
         node: named.leader_id.0,
         epoch: named.leader_epoch,
-    });
+    };
+    let leader = (leader.node >= 0).then(|| (leader, endpoint(leader.node)));
     let result = PartResult {
         code: ErrorCode(partition.error_code),
         base_offset: partition.base_offset,

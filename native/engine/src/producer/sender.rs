@@ -334,15 +334,23 @@ impl<D: Delivery> Task<D> {
             partition.event(|buffer, _| Some(buffer.delivered(batch, result.base_offset)));
             return;
         }
-        if let Some(leader) = result.leader {
-            let cluster = &self.producers.cluster;
-            cluster.learn_leader(partition.topic(), partition.index(), leader);
+        let cluster = &self.producers.cluster;
+        if let Some((leader, endpoint)) = result.leader {
+            let (topic, index) = (partition.topic(), partition.index());
+            cluster.learn_leader(topic, index, leader, endpoint.as_ref());
         }
         if leader_is_wrong(result.code) {
-            self.producers.cluster.request_refresh();
+            cluster.request_refresh();
         }
+        let cause = Cause::Code(result.code);
+        let leader = partition.leader(&cluster.snapshot());
+        let moved = cause.is_leader_change() && leader.is_ok_and(|node| node != self.sender.node);
         partition.event(|buffer, config| {
-            Some(buffer.failed(config, now, batch, Cause::Code(result.code)))
+            let outcome = buffer.failed(config, now, batch, cause);
+            if moved {
+                buffer.leader_moved();
+            }
+            Some(outcome)
         });
     }
 

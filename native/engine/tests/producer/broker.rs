@@ -1,0 +1,134 @@
+//! A broker that a producer sends the topic `t` to, or that says who else leads it.
+
+use std::sync::Arc;
+
+use brod_engine::protocol::batch_reader::batches;
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::produce_response::{
+    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
+use kafka_protocol::messages::{ApiKey, BrokerId, ProduceRequest, ProduceResponse};
+use kafka_protocol::protocol::{Decodable, StrBytes};
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+
+use crate::server::{encoded, metadata, serve, topic, Versions};
+
+const VERSIONS: Versions = &[
+    (ApiKey::ApiVersions, 3),
+    (ApiKey::Metadata, 9),
+    (ApiKey::Produce, 12),
+];
+
+/// The leader that a refusal names.
+#[derive(Clone, Copy)]
+pub struct Named {
+    pub node: i32,
+    pub epoch: i32,
+    /// Where it listens, if the refusal says so.
+    pub port: Option<u16>,
+}
+
+#[derive(Default)]
+pub struct State {
+    /// What metadata says: the brokers with their ports, and the epoch. Node 1 leads.
+    pub brokers: Vec<(i32, u16)>,
+    pub leader_epoch: i32,
+    /// Another broker leads: batches are refused.
+    pub moved: Option<Named>,
+    pub refused: u32,
+    pub hang_up: bool,
+    /// The values that it took; an index is an offset.
+    pub values: Vec<String>,
+}
+
+pub struct Broker {
+    pub node: i32,
+    pub port: u16,
+    state: Mutex<State>,
+}
+
+impl Broker {
+    /// A broker whose metadata names itself alone.
+    pub async fn start_as(node: i32) -> Arc<Broker> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = State {
+            brokers: vec![(node, port)],
+            ..State::default()
+        };
+        let broker = Arc::new(Broker {
+            node,
+            port,
+            state: Mutex::new(state),
+        });
+        let server = broker.clone();
+        serve(listener, VERSIONS, move |key, version, body| {
+            let answer = server.answer(key, version, body);
+            async move { answer }
+        });
+        broker
+    }
+
+    pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock())
+    }
+
+    fn answer(&self, key: ApiKey, version: i16, mut body: Bytes) -> Option<BytesMut> {
+        let mut state = self.state.lock();
+        match key {
+            ApiKey::Metadata => {
+                let response = metadata(&state.brokers, 1, state.leader_epoch);
+                Some(encoded(&response, version))
+            }
+            ApiKey::Produce if std::mem::take(&mut state.hang_up) => None,
+            ApiKey::Produce => {
+                let request = ProduceRequest::decode(&mut body, version).unwrap();
+                Some(encoded(&state.produce(request), version))
+            }
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+}
+
+impl State {
+    fn produce(&mut self, request: ProduceRequest) -> ProduceResponse {
+        let asked = request.topic_data.into_iter();
+        let answers = asked.flat_map(|topic| topic.partition_data).map(|asked| {
+            let answer = PartitionProduceResponse::default().with_index(asked.index);
+            if let Some(named) = self.moved {
+                self.refused += 1;
+                let leader = LeaderIdAndEpoch::default()
+                    .with_leader_id(BrokerId(named.node))
+                    .with_leader_epoch(named.epoch);
+                return answer.with_error_code(6).with_current_leader(leader);
+            }
+            let offset = self.values.len() as i64;
+            self.store(asked.records.unwrap());
+            answer.with_base_offset(offset)
+        });
+        let topic = TopicProduceResponse::default()
+            .with_name(topic())
+            .with_partition_responses(answers.collect());
+        let endpoint = self.moved.and_then(|named| {
+            let endpoint = NodeEndpoint::default()
+                .with_node_id(BrokerId(named.node))
+                .with_host(StrBytes::from_static_str("127.0.0.1"));
+            Some(endpoint.with_port(named.port?.into()))
+        });
+        ProduceResponse::default()
+            .with_responses(vec![topic])
+            .with_node_endpoints(endpoint.into_iter().collect())
+    }
+
+    fn store(&mut self, records: Bytes) {
+        for batch in batches(records) {
+            let records = batch.unwrap().records(usize::MAX).unwrap();
+            for record in records.iter() {
+                let value = records.slice(record.unwrap().value.unwrap());
+                let value = String::from_utf8(value.to_vec()).unwrap();
+                self.values.push(value);
+            }
+        }
+    }
+}
