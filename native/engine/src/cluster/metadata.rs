@@ -55,7 +55,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The partition's leader, or the error that says why there is none.
+    /// The partition's leader, or the error that says why there is none to turn to.
     pub fn leader(&self, topic: &str, partition: i32) -> Result<Leader, ErrorCode> {
         let Some(info) = self.topics.get(topic) else {
             return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
@@ -67,7 +67,12 @@ impl Snapshot {
             .partitions
             .get(&partition)
             .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        partition.leader.ok_or(ErrorCode::LEADER_NOT_AVAILABLE)
+        // Since the topic was described the broker may have left. There is nowhere to connect to then,
+        // and no failed attempt to wait after.
+        partition
+            .leader
+            .filter(|leader| self.brokers.contains_key(&leader.node))
+            .ok_or(ErrorCode::LEADER_NOT_AVAILABLE)
     }
 
     /// True when the brokers said that there is no such topic or partition, as opposed to not
@@ -212,10 +217,22 @@ mod tests {
     fn a_leader_of_an_older_epoch_is_ignored_unless_the_topic_is_new() {
         let mut snapshot = Snapshot::default();
         snapshot.update(&response(1, 5, 7), false);
-        snapshot.update(&response(2, 4, 7), false);
+        let both = [response(1, 0, 7).brokers, response(2, 0, 7).brokers].concat();
+        snapshot.update(&response(2, 4, 7).with_brokers(both), false);
         assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 1, epoch: 5 }));
         snapshot.update(&response(2, 0, 8), false);
         assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 2, epoch: 0 }));
+    }
+
+    #[test]
+    fn a_leader_that_is_no_broker_any_more_is_none() {
+        let mut snapshot = Snapshot::default();
+        snapshot.update(&response(1, 5, 7), false);
+        snapshot.update(&response(2, 5, 7).with_topics(Vec::new()), false);
+        assert_eq!(
+            snapshot.leader("t", 0),
+            Err(ErrorCode::LEADER_NOT_AVAILABLE)
+        );
     }
 
     #[test]
@@ -247,6 +264,7 @@ mod tests {
         // From a broker that lags behind, and one about another topic.
         snapshot.update(&response(1, 5, 7), false);
         snapshot.update(&response(1, 5, 7).with_topics(Vec::new()), false);
+        assert_eq!(snapshot.leader("t", 0), Ok(leader(2, 6)));
         assert_eq!(snapshot.brokers.get(&2), Some(&learned));
         snapshot.update(&response(2, 6, 7), false);
         assert_eq!(
