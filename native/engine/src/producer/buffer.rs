@@ -38,8 +38,8 @@ pub struct Appended {
 
 /// What the sender finds when it asks for a batch.
 pub enum Take<A> {
-    /// Send this.
-    Batch(Batch<A>),
+    /// Send this; with `more` there is another one behind it.
+    Batch { batch: Batch<A>, more: bool },
     /// Nothing before this instant (linger, retry backoff).
     At(Instant),
     /// A producer id must be asked for first.
@@ -214,8 +214,8 @@ impl<A: Acks> Buffer<A> {
         config.in_flight_limit(self.identity != Identity::Off)
     }
 
-    /// The next batch to send, if there is one now. Anything but a batch and `At` takes the
-    /// partition out of the sender's queue.
+    /// The next batch to send, if there is one now. Anything but `At` and a batch with more behind
+    /// it takes the partition out of the sender's queue.
     pub fn take(&mut self, config: &ProducerConfig, now: Instant) -> Take<A> {
         self.queued = false;
         self.timer = None;
@@ -257,8 +257,9 @@ impl<A: Acks> Buffer<A> {
         }
         self.buffered_calls -= batch.calls;
         self.in_flight.push_back(batch.order);
-        self.queued = true;
-        Take::Batch(batch)
+        let more = self.is_sendable(config);
+        self.queued = more;
+        Take::Batch { batch, more }
     }
 
     fn landed(&mut self, order: u64) {
@@ -468,15 +469,19 @@ impl<A: Acks> Buffer<A> {
 
     /// True when the sender should look at this partition; it is counted as queued then.
     pub fn wants_queueing(&mut self, config: &ProducerConfig) -> bool {
-        let sendable = self.in_flight.len() < self.in_flight_limit(config)
-            && (!self.ready.is_empty() || self.open.as_ref().is_some_and(|open| !open.is_empty()));
         let free = !self.queued || self.lingers_in_vain(config);
-        let wants = sendable && free && self.identity != Identity::Pending;
+        let wants = free && self.is_sendable(config) && self.identity != Identity::Pending;
         if wants {
             self.queued = true;
             self.timer = None;
         }
         wants
+    }
+
+    /// There is something that may go on the wire, now or after a wait.
+    fn is_sendable(&self, config: &ProducerConfig) -> bool {
+        self.in_flight.len() < self.in_flight_limit(config)
+            && (!self.ready.is_empty() || self.open.as_ref().is_some_and(|open| !open.is_empty()))
     }
 
     /// Nothing waits and nothing is on the wire.

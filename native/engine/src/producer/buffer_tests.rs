@@ -87,7 +87,7 @@ impl Bench {
 
     fn batch(&mut self) -> Batch<Calls> {
         match self.take() {
-            Take::Batch(batch) => batch,
+            Take::Batch { batch, .. } => batch,
             Take::At(at) => panic!("nothing before {:?}", at - self.now),
             Take::NeedsIdentity => panic!("needs a producer id"),
             Take::Idle => panic!("nothing to send"),
@@ -531,4 +531,22 @@ fn the_parts_of_a_batch_that_was_split_stay_in_order() {
         sent,
         [(vec!["a", "b"], 0), (vec!["c", "d"], 2), (vec!["later"], 4)]
     );
+}
+
+#[test]
+fn a_partition_stays_queued_only_with_more_to_send() {
+    let mut bench = Bench::new(|config| {
+        config.partition_onwire_limit = 2;
+        config.max_batch_size = 1;
+    });
+    for name in ["a", "b", "c"] {
+        bench.call(name);
+    }
+    let mut more = || match bench.take() {
+        Take::Batch { more, .. } => more,
+        _ => panic!("no batch"),
+    };
+    assert!(more(), "b may follow at once");
+    assert!(!more(), "c has to wait for an answer");
+    assert!(matches!(bench.take(), Take::Idle));
 }

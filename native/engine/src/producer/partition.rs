@@ -193,7 +193,7 @@ impl<D: Delivery> Partition<D> {
     pub(super) fn take(&self, now: Instant) -> Take<D::Acks> {
         let mut state = self.state.lock();
         let taken = state.buffer.take(&self.config, now);
-        if matches!(taken, Take::Batch(_)) {
+        if matches!(taken, Take::Batch { .. }) {
             self.let_go(state);
         }
         taken

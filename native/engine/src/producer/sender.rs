@@ -25,9 +25,17 @@ use crate::net::{strip_response_header, Connection, NetError};
 use crate::protocol::compress::Codec;
 use crate::protocol::error::ErrorCode;
 
+/// Batches that fill a request. The sooner a request is answered, the sooner its callers write the
+/// next messages: with 1,000 partitions in one request all callers would wait for all of them, and
+/// the batches that they fill meanwhile would be half as large.
+const FULL_REQUEST: usize = 64;
+
 /// Requests on the wire to one broker. A broker works on one request of a connection at a time,
 /// so more than these only take batches out of reach of the calls that could still join them.
 const MAX_REQUESTS: usize = 2;
+
+/// The same for requests that are full: nothing could join them.
+const MAX_FULL_REQUESTS: usize = 5;
 
 /// A request is closed at this many bytes of batches, before compression. Far below what
 /// brokers accept by default (100 MiB), far above what one partition sends.
@@ -168,12 +176,21 @@ impl<D: Delivery> Task<D> {
                     .map(|timer| timer.partition),
             );
         }
-        while self.in_flight.len() < MAX_REQUESTS && !self.queue.is_empty() {
+        while self.may_send() {
             let Some(connection) = self.open_connection() else {
                 return;
             };
             self.send_one(&connection, now);
         }
+    }
+
+    fn may_send(&self) -> bool {
+        let limit = if self.queue.len() < FULL_REQUEST {
+            MAX_REQUESTS
+        } else {
+            MAX_FULL_REQUESTS
+        };
+        self.in_flight.len() < limit && !self.queue.is_empty()
     }
 
     fn open_connection(&mut self) -> Option<Connection> {
@@ -228,11 +245,13 @@ impl<D: Delivery> Task<D> {
                 continue;
             }
             match partition.take(now) {
-                Take::Batch(batch) => {
+                Take::Batch { batch, more } => {
                     bytes += batch.bytes();
-                    later.push(partition.clone());
+                    if more {
+                        later.push(partition.clone());
+                    }
                     items.push(Item { partition, batch });
-                    if bytes >= MAX_REQUEST_BYTES {
+                    if items.len() == FULL_REQUEST || bytes >= MAX_REQUEST_BYTES {
                         break;
                     }
                 }
