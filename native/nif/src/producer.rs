@@ -7,6 +7,7 @@ use std::time::Duration;
 use brod_engine::producer::{Append, AppendError, Idempotence, Partition, ProducerConfig};
 use brod_engine::protocol::batch_writer::BatchWriter;
 use brod_engine::protocol::compress::Codec;
+use rustler::schedule::consume_timeslice;
 use rustler::types::atom::Atom;
 use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
 
@@ -164,9 +165,12 @@ fn append<'a>(
     let target = Target::new(env, target)?;
     let now = now_ms();
     let mut waiter_id = None;
+    let mut percent = 0;
     let result = producer.partition.append(
         |writer, acks, first| {
-            write(writer, Allowance::for_normal_scheduler(), now, key, value)?;
+            let mut allowance = Allowance::for_normal_scheduler();
+            write(writer, &mut allowance, now, key, value)?;
+            percent += allowance.used_percent();
             if writer.record_count() == first {
                 return Err(Refusal::BadArg);
             }
@@ -175,6 +179,9 @@ fn append<'a>(
         },
         || waiter(env, &target, &mut waiter_id),
     );
+    if percent > 0 {
+        consume_timeslice(env, percent);
+    }
     match result {
         Ok(appended) => Ok(taken(env, producer, appended, waiter_id)),
         Err(AppendError::Closed) => Ok((atoms::error(), atoms::closed()).encode(env)),
@@ -193,8 +200,14 @@ fn produce_dirty<'a>(
 ) -> NifResult<Term<'a>> {
     let target = Target::new(env, target)?;
     let mut writer = BatchWriter::new(64 * 1024);
-    write(&mut writer, Allowance::unlimited(), now_ms(), key, value)
-        .map_err(|_| rustler::Error::BadArg)?;
+    write(
+        &mut writer,
+        &mut Allowance::unlimited(),
+        now_ms(),
+        key,
+        value,
+    )
+    .map_err(|_| rustler::Error::BadArg)?;
     if writer.is_empty() {
         return Err(rustler::Error::BadArg);
     }

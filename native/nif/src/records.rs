@@ -29,12 +29,22 @@ pub struct Allowance {
 }
 
 impl Allowance {
+    const NORMAL: Allowance = Allowance {
+        bytes: 48 * 1024,
+        records: 256,
+    };
+
     /// What takes some tens of microseconds.
     pub fn for_normal_scheduler() -> Self {
-        Allowance {
-            bytes: 48 * 1024,
-            records: 256,
-        }
+        Self::NORMAL
+    }
+
+    /// How much of a time slice (1 ms, in percent) was used of what a normal scheduler may do:
+    /// a message costs no more than any other call, all of the allowance about 40 us.
+    pub fn used_percent(&self) -> i32 {
+        let records = Self::NORMAL.records.saturating_sub(self.records) / 128;
+        let bytes = Self::NORMAL.bytes.saturating_sub(self.bytes) / (24 * 1024);
+        (records + bytes) as i32
     }
 
     /// For dirty schedulers.
@@ -67,7 +77,7 @@ pub fn now_ms() -> i64 {
 
 struct Records<'w> {
     writer: &'w mut BatchWriter,
-    allowance: Allowance,
+    allowance: &'w mut Allowance,
     now: i64,
 }
 
@@ -75,7 +85,7 @@ struct Records<'w> {
 #[inline]
 pub fn write<'a>(
     writer: &mut BatchWriter,
-    allowance: Allowance,
+    allowance: &mut Allowance,
     now: i64,
     key: Term<'a>,
     value: Term<'a>,

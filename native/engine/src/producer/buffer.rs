@@ -121,7 +121,7 @@ impl<A: Acks> Buffer<A> {
         let batch = match &mut self.open {
             Some(batch) => batch,
             None => {
-                let capacity = (self.last_size + self.last_size / 4).clamp(512, 256 * 1024);
+                let capacity = (self.last_size + self.last_size / 4).max(512);
                 let batch = Batch::new(now(), self.next_order, capacity);
                 self.next_order += ORDER_STEP;
                 self.open.insert(batch)

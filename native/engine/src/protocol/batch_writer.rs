@@ -19,6 +19,12 @@ const MAX_RECORD_PREFIX: usize = 5 + 1 + 10 + 5 + 5;
 /// The lengths of a header's key and value.
 const MAX_HEADER_OVERHEAD: usize = 5 + 5;
 
+/// A buffer that gets larger than this is given `LARGE_BUFFER` at once: growing by doubling would copy
+/// hundreds of kilobytes inside of one call, and memory that is never touched costs nothing.
+const SMALL_BUFFER: usize = 64 * 1024;
+/// The default of `max_batch_size`, and what a last call may go beyond it.
+const LARGE_BUFFER: usize = (1024 + 64) * 1024;
+
 /// A header of a record: its name, and its value, which may be null.
 pub type Header<'a> = (&'a [u8], Option<&'a [u8]>);
 
@@ -94,7 +100,7 @@ pub struct BatchWriter {
 impl BatchWriter {
     /// An empty batch with room for `capacity` bytes, the header's 61 included.
     pub fn new(capacity: usize) -> Self {
-        let mut buf = Vec::with_capacity(capacity.max(at::HEADER));
+        let mut buf = Vec::with_capacity(roomy(capacity.max(at::HEADER)));
         buf.resize(at::HEADER, 0);
         BatchWriter {
             buf,
@@ -136,7 +142,9 @@ impl BatchWriter {
             + value_size
             + headers_size(headers);
 
-        self.buf.reserve(size + 5);
+        if self.buf.capacity() - self.buf.len() < size + 5 {
+            self.grow(size + 5);
+        }
         let mut prefix = [0; MAX_RECORD_PREFIX];
         let mut end = put_varint(&mut prefix, 0, length_field(size));
         end += 1; // attributes: none are defined
@@ -163,6 +171,13 @@ impl BatchWriter {
         self.state.payload += key_size + value_size + headers.iter().map(in_headers).sum::<usize>();
         self.state.count += 1;
         self.state.max_timestamp = self.state.max_timestamp.max(timestamp_ms);
+    }
+
+    #[cold]
+    fn grow(&mut self, additional: usize) {
+        let doubled = self.buf.capacity().saturating_mul(2);
+        let wanted = roomy(doubled.max(self.buf.len() + additional));
+        self.buf.reserve_exact(wanted - self.buf.len());
     }
 
     /// Records so far.
@@ -338,6 +353,15 @@ pub fn split(
         }
     }
     Ok((head, tail))
+}
+
+/// How much to allocate where `size` bytes are expected.
+fn roomy(size: usize) -> usize {
+    if size <= SMALL_BUFFER {
+        size
+    } else {
+        size.max(LARGE_BUFFER)
+    }
 }
 
 /// The batch with its records compressed, and the codec that they are in at last.
