@@ -194,7 +194,8 @@ start_client(Options) -> ok = brod:start_client(endpoints(Options), ?CLIENT).
 %% Producers run and every partition has had a message before the clock starts.
 start_producer(Topic, Options) ->
   start_client(Options),
-  Config = [{partition_buffer_limit, 1024}, {required_acks, int(acks, Options, -1)}],
+  Config = [{partition_buffer_limit, 1024}, {required_acks, int(acks, Options, -1)},
+            {compression, atom(compression, Options, no_compression)}],
   ok = brod:start_producer(?CLIENT, Topic, Config),
   [ok = brod:produce_sync(?CLIENT, Topic, P, <<>>, <<"warm">>) || P <- partitions(Options)],
   ok.
@@ -235,7 +236,13 @@ int(Key, Options, Default) ->
 
 topic(#{<<"topic">> := Topic}) -> Topic.
 
-type(Options) -> binary_to_atom(maps:get(<<"type">>, Options, <<"message">>), utf8).
+type(Options) -> atom(type, Options, message).
+
+atom(Key, Options, Default) ->
+  case maps:find(atom_to_binary(Key, utf8), Options) of
+    {ok, Text} -> binary_to_atom(Text, utf8);
+    error -> Default
+  end.
 
 partitions(Options) -> lists:seq(0, int(partitions, Options, 8) - 1).
 

@@ -11,7 +11,7 @@ export KAFKA_PORT_BASE=${KAFKA_PORT_BASE:-25092} KAFKA_BROKERS=1 KAFKA_HEAP=1g
 messages=${BENCH_MESSAGES:-1000000}
 wanted=("$@")
 
-scripts/setup.sh
+scripts/setup.sh bench
 make --no-print-directory build >&2
 peer=$(scripts/build-rdkafka-performance.sh)
 work=$(mktemp -d)
@@ -44,10 +44,10 @@ scenario() {
   client "$@" "name=$name" | row
 }
 
-# filled TOPIC PARTITIONS: makes the topic and fills it, the first time
+# filled TOPIC PARTITIONS KEY=VALUE...: makes the topic and fills it, the first time
 filled() {
   [ ! -e "$work/$1" ] || return 0
-  client produce_batch name=fill "topic=$1" "partitions=$2" "messages=$messages" >/dev/null
+  client produce_batch name=fill "topic=$1" "partitions=$2" "messages=$messages" "${@:3}" >/dev/null
   touch "$work/$1"
 }
 
@@ -98,6 +98,20 @@ scenario 'topic_subscriber, per set' topic_subscriber topic=full-8 "messages=$me
 scenario 'group_subscriber, per message' group_subscriber topic=full-8 "messages=$messages"
 scenario 'group_subscriber, per set' group_subscriber topic=full-8 "messages=$messages" type=message_set
 librdkafka 'librdkafka consume, group' -G bench-8 -t full-8 -c "$messages" -X auto.offset.reset=earliest
+
+for codec in gzip snappy lz4 zstd; do
+  scenario "$codec, produce" produce "topic=$codec" "messages=$messages" "compression=$codec"
+  if is_wanted "$codec, librdkafka produce"; then
+    peer_topic "peer-$codec" 8
+    librdkafka "$codec, librdkafka produce" -P -t "peer-$codec" -s 100 -c "$messages" -a -1 -z "$codec"
+  fi
+  if is_wanted "$codec, subscribe" || is_wanted "$codec, librdkafka consume"; then
+    filled "full-$codec" 8 "compression=$codec"
+  fi
+  scenario "$codec, subscribe" subscribe "topic=full-$codec" "messages=$messages"
+  librdkafka "$codec, librdkafka consume" -G "bench-$codec" -t "full-$codec" -c "$messages" \
+    -X auto.offset.reset=earliest
+done
 
 scenario '1000 partitions, produce' produce topic=produce-1000 "messages=$messages" partitions=1000
 filled full-1000 1000

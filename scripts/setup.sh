@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs, on Debian and its relatives, what is missing of what building, testing and benchmarking need.
 # Does nothing where everything is there. cargo and a JDK are expected: any recent ones do.
+#   setup.sh [bench]   with what librdkafka needs, which `make bench` builds
 set -euo pipefail
 
 say() { echo "setup: $*" >&2; }
@@ -35,6 +36,11 @@ else
 fi
 need mvn maven
 command -v java >/dev/null || missing+=(default-jre-headless)
+
+if [ "${1:-}" = bench ]; then
+  pkg-config --exists zlib 2>/dev/null || missing+=(zlib1g-dev)
+  pkg-config --exists libzstd 2>/dev/null || missing+=(libzstd-dev)
+fi
 
 if [ ${#missing[@]} -gt 0 ]; then
   say "missing: ${missing[*]}"

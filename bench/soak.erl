@@ -1,0 +1,180 @@
+%% Produces to a topic and consumes it for a while, and checks that every acked message comes back once
+%% and in order, and that memory does not grow.
+%%
+%%   erl -noshell -pa BROD/ebin -pa . -s soak main -extra bootstrap=HOST:PORT,... minutes=10 replicas=1
+%%
+%% Ends with status 1 if a message is lost, doubled or out of order, if one fails, if all comes to a
+%% halt, or if, after five minutes at least, the VM needs a tenth more memory in the last fifth of the
+%% time than in the first.
+-module(soak).
+
+-include_lib("brod/include/brod.hrl").
+
+-export([main/0]).
+
+-define(CLIENT, soak).
+-define(TOPIC, <<"soak">>).
+-define(PARTITIONS, 8).
+-define(CALLERS, 8).
+%% Unacknowledged messages of a caller.
+-define(WINDOW, 1000).
+%% Messages on the way from producers to consumers: the topic keeps far more.
+-define(AHEAD, 200000).
+%% A killed broker may hold things up for so long, in milliseconds.
+-define(LIMIT, 60000).
+-define(SAMPLE_MS, 5000).
+-define(PRODUCED, 1).
+-define(CONSUMED, 2).
+
+main() ->
+  Options = maps:from_list([list_to_tuple(string:split(S, "=")) || S <- init:get_plain_arguments()]),
+  try run(Options) of
+    ok -> halt(0)
+  catch
+    Class:Reason:Stack ->
+      io:format("soak: FAILED ~p~n", [{Class, Reason, Stack}]),
+      halt(1)
+  end.
+
+run(Options) ->
+  process_flag(trap_exit, true),
+  {ok, _} = application:ensure_all_started(brod),
+  Endpoints = [{Host, list_to_integer(Port)}
+               || S <- string:split(maps:get("bootstrap", Options), ",", all),
+                  [Host, Port] <- [string:split(S, ":")]],
+  Minutes = list_to_integer(maps:get("minutes", Options, "10")),
+  ok = create_topic(Endpoints, list_to_integer(maps:get("replicas", Options, "1"))),
+  ok = brod:start_client(Endpoints, ?CLIENT),
+  ok = sooner_or_later(fun() ->
+    brod:start_consumer(?CLIENT, ?TOPIC, [{begin_offset, earliest}])
+  end),
+  ok = sooner_or_later(fun() -> brod:start_producer(?CLIENT, ?TOPIC, [{max_retries, -1}]) end),
+  Counts = counters:new(2, []),
+  [spawn_link(fun() -> consume(P, Counts) end) || P <- partitions()],
+  Stop = atomics:new(1, []),
+  Callers = [spawn_link(fun() -> produce(C, Counts, Stop) end) || C <- lists:seq(1, ?CALLERS)],
+  Samples = watch(erlang:monotonic_time(second) + 60 * Minutes, Counts, 0, []),
+  ok = atomics:put(Stop, 1, 1),
+  [receive {'EXIT', Caller, normal} -> ok after ?LIMIT -> error(no_acks) end || Caller <- Callers],
+  ok = drain(counters:get(Counts, ?PRODUCED), Counts),
+  report(counters:get(Counts, ?CONSUMED), Minutes, lists:reverse(Samples)).
+
+create_topic(Endpoints, Replicas) ->
+  Config = [#{name => <<"retention.bytes">>, value => <<"1073741824">>},
+            #{name => <<"segment.bytes">>, value => <<"134217728">>}],
+  Topic = #{name => ?TOPIC, num_partitions => ?PARTITIONS, replication_factor => Replicas,
+            assignments => [], configs => Config},
+  ok = brod:create_topics(Endpoints, [Topic], #{timeout => ?LIMIT}, []).
+
+partitions() -> lists:seq(0, ?PARTITIONS - 1).
+
+%% A caller numbers its messages, partition by partition.
+
+produce(Caller, Counts, Stop) ->
+  produce(Caller, Counts, Stop, maps:from_list([{P, 0} || P <- partitions()]), Caller, 0).
+
+produce(Caller, Counts, Stop, Next, Turn, Waiting) ->
+  IsOver = atomics:get(Stop, 1) =:= 1,
+  IsAhead = counters:get(Counts, ?PRODUCED) - counters:get(Counts, ?CONSUMED) > ?AHEAD,
+  if
+    IsOver, Waiting =:= 0 ->
+      ok;
+    IsOver; Waiting >= ?WINDOW; IsAhead, Waiting > 0 ->
+      receive
+        #brod_produce_reply{result = brod_produce_req_acked} -> ok;
+        #brod_produce_reply{result = Result} -> error(Result)
+      after ?LIMIT ->
+        error({no_ack, Caller, Waiting})
+      end,
+      counters:add(Counts, ?PRODUCED, 1),
+      produce(Caller, Counts, Stop, Next, Turn, Waiting - 1);
+    IsAhead ->
+      receive after 1 -> produce(Caller, Counts, Stop, Next, Turn, Waiting) end;
+    true ->
+      P = Turn rem ?PARTITIONS,
+      #{P := N} = Next,
+      {ok, _} = brod:produce(?CLIENT, ?TOPIC, P, <<>>, <<Caller:16, N:64, 0:720>>),
+      produce(Caller, Counts, Stop, Next#{P := N + 1}, Turn + 1, Waiting + 1)
+  end.
+
+consume(P, Counts) ->
+  {ok, Consumer} = sooner_or_later(fun() ->
+    brod:subscribe(?CLIENT, self(), ?TOPIC, P, [])
+  end),
+  consume(P, Consumer, Counts, maps:from_list([{C, 0} || C <- lists:seq(1, ?CALLERS)])).
+
+consume(P, Consumer, Counts, Expected0) ->
+  receive
+    {Consumer, #kafka_message_set{messages = Messages}} ->
+      Expected = lists:foldl(fun(Message, Acc) -> check(P, Message, Acc) end, Expected0, Messages),
+      #kafka_message{offset = Last} = lists:last(Messages),
+      ok = brod:consume_ack(Consumer, Last),
+      counters:add(Counts, ?CONSUMED, length(Messages)),
+      consume(P, Consumer, Counts, Expected);
+    {Consumer, #kafka_fetch_error{} = Error} ->
+      error(Error)
+  end.
+
+check(P, #kafka_message{offset = Offset, value = <<Caller:16, N:64, _/binary>>}, Expected) ->
+  case Expected of
+    #{Caller := N} -> Expected#{Caller := N + 1};
+    #{Caller := Other} -> error({wrong_order, {partition, P}, {offset, Offset}, {caller, Caller},
+                                 {expected, Other}, {got, N}})
+  end.
+
+%% Of a new topic not every broker knows at once, nor that it leads a partition.
+sooner_or_later(Fun) -> sooner_or_later(Fun, erlang:monotonic_time(millisecond) + ?LIMIT).
+
+sooner_or_later(Fun, Deadline) ->
+  case Fun() of
+    {error, Reason} ->
+      erlang:monotonic_time(millisecond) < Deadline orelse error(Reason),
+      receive after 50 -> sooner_or_later(Fun, Deadline) end;
+    Result ->
+      Result
+  end.
+
+%% Memory and progress, until the time is up.
+watch(Deadline, Counts, Before, Samples) ->
+  receive
+    {'EXIT', _Pid, Reason} -> error(Reason)
+  after ?SAMPLE_MS ->
+    Consumed = counters:get(Counts, ?CONSUMED),
+    Left = Deadline - erlang:monotonic_time(second),
+    Sample = rss_mb(),
+    io:format("soak: ~b s left, ~b messages, ~b msgs/s, ~.1f MB~n",
+              [Left, Consumed, (Consumed - Before) * 1000 div ?SAMPLE_MS, Sample]),
+    case Left > 0 of
+      true -> watch(Deadline, Counts, Consumed, [Sample | Samples]);
+      false -> [Sample | Samples]
+    end
+  end.
+
+drain(Produced, Counts) -> drain(Produced, Counts, erlang:monotonic_time(millisecond) + ?LIMIT).
+
+drain(Produced, Counts, Deadline) ->
+  case counters:get(Counts, ?CONSUMED) of
+    Produced ->
+      ok;
+    Consumed ->
+      erlang:monotonic_time(millisecond) < Deadline orelse error({produced, Produced, consumed, Consumed}),
+      receive
+        {'EXIT', _Pid, Reason} when Reason =/= normal -> error(Reason)
+      after 50 ->
+        drain(Produced, Counts, Deadline)
+      end
+  end.
+
+report(Messages, Minutes, Samples) ->
+  Fifth = max(1, length(Samples) div 5),
+  First = lists:max(lists:sublist(Samples, Fifth)),
+  Last = lists:max(lists:nthtail(length(Samples) - Fifth, Samples)),
+  io:format("soak: ~b messages, each once and in order; at most ~.1f MB in the first fifth of the time, "
+            "~.1f MB in the last~n", [Messages, First, Last]),
+  Minutes < 5 orelse Last =< First * 1.1 orelse error(memory_grows),
+  ok.
+
+rss_mb() ->
+  {ok, Status} = file:read_file("/proc/self/status"),
+  {match, [KB]} = re:run(Status, "VmRSS:\\s+(\\d+)", [{capture, [1], list}]),
+  list_to_integer(KB) / 1024.
