@@ -94,6 +94,28 @@ run("group_subscriber", Options) ->
     unlink(Pid),
     ""
   end);
+%% How long one call keeps a scheduler: the smallest, and the largest that a normal one takes. They
+%% linger, so that no thread of the engine wakes up in between and takes the core away.
+run("calls", Options) ->
+  Topic = new_topic(Options),
+  start_producer(Topic, Options#{<<"linger">> => <<"20">>}),
+  Value = value(Options),
+  Time = fun(Input) ->
+    T0 = erlang:monotonic_time(nanosecond),
+    ok = brod:produce_no_ack(?CLIENT, Topic, 0, <<>>, Input),
+    (erlang:monotonic_time(nanosecond) - T0) / 1000
+  end,
+  lists:foreach(fun({Shape, Input}) ->
+    Times = [begin
+               Round = [Time(Input) || _ <- lists:seq(1, 20)],
+               ok = brod:produce_sync(?CLIENT, Topic, 0, <<>>, <<>>),
+               Round
+             end || _ <- lists:seq(1, 100)],
+    line(Options#{<<"name">> := Shape},
+         ["-", "-", "-", "-", percentiles(lists:sort(lists:append(Times)))])
+  end, [{"call, 100 bytes", Value},
+        {"call, 48 KB", binary:copy(<<0>>, 49000)},
+        {"call, 256 messages", lists:duplicate(256, #{key => <<>>, value => Value})}]);
 %% Subscribed to empty partitions, nothing happens. A duration is measured here, so it has to pass.
 run("idle", Options) ->
   Topic = new_topic(Options),
@@ -140,7 +162,8 @@ timed_sync(Topic, Partition, Value) ->
 
 percentiles(Sorted) ->
   At = fun(Q) -> lists:nth(max(1, round(Q * length(Sorted))), Sorted) end,
-  io_lib:format("p50 ~b us, p99 ~b us, p99.9 ~b us", [At(0.5), At(0.99), At(0.999)]).
+  io_lib:format("p50 ~b us, p99 ~b us, p99.9 ~b us",
+                [round(At(Q)) || Q <- [0.5, 0.99, 0.999]]).
 
 %% Consuming
 
@@ -195,6 +218,7 @@ start_client(Options) -> ok = brod:start_client(endpoints(Options), ?CLIENT).
 start_producer(Topic, Options) ->
   start_client(Options),
   Config = [{partition_buffer_limit, 1024}, {required_acks, int(acks, Options, -1)},
+            {max_linger_ms, int(linger, Options, 0)}, {max_linger_count, 1000000},
             {compression, atom(compression, Options, no_compression)}],
   ok = brod:start_producer(?CLIENT, Topic, Config),
   [ok = brod:produce_sync(?CLIENT, Topic, P, <<>>, <<"warm">>) || P <- partitions(Options)],

@@ -91,6 +91,8 @@ scenario 'sync, 1 caller' sync topic=sync-1 messages=10000
 scenario 'sync, 16 callers' sync topic=sync-16 messages=160000 callers=16
 scenario 'sync, 64 callers' sync topic=sync-64 messages=320000 callers=64
 
+scenario 'call' calls topic=calls
+
 filled full-8 8
 scenario 'subscribe' subscribe topic=full-8 "messages=$messages"
 scenario 'topic_subscriber, per message' topic_subscriber topic=full-8 "messages=$messages"
