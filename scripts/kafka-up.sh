@@ -109,6 +109,7 @@ group.min.session.timeout.ms=1000
 broker.session.timeout.ms=4000
 broker.heartbeat.interval.ms=500
 log.cleaner.dedupe.buffer.size=10485760
+log.index.size.max.bytes=1048576
 PROPERTIES
   local listener
   for listener in sasl_plaintext sasl_ssl; do
