@@ -46,23 +46,37 @@ const PRODUCE: i16 = ApiKey::Produce as i16;
 /// The queue into a broker's task.
 pub(super) struct Sender<D: Delivery> {
     node: NodeId,
-    inbox: Mutex<Vec<Arc<Partition<D>>>>,
+    inbox: Mutex<Inbox<D>>,
     notify: Notify,
+}
+
+struct Inbox<D: Delivery> {
+    partitions: Vec<Arc<Partition<D>>>,
+    /// With how many of them the task can do something. Waking a thread costs more than a message.
+    wake_at: usize,
 }
 
 impl<D: Delivery> Sender<D> {
     pub(super) fn new(node: NodeId) -> Self {
         Sender {
             node,
-            inbox: Mutex::default(),
+            inbox: Mutex::new(Inbox {
+                partitions: Vec::new(),
+                wake_at: 1,
+            }),
             notify: Notify::new(),
         }
     }
 
     /// The partition has something to send.
     pub(super) fn push(&self, partition: Arc<Partition<D>>) {
-        self.inbox.lock().push(partition);
-        self.notify.notify_one();
+        let mut inbox = self.inbox.lock();
+        inbox.partitions.push(partition);
+        let wakes = inbox.partitions.len() >= inbox.wake_at;
+        drop(inbox);
+        if wakes {
+            self.notify.notify_one();
+        }
     }
 }
 
@@ -167,7 +181,6 @@ async fn sleep_until(deadline: Option<Instant>) {
 
 impl<D: Delivery> Task<D> {
     fn send_ready(&mut self) {
-        self.queue.extend(self.sender.inbox.lock().drain(..));
         let now = Instant::now();
         while self.timers.peek().is_some_and(|timer| timer.at <= now) {
             let due = self.timers.pop();
@@ -176,21 +189,27 @@ impl<D: Delivery> Task<D> {
                     .map(|timer| timer.partition),
             );
         }
-        while self.may_send() {
-            let Some(connection) = self.open_connection() else {
-                return;
-            };
-            self.send_one(&connection, now);
+        while self.has_work() {
+            match self.open_connection() {
+                Some(connection) => self.send_one(&connection, now),
+                // It comes, or fails, as an event.
+                None => return,
+            }
         }
     }
 
-    fn may_send(&self) -> bool {
-        let limit = if self.queue.len() < FULL_REQUEST {
-            MAX_REQUESTS
-        } else {
-            MAX_FULL_REQUESTS
+    /// Takes in what is new. False: there is nothing to do before the next event, among which is that
+    /// enough has come to do something.
+    fn has_work(&mut self) -> bool {
+        let mut inbox = self.sender.inbox.lock();
+        self.queue.extend(inbox.partitions.drain(..));
+        let enough = match self.in_flight.len() {
+            few if few < MAX_REQUESTS => 1,
+            some if some < MAX_FULL_REQUESTS => FULL_REQUEST,
+            _ => usize::MAX,
         };
-        self.in_flight.len() < limit && !self.queue.is_empty()
+        inbox.wake_at = enough.saturating_sub(self.queue.len()).max(1);
+        self.queue.len() >= enough
     }
 
     fn open_connection(&mut self) -> Option<Connection> {
@@ -397,7 +416,7 @@ impl<D: Delivery> Task<D> {
     /// The client is closed: whatever is left fails.
     fn close(&mut self) {
         let mut left: Vec<_> = std::mem::take(&mut self.queue).into();
-        left.extend(self.sender.inbox.lock().drain(..));
+        left.extend(self.sender.inbox.lock().partitions.drain(..));
         left.extend(self.timers.drain().map(|timer| timer.partition));
         for request in std::mem::take(&mut self.in_flight) {
             for item in request.items {
