@@ -416,7 +416,7 @@ impl<D: Delivery> Task<D> {
     /// The client is closed: whatever is left fails.
     fn close(&mut self) {
         let mut left: Vec<_> = std::mem::take(&mut self.queue).into();
-        left.extend(self.sender.inbox.lock().partitions.drain(..));
+        left.append(&mut self.sender.inbox.lock().partitions);
         left.extend(self.timers.drain().map(|timer| timer.partition));
         for request in std::mem::take(&mut self.in_flight) {
             for item in request.items {
