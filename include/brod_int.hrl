@@ -25,7 +25,7 @@
 -define(acked, brod_produce_req_acked).
 -define(buffered, brod_produce_req_buffered).
 
-%% Rows {Pid, producer | consumer | connection, EngineHandle}; public, owned by brod_sup.
+%% Rows {Pid, consumer | connection, EngineHandle}; public, owned by brod_sup.
 -define(BROD_HANDLES, brod_handles).
 
 -define(BROD_LOG_WARNING(Fmt, Args), ?LOG_WARNING(Fmt, Args)).

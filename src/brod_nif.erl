@@ -37,6 +37,7 @@
 -type target() :: reference() | {pid(), reference()} | no_ack
                 | fun((Partition :: integer(), Offset :: integer()) -> term())
                 | fun((Partition :: integer(), Offset :: integer(), ok | {error, term()}) -> term()).
+-type outcome() :: {wait, Id :: term()} | dirty | {error, closed}.
 -type begin_offset() :: integer() | earliest | latest | {timestamp, Ms :: integer()}.
 
 load() ->
@@ -78,23 +79,22 @@ dispatcher_done(_Dispatcher, _Number) -> ?NOT_LOADED.
         {ok, producer()} | {error, term()}.
 producer_open(_Client, _Topic, _Partition, _Config) -> ?NOT_LOADED.
 
-%% @doc Give a message, or a batch of messages, to a partition's buffer. Returns the producer
-%% process. `{wait, Id}': taken, but
-%% wait for `{brod_room, Id}' before the next one. `dirty': not taken, use
-%% {@link produce_dirty/4}. Raises `badarg' for a key or a value of the wrong type.
--spec produce(producer(), target(), brod:key(), brod:value()) ->
-        pid() | {wait, term()} | dirty | {error, closed}.
-produce(_Producer, _Target, _Key, _Value) -> ?NOT_LOADED.
-
 %% @doc Let {@link produce_to/6} find a producer, until it closes.
 -spec producer_publish(producer(), ClientId :: atom()) -> ok.
 producer_publish(_Producer, _ClientId) -> ?NOT_LOADED.
 
-%% @doc As {@link produce/4}, for the producer that a client has for a partition; what is not a pid
-%% comes with that producer. `undefined': no producer is known there.
+%% @doc Give a message, or a batch of messages, to the buffer of the producer that a process has
+%% opened. Returns that process, or what is left to do, with the producer. `{wait, Id}': taken, but
+%% wait for `{brod_room, Id}' before the next one. `dirty': not taken, use
+%% {@link produce_dirty/4}. `undefined': no producer is known there. Raises `badarg' for a key or a
+%% value of the wrong type.
+-spec produce(pid(), target(), brod:key(), brod:value()) ->
+        pid() | {producer(), outcome()} | undefined.
+produce(_ProducerPid, _Target, _Key, _Value) -> ?NOT_LOADED.
+
+%% @doc As {@link produce/4}, for the producer that a client has for a partition.
 -spec produce_to(ClientId :: atom(), brod:topic(), brod:partition(), target(), brod:key(),
-                 brod:value()) ->
-        pid() | {producer(), {wait, term()} | dirty | {error, closed}} | undefined.
+                 brod:value()) -> pid() | {producer(), outcome()} | undefined.
 produce_to(_ClientId, _Topic, _Partition, _Target, _Key, _Value) -> ?NOT_LOADED.
 
 %% @doc As {@link produce/4}, on a dirty scheduler, for large input.

@@ -1,7 +1,6 @@
 %% The producer of one partition: the process that users monitor, and that passes the engine's acks
 %% on to callers. Messages do not go through it: callers hand them to the engine themselves, which
-%% finds a producer by client and partition, or with the handle that they find by pid
-%% (`brod_handles').
+%% finds a producer by client and partition, or by pid.
 -module(brod_producer).
 -behaviour(gen_server).
 
@@ -55,12 +54,11 @@ stop(Pid) ->
 -spec produce(pid(), brod:key(), brod:value()) ->
         {ok, brod:call_ref()} | {error, produce_error()}.
 produce(Pid, Key, Value) ->
-  case handle(Pid) of
-    {ok, Handle} ->
-      Ref = make_ref(),
-      call_ref(brod_nif:produce(Handle, Ref, Key, Value), Handle, Ref, Key, Value);
-    false ->
-      send_request(Pid, brod_utils:make_batch_input(Key, Value), undefined)
+  Ref = make_ref(),
+  case brod_nif:produce(Pid, Ref, Key, Value) of
+    Pid -> {ok, #brod_call_ref{caller = self(), callee = Pid, ref = Ref}};
+    {Handle, Outcome} -> call_ref(Outcome, Handle, Ref, Key, Value);
+    undefined -> send_request(Pid, brod_utils:make_batch_input(Key, Value), undefined)
   end.
 
 %% @doc As {@link produce/3}; the ack is a call of `AckCb' in the producer process, with partition
@@ -69,10 +67,10 @@ produce(Pid, Key, Value) ->
 -spec produce_cb(pid(), brod:key(), brod:value(), brod:produce_ack_cb()) ->
         ok | {error, produce_error()}.
 produce_cb(Pid, Key, Value, AckCb) when ?IS_CALLBACK(AckCb) ->
-  case handle(Pid) of
-    {ok, Handle} ->
-      ok(brod_nif:produce(Handle, AckCb, Key, Value), Handle, AckCb, Key, Value);
-    false ->
+  case brod_nif:produce(Pid, AckCb, Key, Value) of
+    Pid -> ok;
+    {Handle, Outcome} -> ok(Outcome, Handle, AckCb, Key, Value);
+    undefined ->
       case send_request(Pid, brod_utils:make_batch_input(Key, Value), AckCb) of
         {ok, _CallRef} -> ok;
         {error, Reason} -> {error, Reason}
@@ -82,10 +80,10 @@ produce_cb(Pid, Key, Value, AckCb) when ?IS_CALLBACK(AckCb) ->
 %% @doc Produce without ack and without ever waiting. Nothing tells whether it succeeded.
 -spec produce_no_ack(pid(), brod:key(), brod:value()) -> ok.
 produce_no_ack(Pid, Key, Value) ->
-  case handle(Pid) of
-    {ok, Handle} ->
-      taken(brod_nif:produce(Handle, no_ack, Key, Value), Handle, Key, Value);
-    false ->
+  case brod_nif:produce(Pid, no_ack, Key, Value) of
+    Pid -> ok;
+    {Handle, Outcome} -> taken(Outcome, Handle, Key, Value);
+    undefined ->
       CallRef = #brod_call_ref{caller = self(), callee = Pid, ref = undefined},
       Pid ! {produce, CallRef, brod_utils:make_batch_input(Key, Value), no_ack},
       ok
@@ -174,10 +172,7 @@ settle({wait, WaitId}, Handle, Target, _Key, _Value) ->
   wait_for_room(WaitId, Handle, Target);
 settle(dirty, Handle, Target, Key, Value) ->
   settle(brod_nif:produce_dirty(Handle, Target, Key, Value), Handle, Target, Key, Value);
-settle({error, closed}, Handle, _Target, _Key, _Value) ->
-  Pid = brod_nif:producer_process(Handle),
-  %% a killed producer could not do this itself
-  is_process_alive(Pid) orelse (catch ets:delete(?BROD_HANDLES, Pid)),
+settle({error, closed}, _Handle, _Target, _Key, _Value) ->
   {error, {producer_down, noproc}}.
 
 wait_for_room(WaitId, Handle, Target) ->
@@ -208,12 +203,7 @@ flush_reply(Ref) when is_reference(Ref) ->
 flush_reply(_AckCb) ->
   ok.
 
-handle(Pid) ->
-  try {ok, ets:lookup_element(?BROD_HANDLES, Pid, 3)}
-  catch error:badarg -> false
-  end.
-
-%% A producer that has no handle here lives on another node (or runs without the application).
+%% A producer that is not known here lives on another node.
 send_request(Pid, Batch, AckCb) ->
   MRef = monitor(process, Pid),
   CallRef = #brod_call_ref{caller = self(), callee = Pid, ref = MRef},
@@ -248,8 +238,6 @@ open(Client, Topic, Partition, Options) ->
                                   Options#{telemetry => brod_metrics:is_enabled()}),
       case brod_nif:producer_open(Engine, Topic, Partition, EngineConfig) of
         {ok, Handle} ->
-          %% without the application there is no table, and callers send messages instead
-          _ = (catch ets:insert(?BROD_HANDLES, {self(), producer, Handle})),
           ok = brod_client:register_producer(Client, Topic, Partition, Handle),
           {ok, #state{client = Client, topic = Topic, partition = Partition, config = Options,
                       handle = Handle}};
@@ -297,7 +285,6 @@ terminate(Reason, #state{client = Client, topic = Topic, partition = Partition} 
   ok = brod_nif:producer_close(State#state.handle, Reason, heir(State)),
   %% the engine tells the callers of what it still holds; what it has handed over is ours to tell
   ok = drain(State),
-  _ = (catch ets:delete(?BROD_HANDLES, self())),
   %% after a failure the row stays until the restart, so that callers see a producer that is down
   case brod_utils:is_normal_reason(Reason) of
     true -> brod_client:deregister_producer(Client, Topic, Partition);

@@ -4,10 +4,11 @@
 %% room/1, `<<"hold">>' is never acknowledged, `<<"nack">>' is refused, others are acknowledged.
 -module(brod_fake_nif).
 
--export([load/1, unload/0, set_topic/2, room/1]).
+-export([load/1, unload/0, set_topic/2, room/1, hide/1]).
 -export([dispatcher_open/1, dispatcher_done/2]).
--export([op/3, client_open/2, client_close/1, producer_open/4, produce/4, produce_dirty/4,
-         producer_process/1, producer_cancel_wait/2, producer_acks_done/1, producer_close/3]).
+-export([op/3, client_open/2, client_close/1, producer_open/4, producer_publish/2,
+         produce/4, produce_to/6, produce_dirty/4, producer_process/1, producer_cancel_wait/2,
+         producer_acks_done/1, producer_close/3]).
 
 -define(TABLE, brod_fake_nif_table).
 
@@ -90,13 +91,40 @@ producer_process(Handle) ->
   [{_, Owner, _}] = ets:lookup(?TABLE, {producer, Handle}),
   Owner.
 
-producer_open(_Client, _Topic, _Partition, _Config) ->
+producer_open(_Client, Topic, Partition, _Config) ->
   Handle = make_ref(),
-  true = ets:insert(?TABLE, {{producer, Handle}, self(), open}),
+  true = ets:insert(?TABLE, [{{producer, Handle}, self(), open}, {{at, Handle}, Topic, Partition},
+                             {{process, self()}, Handle}]),
   {ok, Handle}.
 
-produce(_Handle, _Target, _Key, <<"dirty">>) -> dirty;
-produce(Handle, Target, Key, Value) -> produce_dirty(Handle, Target, Key, Value).
+producer_publish(Handle, ClientId) ->
+  [{_, Topic, Partition}] = ets:lookup(?TABLE, {at, Handle}),
+  true = ets:insert(?TABLE, {{place, ClientId, Topic, Partition}, Handle}),
+  ok.
+
+%% @doc Forget that a process has opened a producer.
+hide(Pid) ->
+  true = ets:delete(?TABLE, {process, Pid}),
+  ok.
+
+produce(Pid, Target, Key, Value) -> found({process, Pid}, Target, Key, Value).
+
+produce_to(ClientId, Topic, Partition, Target, Key, Value) ->
+  found({place, ClientId, Topic, Partition}, Target, Key, Value).
+
+found(Where, Target, Key, Value) ->
+  case ets:lookup(?TABLE, Where) of
+    [] ->
+      undefined;
+    [{_, Handle}] ->
+      case try_produce(Handle, Target, Key, Value) of
+        Pid when is_pid(Pid) -> Pid;
+        Outcome -> {Handle, Outcome}
+      end
+  end.
+
+try_produce(_Handle, _Target, _Key, <<"dirty">>) -> dirty;
+try_produce(Handle, Target, Key, Value) -> produce_dirty(Handle, Target, Key, Value).
 
 produce_dirty(_Handle, _Target, _Key, Value) when is_atom(Value), Value =/= undefined ->
   error(badarg);
@@ -128,4 +156,5 @@ producer_acks_done(_Handle) -> ok.
 %% The engine, too, says whose a closed producer was.
 producer_close(Handle, _Reason, _Heir) ->
   true = ets:update_element(?TABLE, {producer, Handle}, {3, closed}),
+  true = ets:match_delete(?TABLE, {'_', Handle}),
   ok.

@@ -1,4 +1,4 @@
-//! Producers by client, topic and partition: the way of `brod:produce/5` to a partition.
+//! Producers by process, and by client, topic and partition: the way of `brod:produce/5` to a partition.
 //!
 //! Every message is looked up here, by all schedulers at once, so a lookup writes to no memory that
 //! they share: no lock, and no counter of references (an ETS table has both).
@@ -8,7 +8,9 @@ use std::sync::LazyLock;
 
 use foldhash::fast::RandomState;
 use papaya::{Equivalent, HashMap};
+use rustler::sys::ErlNifTerm;
 use rustler::types::atom::Atom;
+use rustler::Term;
 
 use crate::producer::Producer;
 
@@ -56,31 +58,62 @@ impl Equivalent<Key> for Place<'_> {
     }
 }
 
+/// A process of this node. Its pid is a word that differs from all other terms.
+#[derive(PartialEq, Eq, Hash, Clone, Copy)]
+pub struct Process(ErlNifTerm);
+
+impl Process {
+    /// Of anything but a pid of this node, it is the process of no producer.
+    pub fn new(pid: Term<'_>) -> Self {
+        Process(pid.as_c_arg())
+    }
+}
+
 // What is removed is freed some tens of removals later: a producer that is withdrawn is closed, and
 // holds no messages any more.
-static DIRECTORY: LazyLock<HashMap<Key, Producer, RandomState>> =
+static BY_PLACE: LazyLock<HashMap<Key, Producer, RandomState>> =
+    LazyLock::new(|| HashMap::builder().hasher(RandomState::default()).build());
+static BY_PROCESS: LazyLock<HashMap<Process, Producer, RandomState>> =
     LazyLock::new(|| HashMap::builder().hasher(RandomState::default()).build());
 
 /// Runs `body` with the producer of a partition, if there is one.
 #[inline]
-pub fn with<R>(place: &Place<'_>, body: impl FnOnce(&Producer) -> R) -> Option<R> {
-    DIRECTORY.pin().get(place).map(body)
+pub fn at<R>(place: &Place<'_>, body: impl FnOnce(&Producer) -> R) -> Option<R> {
+    BY_PLACE.pin().get(place).map(body)
 }
 
-/// Makes a producer known, in place of the one before.
+/// Runs `body` with the producer that a process has opened, if `pid` is one that has.
+#[inline]
+pub fn of<R>(pid: Term<'_>, body: impl FnOnce(&Producer) -> R) -> Option<R> {
+    BY_PROCESS.pin().get(&Process::new(pid)).map(body)
+}
+
+/// Makes the producer of a process known.
+pub fn enter(process: Process, producer: Producer) {
+    BY_PROCESS.pin().insert(process, producer);
+}
+
+/// Makes the producer of a partition known, in place of the one before.
 pub fn publish(place: Place<'_>, producer: Producer) {
     let key = Key {
         client: place.client,
         topic: place.topic.into(),
         partition: place.partition,
     };
-    DIRECTORY.pin().insert(key, producer);
+    BY_PLACE.pin().insert(key, producer);
+}
+
+/// Forgets the producer of a process, unless the process has opened another one.
+pub fn leave(process: &Process, is_it: impl Fn(&Producer) -> bool) {
+    // An error says that another one stays.
+    let _ = BY_PROCESS
+        .pin()
+        .remove_if(process, |_, producer| is_it(producer));
 }
 
 /// Forgets a partition's producer, unless another one has taken its place.
 pub fn withdraw(place: &Place<'_>, is_it: impl Fn(&Producer) -> bool) {
-    // An error says that another one stays.
-    let _ = DIRECTORY
+    let _ = BY_PLACE
         .pin()
         .remove_if(place, |_, producer| is_it(producer));
 }

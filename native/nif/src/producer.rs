@@ -15,7 +15,7 @@ use crate::acks::{ErlAcks, Target};
 use crate::atoms;
 use crate::client::Client;
 use crate::delivery::{ErlDelivery, Waiter};
-use crate::directory::{self, Place};
+use crate::directory::{self, Place, Process};
 use crate::dispatcher::Dispatcher;
 use crate::options::{BadOption, Options};
 use crate::raw::make_tuple;
@@ -26,6 +26,8 @@ use crate::runtime;
 pub struct ProducerResource {
     partition: Arc<Partition<ErlDelivery>>,
     runtime: tokio::runtime::Handle,
+    /// Who has opened it.
+    process: Process,
     /// The client's name, once callers find the producer by it.
     published: OnceLock<Atom>,
 }
@@ -34,6 +36,7 @@ impl ProducerResource {
     /// Closes from a thread of the engine: telling callers is not for a scheduler.
     fn close(&self) {
         self.withdraw();
+        directory::leave(&self.process, |other| self.is(other));
         if self.partition.delivery().orphan() {
             let partition = self.partition.clone();
             self.runtime.spawn(async move { partition.close() });
@@ -42,8 +45,12 @@ impl ProducerResource {
 
     fn withdraw(&self) {
         if let Some(client) = self.published.get() {
-            directory::withdraw(&self.place(*client), |other| std::ptr::eq(&**other, self));
+            directory::withdraw(&self.place(*client), |other| self.is(other));
         }
+    }
+
+    fn is(&self, other: &Producer) -> bool {
+        std::ptr::eq(&**other, self)
     }
 
     fn place(&self, client: Atom) -> Place<'_> {
@@ -83,12 +90,16 @@ fn producer_open<'a>(
     let dispatcher = pick_dispatcher(&client, partition);
     let delivery = ErlDelivery::new(topic, partition, env.pid(), dispatcher);
     let partition = client.producers.open(topic, partition, config, delivery);
+    let process = Process::new(env.pid().encode(env));
     let producer = ResourceArc::new(ProducerResource {
         partition,
         runtime,
+        process,
         published: OnceLock::new(),
     });
+    directory::enter(process, producer.clone());
     if env.monitor(&producer, &env.pid()).is_none() {
+        producer.close();
         return Err(rustler::Error::BadArg);
     }
     Ok((atoms::ok(), producer).encode(env))
@@ -116,12 +127,15 @@ fn producer_publish(producer: Producer, client: Atom) -> Atom {
 #[rustler::nif]
 fn produce<'a>(
     env: Env<'a>,
-    producer: &'a ProducerResource,
+    process: Term<'a>,
     target: Term<'a>,
     key: Term<'a>,
     value: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    append(env, producer, target, key, value)
+    let outcome = directory::of(process, |producer| {
+        append(env, producer, target, key, value)
+    });
+    outcome.unwrap_or_else(|| Ok(atoms::undefined().to_term(env)))
 }
 
 #[rustler::nif]
@@ -143,21 +157,14 @@ fn produce_to<'a>(
         topic: topic.as_slice(),
         partition,
     };
-    let outcome = directory::with(&place, |producer| {
-        let outcome = append(env, producer, target, key, value)?;
-        if outcome.is_pid() {
-            return Ok(outcome);
-        }
-        // What is left to do needs the producer that answered, not one that may follow it.
-        Ok(make_tuple(env, [producer.encode(env), outcome]))
-    });
+    let outcome = directory::at(&place, |producer| append(env, producer, target, key, value));
     outcome.unwrap_or_else(unknown)
 }
 
 #[inline]
 fn append<'a>(
     env: Env<'a>,
-    producer: &ProducerResource,
+    producer: &Producer,
     target: Term<'a>,
     key: Term<'a>,
     value: Term<'a>,
@@ -182,12 +189,17 @@ fn append<'a>(
     if percent > 0 {
         consume_timeslice(env, percent);
     }
-    match result {
-        Ok(appended) => Ok(taken(env, producer, appended, waiter_id)),
-        Err(AppendError::Closed) => Ok((atoms::error(), atoms::closed()).encode(env)),
-        Err(AppendError::Refused(Refusal::TooMuch)) => Ok(atoms::dirty().to_term(env)),
-        Err(AppendError::Refused(Refusal::BadArg)) => Err(rustler::Error::BadArg),
+    let outcome = match result {
+        Ok(appended) => taken(env, producer, appended, waiter_id),
+        Err(AppendError::Closed) => (atoms::error(), atoms::closed()).encode(env),
+        Err(AppendError::Refused(Refusal::TooMuch)) => atoms::dirty().to_term(env),
+        Err(AppendError::Refused(Refusal::BadArg)) => return Err(rustler::Error::BadArg),
+    };
+    if outcome.is_pid() {
+        return Ok(outcome);
     }
+    // What is left to do needs the producer that answered, not one that may follow it.
+    Ok(make_tuple(env, [producer.encode(env), outcome]))
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
