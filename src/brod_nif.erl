@@ -5,7 +5,7 @@
 -export([op/3]).
 -export([client_open/2, client_close/1]).
 -export([dispatcher_open/1, dispatcher_done/2]).
--export([producer_open/4, producer_publish/2, produce/4, produce_to/6, produce_dirty/4, producer_process/1, producer_cancel_wait/2,
+-export([producer_open/4, producer_publish/2, producer_withdraw/1, produce/4, produce_to/6, produce_dirty/4, producer_process/1, producer_cancel_wait/2,
          producer_acks_done/1, producer_close/3, producer_info/1]).
 -export([consumer_open/4, consumer_subscribe/3, consumer_unsubscribe/1, consumer_ack/2,
          consumer_pause/1, consumer_resume/1, consumer_seek/2, consumer_close/1,
@@ -16,8 +16,8 @@
 
 -on_load(load/0).
 
--nifs([op/3, client_open/2, client_close/1, producer_open/4, producer_publish/2, produce/4,
-       produce_to/6, produce_dirty/4,
+-nifs([op/3, client_open/2, client_close/1, producer_open/4, producer_publish/2,
+       producer_withdraw/1, produce/4, produce_to/6, produce_dirty/4,
        dispatcher_open/1, dispatcher_done/2,
        producer_process/1, producer_cancel_wait/2, producer_acks_done/1, producer_close/3,
        producer_info/1,
@@ -79,9 +79,13 @@ dispatcher_done(_Dispatcher, _Number) -> ?NOT_LOADED.
         {ok, producer()} | {error, term()}.
 producer_open(_Client, _Topic, _Partition, _Config) -> ?NOT_LOADED.
 
-%% @doc Let {@link produce_to/6} find a producer, until it closes.
+%% @doc Let {@link produce_to/6} find a producer, until its process ends.
 -spec producer_publish(producer(), ClientId :: atom()) -> ok.
 producer_publish(_Producer, _ClientId) -> ?NOT_LOADED.
+
+%% @doc Let nobody find a producer any more.
+-spec producer_withdraw(producer()) -> ok.
+producer_withdraw(_Producer) -> ?NOT_LOADED.
 
 %% @doc Give a message, or a batch of messages, to the buffer of the producer that a process has
 %% opened. Returns that process, or what is left to do, with the producer. `{wait, Id}': taken, but

@@ -285,9 +285,11 @@ terminate(Reason, #state{client = Client, topic = Topic, partition = Partition} 
   ok = brod_nif:producer_close(State#state.handle, Reason, heir(State)),
   %% the engine tells the callers of what it still holds; what it has handed over is ours to tell
   ok = drain(State),
-  %% after a failure the row stays until the restart, so that callers see a producer that is down
+  %% after a failure it can be found until the restart, so that callers see a producer that is down
   case brod_utils:is_normal_reason(Reason) of
-    true -> brod_client:deregister_producer(Client, Topic, Partition);
+    true ->
+      ok = brod_nif:producer_withdraw(State#state.handle),
+      brod_client:deregister_producer(Client, Topic, Partition);
     false -> ok
   end.
 

@@ -7,8 +7,8 @@
 -export([load/1, unload/0, set_topic/2, room/1, hide/1]).
 -export([dispatcher_open/1, dispatcher_done/2]).
 -export([op/3, client_open/2, client_close/1, producer_open/4, producer_publish/2,
-         produce/4, produce_to/6, produce_dirty/4, producer_process/1, producer_cancel_wait/2,
-         producer_acks_done/1, producer_close/3]).
+         producer_withdraw/1, produce/4, produce_to/6, produce_dirty/4, producer_process/1,
+         producer_cancel_wait/2, producer_acks_done/1, producer_close/3]).
 
 -define(TABLE, brod_fake_nif_table).
 
@@ -102,6 +102,10 @@ producer_publish(Handle, ClientId) ->
   true = ets:insert(?TABLE, {{place, ClientId, Topic, Partition}, Handle}),
   ok.
 
+producer_withdraw(Handle) ->
+  true = ets:match_delete(?TABLE, {'_', Handle}),
+  ok.
+
 %% @doc Forget that a process has opened a producer.
 hide(Pid) ->
   true = ets:delete(?TABLE, {process, Pid}),
@@ -156,5 +160,4 @@ producer_acks_done(_Handle) -> ok.
 %% The engine, too, says whose a closed producer was.
 producer_close(Handle, _Reason, _Heir) ->
   true = ets:update_element(?TABLE, {producer, Handle}, {3, closed}),
-  true = ets:match_delete(?TABLE, {'_', Handle}),
   ok.

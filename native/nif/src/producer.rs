@@ -35,15 +35,16 @@ pub struct ProducerResource {
 impl ProducerResource {
     /// Closes from a thread of the engine: telling callers is not for a scheduler.
     fn close(&self) {
-        self.withdraw();
-        directory::leave(&self.process, |other| self.is(other));
         if self.partition.delivery().orphan() {
             let partition = self.partition.clone();
             self.runtime.spawn(async move { partition.close() });
         }
     }
 
+    /// Callers find it no more. After a failure they should until its process is gone, and learn
+    /// that it is closed.
     fn withdraw(&self) {
+        directory::leave(&self.process, |other| self.is(other));
         if let Some(client) = self.published.get() {
             directory::withdraw(&self.place(*client), |other| self.is(other));
         }
@@ -65,6 +66,7 @@ impl ProducerResource {
 #[rustler::resource_impl]
 impl Resource for ProducerResource {
     fn down<'a>(&'a self, _env: Env<'a>, _pid: LocalPid, _monitor: Monitor) {
+        self.withdraw();
         self.close();
     }
 }
@@ -99,6 +101,7 @@ fn producer_open<'a>(
     });
     directory::enter(process, producer.clone());
     if env.monitor(&producer, &env.pid()).is_none() {
+        producer.withdraw();
         producer.close();
         return Err(rustler::Error::BadArg);
     }
@@ -117,10 +120,16 @@ fn producer_publish(producer: Producer, client: Atom) -> Atom {
     // One producer is one client's.
     let client = *producer.published.get_or_init(|| client);
     directory::publish(producer.place(client), producer.clone());
-    // One that closed in the meantime may not have found itself there.
+    // If its process went in the meantime, it was not found there.
     if producer.partition.delivery().is_orphan() {
         producer.withdraw();
     }
+    atoms::ok()
+}
+
+#[rustler::nif]
+fn producer_withdraw(producer: Producer) -> Atom {
+    producer.withdraw();
     atoms::ok()
 }
 
