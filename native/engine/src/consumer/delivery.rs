@@ -1,48 +1,38 @@
-//! Takes in one partition's part of a fetch answer: checks, decompresses, hands on.
+//! Takes in one partition's part of a fetch answer: checks, decompresses, hands on. What the window
+//! has no room for waits for acks.
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use kafka_protocol::messages::fetch_response::{AbortedTransaction, PartitionData};
+use kafka_protocol::messages::fetch_response::PartitionData;
 use tokio::time::Instant;
 
+use super::answer::{Answer, End};
 use super::partition::Wish;
-use super::shared::Shared;
+use super::shared::{Shared, State};
 use super::sink::{DecodedBatch, Delivered, MessageSet, Sink};
 use super::transactions::Aborted;
 use super::Consumers;
 use crate::cluster::{Leader, NodeId};
-use crate::protocol::batch_reader::{batches, Batch, BatchError};
+use crate::protocol::batch_reader::BatchError;
 use crate::protocol::compress::CodecError;
 use crate::protocol::error::ErrorCode;
 
-/// A set is handed on when it has grown to this many decompressed bytes: well compressed batches
-/// must not pile up.
-const SET_BYTES: usize = 4 * 1024 * 1024;
-
-/// What became of an answer's records.
-enum End {
-    /// They are delivered, or are not for the subscriber.
-    Done,
-    /// The first batch is cut off; it takes this many bytes.
-    TooLarge(usize),
-    /// Nothing at or behind the position that was asked for.
-    Nothing,
-    Unreadable(BatchError),
+/// Why a delivery stopped.
+enum Stop {
+    End(End),
+    /// The window is full.
+    Full,
     Panic,
 }
 
-/// What of a partition does not change while records are delivered.
-struct Job<'a> {
-    shared: &'a Shared,
+/// A delivery under way.
+struct Job {
+    shared: Arc<Shared>,
     sink: Arc<dyn Sink>,
     generation: u64,
-    /// Where the next record to deliver is.
-    position: i64,
-    end: i64,
-    max_batch_bytes: usize,
-    memory: Bytes,
+    high_watermark: i64,
+    answer: Answer,
 }
 
 impl Consumers {
@@ -83,44 +73,70 @@ impl Consumers {
             state.rules.came_empty();
             return state.keep(claim);
         }
-        let sink = state.sink.clone()?;
-        state.rules.delivery_starts();
-        let mut job = Job {
-            shared,
-            sink,
-            generation: state.rules.generation(),
-            position: state.rules.position(),
-            end: state.rules.visible_end().unwrap_or(data.high_watermark),
-            max_batch_bytes: state.rules.config().max_batch_bytes,
-            memory: records,
-        };
+        let aborted = Aborted::new(data.aborted_transactions.as_deref());
+        let rules = &state.rules;
+        let limit = rules.config().max_batch_bytes;
+        let answer = Answer::new(records, aborted, rules.position(), limit);
+        let job = Job::start(shared, &mut state, answer)?;
         drop(state);
-        let aborted = data.aborted_transactions.as_deref();
-        let end = catch_unwind(AssertUnwindSafe(|| job.run(aborted)));
-        self.finish(shared, claim, job.generation, end.unwrap_or(End::Panic))
+        if !self.deliver(job) {
+            return None;
+        }
+        let mut state = shared.lock();
+        let wish = state.keep(claim);
+        // Taken from this fetch meanwhile, as by a pause and resume: another one may go on.
+        state.enqueue(shared);
+        wish
     }
 
-    fn finish(
-        self: &Arc<Self>,
-        shared: &Arc<Shared>,
-        claim: u64,
-        generation: u64,
-        end: End,
-    ) -> Option<Wish> {
+    /// Goes on with an answer that waits for room, if there is some now.
+    pub(super) fn go_on(self: &Arc<Self>, shared: &Arc<Shared>, state: &mut State) {
+        let Some(answer) = state.rules.take_waiting() else {
+            return;
+        };
+        let Some(job) = Job::start(shared, state, answer) else {
+            return;
+        };
+        let consumers = self.clone();
+        self.runtime.spawn(async move {
+            let shared = job.shared.clone();
+            if consumers.deliver(job) {
+                shared.lock().enqueue(&shared);
+            }
+        });
+    }
+
+    /// Delivers what the window has room for. False: there is nothing to fetch before the partition
+    /// is routed anew.
+    fn deliver(self: &Arc<Self>, mut job: Job) -> bool {
+        let stop = catch_unwind(AssertUnwindSafe(|| job.run())).unwrap_or(Stop::Panic);
+        let shared = &job.shared;
         let mut state = shared.lock();
         state.rules.delivery_ends();
         shared.delivery_ended.notify_waiters();
-        if state.rules.generation() != generation {
-            return None;
+        if state.rules.generation() != job.generation {
+            return false;
         }
-        match end {
-            End::Done => {}
-            End::TooLarge(size) => state.rules.does_not_fit(size),
-            End::Nothing => {
-                self.retry_later(shared, &mut state);
-                return None;
+        match stop {
+            Stop::End(End::Done) => true,
+            Stop::End(End::TooLarge(size)) => {
+                state.rules.does_not_fit(size);
+                true
             }
-            End::Unreadable(error) => {
+            Stop::Full => {
+                // What a new leader may not have is not to wait for it.
+                if !state.validating {
+                    state.rules.wait_for_room(job.answer);
+                    // Acks may have come since the delivery stopped.
+                    self.go_on(shared, &mut state);
+                }
+                true
+            }
+            Stop::End(End::Nothing) => {
+                self.retry_later(shared, &mut state);
+                false
+            }
+            Stop::End(End::Unreadable(error)) => {
                 if is_corruption(&error) && state.rules.is_first_corruption() {
                     tracing::warn!(%error, topic = %shared.topic, partition = shared.partition);
                     self.retry_later(shared, &mut state);
@@ -128,19 +144,15 @@ impl Consumers {
                     drop(state);
                     shared.suspend(code_of(&error), error.to_string());
                 }
-                return None;
+                false
             }
-            End::Panic => {
+            Stop::Panic => {
                 drop(state);
                 let text = "the engine failed on a fetched batch".to_owned();
                 shared.suspend(ErrorCode::UNKNOWN_SERVER_ERROR, text);
-                return None;
+                false
             }
         }
-        let wish = state.keep(claim);
-        // Taken from this fetch meanwhile, as by a pause and resume: another one may go on.
-        state.enqueue(shared);
-        wish
     }
 
     /// An error may name the leader to turn to (KIP-951). Apache Kafka does so from Fetch 16 on, which
@@ -159,99 +171,62 @@ impl Consumers {
     }
 }
 
-impl Job<'_> {
-    fn run(&mut self, aborted: Option<&[AbortedTransaction]>) -> End {
-        let asked = self.position;
-        let mut batches = batches(self.memory.clone());
-        let mut aborted = Aborted::new(aborted);
-        let mut set = Vec::new();
-        let mut set_bytes = 0;
-        // What the set, with the batches that are left out, reaches up to.
-        let mut reached = (self.position, -1);
-        let mut failure = None;
-        for batch in batches.by_ref() {
-            let decoded = batch.and_then(|batch| {
-                let decoded = self.decode(&batch, &mut aborted)?;
-                Ok((batch, decoded))
-            });
-            let (batch, decoded) = match decoded {
-                Ok(decoded) => decoded,
-                Err(error) => {
-                    failure = Some(error);
-                    break;
-                }
-            };
-            if batch.last_offset() >= reached.0 {
-                reached = (batch.last_offset() + 1, batch.partition_leader_epoch);
-            }
-            if let Some(decoded) = decoded {
-                self.position = reached.0;
-                set_bytes += decoded.records.bytes.len();
-                set.push(decoded);
-            }
-            if set_bytes >= SET_BYTES {
-                set_bytes = 0;
-                if let Err(end) = self.hand_on(std::mem::take(&mut set), reached) {
-                    return end;
-                }
-            }
-        }
-        if let Err(end) = self.hand_on(set, reached) {
-            return end;
-        }
-        match failure {
-            Some(error) => End::Unreadable(error),
-            None if reached.0 > asked => End::Done,
-            None => match batches.incomplete() {
-                Some(size) => End::TooLarge(size),
-                None => End::Nothing,
-            },
-        }
+impl Job {
+    /// None: nobody is subscribed.
+    fn start(shared: &Arc<Shared>, state: &mut State, answer: Answer) -> Option<Job> {
+        let sink = state.sink.clone()?;
+        state.rules.delivery_starts();
+        let rules = &state.rules;
+        Some(Job {
+            shared: shared.clone(),
+            sink,
+            generation: rules.generation(),
+            high_watermark: rules.visible_end().unwrap_or_else(|| rules.position()),
+            answer,
+        })
     }
 
-    /// None: not for the subscriber.
-    fn decode(
-        &self,
-        batch: &Batch,
-        aborted: &mut Aborted,
-    ) -> Result<Option<DecodedBatch>, BatchError> {
-        let shows = aborted.shows(batch, self.max_batch_bytes)?;
-        if !shows || batch.last_offset() < self.position || batch.record_count == 0 {
-            return Ok(None);
+    fn run(&mut self) -> Stop {
+        while let Some(room) = self.room() {
+            let (set, end) = self.answer.take(room);
+            if let Err(stop) = self.hand_on(set) {
+                return stop;
+            }
+            if let Some(end) = end {
+                return Stop::End(end);
+            }
         }
-        Ok(Some(DecodedBatch {
-            records: batch.records(self.max_batch_bytes)?,
-            from: self.position,
-            timestamp_type: batch.timestamp_type(),
-        }))
+        Stop::Full
     }
 
-    fn hand_on(&self, set: Vec<DecodedBatch>, reached: (i64, i32)) -> Result<(), End> {
+    fn room(&self) -> Option<usize> {
+        self.shared.lock().rules.room()
+    }
+
+    fn hand_on(&self, set: Vec<DecodedBatch>) -> Result<(), Stop> {
         let mut delivered = Delivered::new();
         if !set.is_empty() {
             delivered = self.sink.deliver(MessageSet {
                 generation: self.generation,
                 topic: self.shared.topic.clone(),
                 partition: self.shared.partition,
-                high_watermark: self.end,
+                high_watermark: self.high_watermark,
                 batches: set,
-                memory: self.memory.clone(),
+                memory: self.answer.memory().clone(),
             });
         }
         let failed = delivered.failed.take();
-        let (position, epoch) = match failed {
-            None => reached,
-            Some(_) => (
-                delivered.last_offset().map_or(0, |last| last + 1),
-                reached.1,
-            ),
+        let reached = self.answer.reached();
+        let position = match failed {
+            None => reached.0,
+            Some(_) => delivered.last_offset().map_or(0, |last| last + 1),
         };
         let mut state = self.shared.lock();
         let rules = &mut state.rules;
-        rules.delivered(self.generation, delivered, position, epoch);
+        rules.delivered(self.generation, delivered, position, reached.1);
         match failed {
-            Some(error) => Err(End::Unreadable(error)),
-            None if rules.generation() != self.generation => Err(End::Done),
+            Some(error) => Err(Stop::End(End::Unreadable(error))),
+            None if rules.generation() != self.generation => Err(Stop::End(End::Done)),
             None => Ok(()),
         }
     }

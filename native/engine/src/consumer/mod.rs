@@ -1,8 +1,10 @@
 //! The consumer: fetches partitions ahead of their subscribers, within limits.
 //!
-//! [`Partition`](partition::Partition) and [`Session`](session::Session) are the rules, without I/O.
+//! [`Partition`](partition::Partition), [`Answer`](answer::Answer) and [`Session`](session::Session)
+//! are the rules, without I/O.
 //! A fetcher per broker drives them; the router decides which fetcher a partition belongs to.
 
+mod answer;
 mod config;
 mod delivery;
 mod fetcher;
@@ -189,17 +191,17 @@ impl Consumer {
 
     /// The subscriber is done with everything up to `offset`.
     pub fn ack(&self, offset: i64) {
-        self.shared.ack(offset);
+        self.shared.ack(&self.consumers, offset);
     }
 
     /// Fetches no more, until [`Consumer::resume`].
     pub fn pause(&self) {
-        self.shared.set_paused(true);
+        self.shared.set_paused(&self.consumers, true);
     }
 
     /// See [`Consumer::pause`].
     pub fn resume(&self) {
-        self.shared.set_paused(false);
+        self.shared.set_paused(&self.consumers, false);
     }
 
     /// What is known of it.

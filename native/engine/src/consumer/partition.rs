@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answer::Answer;
 use super::config::{ConsumerConfig, Isolation, OffsetResetPolicy};
 use super::sink::Delivered;
 use super::window::Window;
@@ -64,6 +65,8 @@ pub struct Partition {
     stretch: Option<i32>,
     /// More than its share, because its batches are larger.
     grown: i32,
+    /// Fetched, and waits for room.
+    waiting: Option<Answer>,
     /// The batch at this offset was corrupt once.
     corrupt_at: Option<i64>,
     backoff: Backoff,
@@ -87,6 +90,7 @@ impl Partition {
             end: None,
             stretch: None,
             grown: 0,
+            waiting: None,
             corrupt_at: None,
             backoff: Backoff::new(RETRY.0, RETRY.1),
         }
@@ -108,6 +112,7 @@ impl Partition {
         self.window.clear();
         self.early_ack = None;
         self.stretch = None;
+        self.waiting = None;
         self.corrupt_at = None;
         self.last_epoch = -1;
         self.backoff.reset();
@@ -139,6 +144,7 @@ impl Partition {
         }
         self.acked = self.next_offset();
         self.phase = Phase::Resolving;
+        self.waiting = None;
         self.last_epoch = -1;
         Some(policy)
     }
@@ -148,6 +154,7 @@ impl Partition {
         self.acked = self.next_offset();
         self.generation += 1;
         self.phase = Phase::Stopped;
+        self.waiting = None;
         self.window.clear();
     }
 
@@ -155,6 +162,7 @@ impl Partition {
     pub fn suspend(&mut self) {
         self.acked = self.next_offset();
         self.phase = Phase::Stopped;
+        self.waiting = None;
     }
 
     /// Whether there is a position to fetch from, now or when the window opens.
@@ -189,9 +197,7 @@ impl Partition {
 
     /// What to fetch now, if anything.
     pub fn wish(&self) -> Option<Wish> {
-        let full = self.window.count() > self.config.prefetch_count
-            && self.window.bytes() > self.prefetch_bytes();
-        if self.phase != Phase::Fetching || self.paused || self.delivering || full {
+        if !self.is_open() || self.delivering || self.waiting.is_some() || self.is_full() {
             return None;
         }
         Some(Wish {
@@ -201,6 +207,50 @@ impl Partition {
             max_wait: self.config.max_wait,
             behind: self.visible_end().is_none_or(|end| self.position < end),
         })
+    }
+
+    fn is_open(&self) -> bool {
+        self.phase == Phase::Fetching && !self.paused
+    }
+
+    fn is_full(&self) -> bool {
+        self.window.count() > self.config.prefetch_count
+            && self.window.bytes() > self.prefetch_bytes()
+    }
+
+    /// How many bytes of what was fetched the next set may have: half of what may be out in all, so
+    /// that one is made while the subscriber works on another. None: there is no room for as many.
+    pub fn room(&self) -> Option<usize> {
+        let set = self.out_limit() / 2;
+        let waits = self.is_full() && self.window.bytes() + set > self.out_limit();
+        if !self.is_open() || waits {
+            return None;
+        }
+        Some(usize::try_from(set).unwrap_or(usize::MAX))
+    }
+
+    /// The rest of an answer, for which there is no room. Of no effect if the subscription is over.
+    pub fn wait_for_room(&mut self, answer: Answer) {
+        if self.phase == Phase::Fetching {
+            self.waiting = Some(answer);
+        }
+    }
+
+    /// What waits, if there is room for it.
+    pub fn take_waiting(&mut self) -> Option<Answer> {
+        self.room()?;
+        self.waiting.take()
+    }
+
+    /// What waits is not to be delivered; it may be fetched again.
+    pub fn forget_waiting(&mut self) {
+        self.waiting = None;
+    }
+
+    /// The most that may be out when messages are not compressed: a fetch is made while the window
+    /// has room. How well they compress is not to make it more.
+    fn out_limit(&self) -> i64 {
+        self.prefetch_bytes() + i64::from(self.fetch_size())
     }
 
     /// Of many partitions each one prefetches less.

@@ -177,6 +177,8 @@ impl Consumers {
     /// the epoch of the last batch ended before fetching on.
     fn validate(self: &Arc<Self>, shared: &Arc<Shared>, state: &mut State, leader: Leader) {
         state.unroute();
+        // It may not be in the new leader's log.
+        state.rules.forget_waiting();
         state.validating = true;
         let generation = state.rules.generation();
         let epoch = state.rules.last_epoch();

@@ -12,7 +12,7 @@ use super::fetcher::FetcherHandle;
 use super::partition::{Partition, Wish};
 use super::session::Key;
 use super::sink::Sink;
-use super::Info;
+use super::{Consumers, Info};
 use crate::cluster::{Leader, NodeId};
 use crate::protocol::error::ErrorCode;
 use kafka_protocol::messages::TopicName;
@@ -123,18 +123,20 @@ impl Shared {
         drop(sink);
     }
 
-    pub fn ack(self: &Arc<Self>, offset: i64) {
+    pub fn ack(self: &Arc<Self>, consumers: &Arc<Consumers>, offset: i64) {
         let mut state = self.lock();
         state.rules.ack(offset);
+        consumers.go_on(self, &mut state);
         state.enqueue(self);
     }
 
-    pub fn set_paused(self: &Arc<Self>, paused: bool) {
+    pub fn set_paused(self: &Arc<Self>, consumers: &Arc<Consumers>, paused: bool) {
         let mut state = self.lock();
         state.rules.set_paused(paused);
         if paused {
             state.revoke();
         } else {
+            consumers.go_on(self, &mut state);
             state.enqueue(self);
         }
     }

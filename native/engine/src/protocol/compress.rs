@@ -1,11 +1,23 @@
 //! Compression of the records section of a batch, as Kafka's own clients write and read it.
 
-use std::io::{self, Read, Write};
+use std::cell::Cell;
+use std::io::{self, Write};
 
-use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
-use lz4_flex::frame::{BlockMode, FrameDecoder, FrameEncoder, FrameInfo};
+use lz4_flex::frame::{BlockMode, FrameEncoder, FrameInfo};
 use thiserror::Error;
+use zstd::zstd_safe::{self, CCtx};
+
+pub use super::decompress::decompress;
+use super::snappy;
+
+/// The most memory that a thread keeps for compressing its next batch.
+const KEPT_CONTEXT: usize = 4 * 1024 * 1024;
+
+thread_local! {
+    /// Taken while it is used. To set one up costs more than to compress a small batch.
+    static ZSTD: Cell<Option<CCtx<'static>>> = const { Cell::new(None) };
+}
 
 /// How the records of a batch are compressed. The numbers are those of a batch's attributes.
 #[derive(Debug, Copy, Clone, PartialEq, Eq, Default)]
@@ -66,26 +78,6 @@ pub fn compress(
     .map_err(|source| CodecError::Compress { codec, source })
 }
 
-/// Decompresses `input` into at most `limit` bytes.
-///
-/// Nothing is allocated because a header says so: the result grows with what comes out. Beside the
-/// result, lz4 takes buffers of at most some 8 MB and zstd reserves the window that the data asks
-/// for, at most 128 MB, touching only what it fills.
-pub fn decompress(codec: Codec, input: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
-    match codec {
-        Codec::None if input.len() > limit => Err(CodecError::LimitExceeded { limit }),
-        Codec::None => Ok(input.to_vec()),
-        Codec::Gzip => read_limited(codec, MultiGzDecoder::new(input), input.len(), limit),
-        Codec::Snappy => snappy::decompress(input, limit),
-        Codec::Lz4 => read_limited(codec, FrameDecoder::new(input), input.len(), limit),
-        Codec::Zstd => {
-            let decoder = zstd::stream::read::Decoder::with_buffer(input)
-                .map_err(|source| CodecError::Malformed { codec, source })?;
-            read_limited(codec, decoder, input.len(), limit)
-        }
-    }
-}
-
 fn compress_gzip(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     let level = match level.map(u32::try_from) {
         Some(Ok(level)) => flate2::Compression::new(level.min(9)),
@@ -108,119 +100,17 @@ fn compress_lz4(input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
 
 fn compress_zstd(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
+    let mut context = ZSTD.take().unwrap_or_default();
     let start = out.len();
-    out.resize(start + zstd::zstd_safe::compress_bound(input.len()), 0);
-    let written = zstd::bulk::compress_to_buffer(input, &mut out[start..], level)?;
+    out.resize(start + zstd_safe::compress_bound(input.len()), 0);
+    let written = context
+        .compress(&mut out[start..], input, level)
+        .map_err(|code| io::Error::other(zstd_safe::get_error_name(code)))?;
     out.truncate(start + written);
+    if context.sizeof() <= KEPT_CONTEXT {
+        ZSTD.set(Some(context));
+    }
     Ok(())
-}
-
-fn read_limited(
-    codec: Codec,
-    reader: impl Read,
-    input_len: usize,
-    limit: usize,
-) -> Result<Vec<u8>, CodecError> {
-    let mut out = Vec::with_capacity(input_len.saturating_mul(4).min(limit));
-    // One byte more than allowed tells "just fits" from "too much".
-    let ceiling = u64::try_from(limit).map_or(u64::MAX, |limit| limit.saturating_add(1));
-    reader
-        .take(ceiling)
-        .read_to_end(&mut out)
-        .map_err(|source| CodecError::Malformed { codec, source })?;
-    if out.len() > limit {
-        return Err(CodecError::LimitExceeded { limit });
-    }
-    Ok(out)
-}
-
-/// Snappy blocks, with or without the framing of the xerial library.
-///
-/// The Java client writes and expects the framing; other clients have written bare blocks, so both
-/// are read.
-mod snappy {
-    use super::{Codec, CodecError};
-    use std::io;
-
-    /// Magic, version 1, oldest compatible version 1.
-    const HEADER: [u8; 16] = *b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
-    const MAGIC: usize = 8;
-    const BLOCK: usize = 32 * 1024;
-    /// The most that snappy can expand a byte: a copy of 64 bytes takes three.
-    const MAX_EXPANSION: usize = 22;
-
-    pub fn compress(input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-        let mut encoder = snap::raw::Encoder::new();
-        out.extend_from_slice(&HEADER);
-        for block in input.chunks(BLOCK) {
-            let length_at = out.len();
-            let start = length_at + 4;
-            out.resize(start + snap::raw::max_compress_len(block.len()), 0);
-            let written = encoder.compress(block, &mut out[start..])?;
-            out.truncate(start + written);
-            // A block of 32 KB never grows near 4 GB.
-            out[length_at..start].copy_from_slice(&(written as u32).to_be_bytes());
-        }
-        Ok(())
-    }
-
-    pub fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
-        let mut out = Vec::new();
-        if !input.starts_with(&HEADER[..MAGIC]) {
-            append_block(input, &mut out, limit)?;
-            return Ok(out);
-        }
-        let mut rest = input;
-        while !rest.is_empty() {
-            // Streams that were concatenated repeat the header.
-            if rest.starts_with(&HEADER[..MAGIC]) {
-                rest = rest
-                    .get(HEADER.len()..)
-                    .ok_or_else(|| malformed("the stream header is cut off"))?;
-                continue;
-            }
-            let (length, after) = rest
-                .split_first_chunk::<4>()
-                .ok_or_else(|| malformed("a block length is cut off"))?;
-            let length = u32::from_be_bytes(*length) as usize;
-            let block = after
-                .get(..length)
-                .ok_or_else(|| malformed("a block is longer than the data"))?;
-            append_block(block, &mut out, limit)?;
-            rest = &after[length..];
-        }
-        Ok(out)
-    }
-
-    fn append_block(block: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), CodecError> {
-        let declared = snap::raw::decompress_len(block).map_err(snap_error)?;
-        if declared > block.len().saturating_mul(MAX_EXPANSION) {
-            return Err(malformed("a block declares more than it can hold"));
-        }
-        if declared > limit - out.len() {
-            return Err(CodecError::LimitExceeded { limit });
-        }
-        let start = out.len();
-        out.resize(start + declared, 0);
-        snap::raw::Decoder::new()
-            .decompress(block, &mut out[start..])
-            .map_err(snap_error)?;
-        Ok(())
-    }
-
-    fn snap_error(error: snap::Error) -> CodecError {
-        CodecError::Malformed {
-            codec: Codec::Snappy,
-            source: error.into(),
-        }
-    }
-
-    fn malformed(what: &'static str) -> CodecError {
-        CodecError::Malformed {
-            codec: Codec::Snappy,
-            source: io::Error::new(io::ErrorKind::InvalidData, what),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,11 @@
 pub mod batch_reader;
 pub mod batch_writer;
 pub mod compress;
+mod decompress;
 pub mod error;
+mod lz4;
 mod records;
+mod snappy;
 pub mod varint;
 
 /// Where the fields of a v2 record batch lie, in bytes from its start.

@@ -27,6 +27,8 @@ pub struct Records {
     pub record_count: u32,
     base_offset: i64,
     last_offset_delta: i32,
+    /// The first record's is more than this.
+    delta_before: i32,
     base_timestamp: i64,
     append_time: Option<i64>,
 }
@@ -47,6 +49,7 @@ impl Records {
             record_count: batch.record_count,
             base_offset: batch.base_offset,
             last_offset_delta: batch.last_offset_delta,
+            delta_before: -1,
             base_timestamp: batch.base_timestamp,
             append_time: match batch.timestamp_type() {
                 TimestampType::Append => Some(batch.max_timestamp),
@@ -61,9 +64,46 @@ impl Records {
             records: self,
             pos: 0,
             index: 0,
-            last_delta: -1,
+            last_delta: self.delta_before,
             done: false,
         }
+    }
+
+    /// The offset of the first record is not below this one.
+    pub fn first_offset(&self) -> i64 {
+        self.base_offset + i64::from(self.delta_before) + 1
+    }
+
+    /// Keeps as many records as have `bytes` bytes, but one at least, and returns the ones behind
+    /// them. None: there are none, or one before them cannot be read, which shows in iterating.
+    pub fn split_off(&mut self, bytes: usize) -> Option<Records> {
+        let (mut last, mut pos, mut count) = (0, 0, 0);
+        while pos < bytes.max(1) {
+            last = pos;
+            let length = read_varint(&self.bytes, &mut pos)?;
+            pos = pos.checked_add(usize::try_from(length).ok()?)?;
+            count += 1;
+            if count == self.record_count || pos >= self.bytes.len() {
+                return None;
+            }
+        }
+        let mut last = RecordIter {
+            pos: last,
+            ..self.iter()
+        };
+        last.next()?.ok()?;
+        let delta_before = last.last_delta;
+        if delta_before == self.last_offset_delta {
+            return None;
+        }
+        let rest = Records {
+            bytes: self.bytes.split_off(pos),
+            record_count: self.record_count - count,
+            delta_before,
+            ..self.clone()
+        };
+        self.record_count = count;
+        Some(rest)
     }
 
     /// The bytes of a span that came from these records. Panics on one that lies outside.

@@ -56,6 +56,7 @@ proptest! {
         codec in codec_strategy(),
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         limit in 0usize..2000,
+        part in 0usize..500,
     ) {
         let mut bytes = sealed(&recs, codec).bytes.to_vec();
         for (at, byte) in flips {
@@ -70,6 +71,8 @@ proptest! {
                 if let Ok(all) = read_all(&records) {
                     prop_assert_eq!(all.len(), records.record_count as usize);
                 }
+                let whole = read_while_good(&records);
+                prop_assert_eq!(read_in_parts(records, part), whole);
             }
         }
     }

@@ -21,6 +21,14 @@ proptest! {
     }
 
     #[test]
+    fn parts_are_the_whole(recs in recs_strategy(20), bytes in 0usize..1000) {
+        let records = only_batch(&sealed(&recs, Codec::None).bytes).records(LIMIT).expect("reads");
+        let whole = read_while_good(&records);
+        prop_assert_eq!(whole.0.len(), recs.len());
+        prop_assert_eq!(read_in_parts(records, bytes), whole);
+    }
+
+    #[test]
     fn size_bounds_hold(rec in rec_strategy(), before in 0usize..300) {
         let mut writer = BatchWriter::new(0);
         for _ in 0..before {

@@ -1,6 +1,6 @@
 //! Records to write and ways to read and to damage batches.
 
-use brod_engine::protocol::batch_reader::{batches, Batch, BatchError, Records};
+use brod_engine::protocol::batch_reader::{batches, Batch, BatchError, Record, Records};
 use brod_engine::protocol::batch_writer::{BatchWriter, Header, SealOptions, SealedBatch};
 use brod_engine::protocol::compress::Codec;
 use bytes::Bytes;
@@ -78,29 +78,58 @@ pub fn only_batch(bytes: &Bytes) -> Batch {
 }
 
 pub fn read_all(records: &Records) -> Result<Vec<(i64, Rec)>, BatchError> {
-    records
-        .iter()
-        .map(|record| {
-            let record = record?;
-            let owned = |span| records.slice(span).to_vec();
-            let header_count = record.headers.len();
-            let headers: Vec<_> = record
-                .headers
-                .map(|(name, value)| {
-                    let name = String::from_utf8(name.to_vec()).unwrap_or_default();
-                    (name, value.map(<[u8]>::to_vec))
-                })
-                .collect();
-            assert_eq!(headers.len(), header_count);
-            let rec = Rec {
-                timestamp: record.timestamp,
-                key: record.key.map(owned),
-                value: record.value.map(owned),
-                headers,
-            };
-            Ok((record.offset, rec))
+    let all = records.iter();
+    all.map(|record| Ok(read_one(records, record?))).collect()
+}
+
+fn read_one(records: &Records, record: Record<'_>) -> (i64, Rec) {
+    let owned = |span| records.slice(span).to_vec();
+    let header_count = record.headers.len();
+    let headers: Vec<_> = record
+        .headers
+        .map(|(name, value)| {
+            let name = String::from_utf8(name.to_vec()).unwrap_or_default();
+            (name, value.map(<[u8]>::to_vec))
         })
-        .collect()
+        .collect();
+    assert_eq!(headers.len(), header_count);
+    let rec = Rec {
+        timestamp: record.timestamp,
+        key: record.key.map(owned),
+        value: record.value.map(owned),
+        headers,
+    };
+    (record.offset, rec)
+}
+
+/// The records before one that cannot be read, and whether there is none such.
+pub fn read_while_good(records: &Records) -> (Vec<(i64, Rec)>, bool) {
+    let mut all = Vec::new();
+    for record in records.iter() {
+        match record {
+            Ok(record) => all.push(read_one(records, record)),
+            Err(_) => return (all, false),
+        }
+    }
+    (all, true)
+}
+
+/// As [`read_while_good`], in parts of `bytes` bytes.
+pub fn read_in_parts(mut records: Records, bytes: usize) -> (Vec<(i64, Rec)>, bool) {
+    let mut all = Vec::new();
+    loop {
+        let rest = records.split_off(bytes);
+        let (good, to_the_end) = read_while_good(&records);
+        if let (Some(rest), Some((last, _))) = (&rest, good.last()) {
+            assert!(records.bytes.len() >= bytes);
+            assert!(!to_the_end || rest.first_offset() == last + 1);
+        }
+        all.extend(good);
+        match rest {
+            Some(rest) if to_the_end => records = rest,
+            _ => return (all, to_the_end),
+        }
+    }
 }
 
 pub fn read_recs(bytes: &Bytes) -> Vec<Rec> {

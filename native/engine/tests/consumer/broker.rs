@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brod_engine::protocol::batch_writer::{BatchWriter, SealOptions};
+use brod_engine::protocol::compress::Codec;
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::fetch_response::{
     AbortedTransaction, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
@@ -65,6 +66,7 @@ pub struct Kind {
     /// Some(commit): a control batch.
     pub control: Option<bool>,
     pub epoch: i32,
+    pub codec: Codec,
 }
 
 pub struct Broker {
@@ -305,6 +307,7 @@ pub fn batch(base: i64, values: &[&str], kind: Kind) -> Bytes {
     let options = SealOptions {
         producer_id: kind.producer.unwrap_or(-1),
         transactional: kind.producer.is_some(),
+        codec: kind.codec,
         ..SealOptions::default()
     };
     let mut sealed = &writer.seal(options).unwrap().bytes[..];

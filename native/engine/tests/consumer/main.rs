@@ -2,6 +2,7 @@
 
 mod broker;
 mod leaders;
+mod room;
 #[path = "../support/server.rs"]
 mod server;
 

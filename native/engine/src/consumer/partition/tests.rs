@@ -1,4 +1,7 @@
+use bytes::Bytes;
+
 use super::*;
+use crate::consumer::transactions::Aborted;
 
 fn unshared() -> Partition {
     Partition::new(Arc::new(AtomicI32::new(i32::MAX)))
@@ -45,6 +48,84 @@ fn fetches_until_both_limits_are_exceeded() {
     assert!(partition.wish().is_some(), "many messages, few bytes");
     deliver(&mut partition, 1000..1001, 101);
     assert!(partition.wish().is_none());
+}
+
+/// Half of what may be out makes a set: 450 bytes.
+fn with_room() -> Partition {
+    let (partition, _) = partition(ConsumerConfig {
+        prefetch_count: 10,
+        prefetch_bytes: 100,
+        max_bytes: 800,
+        ..ConsumerConfig::default()
+    });
+    assert_eq!(partition.room(), Some(450));
+    partition
+}
+
+fn answer() -> Answer {
+    Answer::new(Bytes::new(), Aborted::default(), 0, 0)
+}
+
+#[test]
+fn what_is_unpacked_and_not_acked_is_bounded() {
+    let mut partition = with_room();
+    deliver(&mut partition, 0..45, 10);
+    assert_eq!(partition.room(), Some(450), "a second set just fits");
+    deliver(&mut partition, 45..46, 1);
+    assert_eq!(partition.room(), None);
+    partition.wait_for_room(answer());
+    assert!(partition.take_waiting().is_none());
+    partition.ack(0);
+    assert_eq!(partition.room(), Some(450));
+    partition.ack(45);
+    assert!(partition.wish().is_none(), "what waits comes first");
+    assert!(partition.take_waiting().is_some());
+    assert!(partition.take_waiting().is_none(), "it is taken");
+    assert!(partition.wish().is_some());
+}
+
+#[test]
+fn a_window_that_is_not_full_has_room_for_a_set() {
+    let mut partition = with_room();
+    deliver(&mut partition, 0..10, 1000);
+    assert_eq!(
+        partition.room(),
+        Some(450),
+        "10 messages are not more than 10"
+    );
+    deliver(&mut partition, 10..11, 0);
+    assert_eq!(partition.room(), None);
+}
+
+#[test]
+fn what_waits_belongs_to_the_subscription() {
+    let mut partition = with_room();
+    partition.wait_for_room(answer());
+    partition.set_paused(true);
+    assert!(partition.take_waiting().is_none());
+    partition.set_paused(false);
+    assert!(partition.take_waiting().is_some());
+    let ends: [fn(&mut Partition); 4] = [
+        |partition| partition.suspend(),
+        |partition| partition.stop(),
+        |partition| partition.forget_waiting(),
+        |partition| {
+            let generation = partition.restart();
+            partition.begin(generation, 0, -1);
+        },
+    ];
+    for end in ends {
+        let mut partition = with_room();
+        partition.wait_for_room(answer());
+        end(&mut partition);
+        assert!(partition.take_waiting().is_none());
+    }
+    let mut partition = with_room();
+    partition.suspend();
+    partition.wait_for_room(answer());
+    let generation = partition.restart();
+    partition.begin(generation, 0, -1);
+    assert!(partition.take_waiting().is_none(), "it came too late");
 }
 
 #[test]

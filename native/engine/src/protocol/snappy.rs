@@ -1,0 +1,88 @@
+//! Snappy blocks, with or without the framing of the xerial library.
+//!
+//! The Java client writes and expects the framing; other clients have written bare blocks, so both
+//! are read.
+
+use std::io;
+
+use super::compress::{Codec, CodecError};
+
+/// Magic, version 1, oldest compatible version 1.
+const HEADER: [u8; 16] = *b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
+const MAGIC: usize = 8;
+const BLOCK: usize = 32 * 1024;
+/// The most that snappy can expand a byte: a copy of 64 bytes takes three.
+const MAX_EXPANSION: usize = 22;
+
+/// Appends `input`, compressed, to `out`.
+pub fn compress(input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    let mut encoder = snap::raw::Encoder::new();
+    out.extend_from_slice(&HEADER);
+    for block in input.chunks(BLOCK) {
+        let length_at = out.len();
+        let start = length_at + 4;
+        out.resize(start + snap::raw::max_compress_len(block.len()), 0);
+        let written = encoder.compress(block, &mut out[start..])?;
+        out.truncate(start + written);
+        // A block of 32 KB never grows near 4 GB.
+        out[length_at..start].copy_from_slice(&(written as u32).to_be_bytes());
+    }
+    Ok(())
+}
+
+/// Appends `input`, decompressed, to `out`, which then has at most `limit` bytes.
+pub fn decompress(input: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), CodecError> {
+    if !input.starts_with(&HEADER[..MAGIC]) {
+        return append_block(input, out, limit);
+    }
+    let mut rest = input;
+    while !rest.is_empty() {
+        // Streams that were concatenated repeat the header.
+        if rest.starts_with(&HEADER[..MAGIC]) {
+            rest = rest
+                .get(HEADER.len()..)
+                .ok_or_else(|| malformed("the stream header is cut off"))?;
+            continue;
+        }
+        let (length, after) = rest
+            .split_first_chunk::<4>()
+            .ok_or_else(|| malformed("a block length is cut off"))?;
+        let length = u32::from_be_bytes(*length) as usize;
+        let block = after
+            .get(..length)
+            .ok_or_else(|| malformed("a block is longer than the data"))?;
+        append_block(block, out, limit)?;
+        rest = &after[length..];
+    }
+    Ok(())
+}
+
+fn append_block(block: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), CodecError> {
+    let declared = snap::raw::decompress_len(block).map_err(snap_error)?;
+    if declared > block.len().saturating_mul(MAX_EXPANSION) {
+        return Err(malformed("a block declares more than it can hold"));
+    }
+    if declared > limit - out.len() {
+        return Err(CodecError::LimitExceeded { limit });
+    }
+    let start = out.len();
+    out.resize(start + declared, 0);
+    snap::raw::Decoder::new()
+        .decompress(block, &mut out[start..])
+        .map_err(snap_error)?;
+    Ok(())
+}
+
+fn snap_error(error: snap::Error) -> CodecError {
+    CodecError::Malformed {
+        codec: Codec::Snappy,
+        source: error.into(),
+    }
+}
+
+fn malformed(what: &'static str) -> CodecError {
+    CodecError::Malformed {
+        codec: Codec::Snappy,
+        source: io::Error::new(io::ErrorKind::InvalidData, what),
+    }
+}
