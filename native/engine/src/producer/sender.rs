@@ -41,6 +41,9 @@ const MAX_FULL_REQUESTS: usize = 5;
 /// brokers accept by default (100 MiB), far above what one partition sends.
 const MAX_REQUEST_BYTES: usize = 16 * 1024 * 1024;
 
+/// Compressing so many bytes takes less time than to hand the worker's other tasks over.
+const COMPRESSED_IN_PASSING: usize = 64 * 1024;
+
 const PRODUCE: i16 = ApiKey::Produce as i16;
 
 /// The queue into a broker's task.
@@ -435,9 +438,11 @@ impl<D: Delivery> Task<D> {
 
 /// Brings the batches into wire form. What cannot be is failed and taken out.
 fn seal<D: Delivery>(items: &mut Vec<Item<D>>) -> Vec<Bytes> {
-    let compress = items
+    let to_compress = items
         .iter()
-        .any(|item| item.partition.config().codec != Codec::None);
+        .filter(|item| item.partition.config().codec != Codec::None)
+        .map(|item| item.batch.bytes())
+        .sum::<usize>();
     let mut seal_all = || {
         let mut batches = Vec::with_capacity(items.len());
         let mut kept = Vec::with_capacity(items.len());
@@ -457,8 +462,8 @@ fn seal<D: Delivery>(items: &mut Vec<Item<D>>) -> Vec<Bytes> {
         *items = kept;
         batches
     };
-    if compress {
-        // Compression takes milliseconds: other tasks of this worker go on elsewhere.
+    if to_compress > COMPRESSED_IN_PASSING {
+        // It takes milliseconds: other tasks of this worker go on elsewhere.
         tokio::task::block_in_place(seal_all)
     } else {
         seal_all()

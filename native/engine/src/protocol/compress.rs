@@ -1,22 +1,48 @@
 //! Compression of the records section of a batch, as Kafka's own clients write and read it.
 
-use std::cell::Cell;
 use std::io::{self, Write};
 
-use flate2::write::GzEncoder;
-use lz4_flex::frame::{BlockMode, FrameEncoder, FrameInfo};
+use flate2::{Compress, Compression, FlushCompress, Status};
+use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+use parking_lot::Mutex;
 use thiserror::Error;
 use zstd::zstd_safe::{self, CCtx};
 
 pub use super::decompress::decompress;
 use super::snappy;
 
-/// The most memory that a thread keeps for compressing its next batch.
+/// A context that has grown to more memory than this is not kept.
 const KEPT_CONTEXT: usize = 4 * 1024 * 1024;
 
-thread_local! {
-    /// Taken while it is used. To set one up costs more than to compress a small batch.
-    static ZSTD: Cell<Option<CCtx<'static>>> = const { Cell::new(None) };
+/// The largest window there is, as the gzip program takes it: 32 KB, in powers of two.
+const GZIP_WINDOW: u8 = 15;
+
+static ZSTD: Kept<CCtx<'static>> = Kept::new();
+/// With the levels that they were made for.
+static GZIP: Kept<(Compression, Compress)> = Kept::new();
+
+/// Contexts for the next batches: to set one up costs more than to compress a small batch. They do
+/// not belong to threads, because compressing moves from thread to thread.
+struct Kept<T>(Mutex<Vec<T>>);
+
+impl<T> Kept<T> {
+    /// As many as threads of the engine may compress at a time.
+    const LIMIT: usize = 4;
+
+    const fn new() -> Self {
+        Kept(Mutex::new(Vec::new()))
+    }
+
+    fn take(&self) -> Option<T> {
+        self.0.lock().pop()
+    }
+
+    fn put(&self, context: T) {
+        let mut kept = self.0.lock();
+        if kept.len() < Self::LIMIT {
+            kept.push(context);
+        }
+    }
 }
 
 /// How the records of a batch are compressed. The numbers are those of a batch's attributes.
@@ -80,18 +106,34 @@ pub fn compress(
 
 fn compress_gzip(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     let level = match level.map(u32::try_from) {
-        Some(Ok(level)) => flate2::Compression::new(level.min(9)),
-        Some(Err(_)) | None => flate2::Compression::default(),
+        Some(Ok(level)) => Compression::new(level.min(9)),
+        Some(Err(_)) | None => Compression::default(),
     };
-    let mut encoder = GzEncoder::new(out, level);
-    encoder.write_all(input)?;
-    encoder.finish()?;
+    let mut context = match GZIP.take() {
+        Some((kept, context)) if kept == level => context,
+        _ => Compress::new_gzip(level, GZIP_WINDOW),
+    };
+    let mut rest = input;
+    loop {
+        out.reserve(rest.len() / 4 + 1024);
+        let before = context.total_in();
+        let status = context.compress_vec(rest, out, FlushCompress::Finish)?;
+        rest = &rest[(context.total_in() - before) as usize..];
+        if status == Status::StreamEnd {
+            break;
+        }
+    }
+    context.reset();
+    GZIP.put((level, context));
     Ok(())
 }
 
 fn compress_lz4(input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     // The Java client refuses frames whose blocks depend on each other.
-    let info = FrameInfo::new().block_mode(BlockMode::Independent);
+    // Blocks of 64 KB are what it writes itself.
+    let info = FrameInfo::new()
+        .block_mode(BlockMode::Independent)
+        .block_size(BlockSize::Max64KB);
     let mut encoder = FrameEncoder::with_frame_info(info, out);
     encoder.write_all(input)?;
     encoder.finish()?;
@@ -108,7 +150,7 @@ fn compress_zstd(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) -> io::Res
         .map_err(|code| io::Error::other(zstd_safe::get_error_name(code)))?;
     out.truncate(start + written);
     if context.sizeof() <= KEPT_CONTEXT {
-        ZSTD.set(Some(context));
+        ZSTD.put(context);
     }
     Ok(())
 }
