@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
@@ -11,6 +11,7 @@ use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use crate::cluster::{Leader, NodeId};
 use crate::net::{Endpoint, NetError};
 use crate::protocol::error::ErrorCode;
+use crate::protocol::memory::Memory;
 
 /// One partition's batch in a request.
 pub(super) struct Part<'a> {
@@ -56,9 +57,9 @@ pub(super) fn encode_request<'a>(
         .with_acks(acks)
         .with_timeout_ms(timeout_ms)
         .with_topic_data(topics);
-    let mut body = BytesMut::with_capacity(size);
+    let mut body = Memory::with_capacity(size);
     request
-        .encode(&mut body, version)
+        .encode(&mut *body, version)
         .map_err(|error| NetError::Protocol(format!("Produce request not encodable: {error}")))?;
     Ok(body.freeze())
 }
@@ -136,6 +137,7 @@ fn part_result(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::BytesMut;
     use kafka_protocol::messages::produce_response::TopicProduceResponse;
 
     fn response(topics: &[(&'static str, &[i32])]) -> Bytes {

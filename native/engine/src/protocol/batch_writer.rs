@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::batch_reader::{batches, BatchError};
 use super::compress::{compress, Codec, CodecError};
 use super::layout as at;
+use super::memory::Memory;
 use super::varint::{put_varint, put_varlong, varint_size, varlong_size, write_varint};
 
 /// The most that a record takes beside its key, value and headers: its length, attributes, timestamp
@@ -18,12 +19,6 @@ const MAX_RECORD_OVERHEAD: usize = 5 + 1 + 10 + 5 + 5 + 5 + 5;
 const MAX_RECORD_PREFIX: usize = 5 + 1 + 10 + 5 + 5;
 /// The lengths of a header's key and value.
 const MAX_HEADER_OVERHEAD: usize = 5 + 5;
-
-/// A buffer that gets larger than this is given `LARGE_BUFFER` at once: growing by doubling would copy
-/// hundreds of kilobytes inside of one call, and memory that is never touched costs nothing.
-const SMALL_BUFFER: usize = 64 * 1024;
-/// The default of `max_batch_size`, and what a last call may go beyond it.
-const LARGE_BUFFER: usize = (1024 + 64) * 1024;
 
 /// A header of a record: its name, and its value, which may be null.
 pub type Header<'a> = (&'a [u8], Option<&'a [u8]>);
@@ -93,14 +88,14 @@ struct State {
 /// An open batch.
 #[derive(Debug)]
 pub struct BatchWriter {
-    buf: Vec<u8>,
+    buf: Memory,
     state: State,
 }
 
 impl BatchWriter {
     /// An empty batch with room for `capacity` bytes, the header's 61 included.
     pub fn new(capacity: usize) -> Self {
-        let mut buf = Vec::with_capacity(roomy(capacity.max(at::HEADER)));
+        let mut buf = Memory::with_capacity(capacity.max(at::HEADER));
         buf.resize(at::HEADER, 0);
         BatchWriter {
             buf,
@@ -143,7 +138,7 @@ impl BatchWriter {
             + headers_size(headers);
 
         if self.buf.capacity() - self.buf.len() < size + 5 {
-            self.grow(size + 5);
+            self.buf.grow(size + 5);
         }
         let mut prefix = [0; MAX_RECORD_PREFIX];
         let mut end = put_varint(&mut prefix, 0, length_field(size));
@@ -171,13 +166,6 @@ impl BatchWriter {
         self.state.payload += key_size + value_size + headers.iter().map(in_headers).sum::<usize>();
         self.state.count += 1;
         self.state.max_timestamp = self.state.max_timestamp.max(timestamp_ms);
-    }
-
-    #[cold]
-    fn grow(&mut self, additional: usize) {
-        let doubled = self.buf.capacity().saturating_mul(2);
-        let wanted = roomy(doubled.max(self.buf.len() + additional));
-        self.buf.reserve_exact(wanted - self.buf.len());
     }
 
     /// Records so far.
@@ -270,7 +258,7 @@ impl BatchWriter {
             options.base_sequence,
         );
         Ok(SealedBatch {
-            bytes: bytes.into(),
+            bytes: bytes.freeze(),
             record_count: self.state.count,
             uncompressed_len,
             payload: self.state.payload,
@@ -355,25 +343,12 @@ pub fn split(
     Ok((head, tail))
 }
 
-/// How much to allocate where `size` bytes are expected.
-fn roomy(size: usize) -> usize {
-    if size <= SMALL_BUFFER {
-        size
-    } else {
-        size.max(LARGE_BUFFER)
-    }
-}
-
 /// The batch with its records compressed, and the codec that they are in at last.
-fn packed(
-    plain: Vec<u8>,
-    codec: Codec,
-    level: Option<i32>,
-) -> Result<(Vec<u8>, Codec), CodecError> {
+fn packed(plain: Memory, codec: Codec, level: Option<i32>) -> Result<(Memory, Codec), CodecError> {
     if codec == Codec::None {
         return Ok((plain, Codec::None));
     }
-    let mut out = Vec::with_capacity(at::HEADER + plain.len() / 2);
+    let mut out = Memory::with_capacity(at::HEADER + plain.len() / 2);
     out.resize(at::HEADER, 0);
     compress(codec, level, &plain[at::HEADER..], &mut out)?;
     if out.len() < plain.len() {

@@ -1,0 +1,127 @@
+//! Memory for batches and requests, which is used again.
+//!
+//! Memory of this size that goes back to the system comes from there empty, page by page, at more cost
+//! than to compress what is written into it.
+
+use std::ops::{Deref, DerefMut};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+/// Nobody looks for smaller ones: an allocator keeps those at hand.
+pub const SMALL: usize = 64 * 1024;
+/// The default of `max_batch_size`, and what a last call may go beyond it. Pages that are never
+/// touched cost nothing.
+pub const LARGE: usize = (1024 + 64) * 1024;
+
+/// Free memory of capacity [`LARGE`].
+static FREE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+/// How many are kept: what eight partitions have open and on the wire.
+const KEPT: usize = 16;
+
+/// A vector that comes from what is kept, and goes back there.
+#[derive(Debug)]
+pub struct Memory(Vec<u8>);
+
+impl Memory {
+    /// Room for `size` bytes at least; for [`LARGE`] if it is more than [`SMALL`].
+    pub fn with_capacity(size: usize) -> Self {
+        if !(SMALL + 1..=LARGE).contains(&size) {
+            return Memory(Vec::with_capacity(size));
+        }
+        let free = FREE.lock().pop();
+        Memory(free.unwrap_or_else(|| Vec::with_capacity(LARGE)))
+    }
+
+    /// Makes room for `additional` bytes more, and for as much again.
+    pub fn grow(&mut self, additional: usize) {
+        let wanted = (self.len() + additional).max(self.capacity().saturating_mul(2));
+        if wanted <= SMALL {
+            self.0.reserve_exact(wanted - self.0.len());
+            return;
+        }
+        let mut larger = Memory::with_capacity(wanted);
+        larger.extend_from_slice(self);
+        *self = larger;
+    }
+
+    /// What was written; the memory goes back when nobody holds that any more.
+    pub fn freeze(mut self) -> Bytes {
+        if self.capacity() == LARGE {
+            Bytes::from_owner(self)
+        } else {
+            std::mem::take(&mut self.0).into()
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if self.0.capacity() != LARGE {
+            return;
+        }
+        let mut free = FREE.lock();
+        if free.len() < KEPT {
+            let mut memory = std::mem::take(&mut self.0);
+            memory.clear();
+            free.push(memory);
+        }
+    }
+}
+
+impl Deref for Memory {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for Memory {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+impl AsRef<[u8]> for Memory {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_stays_through_every_growth() {
+        let mut memory = Memory::with_capacity(10);
+        let mut expected = Vec::new();
+        for size in [5, 100, 50_000, 100_000, 2_000_000] {
+            let piece = vec![size as u8; size];
+            memory.grow(size);
+            assert!(memory.capacity() - memory.len() >= size);
+            memory.extend_from_slice(&piece);
+            expected.extend_from_slice(&piece);
+        }
+        assert!(memory.freeze() == expected);
+    }
+
+    #[test]
+    fn memory_comes_back_empty_once_nobody_holds_it() {
+        let mut memory = Memory::with_capacity(SMALL + 1);
+        assert_eq!(memory.capacity(), LARGE);
+        memory.extend_from_slice(b"abc");
+        let bytes = memory.freeze();
+        let held = bytes.clone();
+        drop(bytes);
+        assert_eq!(held, &b"abc"[..]);
+        drop(held);
+        // Another test may take what came back; whatever comes is empty.
+        for _ in 0..2 * KEPT {
+            let again = Memory::with_capacity(LARGE);
+            assert!(again.is_empty() && again.capacity() == LARGE);
+        }
+        assert!(FREE.lock().len() <= KEPT);
+    }
+}
