@@ -5,7 +5,8 @@
          end_per_testcase/2]).
 -export([keys_values_headers/1, partitioners/1, acks/1, codecs/1, kcat_reads/1, kcat_produces/1,
          large_batch/1, back_pressure/1, callbacks_in_order/1, no_ack/1, too_large_alone/1,
-         bad_input/1, linger/1, partitions_added/1, topic_deleted/1, client_stopped/1]).
+         bad_input/1, linger/1, partitions_added/1, topic_deleted/1,
+         producer_killed/1, client_stopped/1]).
 
 -include_lib("eunit/include/eunit.hrl").
 -include("../include/brod.hrl").
@@ -18,7 +19,7 @@ suite() -> [{timetrap, {seconds, 90}}].
 all() ->
   [keys_values_headers, partitioners, acks, codecs, kcat_reads, kcat_produces, large_batch,
    back_pressure, callbacks_in_order, no_ack, too_large_alone, bad_input, linger, partitions_added,
-   topic_deleted, client_stopped].
+   topic_deleted, producer_killed, client_stopped].
 
 init_per_suite(Config) -> brod_test:init_suite(Config).
 
@@ -288,6 +289,26 @@ topic_deleted(Config) ->
                                  end
                                end, ?LIMIT_MS),
   ?assertMatch({producer_down, _}, Error).
+
+%% A killed producer is gone for its callers at once, by name and by pid; its successor is found by both.
+producer_killed(Config) ->
+  {Client, Topic} = started(Config, 1, [{partition_restart_delay_seconds, 1}]),
+  {ok, Pid} = brod:get_producer(Client, Topic, 0),
+  ok = brod:produce_sync(Pid, <<"1">>),
+  MRef = monitor(process, Pid),
+  exit(Pid, kill),
+  receive {'DOWN', MRef, process, Pid, killed} -> ok after ?LIMIT_MS -> error(not_killed) end,
+  Gone = {error, {producer_down, noproc}},
+  ?assertEqual(Gone, brod:produce_sync(Client, Topic, 0, <<>>, <<"lost">>)),
+  ?assertEqual(Gone, brod:produce_sync(Pid, <<"lost">>)),
+  brod_test:wait_until(fun() -> brod:produce_sync(Client, Topic, 0, <<>>, <<"2">>) =:= ok end,
+                       ?LIMIT_MS),
+  {ok, Successor} = brod:get_producer(Client, Topic, 0),
+  ?assertEqual(ok, brod:produce_sync(Successor, <<"3">>)),
+  ?assertEqual(Gone, brod:produce_sync(Pid, <<"lost">>)),
+  Values = brod_test:values(brod_test:fetch_all(Client, Topic, 0)),
+  %% a call that crossed the kill may have come through although its caller was told it is down
+  ?assertEqual(brod_test:numbers(1, 3), [V || V <- Values, V =/= <<"lost">>]).
 
 %% Whoever waits when the client is stopped is told that it was in vain.
 client_stopped(Config) ->
