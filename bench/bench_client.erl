@@ -224,12 +224,15 @@ start_producer(Topic, Options) ->
   [ok = brod:produce_sync(?CLIENT, Topic, P, <<>>, <<"warm">>) || P <- partitions(Options)],
   ok.
 
+%% New, unless it is there already.
 new_topic(Options) ->
   Topic = topic(Options),
-  ok = brod:create_topics(endpoints(Options),
-                          [#{name => Topic, num_partitions => int(partitions, Options, 8),
-                             replication_factor => 1, assignments => [], configs => []}],
-                          #{timeout => 30000}),
+  Spec = #{name => Topic, num_partitions => int(partitions, Options, 8), replication_factor => 1,
+           assignments => [], configs => []},
+  case brod:create_topics(endpoints(Options), [Spec], #{timeout => 30000}) of
+    ok -> ok;
+    {error, Text} -> {_, _} = binary:match(Text, <<"already exists">>)
+  end,
   wait_for_leaders(Topic, Options, erlang:monotonic_time(millisecond) + 60000),
   Topic.
 

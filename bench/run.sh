@@ -77,6 +77,8 @@ librdkafka() {
     }' | row
 }
 
+# A broker that has just started is slow: its JVM has not compiled anything yet.
+for n in 1 2 3; do filled "warm-$n" 8; done
 printf '%s\t%s\t%s\t%s\t%s\n' scenario msgs/s MB/s 'CPU s/M' 'peak MB' | row
 
 scenario 'produce' produce topic=produce "messages=$messages"
