@@ -50,6 +50,9 @@ wait_until() {
 
 gone() { ! running "$1" >/dev/null; }
 
+# begun N: what was started as broker N is java by now, or has ended. For a moment it is a copy of this shell.
+begun() { running "$1" >/dev/null || ! kill -0 "$(cat "$KAFKA_DIR/broker-$1.pid")" 2>/dev/null; }
+
 start_broker() {
   local properties=$KAFKA_DIR/broker-$1.properties
   [ -f "$properties" ] || die "there is no broker $1 in $KAFKA_DIR"
@@ -60,6 +63,7 @@ start_broker() {
       -cp "$kafka_jars/*" kafka.Kafka "$properties" </dev/null >>"$KAFKA_DIR/broker-$1.log" 2>&1 &
     echo $! >"$KAFKA_DIR/broker-$1.pid"
   )
+  wait_until 20 begun "$1" || die "broker $1 is no process that java runs in"
 }
 
 # sees N COUNT: broker N knows of COUNT live brokers or more, itself among them
