@@ -351,7 +351,7 @@ find_worker(Client, Kind, Topic, Partition) ->
 %% @doc Make the calling process known as a partition's producer.
 -spec register_producer(brod:client(), brod:topic(), brod:partition()) -> ok.
 register_producer(Client, Topic, Partition) ->
-  gen_server:cast(Client, {register, [{{producer, Topic, Partition}, self()}]}).
+  gen_server:cast(Client, {register, {{producer, Topic, Partition}, self()}}).
 
 %% @doc As {@link register_producer/3}; callers of `brod:produce/5' find it in the engine.
 -spec register_producer(brod:client(), brod:topic(), brod:partition(), brod_nif:producer()) -> ok.
@@ -362,17 +362,17 @@ register_producer(Client, Topic, Partition, Handle) ->
 %% @doc Forget a partition's producer.
 -spec deregister_producer(brod:client(), brod:topic(), brod:partition()) -> ok.
 deregister_producer(Client, Topic, Partition) ->
-  gen_server:cast(Client, {deregister, [{producer, Topic, Partition}]}).
+  gen_server:cast(Client, {deregister, {producer, Topic, Partition}}).
 
 %% @doc Make the calling process known as a partition's consumer.
 -spec register_consumer(brod:client(), brod:topic(), brod:partition()) -> ok.
 register_consumer(Client, Topic, Partition) ->
-  gen_server:cast(Client, {register, [{{consumer, Topic, Partition}, self()}]}).
+  gen_server:cast(Client, {register, {{consumer, Topic, Partition}, self()}}).
 
 %% @doc Forget a partition's consumer.
 -spec deregister_consumer(brod:client(), brod:topic(), brod:partition()) -> ok.
 deregister_consumer(Client, Topic, Partition) ->
-  gen_server:cast(Client, {deregister, [{consumer, Topic, Partition}]}).
+  gen_server:cast(Client, {deregister, {consumer, Topic, Partition}}).
 
 %% gen_server
 
@@ -421,14 +421,14 @@ handle_call(Call, _From, State) ->
   {Reply, NewState} = handle_request(Call, State),
   {reply, Reply, NewState}.
 
-handle_cast({register, Rows}, #state{id = Table} = State) ->
-  true = ets:insert(Table, Rows),
+handle_cast({register, Row}, #state{id = Table} = State) ->
+  true = ets:insert(Table, Row),
   {noreply, State};
 handle_cast({publish, Handle}, #state{id = Id} = State) ->
   ok = brod_nif:producer_publish(Handle, Id),
   {noreply, State};
-handle_cast({deregister, Keys}, #state{id = Table} = State) ->
-  lists:foreach(fun(Key) -> ets:delete(Table, Key) end, Keys),
+handle_cast({deregister, Key}, #state{id = Table} = State) ->
+  true = ets:delete(Table, Key),
   {noreply, State};
 handle_cast(_Cast, State) ->
   {noreply, State}.

@@ -5,8 +5,9 @@
 -export([op/3]).
 -export([client_open/2, client_close/1]).
 -export([dispatcher_open/1, dispatcher_done/2]).
--export([producer_open/4, producer_publish/2, producer_withdraw/1, produce/4, produce_to/6, produce_dirty/4, producer_process/1, producer_cancel_wait/2,
-         producer_acks_done/1, producer_close/3, producer_info/1]).
+-export([producer_open/4, producer_publish/2, producer_withdraw/1, produce/4, produce_to/6,
+         produce_dirty/4, producer_process/1, producer_cancel_wait/2, producer_acks_done/1,
+         producer_close/3, producer_info/1]).
 -export([consumer_open/4, consumer_subscribe/3, consumer_unsubscribe/1, consumer_ack/2,
          consumer_pause/1, consumer_resume/1, consumer_seek/2, consumer_close/1,
          consumer_info/1]).

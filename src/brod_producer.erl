@@ -55,10 +55,9 @@ stop(Pid) ->
         {ok, brod:call_ref()} | {error, produce_error()}.
 produce(Pid, Key, Value) ->
   Ref = make_ref(),
-  case brod_nif:produce(Pid, Ref, Key, Value) of
-    Pid -> {ok, #brod_call_ref{caller = self(), callee = Pid, ref = Ref}};
-    {Handle, Outcome} -> call_ref(Outcome, Handle, Ref, Key, Value);
-    undefined -> send_request(Pid, brod_utils:make_batch_input(Key, Value), undefined)
+  case call_ref(brod_nif:produce(Pid, Ref, Key, Value), Ref, Key, Value) of
+    undefined -> send_request(Pid, brod_utils:make_batch_input(Key, Value), undefined);
+    Result -> Result
   end.
 
 %% @doc As {@link produce/3}; the ack is a call of `AckCb' in the producer process, with partition
@@ -67,25 +66,25 @@ produce(Pid, Key, Value) ->
 -spec produce_cb(pid(), brod:key(), brod:value(), brod:produce_ack_cb()) ->
         ok | {error, produce_error()}.
 produce_cb(Pid, Key, Value, AckCb) when ?IS_CALLBACK(AckCb) ->
-  case brod_nif:produce(Pid, AckCb, Key, Value) of
-    Pid -> ok;
-    {Handle, Outcome} -> ok(Outcome, Handle, AckCb, Key, Value);
+  case ok(brod_nif:produce(Pid, AckCb, Key, Value), AckCb, Key, Value) of
     undefined ->
       case send_request(Pid, brod_utils:make_batch_input(Key, Value), AckCb) of
         {ok, _CallRef} -> ok;
         {error, Reason} -> {error, Reason}
-      end
+      end;
+    Result ->
+      Result
   end.
 
 %% @doc Produce without ack and without ever waiting. Nothing tells whether it succeeded.
 -spec produce_no_ack(pid(), brod:key(), brod:value()) -> ok.
 produce_no_ack(Pid, Key, Value) ->
-  case brod_nif:produce(Pid, no_ack, Key, Value) of
-    Pid -> ok;
-    {Handle, Outcome} -> taken(Outcome, Handle, Key, Value);
+  case taken(brod_nif:produce(Pid, no_ack, Key, Value), Key, Value) of
     undefined ->
       CallRef = #brod_call_ref{caller = self(), callee = Pid, ref = undefined},
       Pid ! {produce, CallRef, brod_utils:make_batch_input(Key, Value), no_ack},
+      ok;
+    ok ->
       ok
   end.
 
@@ -115,11 +114,7 @@ sync_produce_request(#brod_call_ref{callee = Callee, ref = Ref}, Timeout) ->
         {ok, brod:call_ref()} | {error, produce_error()} | undefined.
 produce_to(Client, Topic, Partition, Key, Value) when is_atom(Client) ->
   Ref = make_ref(),
-  case brod_nif:produce_to(Client, Topic, Partition, Ref, Key, Value) of
-    Pid when is_pid(Pid) -> {ok, #brod_call_ref{caller = self(), callee = Pid, ref = Ref}};
-    {Handle, Outcome} -> call_ref(Outcome, Handle, Ref, Key, Value);
-    undefined -> undefined
-  end;
+  call_ref(brod_nif:produce_to(Client, Topic, Partition, Ref, Key, Value), Ref, Key, Value);
 produce_to(_ClientPid, _Topic, _Partition, _Key, _Value) ->
   undefined.
 
@@ -128,11 +123,7 @@ produce_to(_ClientPid, _Topic, _Partition, _Key, _Value) ->
                     brod:produce_ack_cb()) -> ok | {error, produce_error()} | undefined.
 produce_cb_to(Client, Topic, Partition, Key, Value, AckCb)
   when is_atom(Client), ?IS_CALLBACK(AckCb) ->
-  case brod_nif:produce_to(Client, Topic, Partition, AckCb, Key, Value) of
-    Pid when is_pid(Pid) -> ok;
-    {Handle, Outcome} -> ok(Outcome, Handle, AckCb, Key, Value);
-    undefined -> undefined
-  end;
+  ok(brod_nif:produce_to(Client, Topic, Partition, AckCb, Key, Value), AckCb, Key, Value);
 produce_cb_to(_ClientPid, _Topic, _Partition, _Key, _Value, AckCb) when ?IS_CALLBACK(AckCb) ->
   undefined.
 
@@ -140,30 +131,38 @@ produce_cb_to(_ClientPid, _Topic, _Partition, _Key, _Value, AckCb) when ?IS_CALL
 -spec produce_no_ack_to(brod:client(), brod:topic(), brod:partition(), brod:key(), brod:value()) ->
         ok | undefined.
 produce_no_ack_to(Client, Topic, Partition, Key, Value) when is_atom(Client) ->
-  case brod_nif:produce_to(Client, Topic, Partition, no_ack, Key, Value) of
-    Pid when is_pid(Pid) -> ok;
-    {Handle, Outcome} -> taken(Outcome, Handle, Key, Value);
-    undefined -> undefined
-  end;
+  taken(brod_nif:produce_to(Client, Topic, Partition, no_ack, Key, Value), Key, Value);
 produce_no_ack_to(_ClientPid, _Topic, _Partition, _Key, _Value) ->
   undefined.
 
-call_ref(Outcome, Handle, Ref, Key, Value) ->
-  case settle(Outcome, Handle, Ref, Key, Value) of
-    {ok, Pid} -> {ok, #brod_call_ref{caller = self(), callee = Pid, ref = Ref}};
-    {error, Reason} -> {error, Reason}
-  end.
+%% What the engine answered to a call, as its caller is told; `undefined' if it knows no producer there.
 
-ok(Outcome, Handle, AckCb, Key, Value) ->
+call_ref(Pid, Ref, _Key, _Value) when is_pid(Pid) ->
+  {ok, #brod_call_ref{caller = self(), callee = Pid, ref = Ref}};
+call_ref({Handle, Outcome}, Ref, Key, Value) ->
+  case settle(Outcome, Handle, Ref, Key, Value) of
+    {ok, Pid} -> call_ref(Pid, Ref, Key, Value);
+    {error, Reason} -> {error, Reason}
+  end;
+call_ref(undefined, _Ref, _Key, _Value) ->
+  undefined.
+
+ok(Pid, _AckCb, _Key, _Value) when is_pid(Pid) ->
+  ok;
+ok({Handle, Outcome}, AckCb, Key, Value) ->
   case settle(Outcome, Handle, AckCb, Key, Value) of
     {ok, _Pid} -> ok;
     {error, Reason} -> {error, Reason}
-  end.
+  end;
+ok(undefined, _AckCb, _Key, _Value) ->
+  undefined.
 
-taken(dirty, Handle, Key, Value) ->
+taken({Handle, dirty}, Key, Value) ->
   _ = brod_nif:produce_dirty(Handle, no_ack, Key, Value),
   ok;
-taken(_Outcome, _Handle, _Key, _Value) ->
+taken(undefined, _Key, _Value) ->
+  undefined;
+taken(_PidOrOutcome, _Key, _Value) ->
   ok.
 
 settle(Pid, _Handle, _Target, _Key, _Value) when is_pid(Pid) ->

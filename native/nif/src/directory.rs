@@ -59,7 +59,7 @@ impl Equivalent<Key> for Place<'_> {
 }
 
 /// A process of this node. Its pid is a word that differs from all other terms.
-#[derive(PartialEq, Eq, Hash, Clone, Copy)]
+#[derive(PartialEq, Eq, Hash)]
 pub struct Process(ErlNifTerm);
 
 impl Process {

@@ -26,8 +26,6 @@ use crate::runtime;
 pub struct ProducerResource {
     partition: Arc<Partition<ErlDelivery>>,
     runtime: tokio::runtime::Handle,
-    /// Who has opened it.
-    process: Process,
     /// The client's name, once callers find the producer by it.
     published: OnceLock<Atom>,
 }
@@ -43,8 +41,9 @@ impl ProducerResource {
 
     /// Callers find it no more. After a failure they should until its process is gone, and learn
     /// that it is closed.
-    fn withdraw(&self) {
-        directory::leave(&self.process, |other| self.is(other));
+    fn withdraw(&self, env: Env<'_>) {
+        let process = Process::new(self.partition.delivery().process().encode(env));
+        directory::leave(&process, |other| self.is(other));
         if let Some(client) = self.published.get() {
             directory::withdraw(&self.place(*client), |other| self.is(other));
         }
@@ -65,8 +64,8 @@ impl ProducerResource {
 
 #[rustler::resource_impl]
 impl Resource for ProducerResource {
-    fn down<'a>(&'a self, _env: Env<'a>, _pid: LocalPid, _monitor: Monitor) {
-        self.withdraw();
+    fn down<'a>(&'a self, env: Env<'a>, _pid: LocalPid, _monitor: Monitor) {
+        self.withdraw(env);
         self.close();
     }
 }
@@ -92,16 +91,14 @@ fn producer_open<'a>(
     let dispatcher = pick_dispatcher(&client, partition);
     let delivery = ErlDelivery::new(topic, partition, env.pid(), dispatcher);
     let partition = client.producers.open(topic, partition, config, delivery);
-    let process = Process::new(env.pid().encode(env));
     let producer = ResourceArc::new(ProducerResource {
         partition,
         runtime,
-        process,
         published: OnceLock::new(),
     });
-    directory::enter(process, producer.clone());
+    directory::enter(Process::new(env.pid().encode(env)), producer.clone());
     if env.monitor(&producer, &env.pid()).is_none() {
-        producer.withdraw();
+        producer.withdraw(env);
         producer.close();
         return Err(rustler::Error::BadArg);
     }
@@ -116,20 +113,20 @@ fn pick_dispatcher(client: &Client, partition: i32) -> Option<Dispatcher> {
 }
 
 #[rustler::nif]
-fn producer_publish(producer: Producer, client: Atom) -> Atom {
+fn producer_publish(env: Env<'_>, producer: Producer, client: Atom) -> Atom {
     // One producer is one client's.
     let client = *producer.published.get_or_init(|| client);
     directory::publish(producer.place(client), producer.clone());
     // If its process went in the meantime, it was not found there.
     if producer.partition.delivery().is_orphan() {
-        producer.withdraw();
+        producer.withdraw(env);
     }
     atoms::ok()
 }
 
 #[rustler::nif]
-fn producer_withdraw(producer: Producer) -> Atom {
-    producer.withdraw();
+fn producer_withdraw(env: Env<'_>, producer: Producer) -> Atom {
+    producer.withdraw(env);
     atoms::ok()
 }
 

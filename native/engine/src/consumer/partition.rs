@@ -106,13 +106,11 @@ impl Partition {
 
     /// As [`Partition::start`], with the same settings.
     pub fn restart(&mut self) -> u64 {
-        self.acked = self.next_offset();
+        self.leave_position(Phase::Resolving);
         self.generation += 1;
-        self.phase = Phase::Resolving;
         self.window.clear();
         self.early_ack = None;
         self.stretch = None;
-        self.waiting = None;
         self.corrupt_at = None;
         self.last_epoch = -1;
         self.backoff.reset();
@@ -142,26 +140,27 @@ impl Partition {
         if policy == OffsetResetPolicy::ResetBySubscriber {
             return None;
         }
-        self.acked = self.next_offset();
-        self.phase = Phase::Resolving;
-        self.waiting = None;
+        self.leave_position(Phase::Resolving);
         self.last_epoch = -1;
         Some(policy)
     }
 
     /// The subscription ends; what is known of acks stays.
     pub fn stop(&mut self) {
-        self.acked = self.next_offset();
+        self.leave_position(Phase::Stopped);
         self.generation += 1;
-        self.phase = Phase::Stopped;
-        self.waiting = None;
         self.window.clear();
     }
 
     /// An error stops fetching; acks still count.
     pub fn suspend(&mut self) {
+        self.leave_position(Phase::Stopped);
+    }
+
+    /// What was fetched there and not delivered is not wanted any more.
+    fn leave_position(&mut self, next: Phase) {
         self.acked = self.next_offset();
-        self.phase = Phase::Stopped;
+        self.phase = next;
         self.waiting = None;
     }
 

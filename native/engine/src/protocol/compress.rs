@@ -4,11 +4,11 @@ use std::io::{self, Write};
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
-use parking_lot::Mutex;
 use thiserror::Error;
 use zstd::zstd_safe::{self, CCtx};
 
 pub use super::decompress::decompress;
+use super::memory::Kept;
 use super::snappy;
 
 /// A context that has grown to more memory than this is not kept.
@@ -17,33 +17,13 @@ const KEPT_CONTEXT: usize = 4 * 1024 * 1024;
 /// The largest window there is, as the gzip program takes it: 32 KB, in powers of two.
 const GZIP_WINDOW: u8 = 15;
 
-static ZSTD: Kept<CCtx<'static>> = Kept::new();
+/// Contexts of each kind that are kept: as many as threads of the engine may compress at a time. They
+/// do not belong to threads, because compressing moves from thread to thread.
+const KEPT: usize = 4;
+
+static ZSTD: Kept<CCtx<'static>> = Kept::new(KEPT);
 /// With the levels that they were made for.
-static GZIP: Kept<(Compression, Compress)> = Kept::new();
-
-/// Contexts for the next batches: to set one up costs more than to compress a small batch. They do
-/// not belong to threads, because compressing moves from thread to thread.
-struct Kept<T>(Mutex<Vec<T>>);
-
-impl<T> Kept<T> {
-    /// As many as threads of the engine may compress at a time.
-    const LIMIT: usize = 4;
-
-    const fn new() -> Self {
-        Kept(Mutex::new(Vec::new()))
-    }
-
-    fn take(&self) -> Option<T> {
-        self.0.lock().pop()
-    }
-
-    fn put(&self, context: T) {
-        let mut kept = self.0.lock();
-        if kept.len() < Self::LIMIT {
-            kept.push(context);
-        }
-    }
-}
+static GZIP: Kept<(Compression, Compress)> = Kept::new(KEPT);
 
 /// How the records of a batch are compressed. The numbers are those of a batch's attributes.
 #[derive(Debug, Copy, Clone, PartialEq, Eq, Default)]
@@ -79,6 +59,16 @@ pub enum CodecError {
     Malformed { codec: Codec, source: io::Error },
     #[error("{codec:?} compression failed: {source}")]
     Compress { codec: Codec, source: io::Error },
+}
+
+impl CodecError {
+    /// Data that is not what the codec makes, and in which way.
+    pub(super) fn malformed(codec: Codec, what: &str) -> Self {
+        CodecError::Malformed {
+            codec,
+            source: io::Error::new(io::ErrorKind::InvalidData, what),
+        }
+    }
 }
 
 /// Appends `input`, compressed, to `out`.

@@ -3,8 +3,6 @@
 //! The crate's own reader gets memory for two whole blocks of each frame, up to 8 MB for a batch of
 //! any size, and clears it.
 
-use std::io;
-
 use lz4_flex::block::decompress_into_with_dict;
 
 use super::compress::{Codec, CodecError};
@@ -118,10 +116,7 @@ fn cut_off() -> CodecError {
 }
 
 fn malformed(what: &str) -> CodecError {
-    CodecError::Malformed {
-        codec: Codec::Lz4,
-        source: io::Error::new(io::ErrorKind::InvalidData, what),
-    }
+    CodecError::malformed(Codec::Lz4, what)
 }
 
 #[cfg(test)]

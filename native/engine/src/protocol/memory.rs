@@ -1,7 +1,7 @@
 //! Memory for batches and requests, which is used again.
 //!
-//! Memory of this size that goes back to the system comes from there empty, page by page, at more cost
-//! than to compress what is written into it.
+//! What goes back to the system comes from there empty, page by page, at more cost than to compress
+//! what is written into it.
 
 use std::ops::{Deref, DerefMut};
 
@@ -14,10 +14,37 @@ pub const SMALL: usize = 64 * 1024;
 /// touched cost nothing.
 pub const LARGE: usize = (1024 + 64) * 1024;
 
-/// Free memory of capacity [`LARGE`].
-static FREE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
-/// How many are kept: what eight partitions have open and on the wire.
-const KEPT: usize = 16;
+/// Things that cost more to make than to keep for the next one who needs one.
+pub struct Kept<T> {
+    limit: usize,
+    free: Mutex<Vec<T>>,
+}
+
+impl<T> Kept<T> {
+    /// Keeps `limit` of them.
+    pub const fn new(limit: usize) -> Self {
+        Kept {
+            limit,
+            free: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// One of them, if there is any.
+    pub fn take(&self) -> Option<T> {
+        self.free.lock().pop()
+    }
+
+    /// Keeps one more, unless there are enough.
+    pub fn put(&self, one: T) {
+        let mut free = self.free.lock();
+        if free.len() < self.limit {
+            free.push(one);
+        }
+    }
+}
+
+/// Empty vectors of capacity [`LARGE`]: what eight partitions have open and on the wire.
+static FREE: Kept<Vec<u8>> = Kept::new(16);
 
 /// A vector that comes from what is kept, and goes back there.
 #[derive(Debug)]
@@ -29,8 +56,7 @@ impl Memory {
         if !(SMALL + 1..=LARGE).contains(&size) {
             return Memory(Vec::with_capacity(size));
         }
-        let free = FREE.lock().pop();
-        Memory(free.unwrap_or_else(|| Vec::with_capacity(LARGE)))
+        Memory(FREE.take().unwrap_or_else(|| Vec::with_capacity(LARGE)))
     }
 
     /// Makes room for `additional` bytes more, and for as much again.
@@ -60,12 +86,9 @@ impl Drop for Memory {
         if self.0.capacity() != LARGE {
             return;
         }
-        let mut free = FREE.lock();
-        if free.len() < KEPT {
-            let mut memory = std::mem::take(&mut self.0);
-            memory.clear();
-            free.push(memory);
-        }
+        let mut memory = std::mem::take(&mut self.0);
+        memory.clear();
+        FREE.put(memory);
     }
 }
 
@@ -118,10 +141,10 @@ mod tests {
         assert_eq!(held, &b"abc"[..]);
         drop(held);
         // Another test may take what came back; whatever comes is empty.
-        for _ in 0..2 * KEPT {
+        for _ in 0..2 * FREE.limit {
             let again = Memory::with_capacity(LARGE);
             assert!(again.is_empty() && again.capacity() == LARGE);
         }
-        assert!(FREE.lock().len() <= KEPT);
+        assert!(FREE.free.lock().len() <= FREE.limit);
     }
 }

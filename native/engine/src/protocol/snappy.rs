@@ -80,9 +80,6 @@ fn snap_error(error: snap::Error) -> CodecError {
     }
 }
 
-fn malformed(what: &'static str) -> CodecError {
-    CodecError::Malformed {
-        codec: Codec::Snappy,
-        source: io::Error::new(io::ErrorKind::InvalidData, what),
-    }
+fn malformed(what: &str) -> CodecError {
+    CodecError::malformed(Codec::Snappy, what)
 }
