@@ -22,8 +22,8 @@ handle_call(Call, _From, Dispatcher) ->
 handle_cast(_Cast, Dispatcher) ->
   {noreply, Dispatcher}.
 
-handle_info({brod_acks, Number, Producer, BaseOffset, Targets}, Dispatcher) ->
-  ok = brod_producer:pass_acks(Targets, BaseOffset, Producer),
+handle_info({brod_acks, Number, Batches}, Dispatcher) ->
+  ok = pass_acks(Batches),
   ok = brod_nif:dispatcher_done(Dispatcher, Number),
   {noreply, Dispatcher};
 handle_info({brod_forward, Number, Producer, Message}, Dispatcher) ->
@@ -32,3 +32,9 @@ handle_info({brod_forward, Number, Producer, Message}, Dispatcher) ->
   {noreply, Dispatcher};
 handle_info(_Info, Dispatcher) ->
   {noreply, Dispatcher}.
+
+pass_acks([Producer, BaseOffset, Targets | Batches]) ->
+  ok = brod_producer:pass_acks(Targets, BaseOffset, Producer),
+  pass_acks(Batches);
+pass_acks([]) ->
+  ok.

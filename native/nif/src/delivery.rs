@@ -20,6 +20,10 @@ use crate::runtime;
 /// are answered by the producer process.
 const DIRECT_REPLIES: usize = 2;
 
+/// The acks of a batch of at most this many calls are copied into one message with those of others.
+/// Larger ones are moved, in a message of their own.
+const GATHERED_CALLS: usize = 32;
+
 /// A caller that is held up.
 pub struct Waiter {
     /// The caller.
@@ -281,13 +285,24 @@ impl Delivery for ErlDelivery {
             .filter(|dispatcher| dispatcher.is_alive())
         {
             None => self.pass_to_process(acks, base_offset, None),
+            Some(dispatcher) if acks.calls.len() <= GATHERED_CALLS => {
+                let Some(store) = &acks.store else { return };
+                let number = dispatcher.gather(self.process, base_offset, store);
+                self.dispatched.store(number, Ordering::Release);
+            }
             Some(dispatcher) => {
                 let Some(store) = acks.store else { return };
                 self.dispatch(dispatcher, store, |env, number, list| {
-                    let (tag, process) = (atoms::brod_acks(), self.process);
-                    (tag, number, process, base_offset, list).encode(env)
+                    let acks = [self.process.encode(env), base_offset.encode(env), list];
+                    (atoms::brod_acks(), number, make_list(env, &acks)).encode(env)
                 });
             }
+        }
+    }
+
+    fn flush(&self) {
+        if let Some(dispatcher) = &self.dispatcher {
+            dispatcher.flush();
         }
     }
 

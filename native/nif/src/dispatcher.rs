@@ -12,14 +12,38 @@ use rustler::{Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc,
 
 use crate::atoms;
 use crate::client::Client;
+use crate::raw::{make_tuple, TermStore};
 
 /// One dispatcher process and how far it has got.
 pub struct DispatcherResource {
     process: LocalPid,
-    /// Number of the last message sent. Held while sending, so that messages arrive in order.
-    sent: Mutex<u64>,
+    /// Held while sending, so that messages arrive in order.
+    outbox: Mutex<Outbox>,
     done: AtomicU64,
     alive: AtomicBool,
+}
+
+#[derive(Default)]
+struct Outbox {
+    /// Number of the last message sent.
+    sent: u64,
+    /// Small batches that go together in the next message, as (producer process, base offset,
+    /// targets). A message of their own would cost more than their replies.
+    gathered: TermStore,
+}
+
+impl Outbox {
+    fn flush(&mut self, to: &LocalPid) {
+        if self.gathered.is_empty() {
+            return;
+        }
+        self.sent += 1;
+        let number = self.sent;
+        std::mem::take(&mut self.gathered).send_list(to, |env, list| {
+            let tag = atoms::brod_acks().to_term(env);
+            make_tuple(env, [tag, number.encode(env), list])
+        });
+    }
 }
 
 #[rustler::resource_impl]
@@ -45,10 +69,27 @@ impl DispatcherResource {
 
     /// Has `send` send a message with the number that it is given; returns the number.
     pub fn send(&self, send: impl FnOnce(&LocalPid, u64)) -> u64 {
-        let mut sent = self.sent.lock();
-        *sent += 1;
-        send(&self.process, *sent);
-        *sent
+        let mut outbox = self.outbox.lock();
+        outbox.flush(&self.process);
+        outbox.sent += 1;
+        send(&self.process, outbox.sent);
+        outbox.sent
+    }
+
+    /// Puts a batch's acks into the next message, which leaves with [`Self::flush`]; returns that
+    /// message's number.
+    pub fn gather(&self, producer: LocalPid, base_offset: i64, targets: &TermStore) -> u64 {
+        let mut outbox = self.outbox.lock();
+        let gathered = &mut outbox.gathered;
+        gathered.push_new(|env| producer.encode(env));
+        gathered.push_new(|env| base_offset.encode(env));
+        gathered.push_list(targets);
+        outbox.sent + 1
+    }
+
+    /// Sends what was gathered.
+    pub fn flush(&self) {
+        self.outbox.lock().flush(&self.process);
     }
 }
 
@@ -56,7 +97,7 @@ impl DispatcherResource {
 fn dispatcher_open<'a>(env: Env<'a>, client: Client) -> NifResult<Term<'a>> {
     let dispatcher = ResourceArc::new(DispatcherResource {
         process: env.pid(),
-        sent: Mutex::new(0),
+        outbox: Mutex::default(),
         done: AtomicU64::new(0),
         alive: AtomicBool::new(true),
     });

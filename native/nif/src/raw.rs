@@ -37,6 +37,28 @@ impl TermStore {
         self.env.run(|env| terms.push(term.in_env(env).as_c_arg()));
     }
 
+    /// Adds a term that is made in the store's environment.
+    pub fn push_new(&mut self, make: impl for<'a> FnOnce(Env<'a>) -> Term<'a>) {
+        let terms = &mut self.terms;
+        self.env.run(|env| terms.push(make(env).as_c_arg()));
+    }
+
+    /// Copies all terms of another store in, as one list.
+    pub fn push_list(&mut self, other: &TermStore) {
+        other.with(|_, terms| {
+            self.push_new(|env| {
+                let mut list = TermList::with_capacity(env, terms.len());
+                terms.iter().for_each(|term| list.push(term.in_env(env)));
+                list.finish()
+            });
+        });
+    }
+
+    /// Without terms.
+    pub fn is_empty(&self) -> bool {
+        self.terms.is_empty()
+    }
+
     /// Forgets the terms from `len` on. Their memory stays until the message is sent.
     pub fn truncate(&mut self, len: usize) {
         self.terms.truncate(len);

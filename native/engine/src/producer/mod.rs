@@ -53,6 +53,8 @@ pub trait Delivery: Send + Sync + 'static {
 
     /// All of the batch is stored, its first record at `base_offset` (-1: unknown).
     fn delivered(&self, acks: Self::Acks, base_offset: i64);
+    /// All results of one response are told. Until then `delivered` may keep them.
+    fn flush(&self);
     /// The batch will not be delivered.
     fn failed(&self, acks: Self::Acks, why: &Failure);
     /// These callers may go on.

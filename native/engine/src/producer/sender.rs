@@ -338,11 +338,10 @@ impl<D: Delivery> Task<D> {
         };
         let now = Instant::now();
         if !request.answered && answer.is_ok() {
-            for item in request.items {
-                item.partition
-                    .event(|buffer, _| Some(buffer.delivered(item.batch, -1)));
-            }
-            return;
+            let tell = |partition: &Arc<Partition<D>>, batch| {
+                partition.event(|buffer, _| Some(buffer.delivered(batch, -1)));
+            };
+            return tell_all(request.items, tell);
         }
         let results = answer
             .and_then(|frame| strip_response_header(frame, PRODUCE, request.version))
@@ -357,14 +356,19 @@ impl<D: Delivery> Task<D> {
                 return fail(request.items, &error, now);
             }
         };
-        for item in request.items {
-            let result = results.find(item.partition.topic(), item.partition.index());
-            self.finish(item, result, now);
-        }
+        tell_all(request.items, |partition, batch| {
+            let result = results.find(partition.topic(), partition.index());
+            self.finish(partition, batch, result, now);
+        });
     }
 
-    fn finish(&self, item: Item<D>, result: Option<PartResult>, now: Instant) {
-        let Item { partition, batch } = item;
+    fn finish(
+        &self,
+        partition: &Arc<Partition<D>>,
+        batch: Batch<D::Acks>,
+        result: Option<PartResult>,
+        now: Instant,
+    ) {
         let Some(result) = result else {
             let error = NetError::Protocol("the Produce response lacks a partition".into());
             partition
@@ -467,6 +471,21 @@ fn seal<D: Delivery>(items: &mut Vec<Item<D>>) -> Vec<Bytes> {
         tokio::task::block_in_place(seal_all)
     } else {
         seal_all()
+    }
+}
+
+/// Has each batch's result told, and lets go what was kept to be told together.
+fn tell_all<D: Delivery>(
+    items: Vec<Item<D>>,
+    mut tell: impl FnMut(&Arc<Partition<D>>, Batch<D::Acks>),
+) {
+    let mut told = Vec::with_capacity(items.len());
+    for Item { partition, batch } in items {
+        tell(&partition, batch);
+        told.push(partition);
+    }
+    for partition in told {
+        partition.delivery().flush();
     }
 }
 

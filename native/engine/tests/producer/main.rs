@@ -55,6 +55,8 @@ impl Delivery for Recorder {
         let _ = self.0.send(Ok(base_offset));
     }
 
+    fn flush(&self) {}
+
     fn failed(&self, _: Calls, why: &Failure) {
         let _ = self.0.send(Err(why.clone()));
     }
