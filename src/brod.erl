@@ -224,10 +224,13 @@ produce(Pid, Key, Value) -> brod_producer:produce(Pid, Key, Value).
 -spec produce(client(), topic(), partition() | partitioner(), key(), value()) ->
         {ok, call_ref()} | {error, term()}.
 produce(Client, Topic, Partition, Key, Value) when is_integer(Partition) ->
-  Result = brod_producer:produce_to(Client, Topic, Partition, Key, Value),
-  or_with_producer(Result, Client, Topic, Partition, fun(Pid) ->
-    brod_producer:produce(Pid, Key, Value)
-  end);
+  case brod_producer:produce_to(Client, Topic, Partition, Key, Value) of
+    undefined ->
+      with_producer(Client, Topic, Partition, fun(Pid) ->
+        brod_producer:produce(Pid, Key, Value)
+      end);
+    Result -> Result
+  end;
 produce(Client, Topic, Partitioner, Key, Value) ->
   with_partition(Client, Topic, Partitioner, Key, Value, fun(Partition) ->
     produce(Client, Topic, Partition, Key, Value)
@@ -244,10 +247,13 @@ produce_cb(Pid, Key, Value, AckCb) -> brod_producer:produce_cb(Pid, Key, Value, 
 -spec produce_cb(client(), topic(), partition() | partitioner(), key(), value(),
                  produce_ack_cb()) -> ok | {ok, partition()} | {error, term()}.
 produce_cb(Client, Topic, Partition, Key, Value, AckCb) when is_integer(Partition) ->
-  Result = brod_producer:produce_cb_to(Client, Topic, Partition, Key, Value, AckCb),
-  or_with_producer(Result, Client, Topic, Partition, fun(Pid) ->
-    brod_producer:produce_cb(Pid, Key, Value, AckCb)
-  end);
+  case brod_producer:produce_cb_to(Client, Topic, Partition, Key, Value, AckCb) of
+    undefined ->
+      with_producer(Client, Topic, Partition, fun(Pid) ->
+        brod_producer:produce_cb(Pid, Key, Value, AckCb)
+      end);
+    Result -> Result
+  end;
 produce_cb(Client, Topic, Partitioner, Key, Value, AckCb) ->
   with_partition(Client, Topic, Partitioner, Key, Value, fun(Partition) ->
     case produce_cb(Client, Topic, Partition, Key, Value, AckCb) of
@@ -260,10 +266,13 @@ produce_cb(Client, Topic, Partitioner, Key, Value, AckCb) ->
 -spec produce_no_ack(client(), topic(), partition() | partitioner(), key(), value()) ->
         ok | {error, term()}.
 produce_no_ack(Client, Topic, Partition, Key, Value) when is_integer(Partition) ->
-  Result = brod_producer:produce_no_ack_to(Client, Topic, Partition, Key, Value),
-  or_with_producer(Result, Client, Topic, Partition, fun(Pid) ->
-    brod_producer:produce_no_ack(Pid, Key, Value)
-  end);
+  case brod_producer:produce_no_ack_to(Client, Topic, Partition, Key, Value) of
+    undefined ->
+      with_producer(Client, Topic, Partition, fun(Pid) ->
+        brod_producer:produce_no_ack(Pid, Key, Value)
+      end);
+    Result -> Result
+  end;
 produce_no_ack(Client, Topic, Partitioner, Key, Value) ->
   with_partition(Client, Topic, Partitioner, Key, Value, fun(Partition) ->
     produce_no_ack(Client, Topic, Partition, Key, Value)
@@ -324,12 +333,7 @@ sync_produce_request_offset(CallRef, Timeout) ->
 
 reply_timeout() -> application:get_env(brod, produce_reply_timeout, ?DEFAULT_REPLY_TIMEOUT_MS).
 
-%% `undefined': the engine knows no producer, and the client is asked for one, which may start it.
-or_with_producer(undefined, Client, Topic, Partition, Fun) ->
-  with_producer(Client, Topic, Partition, Fun);
-or_with_producer(Result, _Client, _Topic, _Partition, _Fun) ->
-  Result.
-
+%% For when the engine knows no producer: the client is asked for one, and may start it.
 with_producer(Client, Topic, Partition, Fun) ->
   case brod_client:get_producer(Client, Topic, Partition) of
     {ok, Pid} -> Fun(Pid);

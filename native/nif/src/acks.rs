@@ -40,6 +40,9 @@ impl ErlAcks {
         store.push(target);
         store.push(reference);
         store.push(first.encode(target.get_env()));
+        if self.calls.is_empty() {
+            self.calls.reserve(16);
+        }
         self.calls.push(Call { first, is_fun });
     }
 

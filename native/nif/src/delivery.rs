@@ -286,7 +286,7 @@ impl Delivery for ErlDelivery {
         {
             None => self.pass_to_process(acks, base_offset, None),
             Some(dispatcher) if acks.calls.len() <= GATHERED_CALLS => {
-                let Some(store) = &acks.store else { return };
+                let Some(store) = acks.store else { return };
                 let number = dispatcher.gather(self.process, base_offset, store);
                 self.dispatched.store(number, Ordering::Release);
             }

@@ -78,7 +78,7 @@ impl DispatcherResource {
 
     /// Puts a batch's acks into the next message, which leaves with [`Self::flush`]; returns that
     /// message's number.
-    pub fn gather(&self, producer: LocalPid, base_offset: i64, targets: &TermStore) -> u64 {
+    pub fn gather(&self, producer: LocalPid, base_offset: i64, targets: TermStore) -> u64 {
         let mut outbox = self.outbox.lock();
         let gathered = &mut outbox.gathered;
         gathered.push_new(|env| producer.encode(env));

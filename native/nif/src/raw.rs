@@ -7,9 +7,10 @@
 
 use std::mem::MaybeUninit;
 
+use brod_engine::protocol::memory::Kept;
 use rustler::sys::{
-    enif_get_list_cell, enif_get_tuple, enif_is_identical, enif_make_list_from_array,
-    enif_make_tuple_from_array, ErlNifTerm,
+    enif_get_list_cell, enif_get_tuple, enif_is_identical, enif_make_copy,
+    enif_make_list_from_array, enif_make_tuple_from_array, ErlNifTerm,
 };
 use rustler::{Env, LocalPid, OwnedEnv, Term};
 
@@ -19,13 +20,16 @@ pub struct TermStore {
     terms: Vec<ErlNifTerm>,
 }
 
+/// Empty stores: what the responses that arrive at one moment let go.
+static SPARE: Kept<TermStore> = Kept::new(256);
+
 impl Default for TermStore {
     fn default() -> Self {
-        TermStore {
+        SPARE.take().unwrap_or_else(|| TermStore {
             env: OwnedEnv::new(),
             // Most batches hold a few calls at least, of three terms each.
             terms: Vec::with_capacity(24),
-        }
+        })
     }
 }
 
@@ -44,14 +48,22 @@ impl TermStore {
     }
 
     /// Copies all terms of another store in, as one list.
-    pub fn push_list(&mut self, other: &TermStore) {
-        other.with(|_, terms| {
-            self.push_new(|env| {
-                let mut list = TermList::with_capacity(env, terms.len());
-                terms.iter().for_each(|term| list.push(term.in_env(env)));
-                list.finish()
-            });
+    pub fn push_list(&mut self, mut other: TermStore) {
+        self.push_new(|env| {
+            let to = env.as_c_arg();
+            for term in &mut other.terms {
+                // SAFETY: the word is a term of the other environment, which lives until below.
+                *term = unsafe { enif_make_copy(to, *term) };
+            }
+            // SAFETY: by now the words are terms of `env`.
+            unsafe {
+                let (words, count) = (other.terms.as_ptr(), other.terms.len() as u32);
+                Term::new(env, enif_make_list_from_array(to, words, count))
+            }
         });
+        other.terms.clear();
+        other.env.clear();
+        SPARE.put(other);
     }
 
     /// Without terms.

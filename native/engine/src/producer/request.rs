@@ -38,15 +38,21 @@ pub(super) fn encode_request<'a>(
 ) -> Result<Bytes, NetError> {
     let mut topics: Vec<TopicProduceData> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut last = None;
     let mut size = 128;
     for part in parts {
         size += part.batch.len() + 32;
-        let place = *places.entry(part.topic).or_insert_with(|| {
-            size += part.topic.len() + 32;
-            let name = TopicName(StrBytes::from_string(part.topic.to_owned()));
-            topics.push(TopicProduceData::default().with_name(name));
-            topics.len() - 1
-        });
+        let place = match last {
+            // Neighbours are mostly of one topic.
+            Some((topic, place)) if topic == part.topic => place,
+            _ => *places.entry(part.topic).or_insert_with(|| {
+                size += part.topic.len() + 32;
+                let name = TopicName(StrBytes::from_string(part.topic.to_owned()));
+                topics.push(TopicProduceData::default().with_name(name));
+                topics.len() - 1
+            }),
+        };
+        last = Some((part.topic, place));
         topics[place].partition_data.push(
             PartitionProduceData::default()
                 .with_index(part.partition)

@@ -7,7 +7,7 @@ pub mod compress;
 mod decompress;
 pub mod error;
 mod lz4;
-pub(crate) mod memory;
+pub mod memory;
 mod records;
 mod snappy;
 pub mod varint;
