@@ -18,6 +18,8 @@ use crate::net::{ConnectOptions, Connection, Endpoint, NetError};
 pub enum Purpose {
     /// Produce, metadata, admin.
     Main,
+    /// Produce, beside the main one, for topics of many partitions.
+    Produce,
     /// Fetch, by lane.
     Fetch(u32),
     /// The group protocol of one member; unique within the client.

@@ -7,6 +7,7 @@ mod buffer;
 mod config;
 mod failure;
 mod identity;
+mod lane;
 mod partition;
 mod request;
 mod router;

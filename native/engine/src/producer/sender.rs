@@ -1,25 +1,26 @@
-//! One task per broker: takes the ready batches of all partitions that the broker leads into one
-//! Produce request, and hands each batch's result back to its partition.
+//! One task per broker: takes the ready batches of the partitions that the broker leads into common
+//! Produce requests, and hands each batch's result back to its partition.
 
 use std::cmp::Ordering;
-use std::collections::{BinaryHeap, VecDeque};
-use std::future::Future;
-use std::pin::Pin;
+use std::collections::BinaryHeap;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, ProduceRequest};
 use parking_lot::Mutex;
-use tokio::sync::{oneshot, Notify};
+use tokio::sync::Notify;
 
 use super::batch::Batch;
 use super::buffer::Take;
 use super::failure::Cause;
+use super::lane::{lane_of, Event, Item, Lane, Request, LANES};
 use super::partition::Partition;
 use super::request::{decode_response, encode_request, Part, PartResult};
 use super::{Delivery, Producers};
-use crate::cluster::{NodeId, Purpose};
+use crate::cluster::NodeId;
 use crate::error::Error;
 use crate::net::{strip_response_header, Connection, NetError};
 use crate::protocol::compress::Codec;
@@ -30,8 +31,8 @@ use crate::protocol::error::ErrorCode;
 /// the batches that they fill meanwhile would be half as large.
 const FULL_REQUEST: usize = 64;
 
-/// Requests on the wire to one broker. A broker works on one request of a connection at a time,
-/// so more than these only take batches out of reach of the calls that could still join them.
+/// Requests on the wire to one broker, over all lanes. It works on one at a time, so more than
+/// these only take batches out of reach of the calls that could still join them.
 const MAX_REQUESTS: usize = 2;
 
 /// The same for requests that are full: nothing could join them.
@@ -49,7 +50,7 @@ const PRODUCE: i16 = ApiKey::Produce as i16;
 /// The queue into a broker's task.
 pub(super) struct Sender<D: Delivery> {
     node: NodeId,
-    inbox: Mutex<Inbox<D>>,
+    inboxes: Mutex<[Inbox<D>; LANES]>,
     notify: Notify,
 }
 
@@ -63,38 +64,25 @@ impl<D: Delivery> Sender<D> {
     pub(super) fn new(node: NodeId) -> Self {
         Sender {
             node,
-            inbox: Mutex::new(Inbox {
+            inboxes: Mutex::new(std::array::from_fn(|_| Inbox {
                 partitions: Vec::new(),
                 wake_at: 1,
-            }),
+            })),
             notify: Notify::new(),
         }
     }
 
     /// The partition has something to send.
     pub(super) fn push(&self, partition: Arc<Partition<D>>) {
-        let mut inbox = self.inbox.lock();
+        let mut inboxes = self.inboxes.lock();
+        let inbox = &mut inboxes[lane_of(partition.index())];
         inbox.partitions.push(partition);
         let wakes = inbox.partitions.len() >= inbox.wake_at;
-        drop(inbox);
+        drop(inboxes);
         if wakes {
             self.notify.notify_one();
         }
     }
-}
-
-struct Item<D: Delivery> {
-    partition: Arc<Partition<D>>,
-    batch: Batch<D::Acks>,
-}
-
-struct Request<D: Delivery> {
-    answer: oneshot::Receiver<Result<Bytes, NetError>>,
-    deadline: Instant,
-    version: i16,
-    /// False with acks 0: being written is all there is to wait for.
-    answered: bool,
-    items: Vec<Item<D>>,
 }
 
 struct Timer<D: Delivery> {
@@ -120,16 +108,11 @@ impl<D: Delivery> Ord for Timer<D> {
     }
 }
 
-type Connecting = Pin<Box<dyn Future<Output = Result<Connection, Error>> + Send>>;
-
 struct Task<D: Delivery> {
     sender: Arc<Sender<D>>,
     producers: Arc<Producers<D>>,
-    queue: VecDeque<Arc<Partition<D>>>,
     timers: BinaryHeap<Timer<D>>,
-    in_flight: VecDeque<Request<D>>,
-    connection: Option<Connection>,
-    connecting: Option<Connecting>,
+    lanes: [Lane<D>; LANES],
 }
 
 /// Sends until the cluster is closed.
@@ -138,11 +121,8 @@ pub(super) async fn run<D: Delivery>(sender: Arc<Sender<D>>, producers: Arc<Prod
     let mut task = Task {
         sender: sender.clone(),
         producers,
-        queue: VecDeque::new(),
         timers: BinaryHeap::new(),
-        in_flight: VecDeque::new(),
-        connection: None,
-        connecting: None,
+        lanes: std::array::from_fn(Lane::new),
     };
     loop {
         task.send_ready();
@@ -150,8 +130,10 @@ pub(super) async fn run<D: Delivery>(sender: Arc<Sender<D>>, producers: Arc<Prod
         tokio::select! {
             biased;
             _ = cluster.closed().cancelled() => break,
-            answer = first_answer(&mut task.in_flight) => task.answered(answer),
-            connected = connected(&mut task.connecting) => task.connected(connected),
+            (lane, event) = next_event(&mut task.lanes) => match event {
+                Event::Answer(answer) => task.answered(lane, answer),
+                Event::Connected(result) => task.connected(lane, result),
+            },
             _ = sender.notify.notified() => {}
             _ = sleep_until(deadline) => task.deadline_passed(),
         }
@@ -159,20 +141,17 @@ pub(super) async fn run<D: Delivery>(sender: Arc<Sender<D>>, producers: Arc<Prod
     task.close();
 }
 
-async fn first_answer<D: Delivery>(
-    in_flight: &mut VecDeque<Request<D>>,
-) -> Result<Bytes, NetError> {
-    match in_flight.front_mut() {
-        Some(request) => (&mut request.answer).await.unwrap_or(Err(NetError::Closed)),
-        None => std::future::pending().await,
-    }
-}
-
-async fn connected(connecting: &mut Option<Connecting>) -> Result<Connection, Error> {
-    match connecting {
-        Some(attempt) => attempt.await,
-        None => std::future::pending().await,
-    }
+/// Waits until something happens in one of the lanes.
+async fn next_event<D: Delivery>(lanes: &mut [Lane<D>; LANES]) -> (usize, Event) {
+    poll_fn(|context| {
+        let mut lanes = lanes.iter_mut().enumerate();
+        let event = lanes.find_map(|(number, lane)| match lane.poll_event(context) {
+            Poll::Ready(event) => Some((number, event)),
+            Poll::Pending => None,
+        });
+        event.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }
 
 async fn sleep_until(deadline: Option<Instant>) {
@@ -186,75 +165,67 @@ impl<D: Delivery> Task<D> {
     fn send_ready(&mut self) {
         let now = Instant::now();
         while self.timers.peek().is_some_and(|timer| timer.at <= now) {
-            let due = self.timers.pop();
-            self.queue.extend(
-                due.filter(|timer| timer.partition.waits_for(timer.at))
-                    .map(|timer| timer.partition),
-            );
-        }
-        while self.has_work() {
-            match self.open_connection() {
-                Some(connection) => self.send_one(&connection, now),
-                // It comes, or fails, as an event.
-                None => return,
+            if let Some(Timer { at, partition }) = self.timers.pop() {
+                if partition.waits_for(at) {
+                    self.lanes[lane_of(partition.index())]
+                        .queue
+                        .push_back(partition);
+                }
             }
+        }
+        while let Some((lane, connection)) = self.next_lane() {
+            self.send_one(lane, &connection, now);
         }
     }
 
-    /// Takes in what is new. False: there is nothing to do before the next event, among which is that
-    /// enough has come to do something.
-    fn has_work(&mut self) -> bool {
-        let mut inbox = self.sender.inbox.lock();
-        self.queue.extend(inbox.partitions.drain(..));
-        let enough = match self.in_flight.len() {
-            few if few < MAX_REQUESTS => 1,
-            some if some < MAX_FULL_REQUESTS => FULL_REQUEST,
+    /// Takes in what is new, and picks the lane to send on. None: there is nothing to do before the
+    /// next event, among which is that enough has come to do something.
+    fn next_lane(&mut self) -> Option<(usize, Connection)> {
+        let on_the_wire = self.lanes.iter().map(|lane| lane.in_flight.len()).sum();
+        let enough = match on_the_wire {
+            0..MAX_REQUESTS => 1,
+            MAX_REQUESTS..MAX_FULL_REQUESTS => FULL_REQUEST,
             _ => usize::MAX,
         };
-        inbox.wake_at = enough.saturating_sub(self.queue.len()).max(1);
-        self.queue.len() >= enough
+        let mut inboxes = self.sender.inboxes.lock();
+        for (lane, inbox) in self.lanes.iter_mut().zip(inboxes.iter_mut()) {
+            lane.queue.extend(inbox.partitions.drain(..));
+            inbox.wake_at = enough.saturating_sub(lane.queue.len()).max(1);
+        }
+        drop(inboxes);
+        let (cluster, node) = (&self.producers.cluster, self.sender.node);
+        let lanes = self.lanes.iter_mut().enumerate();
+        lanes
+            .filter(|(_, lane)| lane.queue.len() >= enough)
+            .filter_map(|(number, lane)| {
+                let connection = lane.connection(cluster, node)?;
+                Some((lane.in_flight.len(), number, connection))
+            })
+            .min_by_key(|(on_the_wire, ..)| *on_the_wire)
+            .map(|(_, number, connection)| (number, connection))
     }
 
-    fn open_connection(&mut self) -> Option<Connection> {
-        if let Some(connection) = self.connection.as_ref().filter(|c| !c.is_closed()) {
-            return Some(connection.clone());
+    fn connected(&mut self, lane: usize, result: Result<(), Error>) {
+        let Err(error) = result else { return };
+        tracing::warn!(node = self.sender.node, %error, "cannot connect to send");
+        // Others may lead by now, and what has waited too long fails.
+        let now = Instant::now();
+        for partition in std::mem::take(&mut self.lanes[lane].queue) {
+            partition.expire(now);
+            self.producers.route(partition);
         }
-        self.connection = None;
-        if self.connecting.is_none() {
-            let (cluster, node) = (self.producers.cluster.clone(), self.sender.node);
-            self.connecting = Some(Box::pin(async move {
-                cluster.connection(node, Purpose::Main).await
-            }));
-        }
-        None
-    }
-
-    fn connected(&mut self, result: Result<Connection, Error>) {
-        self.connecting = None;
-        match result {
-            Ok(connection) => self.connection = Some(connection),
-            Err(error) => {
-                tracing::warn!(node = self.sender.node, %error, "cannot connect to send");
-                // Others may lead by now, and what has waited too long fails.
-                let now = Instant::now();
-                for partition in std::mem::take(&mut self.queue) {
-                    partition.expire(now);
-                    self.producers.route(partition);
-                }
-                if matches!(error, Error::Kafka { .. }) {
-                    self.producers.cluster.request_refresh();
-                }
-            }
+        if matches!(error, Error::Kafka { .. }) {
+            self.producers.cluster.request_refresh();
         }
     }
 
-    /// Puts one request on the wire, if any partition in the queue has a batch.
-    fn send_one(&mut self, connection: &Connection, now: Instant) {
+    /// Puts one request on the wire, if any partition in the lane's queue has a batch.
+    fn send_one(&mut self, lane: usize, connection: &Connection, now: Instant) {
         let mut items: Vec<Item<D>> = Vec::new();
         let mut later = Vec::new();
         let mut bytes = 0;
         let snapshot = self.producers.cluster.snapshot();
-        while let Some(partition) = self.queue.pop_front() {
+        while let Some(partition) = self.lanes[lane].queue.pop_front() {
             if partition.leader(&snapshot).ok() != Some(self.sender.node) {
                 self.producers.route(partition);
                 continue;
@@ -282,13 +253,19 @@ impl<D: Delivery> Task<D> {
                 Take::Idle => {}
             }
         }
-        self.queue.extend(later);
+        self.lanes[lane].queue.extend(later);
         if !items.is_empty() {
-            self.submit(connection, items, now);
+            self.submit(lane, connection, items, now);
         }
     }
 
-    fn submit(&mut self, connection: &Connection, mut items: Vec<Item<D>>, now: Instant) {
+    fn submit(
+        &mut self,
+        lane: usize,
+        connection: &Connection,
+        mut items: Vec<Item<D>>,
+        now: Instant,
+    ) {
         let batches = seal(&mut items);
         if items.is_empty() {
             return;
@@ -322,7 +299,7 @@ impl<D: Delivery> Task<D> {
         let limit = items.iter().map(|item| item.partition.answer_limit()).max();
         let answer = connection.submit(body, PRODUCE, version, acks != 0);
         let deadline = now + limit.unwrap_or_default();
-        self.in_flight.push_back(Request {
+        self.lanes[lane].in_flight.push_back(Request {
             answer,
             deadline,
             version,
@@ -331,9 +308,10 @@ impl<D: Delivery> Task<D> {
         });
     }
 
-    /// The first request in line is answered, or its connection failed.
-    fn answered(&mut self, answer: Result<Bytes, NetError>) {
-        let Some(request) = self.in_flight.pop_front() else {
+    /// The lane's first request in line is answered, or its connection failed.
+    fn answered(&mut self, lane: usize, answer: Result<Bytes, NetError>) {
+        let lane = &mut self.lanes[lane];
+        let Some(request) = lane.in_flight.pop_front() else {
             return;
         };
         let now = Instant::now();
@@ -349,9 +327,7 @@ impl<D: Delivery> Task<D> {
         let mut results = match results {
             Ok(results) => results,
             Err(error) => {
-                if let Some(connection) = self.connection.take() {
-                    connection.close();
-                }
+                lane.disconnect();
                 self.producers.cluster.request_refresh();
                 return fail(request.items, &error, now);
             }
@@ -400,33 +376,31 @@ impl<D: Delivery> Task<D> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let answer = self.in_flight.front().map(|request| request.deadline);
+        let answers = self.lanes.iter().filter_map(Lane::deadline);
         let timer = self.timers.peek().map(|timer| timer.at);
-        answer.into_iter().chain(timer).min()
+        answers.chain(timer).min()
     }
 
     fn deadline_passed(&mut self) {
         let now = Instant::now();
-        if self
-            .in_flight
-            .front()
-            .is_some_and(|request| request.deadline <= now)
-        {
+        for lane in 0..LANES {
             // A broker that hangs: whatever it was asked is asked again elsewhere.
-            match &self.connection {
-                Some(connection) => connection.close(),
-                None => self.answered(Err(NetError::Timeout)),
+            if self.lanes[lane].deadline().is_some_and(|at| at <= now) {
+                self.lanes[lane].disconnect();
+                self.answered(lane, Err(NetError::Timeout));
             }
         }
     }
 
     /// The client is closed: whatever is left fails.
     fn close(&mut self) {
-        let mut left: Vec<_> = std::mem::take(&mut self.queue).into();
-        left.append(&mut self.sender.inbox.lock().partitions);
-        left.extend(self.timers.drain().map(|timer| timer.partition));
-        for request in std::mem::take(&mut self.in_flight) {
-            for item in request.items {
+        let mut left: Vec<_> = self.timers.drain().map(|timer| timer.partition).collect();
+        for inbox in self.sender.inboxes.lock().iter_mut() {
+            left.append(&mut inbox.partitions);
+        }
+        for lane in &mut self.lanes {
+            left.extend(lane.queue.drain(..));
+            for item in lane.in_flight.drain(..).flat_map(|request| request.items) {
                 item.partition.close();
                 item.partition.event(|buffer, config| {
                     let cause = Cause::Net(NetError::Closed);

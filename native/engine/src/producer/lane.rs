@@ -1,0 +1,147 @@
+//! One of a broker's lanes: a connection, what is on the wire there, and what waits for it.
+//!
+//! A broker works on one request of a connection at a time, and on nothing between its answer and the
+//! next request. With a second connection it always has one at hand. A partition's batches keep to
+//! one lane, so they arrive in order.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::batch::Batch;
+use super::partition::Partition;
+use super::Delivery;
+use crate::cluster::{Cluster, NodeId, Purpose};
+use crate::error::Error;
+use crate::net::{Connection, NetError};
+
+/// Lanes to one broker.
+pub(super) const LANES: usize = 2;
+
+/// So many neighbouring partitions of a topic share a lane. One request with the batches of all
+/// partitions costs less than two with a few each, so a topic of no more has one lane.
+const NEIGHBOURS: usize = 64;
+
+/// The lane of a partition, to whichever broker leads it.
+pub(super) fn lane_of(partition: i32) -> usize {
+    partition.unsigned_abs() as usize / NEIGHBOURS % LANES
+}
+
+/// A batch on the wire, and whose it is.
+pub(super) struct Item<D: Delivery> {
+    pub partition: Arc<Partition<D>>,
+    pub batch: Batch<D::Acks>,
+}
+
+/// A request on the wire.
+pub(super) struct Request<D: Delivery> {
+    pub answer: oneshot::Receiver<Result<Bytes, NetError>>,
+    pub deadline: Instant,
+    pub version: i16,
+    /// False with acks 0: being written is all there is to wait for.
+    pub answered: bool,
+    pub items: Vec<Item<D>>,
+}
+
+/// What a lane waits for.
+pub(super) enum Event {
+    /// The first request in line is answered, or its connection failed.
+    Answer(Result<Bytes, NetError>),
+    /// An attempt to connect has ended.
+    Connected(Result<(), Error>),
+}
+
+type Connecting = Pin<Box<dyn Future<Output = Result<Connection, Error>> + Send>>;
+
+/// See the module's text.
+pub(super) struct Lane<D: Delivery> {
+    purpose: Purpose,
+    /// Partitions that may have something to send.
+    pub queue: VecDeque<Arc<Partition<D>>>,
+    /// In the order in which they are answered.
+    pub in_flight: VecDeque<Request<D>>,
+    connection: Option<Connection>,
+    connecting: Option<Connecting>,
+}
+
+impl<D: Delivery> Lane<D> {
+    /// The lane with this number, not connected yet.
+    pub fn new(number: usize) -> Self {
+        let purpose = match number {
+            0 => Purpose::Main,
+            _ => Purpose::Produce,
+        };
+        Lane {
+            purpose,
+            queue: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            connection: None,
+            connecting: None,
+        }
+    }
+
+    /// Its connection, if it is open. Otherwise that comes, or fails, as an [`Event`].
+    pub fn connection(&mut self, cluster: &Arc<Cluster>, node: NodeId) -> Option<Connection> {
+        if let Some(connection) = self.connection.as_ref().filter(|c| !c.is_closed()) {
+            return Some(connection.clone());
+        }
+        self.connection = None;
+        if self.connecting.is_none() {
+            let (cluster, purpose) = (cluster.clone(), self.purpose.clone());
+            self.connecting = Some(Box::pin(
+                async move { cluster.connection(node, purpose).await },
+            ));
+        }
+        None
+    }
+
+    /// Closes the connection: what is on the wire fails.
+    pub fn disconnect(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.close();
+        }
+    }
+
+    /// Waits for what happens next.
+    pub fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        if let Some(request) = self.in_flight.front_mut() {
+            if let Poll::Ready(answer) = Pin::new(&mut request.answer).poll(context) {
+                return Poll::Ready(Event::Answer(answer.unwrap_or(Err(NetError::Closed))));
+            }
+        }
+        let Some(attempt) = &mut self.connecting else {
+            return Poll::Pending;
+        };
+        let connected = std::task::ready!(attempt.as_mut().poll(context));
+        self.connecting = None;
+        Poll::Ready(Event::Connected(
+            connected.map(|connection| self.connection = Some(connection)),
+        ))
+    }
+
+    /// By when the first request in line has to be answered.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.in_flight.front().map(|request| request.deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_topic_has_one_lane_and_a_large_one_uses_all() {
+        assert!((0..NEIGHBOURS as i32).all(|partition| lane_of(partition) == 0));
+        let mut partitions = [0; LANES];
+        for partition in 0..1024 {
+            partitions[lane_of(partition)] += 1;
+        }
+        assert_eq!(partitions, [1024 / LANES; LANES]);
+    }
+}
