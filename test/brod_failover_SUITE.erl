@@ -10,7 +10,10 @@
 -include("../include/brod.hrl").
 
 -define(LIMIT_MS, 90000).
--define(WRITERS, [0, 1, 2, 3]).
+%% Partitions that are written to. The engine writes those below 64 and the others over different
+%% connections.
+-define(WRITERS, [0, 1, 64, 65]).
+-define(PARTITIONS, 66).
 %% Calls that a writer has under way.
 -define(WINDOW, 50).
 
@@ -31,8 +34,8 @@ init_per_suite(Config) ->
 end_per_suite(_Config) -> ok.
 
 init_per_testcase(_Case, Config) ->
-  Topic = brod_test:create_topic(length(?WRITERS), #{replication_factor => 3,
-                                                     configs => #{"min.insync.replicas" => "2"}}),
+  Topic = brod_test:create_topic(?PARTITIONS, #{replication_factor => 3,
+                                              configs => #{"min.insync.replicas" => "2"}}),
   [{client, brod_test:start_client()}, {topic, Topic} | Config].
 
 end_per_testcase(_Case, Config) ->

@@ -31,8 +31,8 @@ use crate::protocol::error::ErrorCode;
 /// the batches that they fill meanwhile would be half as large.
 const FULL_REQUEST: usize = 64;
 
-/// Requests on the wire to one broker, over all lanes. It works on one at a time, so more than
-/// these only take batches out of reach of the calls that could still join them.
+/// Requests on the wire to one broker, over all lanes: more than these only take batches out of reach
+/// of the calls that could still join them.
 const MAX_REQUESTS: usize = 2;
 
 /// The same for requests that are full: nothing could join them.
@@ -182,7 +182,9 @@ impl<D: Delivery> Task<D> {
     /// next event, among which is that enough has come to do something.
     fn next_lane(&mut self) -> Option<(usize, Connection)> {
         let on_the_wire = self.lanes.iter().map(|lane| lane.in_flight.len()).sum();
-        let enough = match on_the_wire {
+        let enough = |lane: &Lane<D>| match on_the_wire {
+            // One lane does not wait for another one's answers.
+            _ if lane.in_flight.is_empty() => 1,
             0..MAX_REQUESTS => 1,
             MAX_REQUESTS..MAX_FULL_REQUESTS => FULL_REQUEST,
             _ => usize::MAX,
@@ -190,13 +192,13 @@ impl<D: Delivery> Task<D> {
         let mut inboxes = self.sender.inboxes.lock();
         for (lane, inbox) in self.lanes.iter_mut().zip(inboxes.iter_mut()) {
             lane.queue.extend(inbox.partitions.drain(..));
-            inbox.wake_at = enough.saturating_sub(lane.queue.len()).max(1);
+            inbox.wake_at = enough(lane).saturating_sub(lane.queue.len()).max(1);
         }
         drop(inboxes);
         let (cluster, node) = (&self.producers.cluster, self.sender.node);
         let lanes = self.lanes.iter_mut().enumerate();
         lanes
-            .filter(|(_, lane)| lane.queue.len() >= enough)
+            .filter(|(_, lane)| lane.queue.len() >= enough(lane))
             .filter_map(|(number, lane)| {
                 let connection = lane.connection(cluster, node)?;
                 Some((lane.in_flight.len(), number, connection))

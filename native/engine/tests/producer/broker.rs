@@ -11,6 +11,7 @@ use kafka_protocol::messages::{ApiKey, BrokerId, ProduceRequest, ProduceResponse
 use kafka_protocol::protocol::{Decodable, StrBytes};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use crate::server::{encoded, metadata, serve, topic, Versions};
 
@@ -38,6 +39,10 @@ pub struct State {
     pub moved: Option<Named>,
     pub refused: u32,
     pub hang_up: bool,
+    /// Requests with a batch of this partition are not answered for now.
+    pub held: Option<i32>,
+    /// One has come.
+    pub is_holding: bool,
     /// The values that it took; an index is an offset.
     pub values: Vec<String>,
 }
@@ -46,6 +51,7 @@ pub struct Broker {
     pub node: i32,
     pub port: u16,
     state: Mutex<State>,
+    changed: Notify,
 }
 
 impl Broker {
@@ -61,17 +67,44 @@ impl Broker {
             node,
             port,
             state: Mutex::new(state),
+            changed: Notify::new(),
         });
         let server = broker.clone();
         serve(listener, VERSIONS, move |key, version, body| {
-            let answer = server.answer(key, version, body);
-            async move { answer }
+            let server = server.clone();
+            async move {
+                server.let_pass(key, version, &body).await;
+                server.answer(key, version, body)
+            }
         });
         broker
     }
 
     pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.state.lock())
+        let result = change(&mut self.state.lock());
+        self.changed.notify_waiters();
+        result
+    }
+
+    /// Waits while the request is held.
+    async fn let_pass(&self, key: ApiKey, version: i16, body: &Bytes) {
+        if key != ApiKey::Produce {
+            return;
+        }
+        let request = ProduceRequest::decode(&mut body.clone(), version).unwrap();
+        let batches = request.topic_data.iter().flat_map(|t| &t.partition_data);
+        let partitions: Vec<_> = batches.map(|batch| batch.index).collect();
+        loop {
+            let changed = self.changed.notified();
+            {
+                let mut state = self.state.lock();
+                if !state.held.is_some_and(|held| partitions.contains(&held)) {
+                    return;
+                }
+                state.is_holding = true;
+            }
+            changed.await;
+        }
     }
 
     fn answer(&self, key: ApiKey, version: i16, mut body: Bytes) -> Option<BytesMut> {

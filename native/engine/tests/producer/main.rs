@@ -1,7 +1,8 @@
-//! The producer against brokers that name the leader when they refuse a batch (KIP-951). The
-//! metadata says all the time that the first broker leads.
+//! The producer against scripted brokers; here those that name the leader when they refuse a batch
+//! (KIP-951). The metadata says all the time that the first broker leads.
 
 mod broker;
+mod lanes;
 #[path = "../support/server.rs"]
 mod server;
 
@@ -72,9 +73,19 @@ struct Producer {
 }
 
 impl Producer {
-    /// With a client of its own. `retry_backoff`: what is refused waits so long, unless there is
-    /// another broker to turn to.
+    /// For partition 0, with a client of its own. `retry_backoff`: what is refused waits so long,
+    /// unless there is another broker to turn to.
     async fn start(first: &Broker, retry_backoff: Duration) -> (Arc<Cluster>, Producer) {
+        let (cluster, [producer]) = Producer::start_all(first, retry_backoff, [0]).await;
+        (cluster, producer)
+    }
+
+    /// As [`Self::start`], for several partitions.
+    async fn start_all<const N: usize>(
+        first: &Broker,
+        retry_backoff: Duration,
+        partitions: [i32; N],
+    ) -> (Arc<Cluster>, [Producer; N]) {
         let cluster = Cluster::start(ClusterConfig {
             bootstrap: vec![Endpoint {
                 host: "127.0.0.1".into(),
@@ -89,9 +100,12 @@ impl Producer {
             ..ProducerConfig::default()
         };
         let producers = Producers::new(cluster.clone(), usize::MAX);
-        let (sender, results) = mpsc::unbounded_channel();
-        let partition = producers.open("t", 0, config, Recorder(sender));
-        (cluster, Producer { partition, results })
+        let open = |partition| {
+            let (sender, results) = mpsc::unbounded_channel();
+            let partition = producers.open("t", partition, config.clone(), Recorder(sender));
+            Producer { partition, results }
+        };
+        (cluster, partitions.map(open))
     }
 
     fn send(&self, value: &str) {

@@ -22,7 +22,7 @@ pub fn topic() -> TopicName {
     TopicName(StrBytes::from_static_str("t"))
 }
 
-/// What all brokers say: `t` has ten partitions, and `leader` leads them. `brokers` by node id, with
+/// What all brokers say: `t` has a hundred partitions, and `leader` leads them. `brokers` by node id, with
 /// their ports.
 pub fn metadata(brokers: &[(i32, u16)], leader: i32, epoch: i32) -> MetadataResponse {
     let partition = |index| {
@@ -33,7 +33,7 @@ pub fn metadata(brokers: &[(i32, u16)], leader: i32, epoch: i32) -> MetadataResp
     };
     let topic = MetadataResponseTopic::default()
         .with_name(Some(topic()))
-        .with_partitions((0..10).map(partition).collect());
+        .with_partitions((0..100).map(partition).collect());
     let brokers = brokers.iter().map(|(node, port)| {
         MetadataResponseBroker::default()
             .with_node_id(BrokerId(*node))
