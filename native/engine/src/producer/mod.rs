@@ -1,6 +1,7 @@
 //! Producing: records go into their partition's open batch in the caller's thread; a task per
 //! broker sends the batches of all its partitions together.
 
+mod answers;
 mod batch;
 mod budget;
 mod buffer;
@@ -12,6 +13,7 @@ mod partition;
 mod request;
 mod router;
 mod sender;
+mod timers;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,8 +1,6 @@
 //! One task per broker: takes the ready batches of the partitions that the broker leads into common
 //! Produce requests, and hands each batch's result back to its partition.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -13,18 +11,18 @@ use kafka_protocol::messages::{ApiKey, ProduceRequest};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::batch::Batch;
+use super::answers;
 use super::buffer::Take;
 use super::failure::Cause;
 use super::lane::{lane_of, Event, Item, Lane, Request, LANES};
 use super::partition::Partition;
-use super::request::{decode_response, encode_request, Part, PartResult};
+use super::request::{decode_response, encode_request, Part};
+use super::timers::Timers;
 use super::{Delivery, Producers};
 use crate::cluster::NodeId;
 use crate::error::Error;
 use crate::net::{strip_response_header, Connection, NetError};
 use crate::protocol::compress::Codec;
-use crate::protocol::error::ErrorCode;
 
 /// Batches that fill a request. The sooner a request is answered, the sooner its callers write the
 /// next messages: with 1,000 partitions in one request all callers would wait for all of them, and
@@ -85,33 +83,10 @@ impl<D: Delivery> Sender<D> {
     }
 }
 
-struct Timer<D: Delivery> {
-    at: Instant,
-    partition: Arc<Partition<D>>,
-}
-
-impl<D: Delivery> PartialEq for Timer<D> {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
-    }
-}
-impl<D: Delivery> Eq for Timer<D> {}
-impl<D: Delivery> PartialOrd for Timer<D> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl<D: Delivery> Ord for Timer<D> {
-    /// The earliest is the greatest, for a max-heap.
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.at.cmp(&self.at)
-    }
-}
-
 struct Task<D: Delivery> {
     sender: Arc<Sender<D>>,
     producers: Arc<Producers<D>>,
-    timers: BinaryHeap<Timer<D>>,
+    timers: Timers<D>,
     lanes: [Lane<D>; LANES],
 }
 
@@ -121,7 +96,7 @@ pub(super) async fn run<D: Delivery>(sender: Arc<Sender<D>>, producers: Arc<Prod
     let mut task = Task {
         sender: sender.clone(),
         producers,
-        timers: BinaryHeap::new(),
+        timers: Timers::new(),
         lanes: std::array::from_fn(Lane::new),
     };
     loop {
@@ -164,14 +139,9 @@ async fn sleep_until(deadline: Option<Instant>) {
 impl<D: Delivery> Task<D> {
     fn send_ready(&mut self) {
         let now = Instant::now();
-        while self.timers.peek().is_some_and(|timer| timer.at <= now) {
-            if let Some(Timer { at, partition }) = self.timers.pop() {
-                if partition.waits_for(at) {
-                    self.lanes[lane_of(partition.index())]
-                        .queue
-                        .push_back(partition);
-                }
-            }
+        while let Some(partition) = self.timers.due(now) {
+            let lane = lane_of(partition.index());
+            self.lanes[lane].queue.push_back(partition);
         }
         while let Some((lane, connection)) = self.next_lane() {
             self.send_one(lane, &connection, now);
@@ -250,7 +220,7 @@ impl<D: Delivery> Task<D> {
                         break;
                     }
                 }
-                Take::At(at) => self.timers.push(Timer { at, partition }),
+                Take::At(at) => self.timers.push(at, partition),
                 Take::NeedsIdentity => self.producers.give_identity(partition),
                 Take::Idle => {}
             }
@@ -289,7 +259,7 @@ impl<D: Delivery> Task<D> {
             });
         let (body, version) = match encoded {
             Ok(encoded) => encoded,
-            Err(error) => return fail(items, &error, now),
+            Err(error) => return answers::failed(items, &error, now),
         };
         for item in &items {
             if item.partition.config().report_requests {
@@ -318,69 +288,31 @@ impl<D: Delivery> Task<D> {
         };
         let now = Instant::now();
         if !request.answered && answer.is_ok() {
-            let tell = |partition: &Arc<Partition<D>>, batch| {
-                partition.event(|buffer, _| Some(buffer.delivered(batch, -1)));
-            };
-            return tell_all(request.items, tell);
+            return answers::written(request.items);
         }
-        let results = answer
-            .and_then(|frame| strip_response_header(frame, PRODUCE, request.version))
-            .and_then(|body| decode_response(body, request.version));
-        let mut results = match results {
-            Ok(results) => results,
-            Err(error) => {
+        let results = answer.and_then(|frame| {
+            let results = strip_response_header(frame, PRODUCE, request.version)
+                .and_then(|body| decode_response(body, request.version));
+            if results.is_err() {
                 lane.disconnect();
+            }
+            results
+        });
+        match results {
+            Ok(results) => {
+                let (producers, node) = (&self.producers, self.sender.node);
+                answers::answered(producers, node, request.items, results, now);
+            }
+            Err(error) => {
                 self.producers.cluster.request_refresh();
-                return fail(request.items, &error, now);
+                answers::failed(request.items, &error, now);
             }
-        };
-        tell_all(request.items, |partition, batch| {
-            let result = results.find(partition.topic(), partition.index());
-            self.finish(partition, batch, result, now);
-        });
-    }
-
-    fn finish(
-        &self,
-        partition: &Arc<Partition<D>>,
-        batch: Batch<D::Acks>,
-        result: Option<PartResult>,
-        now: Instant,
-    ) {
-        let Some(result) = result else {
-            let error = NetError::Protocol("the Produce response lacks a partition".into());
-            partition
-                .event(|buffer, config| Some(buffer.failed(config, now, batch, Cause::Net(error))));
-            return;
-        };
-        if result.code.is_ok() {
-            partition.event(|buffer, _| Some(buffer.delivered(batch, result.base_offset)));
-            return;
         }
-        let cluster = &self.producers.cluster;
-        if let Some((leader, endpoint)) = result.leader {
-            let (topic, index) = (partition.topic(), partition.index());
-            cluster.learn_leader(topic, index, leader, endpoint.as_ref());
-        }
-        if leader_is_wrong(result.code) {
-            cluster.request_refresh();
-        }
-        let cause = Cause::Code(result.code);
-        let leader = partition.leader(&cluster.snapshot());
-        let moved = cause.is_leader_change() && leader.is_ok_and(|node| node != self.sender.node);
-        partition.event(|buffer, config| {
-            let outcome = buffer.failed(config, now, batch, cause);
-            if moved {
-                buffer.leader_moved();
-            }
-            Some(outcome)
-        });
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         let answers = self.lanes.iter().filter_map(Lane::deadline);
-        let timer = self.timers.peek().map(|timer| timer.at);
-        answers.chain(timer).min()
+        answers.chain(self.timers.next()).min()
     }
 
     fn deadline_passed(&mut self) {
@@ -396,7 +328,7 @@ impl<D: Delivery> Task<D> {
 
     /// The client is closed: whatever is left fails.
     fn close(&mut self) {
-        let mut left: Vec<_> = self.timers.drain().map(|timer| timer.partition).collect();
+        let mut left: Vec<_> = self.timers.drain().collect();
         for inbox in self.sender.inboxes.lock().iter_mut() {
             left.append(&mut inbox.partitions);
         }
@@ -450,44 +382,10 @@ fn seal<D: Delivery>(items: &mut Vec<Item<D>>) -> Vec<Bytes> {
     }
 }
 
-/// Has each batch's result told, and lets go what was kept to be told together.
-fn tell_all<D: Delivery>(
-    items: Vec<Item<D>>,
-    mut tell: impl FnMut(&Arc<Partition<D>>, Batch<D::Acks>),
-) {
-    let mut told = Vec::with_capacity(items.len());
-    for Item { partition, batch } in items {
-        tell(&partition, batch);
-        told.push(partition);
-    }
-    for partition in told {
-        partition.delivery().flush();
-    }
-}
-
-fn fail<D: Delivery>(items: Vec<Item<D>>, error: &NetError, now: Instant) {
-    for Item { partition, batch } in items {
-        let cause = Cause::Net(error.clone());
-        partition.event(|buffer, config| Some(buffer.failed(config, now, batch, cause)));
-    }
-}
-
 /// A request has one acks setting, one timeout and one version for all its partitions.
 fn goes_with<D: Delivery>(a: &Partition<D>, b: &Partition<D>) -> bool {
     let (a, b) = (a.config(), b.config());
     a.required_acks == b.required_acks
         && a.ack_timeout == b.ack_timeout
         && a.produce_version == b.produce_version
-}
-
-fn leader_is_wrong(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::NOT_LEADER_FOR_PARTITION
-            | ErrorCode::LEADER_NOT_AVAILABLE
-            | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-            | ErrorCode::FENCED_LEADER_EPOCH
-            | ErrorCode::UNKNOWN_LEADER_EPOCH
-            | ErrorCode::KAFKA_STORAGE_ERROR
-    )
 }

@@ -1,0 +1,108 @@
+//! What becomes of the batches of a request: each one's result goes to its partition.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::batch::Batch;
+use super::failure::Cause;
+use super::lane::Item;
+use super::partition::Partition;
+use super::request::{PartResult, Results};
+use super::{Delivery, Producers};
+use crate::cluster::NodeId;
+use crate::net::NetError;
+use crate::protocol::error::ErrorCode;
+
+/// They are written, and no answer was asked for.
+pub(super) fn written<D: Delivery>(items: Vec<Item<D>>) {
+    tell_all(items, |partition, batch| {
+        partition.event(|buffer, _| Some(buffer.delivered(batch, -1)));
+    });
+}
+
+/// The broker `node` has answered.
+pub(super) fn answered<D: Delivery>(
+    producers: &Producers<D>,
+    node: NodeId,
+    items: Vec<Item<D>>,
+    mut results: Results,
+    now: Instant,
+) {
+    tell_all(items, |partition, batch| {
+        let result = results.find(partition.topic(), partition.index());
+        finish(producers, node, partition, batch, result, now);
+    });
+}
+
+/// Nobody knows what the broker did with them.
+pub(super) fn failed<D: Delivery>(items: Vec<Item<D>>, error: &NetError, now: Instant) {
+    tell_all(items, |partition, batch| {
+        let cause = Cause::Net(error.clone());
+        partition.event(|buffer, config| Some(buffer.failed(config, now, batch, cause)));
+    });
+}
+
+/// Has each batch's result told, and lets go what was kept to be told together.
+fn tell_all<D: Delivery>(
+    items: Vec<Item<D>>,
+    mut tell: impl FnMut(&Arc<Partition<D>>, Batch<D::Acks>),
+) {
+    let mut told = Vec::with_capacity(items.len());
+    for Item { partition, batch } in items {
+        tell(&partition, batch);
+        told.push(partition);
+    }
+    for partition in told {
+        partition.delivery().flush();
+    }
+}
+
+fn finish<D: Delivery>(
+    producers: &Producers<D>,
+    node: NodeId,
+    partition: &Arc<Partition<D>>,
+    batch: Batch<D::Acks>,
+    result: Option<PartResult>,
+    now: Instant,
+) {
+    let Some(result) = result else {
+        let error = NetError::Protocol("the Produce response lacks a partition".into());
+        partition
+            .event(|buffer, config| Some(buffer.failed(config, now, batch, Cause::Net(error))));
+        return;
+    };
+    if result.code.is_ok() {
+        partition.event(|buffer, _| Some(buffer.delivered(batch, result.base_offset)));
+        return;
+    }
+    let cluster = &producers.cluster;
+    if let Some((leader, endpoint)) = result.leader {
+        let (topic, index) = (partition.topic(), partition.index());
+        cluster.learn_leader(topic, index, leader, endpoint.as_ref());
+    }
+    if leader_is_wrong(result.code) {
+        cluster.request_refresh();
+    }
+    let cause = Cause::Code(result.code);
+    let leader = partition.leader(&cluster.snapshot());
+    let moved = cause.is_leader_change() && leader.is_ok_and(|other| other != node);
+    partition.event(|buffer, config| {
+        let outcome = buffer.failed(config, now, batch, cause);
+        if moved {
+            buffer.leader_moved();
+        }
+        Some(outcome)
+    });
+}
+
+fn leader_is_wrong(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::NOT_LEADER_FOR_PARTITION
+            | ErrorCode::LEADER_NOT_AVAILABLE
+            | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+            | ErrorCode::FENCED_LEADER_EPOCH
+            | ErrorCode::UNKNOWN_LEADER_EPOCH
+            | ErrorCode::KAFKA_STORAGE_ERROR
+    )
+}
