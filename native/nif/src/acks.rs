@@ -1,7 +1,8 @@
 //! Whom a batch owes answers, gathered while it fills.
 
 use brod_engine::producer::Acks;
-use rustler::{Encoder, Env, NifResult, Term};
+use brod_engine::protocol::memory::Kept;
+use rustler::{Env, LocalPid, NifResult, Term};
 
 use crate::atoms;
 use crate::raw::{identical, tuple, TermStore};
@@ -10,8 +11,15 @@ use crate::raw::{identical, tuple, TermStore};
 #[derive(Default)]
 pub struct ErlAcks {
     /// None until someone wants an answer.
-    pub store: Option<TermStore>,
-    /// Position of each call's first record in the batch, and whether a fun is its target.
+    pub targets: Option<Targets>,
+}
+
+/// The calls of a batch.
+#[derive(Default)]
+pub struct Targets {
+    /// [`WIDTH`] terms a call.
+    pub store: TermStore,
+    /// One a call.
     pub calls: Vec<Call>,
 }
 
@@ -27,42 +35,96 @@ pub struct Call {
 /// Terms per call in the store: target, reference, position.
 pub const WIDTH: usize = 3;
 
+/// What answered batches let go, without calls.
+static SPARE: Kept<Targets> = Kept::new(256);
+
+/// Larger ones are not kept.
+const SPARE_TERMS: usize = 8 * 1024;
+
+impl Targets {
+    fn add(&mut self, target: &Target<'_>, first: u32) {
+        let is_fun = match *target {
+            Target::Nobody => return,
+            Target::Caller(pid, reference) => {
+                self.store.push_pid(pid);
+                self.store.push(reference);
+                false
+            }
+            Target::Process(pid, reference) => {
+                self.store.push(pid);
+                self.store.push(reference);
+                false
+            }
+            Target::Fun(fun) => {
+                self.store.push(fun);
+                self.store.push_new(|env| atoms::undefined().to_term(env));
+                true
+            }
+        };
+        self.store.push_number(first);
+        self.calls.push(Call { first, is_fun });
+    }
+
+    /// Whether a fun is among them.
+    pub fn has_callbacks(&self) -> bool {
+        self.calls.iter().any(|call| call.is_fun)
+    }
+
+    /// Copies them into a message, as one list. All targets are processes.
+    pub fn copy_into(mut self, message: &mut TermStore) {
+        message.push_list(&mut self.store);
+        self.recycle();
+    }
+
+    /// Sends a message with all of them as a list, see [`TermStore::send_list`].
+    pub fn send<F>(mut self, to: &LocalPid, message: F)
+    where
+        F: for<'a> FnOnce(Env<'a>, Term<'a>) -> Term<'a>,
+    {
+        self.store.send_list(to, message);
+        self.recycle();
+    }
+
+    fn recycle(mut self) {
+        self.calls.clear();
+        if self.store.capacity() <= SPARE_TERMS {
+            SPARE.put(self);
+        }
+    }
+}
+
 impl ErlAcks {
     #[inline]
     /// Notes a call's target; nothing when nobody is to be told.
     pub fn add(&mut self, target: &Target<'_>, first: u32) {
-        let (target, reference, is_fun) = match *target {
-            Target::Nobody => return,
-            Target::Process(pid, reference) => (pid, reference, false),
-            Target::Fun(fun) => (fun, atoms::undefined().to_term(fun.get_env()), true),
-        };
-        let store = self.store.get_or_insert_with(TermStore::default);
-        store.push(target);
-        store.push(reference);
-        store.push(first.encode(target.get_env()));
-        if self.calls.is_empty() {
-            self.calls.reserve(16);
+        if !matches!(target, Target::Nobody) {
+            let spare = || SPARE.take().unwrap_or_default();
+            self.targets.get_or_insert_with(spare).add(target, first);
         }
-        self.calls.push(Call { first, is_fun });
     }
 
-    fn part(store: &TermStore, calls: &[Call], from: usize, moved: u32) -> ErlAcks {
-        let mut part = ErlAcks::default();
-        store.with(|env, terms| {
-            for (index, call) in calls.iter().enumerate() {
-                let at = (from + index) * WIDTH;
-                let to = part.store.get_or_insert_with(TermStore::default);
-                let first = call.first.saturating_sub(moved);
-                to.push(terms[at]);
-                to.push(terms[at + 1]);
-                to.push(first.encode(env));
-                part.calls.push(Call {
-                    first,
-                    is_fun: call.is_fun,
-                });
+    fn calls(&self) -> &[Call] {
+        self.targets.as_ref().map_or(&[], |targets| &targets.calls)
+    }
+}
+
+impl Targets {
+    /// The calls from `from` up to `to`, of which the first `moved` records are elsewhere.
+    fn part(&self, from: usize, to: usize, moved: u32) -> ErlAcks {
+        let mut part = Targets::default();
+        self.store.with(|_, terms| {
+            for (index, call) in self.calls.iter().enumerate().take(to).skip(from) {
+                let (target, reference) = (terms[index * WIDTH], terms[index * WIDTH + 1]);
+                let target = match call.is_fun {
+                    true => Target::Fun(target),
+                    false => Target::Process(target, reference),
+                };
+                part.add(&target, call.first.saturating_sub(moved));
             }
         });
-        part
+        ErlAcks {
+            targets: Some(part).filter(|part| !part.calls.is_empty()),
+        }
     }
 }
 
@@ -70,28 +132,28 @@ impl Acks for ErlAcks {
     type Mark = usize;
 
     fn mark(&self) -> usize {
-        self.calls.len()
+        self.calls().len()
     }
 
     fn rollback(&mut self, mark: usize) {
-        self.calls.truncate(mark);
-        if let Some(store) = &mut self.store {
-            store.truncate(mark * WIDTH);
+        if let Some(targets) = &mut self.targets {
+            targets.calls.truncate(mark);
+            targets.store.truncate(mark * WIDTH);
         }
     }
 
     fn calls(&self) -> u32 {
-        self.calls.len() as u32
+        self.calls().len() as u32
     }
 
     fn split(self, at: u32) -> (Self, Self) {
-        let Some(store) = &self.store else {
+        let Some(targets) = &self.targets else {
             return Default::default();
         };
         // A call ends where the next one starts; the last one before `at` may reach beyond it.
-        let starts_before = self.calls.partition_point(|call| call.first < at);
-        let next_starts_at = self
-            .calls
+        let calls = &targets.calls;
+        let starts_before = calls.partition_point(|call| call.first < at);
+        let next_starts_at = calls
             .get(starts_before)
             .is_some_and(|call| call.first == at);
         let kept = if next_starts_at {
@@ -99,10 +161,9 @@ impl Acks for ErlAcks {
         } else {
             starts_before.saturating_sub(1)
         };
-        let (first, second) = self.calls.split_at(kept);
         (
-            ErlAcks::part(store, first, 0, 0),
-            ErlAcks::part(store, second, kept, at),
+            targets.part(0, kept, 0),
+            targets.part(kept, calls.len(), at),
         )
     }
 }
@@ -112,7 +173,9 @@ impl Acks for ErlAcks {
 pub enum Target<'a> {
     /// Nobody.
     Nobody,
-    /// A process, by a reference.
+    /// A process of this node, by a reference.
+    Caller(LocalPid, Term<'a>),
+    /// Any process, by a reference.
     Process(Term<'a>, Term<'a>),
     /// A callback.
     Fun(Term<'a>),
@@ -123,7 +186,7 @@ impl<'a> Target<'a> {
     /// From what `brod_nif:produce/4` is given.
     pub fn new(env: Env<'a>, term: Term<'a>) -> NifResult<Self> {
         if term.is_ref() {
-            return Ok(Target::Process(env.pid().encode(env), term));
+            return Ok(Target::Caller(env.pid(), term));
         }
         if term.is_fun() {
             return Ok(Target::Fun(term));

@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 use rustler::env::SavedTerm;
 use rustler::{Encoder, Env, LocalPid, OwnedEnv, Term};
 
-use crate::acks::{ErlAcks, WIDTH};
+use crate::acks::{ErlAcks, Targets, WIDTH};
 use crate::atoms;
 use crate::dispatcher::Dispatcher;
-use crate::raw::{make_list, make_tuple, TermStore};
+use crate::raw::{make_list, make_tuple};
 use crate::reason;
 use crate::runtime;
 
@@ -167,51 +167,48 @@ impl ErlDelivery {
     /// Hands a batch to the producer process. What the dispatcher still has goes first, so then
     /// the batch goes through it too.
     fn pass_to_process(&self, acks: ErlAcks, base_offset: i64, why: Option<&Failure>) {
-        let Some(store) = acks.store else { return };
+        let Some(targets) = acks.targets else { return };
         self.passing_on.fetch_add(1, Ordering::AcqRel);
         match self.dispatcher.as_ref().filter(|_| !self.dispatcher_done()) {
             None => {
-                store.send_list(&self.process, |env, list| {
+                targets.send(&self.process, |env, list| {
                     self.acks_message(env, list, base_offset, why)
                 });
             }
-            Some(dispatcher) => self.dispatch(dispatcher, store, |env, number, list| {
+            Some(dispatcher) => self.dispatch(dispatcher, targets, |env, number, list| {
                 let message = self.acks_message(env, list, base_offset, why);
                 (atoms::brod_forward(), number, self.process, message).encode(env)
             }),
         }
     }
 
-    fn dispatch<F>(&self, dispatcher: &Dispatcher, store: TermStore, message: F)
+    fn dispatch<F>(&self, dispatcher: &Dispatcher, targets: Targets, message: F)
     where
         F: for<'a> FnOnce(Env<'a>, u64, Term<'a>) -> Term<'a>,
     {
         let number = dispatcher.send(|to, number| {
-            store.send_list(to, |env, list| message(env, number, list));
+            targets.send(to, |env, list| message(env, number, list));
         });
         self.dispatched.store(number, Ordering::Release);
     }
 
     /// Tells a batch's result without the producer process.
     fn settle_orphans(&self, acks: ErlAcks, base_offset: i64, why: Option<&Failure>) {
-        let callbacks = acks.calls.iter().any(|call| call.is_fun);
-        match self.heir().filter(|_| callbacks) {
+        let Some(targets) = acks.targets else { return };
+        match self.heir().filter(|_| targets.has_callbacks()) {
             Some(heir) => {
-                if let Some(store) = acks.store {
-                    store.send_list(&heir, |env, list| {
-                        self.acks_message(env, list, base_offset, why)
-                    });
-                }
+                targets.send(&heir, |env, list| {
+                    self.acks_message(env, list, base_offset, why)
+                });
             }
-            None => self.reply_directly(acks, base_offset, why),
+            None => self.reply_directly(&targets, base_offset, why),
         }
     }
 
     /// Sends each caller its reply from here. Funs are for processes of Erlang alone.
-    fn reply_directly(&self, acks: ErlAcks, base_offset: i64, why: Option<&Failure>) {
-        let Some(store) = &acks.store else { return };
-        store.with(|_, terms| {
-            for (index, call) in acks
+    fn reply_directly(&self, targets: &Targets, base_offset: i64, why: Option<&Failure>) {
+        targets.store.with(|_, terms| {
+            for (index, call) in targets
                 .calls
                 .iter()
                 .enumerate()
@@ -272,31 +269,27 @@ impl Delivery for ErlDelivery {
         if self.is_orphan() {
             return self.settle_orphans(acks, base_offset, None);
         }
-        let callbacks = acks.calls.iter().any(|call| call.is_fun);
-        if callbacks || self.passing_on.load(Ordering::Acquire) > 0 {
+        let Some(targets) = &acks.targets else { return };
+        if targets.has_callbacks() || self.passing_on.load(Ordering::Acquire) > 0 {
             return self.pass_to_process(acks, base_offset, None);
         }
-        if acks.calls.len() <= DIRECT_REPLIES && self.all_passed_on() {
-            return self.reply_directly(acks, base_offset, None);
+        let calls = targets.calls.len();
+        if calls <= DIRECT_REPLIES && self.all_passed_on() {
+            return self.reply_directly(targets, base_offset, None);
         }
-        match self
-            .dispatcher
-            .as_ref()
-            .filter(|dispatcher| dispatcher.is_alive())
-        {
-            None => self.pass_to_process(acks, base_offset, None),
-            Some(dispatcher) if acks.calls.len() <= GATHERED_CALLS => {
-                let Some(store) = acks.store else { return };
-                let number = dispatcher.gather(self.process, base_offset, store);
-                self.dispatched.store(number, Ordering::Release);
-            }
-            Some(dispatcher) => {
-                let Some(store) = acks.store else { return };
-                self.dispatch(dispatcher, store, |env, number, list| {
-                    let acks = [self.process.encode(env), base_offset.encode(env), list];
-                    (atoms::brod_acks(), number, make_list(env, &acks)).encode(env)
-                });
-            }
+        let alive = |dispatcher: &&Dispatcher| dispatcher.is_alive();
+        let Some(dispatcher) = self.dispatcher.as_ref().filter(alive) else {
+            return self.pass_to_process(acks, base_offset, None);
+        };
+        let Some(targets) = acks.targets else { return };
+        if calls <= GATHERED_CALLS {
+            let number = dispatcher.gather(self.process, base_offset, targets);
+            self.dispatched.store(number, Ordering::Release);
+        } else {
+            self.dispatch(dispatcher, targets, |env, number, list| {
+                let acks = [self.process.encode(env), base_offset.encode(env), list];
+                (atoms::brod_acks(), number, make_list(env, &acks)).encode(env)
+            });
         }
     }
 

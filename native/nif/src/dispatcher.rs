@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use rustler::types::atom::Atom;
 use rustler::{Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
 
+use crate::acks::Targets;
 use crate::atoms;
 use crate::client::Client;
 use crate::raw::{make_tuple, TermStore};
@@ -39,7 +40,7 @@ impl Outbox {
         }
         self.sent += 1;
         let number = self.sent;
-        std::mem::take(&mut self.gathered).send_list(to, |env, list| {
+        self.gathered.send_list(to, |env, list| {
             let tag = atoms::brod_acks().to_term(env);
             make_tuple(env, [tag, number.encode(env), list])
         });
@@ -78,12 +79,12 @@ impl DispatcherResource {
 
     /// Puts a batch's acks into the next message, which leaves with [`Self::flush`]; returns that
     /// message's number.
-    pub fn gather(&self, producer: LocalPid, base_offset: i64, targets: TermStore) -> u64 {
+    pub fn gather(&self, producer: LocalPid, base_offset: i64, targets: Targets) -> u64 {
         let mut outbox = self.outbox.lock();
         let gathered = &mut outbox.gathered;
-        gathered.push_new(|env| producer.encode(env));
+        gathered.push_pid(producer);
         gathered.push_new(|env| base_offset.encode(env));
-        gathered.push_list(targets);
+        targets.copy_into(gathered);
         outbox.sent + 1
     }
 

@@ -7,63 +7,80 @@
 
 use std::mem::MaybeUninit;
 
-use brod_engine::protocol::memory::Kept;
 use rustler::sys::{
     enif_get_list_cell, enif_get_tuple, enif_is_identical, enif_make_copy,
     enif_make_list_from_array, enif_make_tuple_from_array, ErlNifTerm,
 };
-use rustler::{Env, LocalPid, OwnedEnv, Term};
+use rustler::{Encoder, Env, LocalPid, OwnedEnv, Term};
 
 /// Terms in an environment of their own.
 pub struct TermStore {
     env: OwnedEnv,
     terms: Vec<ErlNifTerm>,
+    /// Positions of the terms that live in `env`. The others are words that mean the same in every
+    /// environment.
+    own: Vec<u32>,
 }
-
-/// Empty stores: what the responses that arrive at one moment let go.
-static SPARE: Kept<TermStore> = Kept::new(256);
 
 impl Default for TermStore {
     fn default() -> Self {
-        SPARE.take().unwrap_or_else(|| TermStore {
+        TermStore {
             env: OwnedEnv::new(),
-            // Most batches hold a few calls at least, of three terms each.
-            terms: Vec::with_capacity(24),
-        })
+            terms: Vec::new(),
+            own: Vec::new(),
+        }
     }
 }
 
 impl TermStore {
-    /// Copies a term in. Small terms (atoms, local pids, small integers) cost nothing.
+    /// Copies a term in.
     #[inline]
     pub fn push(&mut self, term: Term<'_>) {
-        let terms = &mut self.terms;
-        self.env.run(|env| terms.push(term.in_env(env).as_c_arg()));
+        self.push_new(|env| term.in_env(env));
     }
 
     /// Adds a term that is made in the store's environment.
     pub fn push_new(&mut self, make: impl for<'a> FnOnce(Env<'a>) -> Term<'a>) {
+        self.own.push(self.terms.len() as u32);
         let terms = &mut self.terms;
         self.env.run(|env| terms.push(make(env).as_c_arg()));
     }
 
-    /// Copies all terms of another store in, as one list.
-    pub fn push_list(&mut self, mut other: TermStore) {
+    /// Adds a process of this node.
+    #[inline]
+    pub fn push_pid(&mut self, pid: LocalPid) {
+        let terms = &mut self.terms;
+        self.env.run(|env| terms.push(pid.encode(env).as_c_arg()));
+    }
+
+    /// Adds a number.
+    #[inline]
+    pub fn push_number(&mut self, number: u32) {
+        let terms = &mut self.terms;
+        self.env
+            .run(|env| terms.push(number.encode(env).as_c_arg()));
+    }
+
+    /// Adds a list of all terms of another store, which is empty then.
+    pub fn push_list(&mut self, other: &mut TermStore) {
+        let TermStore { env, terms, own } = other;
         self.push_new(|env| {
             let to = env.as_c_arg();
-            for term in &mut other.terms {
+            for at in &*own {
+                let term = &mut terms[*at as usize];
                 // SAFETY: the word is a term of the other environment, which lives until below.
                 *term = unsafe { enif_make_copy(to, *term) };
             }
-            // SAFETY: by now the words are terms of `env`.
+            // SAFETY: by now all words are terms of `env`: those that were not copied are pids of
+            // this node and small integers (a u32 is one), which the VM keeps in the word itself.
             unsafe {
-                let (words, count) = (other.terms.as_ptr(), other.terms.len() as u32);
+                let (words, count) = (terms.as_ptr(), terms.len() as u32);
                 Term::new(env, enif_make_list_from_array(to, words, count))
             }
         });
-        other.terms.clear();
-        other.env.clear();
-        SPARE.put(other);
+        terms.clear();
+        own.clear();
+        env.clear();
     }
 
     /// Without terms.
@@ -74,6 +91,7 @@ impl TermStore {
     /// Forgets the terms from `len` on. Their memory stays until the message is sent.
     pub fn truncate(&mut self, len: usize) {
         self.terms.truncate(len);
+        self.own.retain(|at| (*at as usize) < len);
     }
 
     /// Runs `body` with the environment and the terms.
@@ -91,14 +109,14 @@ impl TermStore {
         })
     }
 
-    /// Sends a message made from all the terms as a list, without copying them. Returns false
-    /// when the receiver is gone. Must not be called on a scheduler thread.
-    pub fn send_list<F>(mut self, to: &LocalPid, message: F) -> bool
+    /// Sends a message made from all the terms as a list, without copying them, and is empty then.
+    /// Returns false when the receiver is gone. Must not be called on a scheduler thread.
+    pub fn send_list<F>(&mut self, to: &LocalPid, message: F) -> bool
     where
         F: for<'a> FnOnce(Env<'a>, Term<'a>) -> Term<'a>,
     {
-        let terms = std::mem::take(&mut self.terms);
-        self.env
+        let TermStore { env, terms, own } = self;
+        let sent = env
             .send_and_clear(to, |env| {
                 // SAFETY: `terms` are terms of `env`, see `with`; the array has the length given.
                 let list = unsafe {
@@ -113,7 +131,15 @@ impl TermStore {
                 };
                 message(env, list)
             })
-            .is_ok()
+            .is_ok();
+        terms.clear();
+        own.clear();
+        sent
+    }
+
+    /// How many terms fit without more memory.
+    pub fn capacity(&self) -> usize {
+        self.terms.capacity()
     }
 }
 

@@ -506,6 +506,12 @@ impl<A: Acks> Buffer<A> {
         self.buffered_calls
     }
 
+    /// Records in the batch that would be sent next.
+    pub fn next_records(&self) -> u32 {
+        let next = self.ready.front().or(self.open.as_ref());
+        next.map_or(0, Batch::records)
+    }
+
     /// Batches on the wire.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::batch::Batch;
 use super::partition::Partition;
+use super::queue::Queue;
 use super::Delivery;
 use crate::cluster::{Cluster, NodeId, Purpose};
 use crate::error::Error;
@@ -63,7 +64,7 @@ type Connecting = Pin<Box<dyn Future<Output = Result<Connection, Error>> + Send>
 pub(super) struct Lane<D: Delivery> {
     purpose: Purpose,
     /// Partitions that may have something to send.
-    pub queue: VecDeque<Arc<Partition<D>>>,
+    pub queue: Queue<Arc<Partition<D>>>,
     /// In the order in which they are answered.
     pub in_flight: VecDeque<Request<D>>,
     connection: Option<Connection>,
@@ -79,7 +80,7 @@ impl<D: Delivery> Lane<D> {
         };
         Lane {
             purpose,
-            queue: VecDeque::new(),
+            queue: Queue::new(),
             in_flight: VecDeque::new(),
             connection: None,
             connecting: None,

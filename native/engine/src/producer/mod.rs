@@ -10,6 +10,7 @@ mod failure;
 mod identity;
 mod lane;
 mod partition;
+mod queue;
 mod request;
 mod router;
 mod sender;

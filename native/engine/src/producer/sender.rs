@@ -29,12 +29,16 @@ use crate::protocol::compress::Codec;
 /// the batches that they fill meanwhile would be half as large.
 const FULL_REQUEST: usize = 64;
 
+/// Records that fill a request of so many batches. Where callers wait for each of their messages,
+/// batches have one record, and waiting makes them no larger.
+const FULL_REQUEST_RECORDS: u32 = 512;
+
 /// Requests on the wire to one broker, over all lanes: more than these only take batches out of reach
 /// of the calls that could still join them.
 const MAX_REQUESTS: usize = 2;
 
 /// The same for requests that are full: nothing could join them.
-const MAX_FULL_REQUESTS: usize = 5;
+const MAX_FULL_REQUESTS: usize = 3;
 
 /// A request is closed at this many bytes of batches, before compression. Far below what
 /// brokers accept by default (100 MiB), far above what one partition sends.
@@ -141,7 +145,7 @@ impl<D: Delivery> Task<D> {
         let now = Instant::now();
         while let Some(partition) = self.timers.due(now) {
             let lane = lane_of(partition.index());
-            self.lanes[lane].queue.push_back(partition);
+            self.lanes[lane].queue.push(partition);
         }
         while let Some((lane, connection)) = self.next_lane() {
             self.send_one(lane, &connection, now);
@@ -161,7 +165,9 @@ impl<D: Delivery> Task<D> {
         };
         let mut inboxes = self.sender.inboxes.lock();
         for (lane, inbox) in self.lanes.iter_mut().zip(inboxes.iter_mut()) {
-            lane.queue.extend(inbox.partitions.drain(..));
+            for partition in inbox.partitions.drain(..) {
+                lane.queue.push(partition);
+            }
             inbox.wake_at = enough(lane).saturating_sub(lane.queue.len()).max(1);
         }
         drop(inboxes);
@@ -182,7 +188,8 @@ impl<D: Delivery> Task<D> {
         tracing::warn!(node = self.sender.node, %error, "cannot connect to send");
         // Others may lead by now, and what has waited too long fails.
         let now = Instant::now();
-        for partition in std::mem::take(&mut self.lanes[lane].queue) {
+        let waiting: Vec<_> = self.lanes[lane].queue.drain().collect();
+        for partition in waiting {
             partition.expire(now);
             self.producers.route(partition);
         }
@@ -194,38 +201,49 @@ impl<D: Delivery> Task<D> {
     /// Puts one request on the wire, if any partition in the lane's queue has a batch.
     fn send_one(&mut self, lane: usize, connection: &Connection, now: Instant) {
         let mut items: Vec<Item<D>> = Vec::new();
-        let mut later = Vec::new();
-        let mut bytes = 0;
+        let (mut other_kind, mut more_behind) = (Vec::new(), Vec::new());
+        let (mut bytes, mut records) = (0, 0);
         let snapshot = self.producers.cluster.snapshot();
-        while let Some(partition) = self.lanes[lane].queue.pop_front() {
+        let queue = &mut self.lanes[lane].queue;
+        queue.arrange(FULL_REQUEST, |partition| partition.next_records());
+        while let Some(waiting) = queue.pop() {
+            let partition = &waiting.item;
             if partition.leader(&snapshot).ok() != Some(self.sender.node) {
-                self.producers.route(partition);
+                self.producers.route(waiting.item);
                 continue;
             }
             if items
                 .first()
-                .is_some_and(|first| !goes_with(&first.partition, &partition))
+                .is_some_and(|first| !goes_with(&first.partition, partition))
             {
-                later.push(partition);
+                other_kind.push(waiting);
                 continue;
             }
             match partition.take(now) {
                 Take::Batch { batch, more } => {
                     bytes += batch.bytes();
+                    records += batch.records();
                     if more {
-                        later.push(partition.clone());
+                        more_behind.push(partition.clone());
                     }
-                    items.push(Item { partition, batch });
-                    if items.len() == FULL_REQUEST || bytes >= MAX_REQUEST_BYTES {
+                    items.push(Item {
+                        partition: waiting.item,
+                        batch,
+                    });
+                    let full = items.len() >= FULL_REQUEST && records >= FULL_REQUEST_RECORDS;
+                    if full || bytes >= MAX_REQUEST_BYTES {
                         break;
                     }
                 }
-                Take::At(at) => self.timers.push(at, partition),
-                Take::NeedsIdentity => self.producers.give_identity(partition),
+                Take::At(at) => self.timers.push(at, waiting.item),
+                Take::NeedsIdentity => self.producers.give_identity(waiting.item),
                 Take::Idle => {}
             }
         }
-        self.lanes[lane].queue.extend(later);
+        queue.put_back(other_kind);
+        for partition in more_behind {
+            queue.push(partition);
+        }
         if !items.is_empty() {
             self.submit(lane, connection, items, now);
         }
@@ -333,7 +351,7 @@ impl<D: Delivery> Task<D> {
             left.append(&mut inbox.partitions);
         }
         for lane in &mut self.lanes {
-            left.extend(lane.queue.drain(..));
+            left.extend(lane.queue.drain());
             for item in lane.in_flight.drain(..).flat_map(|request| request.items) {
                 item.partition.close();
                 item.partition.event(|buffer, config| {
