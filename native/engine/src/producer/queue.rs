@@ -1,98 +1,87 @@
 //! The partitions of a lane that have something to send, and which of them go first.
 //!
-//! A broker works on batches, hardly on records. While more partitions wait than a request takes, those
-//! with the fullest batches go first: the other batches fill meanwhile, and fewer of them carry the same
-//! records. In order of arrival, callers that write to one partition after the other would come by
-//! each just after its batch has left, and find it empty.
+//! A broker works on batches, hardly on records. While more partitions wait than a request takes, the
+//! fuller half of those that have waited longest goes first: the other batches fill meanwhile, and fewer
+//! of them carry the same records. In order of arrival, callers that write to one partition after the
+//! other would come by each just after its batch has left, and find it empty.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
-/// Whoever has seen so many times as many leave as there are waiting goes next: nobody waits much
-/// longer than in order of arrival.
-const PATIENCE: usize = 2;
+/// So many requests leave at most before one that was to go and was passed over.
+const PATIENCE: u32 = 4;
 
 /// See the module's text.
-pub(super) struct Queue<T> {
-    waiting: VecDeque<Waiting<T>>,
-    /// How many have left so far.
-    left: usize,
-}
+pub(super) struct Queue<T>(VecDeque<Waiting<T>>);
 
 /// One that waits.
 pub(super) struct Waiting<T> {
     pub item: T,
-    /// How many had left when it came.
-    arrived: usize,
+    /// How often others went first that came later.
+    passed_over: u32,
 }
 
 impl<T> Queue<T> {
     pub fn new() -> Self {
-        Queue {
-            waiting: VecDeque::new(),
-            left: 0,
-        }
+        Queue(VecDeque::new())
     }
 
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        self.0.len()
     }
 
     /// Comes last.
     pub fn push(&mut self, item: T) {
-        let arrived = self.left;
-        self.waiting.push_back(Waiting { item, arrived });
+        let passed_over = 0;
+        self.0.push_back(Waiting { item, passed_over });
     }
 
-    /// Brings those `count` to the front that are to go next. With no more waiting, the order of
-    /// arrival will do.
+    /// Brings those `count` to the front that are to go next.
     pub fn arrange(&mut self, count: usize, fullness: impl Fn(&T) -> u32) {
-        if self.waiting.len() <= count {
+        if self.len() <= count {
             return;
         }
-        let overdue = PATIENCE * self.waiting.len();
-        let entries = self.waiting.iter().enumerate();
-        let mut ranks: Vec<_> = entries
-            .map(|(at, entry)| {
-                if self.left - entry.arrived > overdue {
-                    // The oldest first.
-                    (Reverse(u32::MAX), 0, at)
-                } else {
-                    // Of equals the newest: those before it fill up, or all would stay equal.
-                    (Reverse(fullness(&entry.item)), usize::MAX - at, at)
-                }
+        let candidates: Vec<_> = self.0.drain(..self.len().min(2 * count)).collect();
+        let mut ranks: Vec<_> = candidates
+            .iter()
+            .enumerate()
+            .map(|(at, candidate)| match candidate.passed_over {
+                PATIENCE.. => (Reverse(u32::MAX), 0, at),
+                // Of equals the newest: those before it fill up, or all would stay equal.
+                _ => (Reverse(fullness(&candidate.item)), usize::MAX - at, at),
             })
             .collect();
         ranks.select_nth_unstable(count);
-        let mut goes = vec![false; ranks.len()];
+        let mut goes = vec![false; candidates.len()];
         for (.., at) in &ranks[..count] {
             goes[*at] = true;
         }
-        let (first, rest): (Vec<_>, Vec<_>) = self
-            .waiting
-            .drain(..)
-            .zip(goes)
-            .partition(|(_, goes)| *goes);
-        let arranged = first.into_iter().chain(rest);
-        self.waiting.extend(arranged.map(|(entry, _)| entry));
+        let candidates = candidates.into_iter().zip(goes).rev();
+        let (first, rest): (Vec<_>, Vec<_>) = candidates.partition(|(_, goes)| *goes);
+        for (mut waiting, _) in rest {
+            waiting.passed_over += 1;
+            self.0.push_front(waiting);
+        }
+        for (waiting, _) in first {
+            self.0.push_front(waiting);
+        }
     }
 
     /// The next one leaves.
     pub fn pop(&mut self) -> Option<Waiting<T>> {
-        let entry = self.waiting.pop_front()?;
-        self.left += 1;
-        Some(entry)
+        self.0.pop_front()
     }
 
-    /// They have waited since they first came.
-    pub fn put_back(&mut self, entries: Vec<Waiting<T>>) {
-        self.left -= entries.len();
-        self.waiting.extend(entries);
+    /// They go first, in this order.
+    pub fn put_back(&mut self, all: Vec<Waiting<T>>) {
+        for waiting in all.into_iter().rev() {
+            self.0.push_front(waiting);
+        }
     }
 
     /// All of them leave.
     pub fn drain(&mut self) -> impl Iterator<Item = T> + '_ {
-        self.waiting.drain(..).map(|entry| entry.item)
+        self.0.drain(..).map(|waiting| waiting.item)
     }
 }
 
@@ -103,7 +92,7 @@ mod tests {
     /// Who leaves when `count` may go; an item is its own fullness, by its hundreds.
     fn leave(queue: &mut Queue<u32>, count: usize) -> Vec<u32> {
         queue.arrange(count, |item| item / 100);
-        let leaving = std::iter::from_fn(|| queue.pop().map(|entry| entry.item));
+        let leaving = std::iter::from_fn(|| queue.pop().map(|waiting| waiting.item));
         leaving.take(count).collect()
     }
 
@@ -122,36 +111,36 @@ mod tests {
     }
 
     #[test]
-    fn the_fullest_leave_first_and_of_equals_the_newest() {
-        let mut queue = queue([100, 300, 101, 200, 102]);
-        let mut first = leave(&mut queue, 3);
-        first.sort_unstable();
-        assert_eq!(first, [102, 200, 300]);
-        assert_eq!(leave(&mut queue, 2), [100, 101]);
+    fn of_twice_as_many_the_fullest_leave_first_and_of_equals_the_newest() {
+        let mut queue = queue([100, 300, 101, 102, 900]);
+        assert_eq!(leave(&mut queue, 2), [300, 102]);
+        assert_eq!(leave(&mut queue, 2), [101, 900]);
+        assert_eq!(leave(&mut queue, 2), [100]);
     }
 
     #[test]
-    fn what_is_put_back_has_kept_its_place_in_time() {
-        let mut queue = queue([100, 200, 300, 400, 500]);
-        let taken = queue.pop().expect("the queue is not empty");
-        queue.put_back(vec![taken]);
-        assert_eq!(queue.left, 0);
-        assert_eq!(queue.len(), 5);
+    fn what_is_put_back_is_first() {
+        let mut queue = queue([100, 200, 300]);
+        let taken = vec![queue.pop().unwrap(), queue.pop().unwrap()];
+        queue.put_back(taken);
+        assert_eq!(leave(&mut queue, 3), [100, 200, 300]);
     }
 
     #[test]
     fn nobody_is_passed_over_for_ever() {
-        let waiting = 100;
-        let mut queue = queue(std::iter::once(0).chain(100..100 + waiting));
-        let mut left = 0;
-        while !leave(&mut queue, 10).contains(&0) {
-            left += 10;
-            assert!(left <= 3 * waiting, "it waits after {left} have left");
+        let mut queue = queue([0]);
+        let mut requests = 0;
+        loop {
             for newer in 0..10 {
                 queue.push(5_000 + newer);
             }
+            if leave(&mut queue, 10).contains(&0) {
+                break;
+            }
+            requests += 1;
+            assert!(requests <= PATIENCE, "it still waits");
         }
-        assert!(left >= 2 * waiting, "it was not passed over at all");
+        assert_eq!(requests, PATIENCE);
     }
 
     #[test]
@@ -173,8 +162,8 @@ mod tests {
             }
             queue.arrange(10, |partition| records[*partition]);
             for _ in 0..10 {
-                let Some(entry) = queue.pop() else { break };
-                credit += std::mem::take(&mut records[entry.item]) as usize;
+                let Some(waiting) = queue.pop() else { break };
+                credit += std::mem::take(&mut records[waiting.item]) as usize;
                 batches += 1;
             }
             sent += credit;
