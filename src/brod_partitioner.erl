@@ -5,15 +5,18 @@
 
 -include("brod_int.hrl").
 
-%% How long `sticky' stays with a partition: long enough to fill batches, short enough to spread.
--define(STICKY_MS, 100).
+%% What `sticky' writes to a partition before it goes to another: the Java client's `batch.size', for
+%% which KIP-794 counts on batches that fill and on partitions that get the same share.
+-define(STICKY_BYTES, 16384).
+%% What surrounds a record's key and value on the wire, about.
+-define(RECORD_OVERHEAD, 16).
 
 %% @doc The fun behind a partitioner:
 %% - `random': any partition;
 %% - `hash': by `erlang:phash2(Key)';
 %% - `murmur2': the partition that Kafka's Java client takes for the key, any one for no key;
 %% - `sticky': as `murmur2' for a message with a key; without key all messages of a topic go to one
-%%   partition for a while, then to another, so that batches fill;
+%%   partition until it has got 16 KiB, then to another one, so that batches fill (KIP-480, KIP-794);
 %% - a fun is taken as it is.
 -spec partition_fun(brod:partitioner()) -> brod:partition_fun().
 partition_fun(random) -> fun random/4;
@@ -42,15 +45,65 @@ by_murmur2(Topic, Count, Key, Value) ->
     Bytes -> {ok, murmur2_partition(Bytes, Count)}
   end.
 
-%% The time slot is hashed with the topic: no state to keep, and all callers agree.
-sticky(Topic, Count, Key, _Value) ->
+sticky(Topic, Count, Key, Value) ->
   case key(Key) of
-    <<>> ->
-      Slot = erlang:monotonic_time(millisecond) div ?STICKY_MS,
-      {ok, erlang:phash2({Topic, Slot}, Count)};
-    Bytes ->
-      {ok, murmur2_partition(Bytes, Count)}
+    <<>> -> {ok, sticky_partition(Topic, Count, min(payload(Value), ?STICKY_BYTES))};
+    Bytes -> {ok, murmur2_partition(Bytes, Count)}
   end.
+
+%% One word a topic, for all callers: the partition, and how many bytes it has got. Callers that come
+%% while one of them moves on write a little more than the share.
+sticky_partition(Topic, Count, Bytes) ->
+  Ref = sticky_state(Topic),
+  State = atomics:add_get(Ref, 1, Bytes),
+  case State bsr 32 of
+    Partition when Partition < Count, State band 16#ffffffff =< ?STICKY_BYTES ->
+      Partition;
+    Partition ->
+      Next = other(Partition, Count),
+      case atomics:compare_exchange(Ref, 1, State, (Next bsl 32) bor Bytes) of
+        ok -> Next;
+        _Moved when Partition < Count -> Partition;
+        _Moved -> Next
+      end
+  end.
+
+sticky_state(Topic) ->
+  case persistent_term:get({?MODULE, Topic}, undefined) of
+    undefined ->
+      Ref = atomics:new(1, [{signed, false}]),
+      %% no partition has this number, so the first message chooses one
+      ok = atomics:put(Ref, 1, 16#7fffffff bsl 32),
+      %% adding a term that was not there is cheap; it stays
+      ok = persistent_term:put({?MODULE, Topic}, Ref),
+      Ref;
+    Ref ->
+      Ref
+  end.
+
+%% Any partition but this one, where there are others.
+other(Partition, Count) when Partition < Count, Count > 1 ->
+  (Partition + rand:uniform(Count - 1)) rem Count;
+other(_Partition, Count) ->
+  rand:uniform(Count) - 1.
+
+%% Bytes on the wire, about. What is no value is for the producer to refuse.
+payload(#{} = Message) ->
+  payload(maps:get(key, Message, <<>>)) + payload(maps:get(value, Message, <<>>));
+payload(Value) when is_binary(Value) ->
+  byte_size(Value) + ?RECORD_OVERHEAD;
+payload({_Ts, Value}) ->
+  payload(Value);
+payload([First | _] = Messages) when is_tuple(First); is_map(First) ->
+  lists:sum([payload_of(Message) || Message <- Messages]);
+payload(Value) ->
+  try iolist_size(Value) + ?RECORD_OVERHEAD
+  catch error:badarg -> ?RECORD_OVERHEAD
+  end.
+
+payload_of({Key, Value}) -> payload(Key) + payload(Value);
+payload_of({_Ts, Key, Value}) -> payload(Key) + payload(Value);
+payload_of(Message) -> payload(Message).
 
 key(undefined) -> <<>>;
 key(Key) -> iolist_to_binary(Key).

@@ -24,11 +24,46 @@ without_key_every_partition_is_used_test_() ->
                               || _ <- lists:seq(1, 1000)]))
    || P <- [random, murmur2], Key <- [<<>>, undefined]].
 
-sticky_stays_for_a_while_test() ->
-  Chosen = [brod_partitioner:partition(sticky, <<"t">>, 1000, <<>>, <<>>)
-            || _ <- lists:seq(1, 100)],
-  %% two, if the time slot ends meanwhile
-  ?assert(length(lists:usort(Chosen)) =< 2).
+%% Runs of equal elements, as {Element, Length}.
+runs([First | Rest]) ->
+  lists:reverse(lists:foldl(fun(E, [{E, N} | Runs]) -> [{E, N + 1} | Runs];
+                               (E, Runs) -> [{E, 1} | Runs]
+                            end, [{First, 1}], Rest)).
+
+sticky_goes_on_after_16_kib_test() ->
+  Value = binary:copy(<<"v">>, 1008),
+  Chosen = [brod_partitioner:partition(sticky, <<"sticky-1">>, 1000, undefined, Value)
+            || _ <- lists:seq(1, 160)],
+  %% of 1024 bytes each, 16 fill a share
+  ?assertEqual(lists:duplicate(10, 16), [N || {_, N} <- runs(Chosen)]).
+
+sticky_counts_what_is_in_a_batch_test_() ->
+  Value = binary:copy(<<"v">>, 8192),
+  [?_assertEqual([1, 1, 1],
+                 [N || {_, N} <- runs([brod_partitioner:partition(sticky, Topic, 50, <<>>, Batch)
+                                       || _ <- [1, 2, 3]])])
+   || {Topic, Batch} <- [ {<<"sticky-2">>, [#{value => Value}, #{value => [Value, "x"]}]}
+                        , {<<"sticky-3">>, [{<<"k">>, Value}, {<<"k">>, Value}]}
+                        , {<<"sticky-4">>, [{1, <<"k">>, Value}, {1, <<"k">>, Value}]}
+                        , {<<"sticky-5">>, {1, binary:copy(Value, 3)}}
+                        ]].
+
+sticky_gives_all_partitions_of_all_callers_a_share_test() ->
+  Self = self(),
+  Choose = fun() ->
+             [brod_partitioner:partition(sticky, <<"sticky-6">>, 4, <<>>, binary:copy(<<"v">>, 4096))
+              || _ <- lists:seq(1, 1000)]
+           end,
+  Callers = [spawn_link(fun() -> Self ! {self(), Choose()} end) || _ <- lists:seq(1, 8)],
+  Chosen = lists:append([receive {Caller, Some} -> Some end || Caller <- Callers]),
+  Shares = [length([P || P <- Chosen, P =:= Partition]) || Partition <- [0, 1, 2, 3]],
+  ?assertEqual(8000, lists:sum(Shares)),
+  %% a quarter each; a sixth is 14 standard deviations away
+  [?assert(Share > 1333) || Share <- Shares].
+
+sticky_leaves_a_partition_that_is_gone_test() ->
+  _ = [brod_partitioner:partition(sticky, <<"sticky-7">>, 1000, <<>>, <<>>) || _ <- [1, 2, 3]],
+  ?assertEqual(0, brod_partitioner:partition(sticky, <<"sticky-7">>, 1, <<>>, <<>>)).
 
 a_bad_fun_raises_test() ->
   ?assertError({badmatch, bad},

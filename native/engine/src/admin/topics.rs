@@ -80,7 +80,7 @@ async fn at_controller<R: Request>(
             controller => controller,
         };
         let attempt = async {
-            let connection = cluster.connection(controller?, Purpose::Main).await?;
+            let connection = cluster.connection(controller?, Purpose::Admin).await?;
             result(&call(cluster, &connection, &request).await?)
         };
         let failure = match attempt.await {

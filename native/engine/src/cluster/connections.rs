@@ -12,14 +12,16 @@ use super::backoff::Backoff;
 use super::metadata::NodeId;
 use crate::net::{ConnectOptions, Connection, Endpoint, NetError};
 
-/// What a connection is for. Requests that a broker may hold back (a long poll, a join) have a
-/// connection of their own, because a broker answers a connection's requests in order.
+/// What a connection is for. Requests that a broker may hold back have connections of their own,
+/// because a broker answers a connection's requests in order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Purpose {
-    /// Produce, metadata, admin.
+    /// Metadata, and what else is answered at once.
     Main,
-    /// Produce, beside the main one, for topics of many partitions.
-    Produce,
+    /// Produce, by lane: a broker waits for the replicas of what it was sent.
+    Produce(u32),
+    /// Topics: a broker waits until the others know.
+    Admin,
     /// Fetch, by lane.
     Fetch(u32),
     /// The group protocol of one member; unique within the client.

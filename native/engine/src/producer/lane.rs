@@ -74,12 +74,8 @@ pub(super) struct Lane<D: Delivery> {
 impl<D: Delivery> Lane<D> {
     /// The lane with this number, not connected yet.
     pub fn new(number: usize) -> Self {
-        let purpose = match number {
-            0 => Purpose::Main,
-            _ => Purpose::Produce,
-        };
         Lane {
-            purpose,
+            purpose: Purpose::Produce(number as u32),
             queue: Queue::new(),
             in_flight: VecDeque::new(),
             connection: None,
