@@ -17,9 +17,9 @@ use rustler::{Encoder, Env, LocalPid, OwnedEnv, Term};
 pub struct TermStore {
     env: OwnedEnv,
     terms: Vec<ErlNifTerm>,
-    /// Positions of the terms that live in `env`. The others are words that mean the same in every
-    /// environment.
-    own: Vec<u32>,
+    /// Which of the first 128 terms are words that mean the same in every environment, a bit each.
+    /// Stores of more are moved, not copied.
+    plain: u128,
 }
 
 impl Default for TermStore {
@@ -27,7 +27,7 @@ impl Default for TermStore {
         TermStore {
             env: OwnedEnv::new(),
             terms: Vec::new(),
-            own: Vec::new(),
+            plain: 0,
         }
     }
 }
@@ -41,7 +41,6 @@ impl TermStore {
 
     /// Adds a term that is made in the store's environment.
     pub fn push_new(&mut self, make: impl for<'a> FnOnce(Env<'a>) -> Term<'a>) {
-        self.own.push(self.terms.len() as u32);
         let terms = &mut self.terms;
         self.env.run(|env| terms.push(make(env).as_c_arg()));
     }
@@ -49,6 +48,7 @@ impl TermStore {
     /// Adds a process of this node.
     #[inline]
     pub fn push_pid(&mut self, pid: LocalPid) {
+        self.plain |= bit(self.terms.len());
         let terms = &mut self.terms;
         self.env.run(|env| terms.push(pid.encode(env).as_c_arg()));
     }
@@ -56,6 +56,7 @@ impl TermStore {
     /// Adds a number.
     #[inline]
     pub fn push_number(&mut self, number: u32) {
+        self.plain |= bit(self.terms.len());
         let terms = &mut self.terms;
         self.env
             .run(|env| terms.push(number.encode(env).as_c_arg()));
@@ -63,11 +64,11 @@ impl TermStore {
 
     /// Adds a list of all terms of another store, which is empty then.
     pub fn push_list(&mut self, other: &mut TermStore) {
-        let TermStore { env, terms, own } = other;
+        let TermStore { env, terms, plain } = other;
         self.push_new(|env| {
             let to = env.as_c_arg();
-            for at in &*own {
-                let term = &mut terms[*at as usize];
+            let to_copy = |(at, _): &(usize, _)| *plain & bit(*at) == 0;
+            for (_, term) in terms.iter_mut().enumerate().filter(to_copy) {
                 // SAFETY: the word is a term of the other environment, which lives until below.
                 *term = unsafe { enif_make_copy(to, *term) };
             }
@@ -79,7 +80,7 @@ impl TermStore {
             }
         });
         terms.clear();
-        own.clear();
+        *plain = 0;
         env.clear();
     }
 
@@ -91,7 +92,7 @@ impl TermStore {
     /// Forgets the terms from `len` on. Their memory stays until the message is sent.
     pub fn truncate(&mut self, len: usize) {
         self.terms.truncate(len);
-        self.own.retain(|at| (*at as usize) < len);
+        self.plain &= bit(len).wrapping_sub(1);
     }
 
     /// Runs `body` with the environment and the terms.
@@ -115,7 +116,7 @@ impl TermStore {
     where
         F: for<'a> FnOnce(Env<'a>, Term<'a>) -> Term<'a>,
     {
-        let TermStore { env, terms, own } = self;
+        let TermStore { env, terms, plain } = self;
         let sent = env
             .send_and_clear(to, |env| {
                 // SAFETY: `terms` are terms of `env`, see `with`; the array has the length given.
@@ -133,7 +134,7 @@ impl TermStore {
             })
             .is_ok();
         terms.clear();
-        own.clear();
+        *plain = 0;
         sent
     }
 
@@ -141,6 +142,14 @@ impl TermStore {
     pub fn capacity(&self) -> usize {
         self.terms.capacity()
     }
+}
+
+/// None beyond the last bit.
+fn bit(at: usize) -> u128 {
+    u32::try_from(at)
+        .ok()
+        .and_then(|at| 1_u128.checked_shl(at))
+        .unwrap_or(0)
 }
 
 /// The elements of a tuple, without allocating.

@@ -2,7 +2,6 @@
 //! are held up.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,8 +40,6 @@ pub struct Partition<D: Delivery> {
     index: i32,
     config: ProducerConfig,
     delivery: D,
-    /// As [`Buffer::next_records`], to be read without the lock.
-    next_records: AtomicU32,
     state: Mutex<State<D>>,
 }
 
@@ -82,7 +79,6 @@ impl<D: Delivery> Partition<D> {
             index,
             config,
             delivery,
-            next_records: AtomicU32::new(0),
             state,
         })
     }
@@ -139,7 +135,6 @@ impl<D: Delivery> Partition<D> {
         appended: Appended,
         waiter: impl FnOnce() -> Option<D::Waiter>,
     ) -> Append {
-        self.note_next_records(&state);
         let out_of_bytes = self.take_bytes(&mut state, appended.bytes);
         let mut result = Append::Done;
         if appended.over_limit || out_of_bytes {
@@ -158,14 +153,9 @@ impl<D: Delivery> Partition<D> {
         result
     }
 
-    fn note_next_records(&self, state: &State<D>) {
-        let records = state.buffer.next_records();
-        self.next_records.store(records, Ordering::Relaxed);
-    }
-
     /// Records in the batch that would be sent next.
     pub(super) fn next_records(&self) -> u32 {
-        self.next_records.load(Ordering::Relaxed)
+        self.state.lock().buffer.next_records()
     }
 
     /// Counts bytes in, from what is reserved if that is enough. True when the budget is used up.
@@ -208,7 +198,6 @@ impl<D: Delivery> Partition<D> {
     pub(super) fn take(&self, now: Instant) -> Take<D::Acks> {
         let mut state = self.state.lock();
         let taken = state.buffer.take(&self.config, now);
-        self.note_next_records(&state);
         if matches!(taken, Take::Batch { .. }) {
             self.let_go(state);
         }
@@ -252,7 +241,6 @@ impl<D: Delivery> Partition<D> {
             freed += std::mem::take(&mut state.reserved);
         }
         let wants_queueing = state.buffer.wants_queueing(&self.config);
-        self.note_next_records(&state);
         drop(state);
         match outcome {
             Some(Outcome::Delivered(acks, base_offset)) => {
