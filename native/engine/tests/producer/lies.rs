@@ -8,6 +8,8 @@ use brod_engine::error::Error;
 use brod_engine::net::{ConnectOptions, Connection, Endpoint, NetError};
 use kafka_protocol::messages::{ApiKey, MetadataRequest, ProduceRequest};
 use kafka_protocol::protocol::Request;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::broker::Broker;
 use crate::{Producer, LIMIT};
@@ -38,6 +40,34 @@ async fn a_connection_fails_when_an_answer_lies() {
     let broker = Broker::start_as(1).await;
     call_fails::<MetadataRequest>(&broker).await;
     call_fails::<ProduceRequest>(&broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lying_answer_to_the_version_query_is_not_kafka() {
+    // An error code and the number of APIs, as version 3 has it, and version 0.
+    for start in [
+        &[0, 0, 0x80, 0x80, 0x80, 0x80, 0x08],
+        &[0, 35, 0x7f, 0xff, 0xff, 0xff, 0xff],
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint {
+            host: "127.0.0.1".into(),
+            port: listener.local_addr().unwrap().port(),
+        };
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; socket.read_i32().await.unwrap() as usize];
+            socket.read_exact(&mut request).await.unwrap();
+            let answer = [&request[4..8], start, &[0; 100]].concat();
+            socket.write_i32(answer.len() as i32).await.unwrap();
+            socket.write_all(&answer).await.unwrap();
+            // Open until the other side closes.
+            let _ = socket.read_i32().await;
+        });
+        let opened = Connection::open(&endpoint, &ConnectOptions::default()).await;
+        let error = opened.err().unwrap();
+        assert!(matches!(error, NetError::NotKafka(_)), "{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable, Encodable, Message, Request};
 use proptest::prelude::*;
-use sample::{encoded, sample, Sample, Width, FULL, STYLES};
+use sample::{encoded, sample, Sample, Style, Width, FULL, STYLES};
 
 /// The system's allocator, remembering the largest block that each thread asked for.
 struct Watching;
@@ -149,6 +149,32 @@ fn what_the_crate_encodes_is_accepted_to_its_last_byte() {
             assert_eq!(encoded, bytes, "{name} {version} {style:?}");
             assert_eq!(api.shape.check(&encoded, version), Ok(encoded.len()));
             assert_eq!((api.decode)(encoded.freeze(), version), Ok(()));
+        }
+    });
+}
+
+#[test]
+fn null_is_refused_where_the_crate_refuses_it_and_nowhere_else() {
+    for_every_version(|api, version| {
+        for place in 0.. {
+            let style = Style {
+                null_at: Some(place),
+                ..FULL
+            };
+            let Sample { bytes, null, .. } = sample(api.shape, version, style);
+            let Some((field, null)) = null else { break };
+            let what = format!("{} {version} {field}", api.shape.api);
+            let decoded = (api.crate_decode)(&bytes, version);
+            let checked = api.shape.check(&bytes, version);
+            if null == Null::Allowed {
+                assert_eq!(decoded.map(|(left, _)| left), Ok(0), "{what}");
+                assert_eq!(checked, Ok(bytes.len()), "{what}");
+            } else {
+                let error = decoded.expect_err(&what);
+                assert!(error.contains("length is negative (-1)"), "{what}: {error}");
+                let refused = checked.expect_err(&what);
+                assert_eq!((refused.field, refused.fault), (field, Fault::Null));
+            }
         }
     });
 }

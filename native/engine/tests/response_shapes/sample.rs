@@ -11,12 +11,15 @@ pub struct Style {
     pub nulls: bool,
     /// Every struct has tagged fields; known and unknown ones.
     pub tags: bool,
+    /// Null stands in place of this text, bytes or array, counted from 0, whether it may or not.
+    pub null_at: Option<usize>,
 }
 
 pub const FULL: Style = Style {
     elements: 2,
     nulls: false,
     tags: true,
+    null_at: None,
 };
 
 pub const STYLES: [Style; 4] = [
@@ -64,6 +67,10 @@ pub struct Length {
 pub struct Sample {
     pub bytes: Vec<u8>,
     pub lengths: Vec<Length>,
+    /// What stands at [`Style::null_at`], if there is so much.
+    pub null: Option<(&'static str, Null)>,
+    /// How many texts, bytes and arrays.
+    values: usize,
     version: i16,
     flexible: bool,
     style: Style,
@@ -75,6 +82,8 @@ pub fn sample(shape: &Shape, version: i16, style: Style) -> Sample {
     let mut sample = Sample {
         bytes: Vec::new(),
         lengths: Vec::new(),
+        null: None,
+        values: 0,
         version,
         flexible: version >= shape.flexible,
         style,
@@ -112,8 +121,9 @@ impl Sample {
                 }
             }
             Kind::Numbers(size) => {
-                self.length(name, Width::Long, Null::Refused, elements);
-                (0..elements).for_each(|_| self.number(size));
+                if self.length(name, Width::Long, Null::Refused, elements) {
+                    (0..elements).for_each(|_| self.number(size));
+                }
             }
             Kind::List(element, null) => {
                 if self.length(name, Width::Long, null, elements) {
@@ -178,7 +188,12 @@ impl Sample {
             width,
             null,
         });
-        let is_null = self.style.nulls && null == Null::Allowed;
+        let is_chosen = self.style.null_at == Some(self.values);
+        self.values += 1;
+        if is_chosen {
+            self.null = Some((field, null));
+        }
+        let is_null = is_chosen || self.style.nulls && null == Null::Allowed;
         let length = if is_null { -1 } else { length as i64 };
         self.bytes.extend_from_slice(&encoded(width, length));
         !is_null
