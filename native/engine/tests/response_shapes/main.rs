@@ -309,7 +309,7 @@ fn decode_damaged(api: &Api, version: i16, body: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
+    #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
     fn damage_is_decoded_or_refused(
