@@ -179,6 +179,27 @@ fn null_is_refused_where_the_crate_refuses_it_and_nowhere_else() {
     });
 }
 
+/// To the shape it is an unknown one, whose value is passed over.
+#[test]
+fn a_tagged_field_of_a_later_version_is_not_decoded() {
+    let mut told = 0;
+    for_every_version(|api, version| {
+        let style = Style {
+            early: true,
+            ..FULL
+        };
+        let Sample { bytes, early, .. } = sample(api.shape, version, style);
+        if early > 0 {
+            let error = (api.crate_decode)(&bytes, version).unwrap_err();
+            let what = format!("{} {version}: {error}", api.shape.api);
+            assert!(error.contains("is not valid for version"), "{what}");
+            told += 1;
+        }
+    });
+    // Produce 9, Fetch 12 to 15.
+    assert_eq!(told, 5);
+}
+
 #[test]
 fn what_is_cut_off_is_refused() {
     for_every_version(|api, version| {

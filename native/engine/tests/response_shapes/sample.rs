@@ -13,6 +13,8 @@ pub struct Style {
     pub tags: bool,
     /// Null stands in place of this text, bytes or array, counted from 0, whether it may or not.
     pub null_at: Option<usize>,
+    /// Tags are there that later versions know.
+    pub early: bool,
 }
 
 pub const FULL: Style = Style {
@@ -20,6 +22,7 @@ pub const FULL: Style = Style {
     nulls: false,
     tags: true,
     null_at: None,
+    early: false,
 };
 
 pub const STYLES: [Style; 4] = [
@@ -71,6 +74,8 @@ pub struct Sample {
     pub null: Option<(&'static str, Null)>,
     /// How many texts, bytes and arrays.
     values: usize,
+    /// Of tags that are there too early.
+    pub early: usize,
     version: i16,
     flexible: bool,
     style: Style,
@@ -84,6 +89,7 @@ pub fn sample(shape: &Shape, version: i16, style: Style) -> Sample {
         lengths: Vec::new(),
         null: None,
         values: 0,
+        early: 0,
         version,
         flexible: version >= shape.flexible,
         style,
@@ -144,14 +150,17 @@ impl Sample {
             return;
         }
         let known = |tag| fields.tagged.iter().find(|(number, _)| *number == tag);
-        // The crate refuses a tag that it knows from later versions only.
+        let version = self.version;
+        let is_early = |tag| known(tag).is_some_and(|(_, field)| !field.is_in(version));
         let tags: Vec<u32> = (0..=LAST_TAG)
-            .filter(|tag| known(*tag).is_none_or(|(_, field)| field.is_in(self.version)))
+            .filter(|tag| self.style.early || !is_early(*tag))
             .collect();
         self.plain("the number of tagged fields", tags.len());
         for tag in tags {
             put_uvarint(&mut self.bytes, tag);
-            let Some((_, field)) = known(tag) else {
+            let known = known(tag).filter(|(_, field)| field.is_in(version));
+            let Some((_, field)) = known else {
+                self.early += usize::from(is_early(tag));
                 self.plain("a tagged field", UNKNOWN_VALUE.len());
                 self.bytes.extend_from_slice(UNKNOWN_VALUE);
                 continue;
