@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fails where the engine imports upwards, or where a crate other than native/nif names rustler.
+# Fails where the engine imports upwards, where a crate other than native/nif names rustler, or where a
+# message is decoded past net::decode_response, which checks its lengths.
 #   protocol < net < cluster < producer, consumer, group, txn, admin < client
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -16,6 +17,11 @@ find native/engine/src -mindepth 2 -name '*.rs' -print0 | sort -z | xargs -0 per
     open my $in, "<", $file or die "$file: $!";
     my $code = do { local $/; <$in> };
     $code =~ s{//[^\n]*}{}g;
+    (my $live = $code) =~ s/^#\[cfg\(test\)\]\nmod \w+ \{.*//ms;
+    if ($live =~ /\b(Decodable|ResponseKind)\b/ && $file ne "native/engine/src/net/decode.rs") {
+      print "$file: responses are decoded by net::decode_response alone\n";
+      $bad = 1;
+    }
     my %imports;
     $imports{$1} = 1 while $code =~ /\b(?:crate|super)::($names)\b/g;
     while ($code =~ /\bcrate::(\{(?:[^{}]|(?1))*\})/g) {

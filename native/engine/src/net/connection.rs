@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
-use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest};
+use kafka_protocol::protocol::{Encodable, Request, StrBytes};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::frame::{request_head, FrameReader};
-use super::{ApiVersions, ConnectOptions, Endpoint, NetError};
+use super::{decode_response, ApiVersions, ConnectOptions, Endpoint, NetError};
 
 type Reply = oneshot::Sender<Result<Bytes, NetError>>;
 
@@ -126,14 +126,14 @@ impl Connection {
         let request = ApiVersionsRequest::default()
             .with_client_software_name(StrBytes::from_static_str("brod"))
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
-        let mut body = self
+        let body = self
             .exchange(encode(&request, 3)?, ApiKey::ApiVersions as i16, 3)
             .await?;
         // A broker that does not know version 3 says so in the shape of version 0.
-        let response = match ApiVersionsResponse::decode(&mut body.clone(), 3) {
+        let response = match decode_response::<ApiVersionsRequest>(body.clone(), 3) {
             Ok(response) if response.error_code == 0 => response,
             _ => {
-                let old = ApiVersionsResponse::decode(&mut body, 0).map_err(not_kafka)?;
+                let old = decode_response::<ApiVersionsRequest>(body, 0).map_err(not_kafka)?;
                 if old.error_code != UNSUPPORTED_VERSION {
                     return Err(NetError::NotKafka(format!(
                         "it answers the version query with error {}",
@@ -141,10 +141,10 @@ impl Connection {
                     )));
                 }
                 let request = encode(&ApiVersionsRequest::default(), 0)?;
-                let mut body = self
+                let body = self
                     .exchange(request, ApiKey::ApiVersions as i16, 0)
                     .await?;
-                ApiVersionsResponse::decode(&mut body, 0).map_err(not_kafka)?
+                decode_response::<ApiVersionsRequest>(body, 0).map_err(not_kafka)?
             }
         };
         Ok(ApiVersions::from_response(&response))
@@ -200,18 +200,14 @@ impl Connection {
         limit: Duration,
     ) -> Result<R::Response, NetError> {
         let body = encode(request, version)?;
-        let mut answer = match timeout(limit, self.exchange(body, R::KEY, version)).await {
+        let answer = match timeout(limit, self.exchange(body, R::KEY, version)).await {
             Ok(answer) => answer?,
             Err(_) => {
                 self.shared.fail(NetError::Timeout);
                 return Err(NetError::Timeout);
             }
         };
-        R::Response::decode(&mut answer, version).map_err(|error| {
-            let error = NetError::Protocol(error.to_string());
-            self.shared.fail(error.clone());
-            error
-        })
+        decode_response::<R>(answer, version).inspect_err(|error| self.shared.fail(error.clone()))
     }
 
     /// Sends an encoded request body and waits for the body of the answer, without a time limit.

@@ -1,6 +1,7 @@
 //! Connections to brokers: TCP, version negotiation, requests pipelined in order.
 
 mod connection;
+mod decode;
 mod error;
 mod frame;
 mod versions;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 pub(crate) use connection::strip_response_header;
 pub use connection::{encode, Connection};
+pub use decode::decode_response;
 pub use error::NetError;
 pub use versions::ApiVersions;
 

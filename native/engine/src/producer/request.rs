@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
-use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
-use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use kafka_protocol::messages::{ProduceRequest, TopicName};
+use kafka_protocol::protocol::{Encodable, StrBytes};
 
 use crate::cluster::{Leader, NodeId};
-use crate::net::{Endpoint, NetError};
+use crate::net::{self, Endpoint, NetError};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::memory::Memory;
 
@@ -101,9 +101,8 @@ impl Results {
 }
 
 /// Decodes a response's body.
-pub(super) fn decode_response(mut body: Bytes, version: i16) -> Result<Results, NetError> {
-    let response = ProduceResponse::decode(&mut body, version)
-        .map_err(|error| NetError::Protocol(format!("Produce response: {error}")))?;
+pub(super) fn decode_response(body: Bytes, version: i16) -> Result<Results, NetError> {
+    let response = net::decode_response::<ProduceRequest>(body, version)?;
     let named = response.node_endpoints;
     let endpoint = |node: NodeId| {
         let named = named.iter().find(|named| named.node_id.0 == node)?;
@@ -145,6 +144,7 @@ mod tests {
     use super::*;
     use bytes::BytesMut;
     use kafka_protocol::messages::produce_response::TopicProduceResponse;
+    use kafka_protocol::messages::ProduceResponse;
 
     fn response(topics: &[(&'static str, &[i32])]) -> Bytes {
         let topics = topics.iter().map(|(name, partitions)| {

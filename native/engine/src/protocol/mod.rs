@@ -1,5 +1,6 @@
 //! The bytes of the Kafka protocol that this client reads and writes itself: record batches, their
-//! compression, and the names of error codes. Requests and responses come from `kafka-protocol`.
+//! compression, and the names of error codes. Requests and responses come from `kafka-protocol`; the
+//! lengths in responses are checked here before.
 
 pub mod batch_reader;
 pub mod batch_writer;
@@ -9,6 +10,8 @@ pub mod error;
 mod lz4;
 pub mod memory;
 mod records;
+pub mod shape;
+pub mod shapes;
 mod snappy;
 pub mod varint;
 

@@ -39,6 +39,8 @@ pub struct State {
     pub moved: Option<Named>,
     pub refused: u32,
     pub hang_up: bool,
+    /// The next answer to this API claims 2^31 - 1 entries.
+    pub lie: Option<ApiKey>,
     /// Requests with a batch of this partition are not answered for now.
     pub held: Option<i32>,
     /// One has come.
@@ -109,6 +111,10 @@ impl Broker {
 
     fn answer(&self, key: ApiKey, version: i16, mut body: Bytes) -> Option<BytesMut> {
         let mut state = self.state.lock();
+        if state.lie == Some(key) {
+            state.lie = None;
+            return Some(lie(key));
+        }
         match key {
             ApiKey::Metadata => {
                 let response = metadata(&state.brokers, 1, state.leader_epoch);
@@ -122,6 +128,16 @@ impl Broker {
             other => panic!("unexpected {other:?}"),
         }
     }
+}
+
+/// In the newest versions offered; the entries are brokers or topics.
+fn lie(key: ApiKey) -> BytesMut {
+    let before: &[u8] = match key {
+        ApiKey::Metadata => &[0; 4],
+        _ => &[],
+    };
+    let count_plus_one = [0x80, 0x80, 0x80, 0x80, 0x08];
+    [before, &count_plus_one, &[0; 100]].concat()[..].into()
 }
 
 impl State {

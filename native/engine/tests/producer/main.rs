@@ -3,6 +3,7 @@
 
 mod broker;
 mod lanes;
+mod lies;
 #[path = "../support/server.rs"]
 mod server;
 
