@@ -160,4 +160,5 @@ producer_acks_done(_Handle) -> ok.
 %% The engine, too, says whose a closed producer was.
 producer_close(Handle, _Reason, _Heir) ->
   true = ets:update_element(?TABLE, {producer, Handle}, {3, closed}),
+  self() ! brod_handed_over,
   ok.
