@@ -2,6 +2,7 @@
 //! (KIP-951). The metadata says all the time that the first broker leads.
 
 mod broker;
+mod closing;
 mod lanes;
 #[path = "../support/server.rs"]
 mod server;
@@ -46,6 +47,7 @@ impl Acks for Calls {
     }
 }
 
+/// Passes results on.
 struct Recorder(mpsc::UnboundedSender<Result<i64, Failure>>);
 
 impl Delivery for Recorder {
