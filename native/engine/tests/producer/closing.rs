@@ -2,7 +2,6 @@
 
 use brod_engine::net::NetError;
 use brod_engine::producer::{AppendError, Cause};
-use brod_engine::protocol::error::ErrorCode;
 
 use super::*;
 
@@ -56,34 +55,11 @@ async fn a_stopped_producer_without_leader_is_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_producer_that_was_let_go_is_found_with_the_next_call() {
-    let broker = Broker::start_as(1).await;
-    let (_cluster, producers) = client(&broker).await;
-    let config = ProducerConfig {
-        max_retries: 0,
-        retry_backoff: Duration::from_millis(10),
-        idempotence: Idempotence::Off,
-        ..ProducerConfig::default()
-    };
-    let unknown = Cause::Code(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
-    // Each one is let go after the first failure.
-    for _ in 0..3 {
-        let mut producer = open(&producers, 100, config.clone());
-        producer.send("a");
-        let failure = Failure::RetriesUsedUp(unknown.clone());
-        assert_eq!(producer.result().await, Err(failure));
-    }
-    let mut producer = open(&producers, 0, config);
-    producer.send("a");
-    assert_eq!(producer.result().await, Ok(0));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_wait_too_long_are_told_what_for() {
     let broker = Broker::start_as(1).await;
-    let (_cluster, producers) = client(&broker).await;
     // The one that leads cannot be reached.
     broker.change(|state| state.brokers = vec![(1, 1)]);
+    let (_cluster, producers) = client(&broker).await;
     let config = ProducerConfig {
         delivery_timeout: Duration::from_millis(200),
         idempotence: Idempotence::Off,

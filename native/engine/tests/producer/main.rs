@@ -47,7 +47,6 @@ impl Acks for Calls {
     }
 }
 
-/// Passes results on.
 struct Recorder(mpsc::UnboundedSender<Result<i64, Failure>>);
 
 impl Delivery for Recorder {
