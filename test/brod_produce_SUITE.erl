@@ -510,7 +510,8 @@ invalid_topic(Config) ->
 telemetry_event(Config) ->
   Self = self(),
   ok = brod_fake:load(telemetry, #{{execute, 3} => fun(Event, Measurements, Metadata) ->
-                                                     Self ! {Event, self(), Measurements, Metadata}
+                                                     Self ! {Event, self(), Measurements, Metadata},
+                                                     ok
                                                    end}),
   try
     {Client, Topic} = started(Config, 1, []),
