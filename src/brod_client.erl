@@ -49,6 +49,8 @@
   , connecting        :: undefined | reference()
   , waiting = []      :: [{term(), gen_server:from()}]
   , connections = #{} :: #{term() => {pid(), reference()}}
+    %% monitors
+  , dispatchers = []  :: [reference()]
   }).
 
 %% @doc Start a client. Returns before it is connected: calls wait until it is, and when no broker
@@ -427,6 +429,9 @@ handle_cast({register, Row}, #state{id = Table} = State) ->
 handle_cast({publish, Handle}, #state{id = Id} = State) ->
   ok = brod_nif:producer_publish(Handle, Id),
   {noreply, State};
+handle_cast({publish_count, Topic, Count}, #state{id = Table} = State) ->
+  ok = brod_topic_cache:publish(Table, Topic, Count),
+  {noreply, State};
 handle_cast({deregister, Key}, #state{id = Table} = State) ->
   true = ets:delete(Table, Key),
   {noreply, State};
@@ -448,11 +453,19 @@ handle_info({'EXIT', Pid, Reason}, #state{context = #{producers_sup := Pid}} = S
   {stop, {producers_sup_down, Reason}, State};
 handle_info({'EXIT', Pid, Reason}, #state{context = #{consumers_sup := Pid}} = State) ->
   {stop, {consumers_sup_down, Reason}, State};
-handle_info({'DOWN', MRef, process, _Pid, _}, #state{connections = Connections} = State) ->
-  {noreply, State#state{connections = maps:filter(fun(_, {_, M}) -> M =/= MRef end, Connections)}};
+handle_info({'DOWN', MRef, process, _Pid, Reason},
+            #state{connections = Connections, dispatchers = Dispatchers} = State) ->
+  case lists:member(MRef, Dispatchers) of
+    %% it took acks with it: whoever waits for one is told when the producers end
+    true -> {stop, {dispatcher_down, Reason}, State};
+    false ->
+      Left = maps:filter(fun(_, {_, M}) -> M =/= MRef end, Connections),
+      {noreply, State#state{connections = Left}}
+  end;
 handle_info(_Info, State) ->
   {noreply, State}.
 
+%% The dispatchers end by themselves, when they have passed on what is left.
 terminate(_Reason, #state{context = #{engine := Engine} = Context}) ->
   lists:foreach(fun shutdown/1, maps:values(maps:with([producers_sup, consumers_sup], Context))),
   brod_nif:client_close(Engine).
@@ -482,24 +495,26 @@ handle_request(Call, State) ->
   {{error, {unknown_call, Call}}, State}.
 
 connected(#state{id = Table, context = Context0, waiting = Waiting} = State0) ->
-  ok = start_dispatchers(maps:get(engine, Context0)),
+  Dispatchers = start_dispatchers(maps:get(engine, Context0)),
   {ok, ProducersSup} = brod_producers_sup:start_link(),
   {ok, ConsumersSup} = brod_consumers_sup:start_link(),
   Context = Context0#{producers_sup => ProducersSup, consumers_sup => ConsumersSup},
   true = ets:insert(Table, {engine, maps:get(engine, Context), Context}),
-  State = schedule_refresh(State0#state{context = Context, connecting = undefined, waiting = []}),
+  State = schedule_refresh(State0#state{context = Context, connecting = undefined, waiting = [],
+                                        dispatchers = Dispatchers}),
   lists:foldr(fun({Call, From}, Acc0) ->
                 {Reply, Acc} = handle_request(Call, Acc0),
                 gen_server:reply(From, Reply),
                 Acc
               end, State, Waiting).
 
-%% One process passes on millions of acks a second, so there are fewer than schedulers. A dispatcher
-%% ends only when it is killed; its producers then do its work.
+%% One process passes on millions of acks a second, so there are fewer than schedulers.
 start_dispatchers(Engine) ->
   Count = max(1, min(?MAX_DISPATCHERS, erlang:system_info(schedulers_online) div 2)),
-  lists:foreach(fun(_) -> {ok, _Pid} = brod_dispatcher:start_link(Engine) end,
-                lists:seq(1, Count)).
+  [begin
+     {ok, Pid} = brod_dispatcher:start(Engine, self()),
+     monitor(process, Pid)
+   end || _ <- lists:seq(1, Count)].
 
 connect_failed(Reason, #state{id = Id, context = #{endpoints := Endpoints}}) ->
   Failures = case brod_engine:failures({error, Reason}, Endpoints) of
@@ -518,9 +533,11 @@ store_count(Topic, Result, Ttl, #state{id = Table, context = Context}) ->
     {grown, From, To} ->
       #{producers_sup := ProducersSup, consumers_sup := ConsumersSup, client := Pid} = Context,
       Partitions = lists:seq(From, To - 1),
-      %% not here: the supervisors call the client when they start partitions
+      %% not here: the supervisors call the client when they start partitions. Partitioners may
+      %% choose a partition once it has a producer.
       _ = spawn(fun() ->
             brod_producers_sup:start_new_partitions(ProducersSup, Pid, Topic, Partitions),
+            gen_server:cast(Pid, {publish_count, Topic, To}),
             brod_consumers_sup:start_new_partitions(ConsumersSup, Pid, Topic, Partitions)
           end),
       ok;

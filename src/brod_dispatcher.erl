@@ -1,40 +1,73 @@
 %% Passes acks on to callers, for many producers of a client. One response of a broker answers
 %% hundreds of partitions: a process that finds all of it in its mailbox is woken once, and so are
-%% callers that wait for several of these acks. What has callbacks goes to the producer processes.
+%% callers that wait for several of these acks. What has callbacks goes to the producer processes, or
+%% to a process of its own when its producer was killed.
+%%
+%% It outlives its client for a moment: what is in its mailbox then is still passed on, and so is
+%% what becomes of the calls of producers that see the client go.
 -module(brod_dispatcher).
 -behaviour(gen_server).
 
--export([start_link/1]).
+-export([start/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
-%% @doc Start a dispatcher for the producers that will be opened on an engine client.
--spec start_link(brod_nif:client()) -> {ok, pid()} | {error, term()}.
-start_link(Engine) ->
+-define(LINGER_MS, 1000).
+
+-record(state,
+  { handle     :: brod_nif:dispatcher()
+  , client     :: reference()
+    %% who runs the callbacks of producers that were killed
+  , heirs = #{} :: #{pid() => pid()}
+  }).
+
+%% @doc Start a dispatcher for the producers that will be opened on an engine client, which is that of
+%% the process `ClientPid'.
+-spec start(brod_nif:client(), pid()) -> {ok, pid()} | {error, term()}.
+start(Engine, ClientPid) ->
   %% the mailbox may grow to thousands of messages, which a collection of the heap should not copy
-  gen_server:start_link(?MODULE, Engine, [{spawn_opt, [{message_queue_data, off_heap}]}]).
+  gen_server:start(?MODULE, {Engine, ClientPid}, [{spawn_opt, [{message_queue_data, off_heap}]}]).
 
-init(Engine) ->
-  brod_nif:dispatcher_open(Engine).
+init({Engine, ClientPid}) ->
+  {ok, Handle} = brod_nif:dispatcher_open(Engine),
+  {ok, #state{handle = Handle, client = monitor(process, ClientPid)}}.
 
-handle_call(Call, _From, Dispatcher) ->
-  {reply, {error, {unknown_call, Call}}, Dispatcher}.
+handle_call(Call, _From, State) ->
+  {reply, {error, {unknown_call, Call}}, State}.
 
-handle_cast(_Cast, Dispatcher) ->
-  {noreply, Dispatcher}.
+handle_cast(_Cast, State) ->
+  {noreply, State}.
 
-handle_info({brod_acks, Number, Batches}, Dispatcher) ->
+handle_info({brod_acks, Number, Batches}, #state{handle = Handle} = State) ->
   ok = pass_acks(Batches),
-  ok = brod_nif:dispatcher_done(Dispatcher, Number),
-  {noreply, Dispatcher};
-handle_info({brod_forward, Number, Producer, Message}, Dispatcher) ->
+  ok = brod_nif:dispatcher_done(Handle, Number),
+  {noreply, State};
+handle_info({brod_forward, Number, Producer, Message}, #state{handle = Handle} = State) ->
   Producer ! Message,
-  ok = brod_nif:dispatcher_done(Dispatcher, Number),
-  {noreply, Dispatcher};
-handle_info(_Info, Dispatcher) ->
-  {noreply, Dispatcher}.
+  ok = brod_nif:dispatcher_done(Handle, Number),
+  {noreply, State};
+handle_info({brod_orphaned, Producer, Partition, Message}, #state{heirs = Heirs} = State) ->
+  {noreply, State#state{heirs = inherit(Producer, Partition, Message, Heirs)}};
+handle_info({'DOWN', MRef, process, _Client, _Reason}, #state{client = MRef} = State) ->
+  _ = erlang:send_after(?LINGER_MS, self(), client_gone),
+  {noreply, State};
+handle_info(client_gone, State) ->
+  {stop, normal, State};
+handle_info(_Info, State) ->
+  {noreply, State}.
 
 pass_acks([Producer, BaseOffset, Targets | Batches]) ->
   ok = brod_producer:pass_acks(Targets, BaseOffset, Producer),
   pass_acks(Batches);
 pass_acks([]) ->
   ok.
+
+inherit(Producer, Partition, Message, Heirs) ->
+  Heir = case Heirs of
+           #{Producer := Pid} -> Pid;
+           _ -> brod_producer:start_heir(Partition, Producer)
+         end,
+  Heir ! Message,
+  case Message of
+    {brod_down, _Reason} -> maps:remove(Producer, Heirs);
+    _ -> Heirs#{Producer => Heir}
+  end.

@@ -136,10 +136,10 @@ producer_specs() ->
   , {required_acks, {one_of, [-1, 0, 1, all, all_isr, none, leader_only]}, -1}
   , {ack_timeout, pos_int32, 10000}
   , {compression, {one_of, [no_compression, gzip, snappy, lz4, zstd]}, no_compression}
-  , {compression_level, integer}
+  , {compression_level, signed_int32}
   , {max_linger_ms, int32, 0}
   , {max_linger_count, int32, 0}
-  , {produce_req_vsn, int32}
+  , {produce_req_vsn, int16}
   , {delivery_timeout_ms, pos_int32}
   , {enable_idempotence, {one_of, [auto, true, false]}}
   , {topic_restart_delay_seconds, int32, 10}
@@ -173,7 +173,8 @@ is_valid(begin_offset, V) when is_integer(V) -> V >= -2;
 is_valid(begin_offset, V) -> V =:= earliest orelse V =:= latest;
 is_valid(pos, V) -> is_integer(V) andalso V > 0;
 is_valid(non_neg, V) -> is_integer(V) andalso V >= 0;
-is_valid(integer, V) -> is_integer(V);
+is_valid(signed_int32, V) -> is_integer(V) andalso V >= -(1 bsl 31) andalso V < 1 bsl 31;
+is_valid(int16, V) -> is_integer(V) andalso V >= 0 andalso V < 1 bsl 15;
 is_valid(retries, V) -> V =:= -1 orelse is_valid(int32, V);
 is_valid(boolean, V) -> is_boolean(V);
 is_valid(binary, V) -> is_binary(V);

@@ -26,12 +26,14 @@ partition_fun(sticky) -> fun sticky/4;
 partition_fun(Fun) when is_function(Fun, 4) -> Fun.
 
 %% @doc Choose the partition. Raises `{badmatch, Result}' if a fun returns anything but
-%% `{ok, Partition}'.
+%% `{ok, Partition}' with an integer.
 -spec partition(brod:partitioner(), brod:topic(), pos_integer(), brod:key(), brod:value()) ->
         brod:partition().
 partition(Partitioner, Topic, Count, Key, Value) ->
-  {ok, Partition} = (partition_fun(Partitioner))(Topic, Count, Key, Value),
-  Partition.
+  case (partition_fun(Partitioner))(Topic, Count, Key, Value) of
+    {ok, Partition} when is_integer(Partition) -> Partition;
+    Bad -> error({badmatch, Bad})
+  end.
 
 random(_Topic, Count, _Key, _Value) ->
   {ok, rand:uniform(Count) - 1}.

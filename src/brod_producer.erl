@@ -6,7 +6,7 @@
 
 -export([start_link/4, stop/1]).
 -export([produce/3, produce_cb/4, produce_no_ack/3, sync_produce_request/2]).
--export([produce_to/5, produce_cb_to/6, produce_no_ack_to/5, pass_acks/3]).
+-export([produce_to/5, produce_cb_to/6, produce_no_ack_to/5, pass_acks/3, start_heir/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3,
          format_status/1]).
 
@@ -16,6 +16,8 @@
 
 -define(DEFAULT_ROOM_TIMEOUT_MS, 300000).
 -define(STOP_TIMEOUT_MS, 5000).
+%% Less than the supervisor waits for.
+-define(HAND_OVER_LIMIT_MS, 2000).
 %% Longer than the engine keeps anything.
 -define(HEIR_LIMIT_MS, 300000).
 -define(IS_CALLBACK(Fun), (is_function(Fun, 2) orelse is_function(Fun, 3))).
@@ -29,6 +31,8 @@
   , partition :: brod:partition()
   , config    :: map()
   , handle    :: brod_nif:producer()
+    %% monitor of the client's process: without its engine nothing is sent any more
+  , client_monitor :: reference()
     %% the engine has told everything
   , is_down = false :: boolean()
     %% callers on other nodes whose call is taken, but not confirmed until there is room
@@ -231,15 +235,15 @@ init({Client, Topic, Partition, Config}) ->
   end.
 
 open(Client, Topic, Partition, Options) ->
-  case brod_client:engine(Client) of
-    {ok, Engine} ->
+  case brod_client:context(Client) of
+    {ok, #{engine := Engine, client := ClientPid}} ->
       EngineConfig = maps:without([topic_restart_delay_seconds, partition_restart_delay_seconds],
                                   Options#{telemetry => brod_metrics:is_enabled()}),
       case brod_nif:producer_open(Engine, Topic, Partition, EngineConfig) of
         {ok, Handle} ->
           ok = brod_client:register_producer(Client, Topic, Partition, Handle),
           {ok, #state{client = Client, topic = Topic, partition = Partition, config = Options,
-                      handle = Handle}};
+                      handle = Handle, client_monitor = monitor(process, ClientPid)}};
         {error, Reason} ->
           {stop, Reason}
       end;
@@ -275,15 +279,19 @@ handle_info({produce, CallRef, Batch, AckCb}, State) ->
   {noreply, produce_for(CallRef, Batch, AckCb, State)};
 handle_info({brod_down, Reason}, State) ->
   {stop, Reason, State#state{is_down = true}};
+handle_info({'DOWN', MRef, process, _Client, _Reason}, #state{client_monitor = MRef} = State) ->
+  {stop, client_down, State};
 handle_info({'EXIT', _Pid, Reason}, State) when Reason =/= normal ->
   {stop, Reason, State};
 handle_info(_Info, State) ->
   {noreply, State}.
 
 terminate(Reason, #state{client = Client, topic = Topic, partition = Partition} = State) ->
-  ok = brod_nif:producer_close(State#state.handle, Reason, heir(State)),
-  %% the engine tells the callers of what it still holds; what it has handed over is ours to tell
-  ok = drain(State),
+  Heir = heir(State),
+  ok = brod_nif:producer_close(State#state.handle, Reason, Heir),
+  %% the engine tells the callers of what it still holds; what it has handed over is ours to tell,
+  %% also what is on its way through a dispatcher
+  ok = drain(Heir, now_ms() + ?HAND_OVER_LIMIT_MS, State),
   %% after a failure it can be found until the restart, so that callers see a producer that is down
   case brod_utils:is_normal_reason(Reason) of
     true ->
@@ -304,8 +312,11 @@ format_status(Status) ->
 
 %% Runs the callbacks of calls that end after the producer: those on the wire may take a while.
 heir(#state{is_down = true}) -> self();
-heir(#state{partition = Partition}) ->
-  Producer = self(),
+heir(#state{partition = Partition}) -> start_heir(Partition, self()).
+
+%% @private Start a process that passes on what comes for a producer that is gone.
+-spec start_heir(brod:partition(), pid()) -> pid().
+start_heir(Partition, Producer) ->
   spawn(fun() -> inherit(Partition, Producer) end).
 
 inherit(Partition, Producer) ->
@@ -322,13 +333,27 @@ inherit(Partition, Producer) ->
     ok
   end.
 
-drain(State) ->
+drain(Heir, Deadline, State) ->
   receive
-    {brod_acks, _, _} = Acks -> {noreply, _} = handle_info(Acks, State), drain(State);
-    {brod_nacks, _, _} = Nacks -> {noreply, _} = handle_info(Nacks, State), drain(State)
-  after 0 ->
+    {brod_acks, _, _} = Acks ->
+      {noreply, _} = handle_info(Acks, State),
+      drain(Heir, Deadline, State);
+    {brod_nacks, _, _} = Nacks ->
+      {noreply, _} = handle_info(Nacks, State),
+      drain(Heir, Deadline, State);
+    {brod_room, _} = Room ->
+      {noreply, NewState} = handle_info(Room, State),
+      drain(Heir, Deadline, NewState);
+    {brod_down, _} = Down when Heir =/= self() ->
+      Heir ! Down,
+      drain(Heir, Deadline, State);
+    brod_handed_over ->
+      ok
+  after max(0, Deadline - now_ms()) ->
     ok
   end.
+
+now_ms() -> erlang:monotonic_time(millisecond).
 
 %% @private Tell the callers of a batch that has no callbacks, for a dispatcher.
 -spec pass_acks([term()], brod:offset(), pid()) -> ok.

@@ -132,4 +132,7 @@ partition_spec(ClientPid, Topic, Partition, Config) ->
    {permanent, max(1, Delay)}, 5000, worker, [brod_producer]}.
 
 option(Key, Config, Default) ->
-  maps:get(Key, brod_options:to_map(Config), Default).
+  case brod_options:to_map(Config) of
+    #{Key := Value} when Value =/= undefined -> Value;
+    _ -> Default
+  end.

@@ -1,9 +1,9 @@
 %% Partition counts of topics in a client's table:
-%% {{topics, Topic}, Count, {added, Time}} and {{topics, Topic}, {error, Reason}, {expire, Time}}.
-%% Anybody reads, only the client writes.
+%% {{topics, Topic}, Count, {added, Time}} and {{topics, Topic}, {error, Reason}, {expire, Time}},
+%% and {{last_count, Topic}, Count}, which an error leaves alone. Anybody reads, only the client writes.
 -module(brod_topic_cache).
 
--export([lookup/2, store/4, known_topics/1, counts/1]).
+-export([lookup/2, store/4, publish/3, known_topics/1, counts/1]).
 
 -type ttl_ms() :: non_neg_integer().
 
@@ -23,27 +23,43 @@ lookup(Table, Topic) ->
     error:badarg -> {error, client_down}
   end.
 
-%% @doc Remember a result. Of errors only that a topic does not exist, for `TtlMs'. Returns the
-%% count that was known before, if there was one and the new one is larger.
+%% @doc Remember a result. Of errors only that a topic does not exist, for `TtlMs', and not while
+%% it has producers: one answer of a broker that lags behind must not hold up their callers, and if
+%% the topic is gone they find out themselves. A count that is larger than the one known before is
+%% returned: when producers of the new partitions are started, it is to be given to {@link publish/3}.
 -spec store(ets:tab(), brod:topic(), {ok, pos_integer()} | {error, term()}, ttl_ms()) ->
         unchanged | {grown, From :: pos_integer(), To :: pos_integer()}.
 store(Table, Topic, {ok, Count}, _TtlMs) ->
-  Known = lookup(Table, Topic),
-  true = ets:insert(Table, {{topics, Topic}, Count, {added, now_ms()}}),
-  case Known of
-    {ok, Less} when Less < Count -> {grown, Less, Count};
-    _ -> unchanged
+  case ets:lookup(Table, {last_count, Topic}) of
+    [{_, Less}] when Less < Count ->
+      %% nobody waits for producers that are not there
+      _ = has_producers(Table, Topic) orelse publish(Table, Topic, Count),
+      {grown, Less, Count};
+    _ ->
+      ok = publish(Table, Topic, Count),
+      unchanged
   end;
 store(Table, Topic, {error, unknown_topic_or_partition = Reason}, TtlMs) ->
-  true = ets:insert(Table, {{topics, Topic}, {error, Reason}, {expire, now_ms() + TtlMs}}),
+  _ = has_producers(Table, Topic) orelse
+        ets:insert(Table, {{topics, Topic}, {error, Reason}, {expire, now_ms() + TtlMs}}),
   unchanged;
 store(_Table, _Topic, {error, _}, _TtlMs) ->
   unchanged.
 
-%% @doc Topics whose partition count is known.
+%% @doc Let callers see a partition count.
+-spec publish(ets:tab(), brod:topic(), pos_integer()) -> ok.
+publish(Table, Topic, Count) ->
+  true = ets:insert(Table, [{{topics, Topic}, Count, {added, now_ms()}},
+                            {{last_count, Topic}, Count}]),
+  ok.
+
+has_producers(Table, Topic) ->
+  ets:match(Table, {{producer, Topic, '_'}, '$1'}, 1) =/= '$end_of_table'.
+
+%% @doc Topics whose partition count is or was known.
 -spec known_topics(ets:tab()) -> [brod:topic()].
 known_topics(Table) ->
-  ets:select(Table, [{{{topics, '$1'}, '_', {added, '_'}}, [], ['$1']}]).
+  ets:select(Table, [{{{last_count, '$1'}, '_'}, [], ['$1']}]).
 
 %% @doc Partition counts of a metadata map.
 -spec counts(map()) -> [{brod:topic(), {ok, pos_integer()} | {error, atom()}}].

@@ -39,6 +39,14 @@ tests() ->
   , {producer_by_message, fun producer_by_message/0}
   , {auto_start, fun auto_start/0}
   , {new_partitions, fun new_partitions/0}
+  , {new_partitions_have_producers, fun new_partitions_have_producers/0}
+  , {recreated_topic, fun recreated_topic/0}
+  , {unknown_topic_with_producers, fun unknown_topic_with_producers/0}
+  , {restart_delay_unset, fun restart_delay_unset/0}
+  , {client_dies_before_producer, fun client_dies_before_producer/0}
+  , {forwarded_acks, fun forwarded_acks/0}
+  , {dispatchers_end_with_client, fun dispatchers_end_with_client/0}
+  , {dispatcher_killed, fun dispatcher_killed/0}
   , {stop_kills_nobody_else, fun stop_order/0}
   ].
 
@@ -220,7 +228,11 @@ produce() ->
   {ok, Held} = brod:produce(?C, ?T, 0, <<>>, <<"hold">>),
   ?assertEqual({error, timeout}, brod:sync_produce_request(Held, 10)),
   ?assertError(badarg, brod:produce(?C, ?T, 0, <<>>, atom)),
-  ?assertError({badmatch, bad}, brod:produce(?C, ?T, fun(_, _, _, _) -> bad end, <<>>, <<>>)),
+  lists:foreach(fun(Bad) ->
+                  ?assertError({badmatch, Bad},
+                               brod:produce(?C, ?T, fun(_, _, _, _) -> Bad end, <<>>, <<>>))
+                end, [bad, {ok, random}, {ok, fun(_, _, _, _) -> {ok, 0} end}, {ok, 0.0}]),
+  ?assertError(mine, brod:produce(?C, ?T, fun(_, _, _, _) -> error(mine) end, <<>>, <<>>)),
   ?assertEqual({error, {producer_not_found, ?T, 99}}, brod:produce_sync(?C, ?T, 99, <<>>, <<>>)),
   ?assertEqual(ok, brod_client:stop_producer(?C, ?T)),
   ?assertEqual({error, {producer_not_found, ?T}}, brod:produce_sync(?C, ?T, 0, <<>>, <<>>)).
@@ -302,9 +314,93 @@ new_partitions() ->
   with_producer(),
   ok = brod_fake_nif:set_topic(?T, 3),
   {ok, _} = brod_client:get_metadata(?C, ?T),
-  ?assertEqual({ok, 3}, brod:get_partitions_count(?C, ?T)),
-  wait_for(fun() -> brod:produce_sync(?C, ?T, 2, <<>>, <<"v">>) end, ok,
-           erlang:monotonic_time(millisecond) + ?LIMIT_MS).
+  wait_for(fun() -> brod:get_partitions_count(?C, ?T) end, {ok, 3}),
+  ?assertEqual(ok, brod:produce_sync(?C, ?T, 2, <<>>, <<"v">>)).
+
+%% Partitioners do not choose a partition before it has its producer.
+new_partitions_have_producers() ->
+  with_producer(),
+  Ref = make_ref(),
+  ok = brod_fake_nif:hold_open(2, Ref),
+  ok = brod_fake_nif:set_topic(?T, 3),
+  {ok, _} = brod_client:get_metadata(?C, ?T),
+  Opens = receive {opens, Pid, Ref} -> Pid after ?LIMIT_MS -> error(not_opened) end,
+  ?assertEqual({ok, 2}, brod:get_partitions_count(?C, ?T)),
+  Opens ! Ref,
+  wait_for(fun() -> brod:get_partitions_count(?C, ?T) end, {ok, 3}),
+  ?assertEqual(ok, brod:produce_sync(?C, ?T, fun(_, N, _, _) -> {ok, N - 1} end, <<>>, <<"v">>)).
+
+%% The brokers did not know the topic for a while, and then it has more partitions.
+recreated_topic() ->
+  with_producer(),
+  ok = brod_fake_nif:set_topic(?T, none),
+  {ok, _} = brod_client:get_metadata(?C, ?T),
+  ok = brod_fake_nif:set_topic(?T, 3),
+  {ok, _} = brod_client:get_metadata(?C, ?T),
+  wait_for(fun() -> brod:produce_sync(?C, ?T, 2, <<>>, <<"v">>) end, ok).
+
+unknown_topic_with_producers() ->
+  with_producer(),
+  ok = brod_fake_nif:set_topic(?T, none),
+  {ok, _} = brod_client:get_metadata(?C, ?T),
+  ?assertEqual(ok, brod:produce_sync(?C, ?T, random, <<>>, <<"v">>)),
+  ok = brod_client:stop_producer(?C, ?T),
+  {ok, _} = brod_client:get_metadata(?C, ?T),
+  ?assertEqual({error, unknown_topic_or_partition}, brod:get_partitions_count(?C, ?T)).
+
+restart_delay_unset() ->
+  started(),
+  ok = brod:start_producer(?C, ?T, [{partition_restart_delay_seconds, undefined},
+                                    {topic_restart_delay_seconds, undefined}]),
+  {ok, #{producers_sup := Sup}} = brod_client:context(?C),
+  {ok, TopicSpec} = brod_supervisor3:get_childspec(Sup, ?T),
+  [TopicSup] = brod_supervisor3:find_child(Sup, ?T),
+  {ok, Spec} = brod_supervisor3:get_childspec(TopicSup, 0),
+  ?assertEqual([{permanent, 10}, {permanent, 5}], [element(3, TopicSpec), element(3, Spec)]).
+
+%% As under a supervisor of somebody else.
+client_dies_before_producer() ->
+  Client = started(),
+  {ok, Producer} = brod_producer:start_link(?C, ?T, 0, []),
+  {ok, Ref} = brod:produce(Producer, <<>>, <<"hold">>),
+  exit(Client, kill),
+  ?assertEqual({error, {producer_down, client_down}}, brod:sync_produce_request(Ref, ?LIMIT_MS)),
+  ?assertEqual({error, {producer_down, noproc}}, brod:produce_sync(Producer, <<"v">>)).
+
+%% What a dispatcher still has for a producer that is stopped is passed on first.
+forwarded_acks() ->
+  Pid = with_producer(),
+  Self = self(),
+  [Dispatcher | _] = brod_fake_nif:dispatchers(),
+  true = erlang:suspend_process(Dispatcher),
+  ok = brod_fake_nif:forward(Dispatcher, Pid,
+                             {brod_acks, 7, [fun(P, O) -> Self ! {cb, P, O} end, undefined, 0]}),
+  Stopper = spawn_link(fun() -> ok = brod_client:stop_producer(?C, ?T), Self ! {self(), stopped} end),
+  wait_for(fun() -> brod_fake_nif:is_closed(Pid) end, true),
+  true = erlang:resume_process(Dispatcher),
+  receive {Stopper, stopped} -> ok after ?LIMIT_MS -> error(not_stopped) end,
+  receive {cb, 0, 7} -> ok after ?LIMIT_MS -> error(no_callback) end.
+
+dispatchers_end_with_client() ->
+  {ok, Client} = brod:start_link_client(?UP, ?C),
+  {ok, _} = brod_client:get_metadata(?C, all),
+  [_ | _] = Dispatchers = brod_fake_nif:dispatchers(),
+  Self = self(),
+  Producer = spawn_link(fun() -> receive M -> Self ! {forwarded, M} end end),
+  ok = brod:stop_client(Client),
+  %% for somebody who learns only now that the client is gone
+  hd(Dispatchers) ! {brod_forward, 1, Producer, late},
+  receive {forwarded, late} -> ok after ?LIMIT_MS -> error(not_forwarded) end,
+  ?assertEqual([normal], lists:usort([down(Pid) || Pid <- Dispatchers] -- [noproc])).
+
+dispatcher_killed() ->
+  Client = started(),
+  {ok, _} = brod_client:get_metadata(?C, all),
+  exit(hd(brod_fake_nif:dispatchers()), kill),
+  ?assertEqual({dispatcher_down, killed}, down(Client)).
+
+wait_for(Fun, Expected) ->
+  wait_for(Fun, Expected, erlang:monotonic_time(millisecond) + ?LIMIT_MS).
 
 wait_for(Fun, Expected, Deadline) ->
   case Fun() of

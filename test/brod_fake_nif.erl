@@ -4,7 +4,8 @@
 %% room/1, `<<"hold">>' is never acknowledged, `<<"nack">>' is refused, others are acknowledged.
 -module(brod_fake_nif).
 
--export([load/1, unload/0, set_topic/2, room/1, hide/1]).
+-export([load/1, unload/0, set_topic/2, room/1, hide/1, hold_open/2, is_closed/1]).
+-export([dispatchers/0, forward/3]).
 -export([dispatcher_open/1, dispatcher_done/2]).
 -export([op/3, client_open/2, client_close/1, producer_open/4, producer_publish/2,
          producer_withdraw/1, produce/4, produce_to/6, produce_dirty/4, producer_process/1,
@@ -76,14 +77,25 @@ result(list_groups, _) -> {ok, [{<<"g">>, <<"consumer">>}]}.
 
 topic(Topic) ->
   case ets:lookup(?TABLE, {topic, Topic}) of
-    [{_, Count}] ->
+    [{_, Count}] when is_integer(Count) ->
       #{name => Topic, error_code => no_error,
         partitions => [#{partition_index => P} || P <- lists:seq(0, Count - 1)]};
-    [] ->
+    _ ->
       #{name => Topic, error_code => unknown_topic_or_partition, partitions => []}
   end.
 
-dispatcher_open(_Client) -> {ok, make_ref()}.
+dispatcher_open(_Client) ->
+  true = ets:insert(?TABLE, {{dispatcher, self()}}),
+  {ok, make_ref()}.
+
+%% @doc The processes that have become dispatchers.
+dispatchers() -> [Pid || {{dispatcher, Pid}} <- ets:tab2list(?TABLE)].
+
+%% @doc Have a producer's messages go through a dispatcher: `brod_handed_over' comes behind them.
+forward(Dispatcher, Producer, Message) ->
+  true = ets:insert(?TABLE, {{forwards, Producer}, Dispatcher}),
+  Dispatcher ! {brod_forward, 1, Producer, Message},
+  ok.
 
 dispatcher_done(_Dispatcher, _Number) -> ok.
 
@@ -91,7 +103,17 @@ producer_process(Handle) ->
   [{_, Owner, _}] = ets:lookup(?TABLE, {producer, Handle}),
   Owner.
 
+%% @doc The next producer of the partition is opened only when `Ref' has come back: its process sends
+%% the caller `{opens, Pid, Ref}', and waits for `Ref'.
+hold_open(Partition, Ref) ->
+  true = ets:insert(?TABLE, {{hold_open, Partition}, {self(), Ref}}),
+  ok.
+
 producer_open(_Client, Topic, Partition, _Config) ->
+  case ets:take(?TABLE, {hold_open, Partition}) of
+    [{_, {Holder, Ref}}] -> Holder ! {opens, self(), Ref}, receive Ref -> ok end;
+    [] -> ok
+  end,
   Handle = make_ref(),
   true = ets:insert(?TABLE, [{{producer, Handle}, self(), open}, {{at, Handle}, Topic, Partition},
                              {{process, self()}, Handle}]),
@@ -105,6 +127,9 @@ producer_publish(Handle, ClientId) ->
 producer_withdraw(Handle) ->
   true = ets:match_delete(?TABLE, {'_', Handle}),
   ok.
+
+%% @doc Whether the producer that a process has opened is closed.
+is_closed(Pid) -> [] =/= ets:match(?TABLE, {{producer, '_'}, Pid, closed}).
 
 %% @doc Forget that a process has opened a producer.
 hide(Pid) ->
@@ -160,4 +185,8 @@ producer_acks_done(_Handle) -> ok.
 %% The engine, too, says whose a closed producer was.
 producer_close(Handle, _Reason, _Heir) ->
   true = ets:update_element(?TABLE, {producer, Handle}, {3, closed}),
+  case ets:lookup(?TABLE, {forwards, self()}) of
+    [{_, Dispatcher}] -> Dispatcher ! {brod_forward, 2, self(), brod_handed_over};
+    [] -> self() ! brod_handed_over
+  end,
   ok.

@@ -15,7 +15,11 @@ bad_values_are_named_test_() ->
   [?_assertEqual({error, {bad_option, K, V}}, brod_options:producer([{max_linger_ms, 1}, {K, V}]))
    || {K, V} <- [{compression, brotli}, {max_retries, -2}, {partition_buffer_limit, 0},
                  {required_acks, 2}, {max_batch_size, many},
-                 {retry_backoff_ms, 1 bsl 31}]].
+                 {retry_backoff_ms, 1 bsl 31}, {produce_req_vsn, 1 bsl 15}, {produce_req_vsn, -1},
+                 {compression_level, 1 bsl 31}, {compression_level, -(1 bsl 31) - 1}]].
+
+negative_levels_are_levels_test() ->
+  ?assertMatch({ok, #{compression_level := -5}}, brod_options:producer([{compression_level, -5}])).
 
 unknown_and_unset_options_are_ignored_test() ->
   ?assertMatch({ok, #{max_retries := 3}},

@@ -6,7 +6,9 @@
 -export([keys_values_headers/1, partitioners/1, acks/1, codecs/1, kcat_reads/1, kcat_produces/1,
          large_batch/1, back_pressure/1, callbacks_in_order/1, no_ack/1, too_large_alone/1,
          bad_input/1, linger/1, partitions_added/1, topic_deleted/1,
-         producer_killed/1, client_stopped/1]).
+         producer_killed/1, killed_with_callbacks/1, client_stopped/1, client_killed/1,
+         client_stopped_before_producer/1, stopped_behind_dispatcher/1, failed_behind_dispatcher/1,
+         deep_nesting/1, large_lists/1, invalid_topic/1, telemetry_event/1, other_node/1]).
 
 -include_lib("eunit/include/eunit.hrl").
 -include("../include/brod.hrl").
@@ -19,7 +21,9 @@ suite() -> [{timetrap, {seconds, 90}}].
 all() ->
   [keys_values_headers, partitioners, acks, codecs, kcat_reads, kcat_produces, large_batch,
    back_pressure, callbacks_in_order, no_ack, too_large_alone, bad_input, linger, partitions_added,
-   topic_deleted, producer_killed, client_stopped].
+   topic_deleted, producer_killed, killed_with_callbacks, client_stopped, client_killed,
+   client_stopped_before_producer, stopped_behind_dispatcher, failed_behind_dispatcher,
+   deep_nesting, large_lists, invalid_topic, telemetry_event, other_node].
 
 init_per_suite(Config) -> brod_test:init_suite(Config).
 
@@ -329,6 +333,242 @@ client_stopped(Config) ->
   after ?LIMIT_MS -> error(callback_not_called)
   end,
   ?assertEqual({error, client_down}, brod:produce(Client, Topic, 0, <<>>, <<"v">>)).
+
+%% Callbacks that wait when their producer is killed are called by somebody else.
+killed_with_callbacks(Config) ->
+  {Client, Topic} = started(Config, 1, [{max_linger_ms, 60000}, {max_linger_count, 1000}]),
+  {ok, Pid} = brod:get_producer(Client, Topic, 0),
+  Self = self(),
+  [ok = brod:produce_cb(Client, Topic, 0, <<>>, <<"v">>,
+                        fun(P, O, Result) -> Self ! {callback, N, P, O, Result} end)
+   || N <- [1, 2]],
+  {ok, Ref} = brod:produce(Client, Topic, 0, <<>>, <<"v">>),
+  exit(Pid, kill),
+  ?assertEqual([{callback, N, 0, -1, {error, killed}} || N <- [1, 2]],
+               [receive {callback, N, _, _, _} = Called -> Called
+                after ?LIMIT_MS -> not_called
+                end || N <- [1, 2]]),
+  receive #brod_produce_reply{call_ref = CallRef, result = Result} ->
+    ?assertEqual({Ref, {error, {producer_down, killed}}}, {CallRef, Result})
+  after ?LIMIT_MS -> error(no_reply)
+  end.
+
+%% Producers under somebody else's supervisor outlive the client: they end soon after it, and nobody
+%% waits for them.
+client_killed(Config) ->
+  outlives(client(Config), fun(Client) -> exit(whereis(Client), kill) end).
+
+client_stopped_before_producer(Config) ->
+  outlives(client(Config), fun(Client) -> ok = brod:stop_client(Client) end).
+
+outlives(Client, EndClient) ->
+  process_flag(trap_exit, true),
+  Topic = brod_test:create_topic(1),
+  {ok, Producer} = brod_producer:start_link(Client, Topic, 0,
+                                            [{max_linger_ms, 60000}, {max_linger_count, 1000}]),
+  Self = self(),
+  {ok, Ref} = brod:produce(Producer, <<>>, <<"v">>),
+  ok = brod:produce_cb(Producer, <<>>, <<"v">>,
+                       fun(P, O, Result) -> Self ! {callback, P, O, Result} end),
+  _ = EndClient(Client),
+  receive #brod_produce_reply{call_ref = Ref, result = Result} ->
+    ?assertEqual({error, {producer_down, client_down}}, Result)
+  after ?LIMIT_MS -> error(no_reply)
+  end,
+  receive {callback, 0, -1, {error, client_down}} -> ok
+  after ?LIMIT_MS -> error(callback_not_called)
+  end,
+  receive {'EXIT', Producer, Reason} -> ?assertEqual(client_down, Reason)
+  after ?LIMIT_MS -> error(producer_lives)
+  end,
+  ?assertMatch({error, {producer_down, _}}, brod:produce_sync(Producer, <<>>, <<"v">>)).
+
+%% A producer is stopped while acks of stored messages are on their way through a dispatcher.
+stopped_behind_dispatcher(Config) ->
+  {Client, Topic, Producer, Dispatchers} = with_suspended_dispatchers(Config),
+  Caller = calls(10, fun() -> brod:produce(Client, Topic, 0, <<>>, <<"v">>) end),
+  stored(Client, Topic, 10),
+  Self = self(),
+  [ok = brod:produce_cb(Client, Topic, 0, <<>>, <<"v">>,
+                        fun(0, Offset) -> Self ! {callback, Offset} end) || _ <- lists:seq(1, 5)],
+  stored(Client, Topic, 15),
+  Stopper = spawn_link(fun() -> ok = brod_client:stop_producer(Client, Topic) end),
+  MRef = monitor(process, Stopper),
+  brod_test:wait_until(fun() -> is_ending(Producer) end, ?LIMIT_MS),
+  lists:foreach(fun erlang:resume_process/1, Dispatchers),
+  receive {'DOWN', MRef, process, _, Reason} -> ?assertEqual(normal, Reason)
+  after ?LIMIT_MS -> error(not_stopped)
+  end,
+  ?assertEqual([{ok, Offset} || Offset <- lists:seq(0, 9)], results(Caller)),
+  ?assertEqual(lists:seq(10, 14),
+               [receive {callback, Offset} -> Offset after ?LIMIT_MS -> not_called end
+                || _ <- lists:seq(1, 5)]).
+
+is_ending(Producer) ->
+  case process_info(Producer, current_stacktrace) of
+    {_, Stack} -> lists:any(fun({M, F, _, _}) -> {M, F} =:= {brod_producer, terminate} end, Stack);
+    undefined -> true
+  end.
+
+%% A producer fails while acks of stored messages, and the news of the failure, are on their way
+%% through a dispatcher.
+failed_behind_dispatcher(Config) ->
+  {Client, Topic, Producer, Dispatchers} = with_suspended_dispatchers(Config),
+  Caller = calls(10, fun() -> brod:produce(Client, Topic, 0, <<>>, <<"v">>) end),
+  stored(Client, Topic, 10),
+  Self = self(),
+  TooLarge = binary:copy(<<"x">>, 2000000),
+  ok = brod:produce_cb(Client, Topic, 0, <<>>, TooLarge,
+                       fun(P, O, Result) -> Self ! {callback, P, O, Result} end),
+  %% acks, nacks and the producer's end
+  brod_test:wait_until(fun() ->
+                         Waiting = [element(2, process_info(D, message_queue_len))
+                                    || D <- Dispatchers],
+                         lists:sum(Waiting) >= 3 orelse not is_process_alive(Producer)
+                       end, ?LIMIT_MS),
+  lists:foreach(fun erlang:resume_process/1, Dispatchers),
+  ?assertEqual([{ok, Offset} || Offset <- lists:seq(0, 9)], results(Caller)),
+  Reason = {not_retriable, {produce_response_error, Topic, 0, -1, message_too_large}},
+  receive {callback, 0, -1, Result} -> ?assertEqual({error, Reason}, Result)
+  after ?LIMIT_MS -> error(callback_not_called)
+  end.
+
+with_suspended_dispatchers(Config) ->
+  %% batches of more calls than the engine answers itself
+  {Client, Topic} = started(Config, 1, [{max_linger_ms, 60000}, {max_linger_count, 5}]),
+  {ok, Producer} = brod:get_producer(Client, Topic, 0),
+  {monitors, Monitors} = process_info(whereis(Client), monitors),
+  Dispatchers = [Pid || {process, Pid} <- Monitors,
+                        proc_lib:translate_initial_call(Pid) =:= {brod_dispatcher, init, 1}],
+  ?assertNotEqual([], Dispatchers),
+  lists:foreach(fun erlang:suspend_process/1, Dispatchers),
+  {Client, Topic, Producer, Dispatchers}.
+
+%% A process that makes calls and waits for all their results.
+calls(Count, Call) ->
+  Self = self(),
+  spawn_link(fun() ->
+               Refs = [element(2, {ok, _} = Call()) || _ <- lists:seq(1, Count)],
+               Self ! {self(), [brod:sync_produce_request_offset(Ref, ?LIMIT_MS) || Ref <- Refs]}
+             end).
+
+results(Caller) -> receive {Caller, Results} -> Results after ?LIMIT_MS -> error(no_results) end.
+
+stored(Client, Topic, Count) ->
+  brod_test:wait_until(fun() -> brod:resolve_offset(Client, Topic, 0) =:= {ok, Count} end, ?LIMIT_MS).
+
+%% Nested far deeper than any stack of the engine.
+deep_nesting(Config) ->
+  {Client, Topic} = started(Config, 1, []),
+  Levels = lists:seq(1, 1000000),
+  Nested = fun(Wrap, Inner) -> lists:foldl(fun(_, Term) -> Wrap(Term) end, Inner, Levels) end,
+  Deep = Nested(fun(Term) -> [Term] end, <<"v">>),
+  Left = Nested(fun(Term) -> [Term, <<>>] end, <<"v">>),
+  Batch = Nested(fun(Term) -> [{<<"k">>, Term}] end, [{<<"k">>, <<"v">>}]),
+  WithMore = Nested(fun(Term) -> [{<<>>, Term}, {<<>>, <<>>}] end, [{<<"k">>, <<"v">>}]),
+  lists:foreach(fun(Value) -> ?assertEqual(ok, brod:produce_sync(Client, Topic, 0, <<>>, Value)) end,
+                [Deep, Left, Batch, [{Deep, Deep}],
+                 #{key => <<"k">>, value => <<"v">>, headers => [{Deep, Deep}]}]),
+  ?assertEqual([{<<>>, <<"v">>}, {<<>>, <<"v">>}, {<<"k">>, <<"v">>}, {<<"v">>, <<"v">>},
+                {<<"k">>, <<"v">>}],
+               [{K, V} || #kafka_message{key = K, value = V}
+                            <- brod_test:fetch_all(Client, Topic, 0)]),
+  ?assertMatch({ok, _}, brod:produce(Client, Topic, 0, <<>>, WithMore)),
+  lists:foreach(fun(Value) ->
+                  ?assertError(badarg, brod:produce(Client, Topic, 0, <<>>, Value))
+                end, [Nested(fun(Term) -> [Term] end, atom),
+                      Nested(fun(Term) -> [{<<"k">>, Term}] end, [{<<"k">>, atom}]),
+                      Nested(fun(Term) -> [{<<"k">>, Term} | atom] end, [{<<"k">>, <<"v">>}])]).
+
+%% What takes long to flatten arrives whole, whatever it is made of.
+large_lists(Config) ->
+  {Client, Topic} = started(Config, 1, []),
+  Chars = lists:duplicate(100000, $c),
+  Parts = lists:duplicate(2000, [<<"some">>, [$p, "art"]]),
+  Headers = [{[<<"name">>, integer_to_binary(N)], Parts} || N <- lists:seq(1, 20)],
+  lists:foreach(fun(Value) -> ?assertEqual(ok, brod:produce_sync(Client, Topic, 0, Parts, Value)) end,
+                [Chars, Parts, #{value => Chars, headers => Headers}]),
+  [Read1, Read2, Read3] = brod_test:fetch_all(Client, Topic, 0),
+  [Key, Value1, Value2] = [iolist_to_binary(IoData) || IoData <- [Parts, Chars, Parts]],
+  ?assertMatch(#kafka_message{key = Key, value = Value1}, Read1),
+  ?assertMatch(#kafka_message{key = Key, value = Value2}, Read2),
+  ?assertEqual([{iolist_to_binary(N), iolist_to_binary(V)} || {N, V} <- Headers],
+               Read3#kafka_message.headers).
+
+%% The brokers say that it will never be a topic: nobody has to wait for the delivery timeout.
+invalid_topic(Config) ->
+  process_flag(trap_exit, true),
+  Topic = <<"not a topic!">>,
+  {ok, Producer} = brod_producer:start_link(client(Config), Topic, 0, []),
+  Reason = {not_retriable, {produce_response_error, Topic, 0, -1, invalid_topic_exception}},
+  {ok, Ref} = brod:produce(Producer, <<>>, <<"v">>),
+  ?assertEqual({error, {producer_down, Reason}}, brod:sync_produce_request(Ref, ?LIMIT_MS)),
+  receive {'EXIT', Producer, Exit} -> ?assertEqual(Reason, Exit)
+  after ?LIMIT_MS -> error(producer_lives)
+  end.
+
+telemetry_event(Config) ->
+  Self = self(),
+  ok = brod_fake:load(telemetry, #{{execute, 3} => fun(Event, Measurements, Metadata) ->
+                                                     Self ! {Event, self(), Measurements, Metadata},
+                                                     ok
+                                                   end}),
+  try
+    {Client, Topic} = started(Config, 1, []),
+    {ok, Producer} = brod:get_producer(Client, Topic, 0),
+    ok = brod:produce_sync(Client, Topic, 0, <<>>,
+                           [#{key => <<"key">>, value => <<"value">>, headers => [{<<"h">>, <<"1">>}]},
+                            #{key => <<>>, value => <<"v">>}]),
+    receive {[brod, produce_request_sent], Pid, Measurements, Metadata} ->
+      ?assertEqual({Producer, #{count => 2, bytes => 3 + 5 + 2 + 1 + 2 * 8},
+                    #{topic => Topic, partition => 0}}, {Pid, Measurements, Metadata})
+    after ?LIMIT_MS -> error(no_event)
+    end
+  after
+    brod_fake:unload(telemetry)
+  end.
+
+%% A producer's pid works on another node.
+other_node(Config) ->
+  case start_peer() of
+    {ok, Peer, Node} ->
+      try
+        {Client, Topic} = started(Config, 1, []),
+        {ok, Producer} = brod:get_producer(Client, Topic, 0),
+        Call = fun(F, A) -> erpc:call(Node, brod, F, A, ?LIMIT_MS) end,
+        ?assertEqual(ok, Call(produce_sync, [Producer, <<"k">>, <<"1">>])),
+        ?assertEqual(ok, Call(produce_sync, [Producer, <<>>, [{<<"k">>, <<"2">>}, {<<>>, <<"3">>}]])),
+        ?assertMatch({ok, #brod_call_ref{callee = Producer}},
+                     Call(produce, [Producer, <<"k">>, <<"4">>])),
+        Self = self(),
+        ok = Call(produce_cb, [Producer, <<>>, <<"5">>, fun(P, O) -> Self ! {acked, P, O} end]),
+        receive Acked -> ?assertEqual({acked, 0, 4}, Acked) after ?LIMIT_MS -> error(no_ack) end,
+        ?assertEqual(brod_test:numbers(1, 5),
+                     brod_test:values(brod_test:fetch_all(Client, Topic, 0))),
+        ok = brod_client:stop_producer(Client, Topic),
+        ?assertEqual({error, {producer_down, noproc}}, Call(produce_sync, [Producer, <<>>, <<"v">>]))
+      after
+        ok = peer:stop(Peer),
+        net_kernel:stop()
+      end;
+    {error, Reason} ->
+      {skip, io_lib:format("distribution cannot start here: ~0p", [Reason])}
+  end.
+
+start_peer() ->
+  _ = os:cmd("epmd -daemon"),
+  Started = case net_kernel:start(brod_test:unique_name("ct"), #{name_domain => shortnames}) of
+              {error, {already_started, _}} -> ok;
+              {ok, _} -> ok;
+              {error, NotStarted} -> {error, NotStarted}
+            end,
+  case Started of
+    ok ->
+      Name = brod_test:unique_name("peer"),
+      Args = lists:append([["-pa", Dir] || Dir <- code:get_path(), filelib:is_dir(Dir)]),
+      peer:start_link(#{name => Name, args => Args});
+    Error -> Error
+  end.
 
 client(Config) -> proplists:get_value(client, Config).
 

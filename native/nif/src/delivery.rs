@@ -123,6 +123,10 @@ impl ErlDelivery {
             {
                 return own.run(|own| reason.load(own).in_env(env));
             }
+            // A process that has left no will was killed.
+            if self.is_orphan() {
+                return atoms::killed().to_term(env);
+            }
         }
         reason::failure(env, why, &self.topic, self.partition)
     }
@@ -192,17 +196,54 @@ impl ErlDelivery {
         self.dispatched.store(number, Ordering::Release);
     }
 
+    /// Sends the producer process a message behind all that is under way to it and its callers.
+    fn send_last(&self, message: impl for<'a> Fn(Env<'a>) -> Term<'a>) {
+        let Some(dispatcher) = self.dispatcher.as_ref().filter(|_| !self.dispatcher_done()) else {
+            runtime::send(&self.process, message);
+            return;
+        };
+        let number = dispatcher.send(|to, number| {
+            runtime::send(to, |env| {
+                (atoms::brod_forward(), number, self.process, message(env)).encode(env)
+            });
+        });
+        self.dispatched.store(number, Ordering::Release);
+    }
+
     /// Tells a batch's result without the producer process.
     fn settle_orphans(&self, acks: ErlAcks, base_offset: i64, why: Option<&Failure>) {
         let Some(targets) = acks.targets else { return };
-        match self.heir().filter(|_| targets.has_callbacks()) {
-            Some(heir) => {
-                targets.send(&heir, |env, list| {
-                    self.acks_message(env, list, base_offset, why)
-                });
-            }
+        if !targets.has_callbacks() {
+            return self.reply_directly(&targets, base_offset, why);
+        }
+        if let Some(heir) = self.heir() {
+            targets.send(&heir, |env, list| {
+                self.acks_message(env, list, base_offset, why)
+            });
+            return;
+        }
+        match self.standing_heir() {
+            Some(heir) => targets.send(&heir, |env, list| {
+                let message = self.acks_message(env, list, base_offset, why);
+                self.orphaned_message(env, message)
+            }),
             None => self.reply_directly(&targets, base_offset, why),
         }
+    }
+
+    /// The dispatcher's process: it sees to the callbacks of a process that was killed.
+    fn standing_heir(&self) -> Option<LocalPid> {
+        let alive = |dispatcher: &&Dispatcher| dispatcher.is_alive();
+        self.dispatcher.as_ref().filter(alive).map(|d| d.process())
+    }
+
+    fn down_message<'a>(&self, env: Env<'a>, why: &Failure) -> Term<'a> {
+        (atoms::brod_down(), self.failure_reason(env, why)).encode(env)
+    }
+
+    fn orphaned_message<'a>(&self, env: Env<'a>, message: Term<'a>) -> Term<'a> {
+        let tag = atoms::brod_orphaned();
+        (tag, self.process, self.partition, message).encode(env)
     }
 
     /// Sends each caller its reply from here. Funs are for processes of Erlang alone.
@@ -325,16 +366,19 @@ impl Delivery for ErlDelivery {
     }
 
     fn stopped(&self, why: &Failure) {
-        let to = if self.is_orphan() {
-            self.heir()
-        } else {
-            Some(self.process)
-        };
-        if let Some(pid) = to {
-            runtime::send(&pid, |env| {
-                (atoms::brod_down(), self.failure_reason(env, why)).encode(env)
+        if !self.is_orphan() {
+            self.send_last(|env| self.down_message(env, why));
+        } else if let Some(heir) = self.heir() {
+            runtime::send(&heir, |env| self.down_message(env, why));
+        } else if let Some(heir) = self.standing_heir() {
+            runtime::send(&heir, |env| {
+                self.orphaned_message(env, self.down_message(env, why))
             });
         }
+    }
+
+    fn handed_over(&self) {
+        self.send_last(|env| atoms::brod_handed_over().to_term(env));
     }
 
     fn sent(&self, records: u32, payload: usize) {

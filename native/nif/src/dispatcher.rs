@@ -58,6 +58,11 @@ impl Resource for DispatcherResource {
 pub type Dispatcher = ResourceArc<DispatcherResource>;
 
 impl DispatcherResource {
+    /// The process.
+    pub fn process(&self) -> LocalPid {
+        self.process
+    }
+
     /// False once its process has ended.
     pub fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Acquire)

@@ -35,7 +35,10 @@ impl ProducerResource {
     fn close(&self) {
         if self.partition.delivery().orphan() {
             let partition = self.partition.clone();
-            self.runtime.spawn(async move { partition.close() });
+            self.runtime.spawn(async move {
+                partition.close();
+                partition.hand_over();
+            });
         }
     }
 

@@ -93,7 +93,8 @@ pub fn failure<'a>(env: Env<'a>, why: &Failure, topic: &str, partition: i32) -> 
             (atoms::delivery_timeout(), why).encode(env)
         }
         Failure::Codec(text) => (atoms::encoding_failed(), text.as_str()).encode(env),
-        Failure::Closed => atoms::closed().to_term(env),
+        // A producer that its process closes says itself why.
+        Failure::Closed => atoms::client_down().to_term(env),
     }
 }
 

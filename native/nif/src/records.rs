@@ -26,12 +26,18 @@ pub enum Refusal {
 pub struct Allowance {
     bytes: usize,
     records: usize,
+    /// Cells of lists that may be looked at.
+    steps: usize,
 }
+
+/// What one header costs, in cells.
+const HEADER_STEPS: usize = 4;
 
 impl Allowance {
     const NORMAL: Allowance = Allowance {
         bytes: 48 * 1024,
         records: 256,
+        steps: 1024,
     };
 
     /// What takes some tens of microseconds.
@@ -44,7 +50,8 @@ impl Allowance {
     pub fn used_percent(&self) -> i32 {
         let records = Self::NORMAL.records.saturating_sub(self.records) / 128;
         let bytes = Self::NORMAL.bytes.saturating_sub(self.bytes) / (24 * 1024);
-        (records + bytes) as i32
+        let steps = Self::NORMAL.steps.saturating_sub(self.steps) / 512;
+        (records + bytes + steps) as i32
     }
 
     /// For dirty schedulers.
@@ -52,7 +59,51 @@ impl Allowance {
         Allowance {
             bytes: usize::MAX,
             records: usize::MAX,
+            steps: usize::MAX,
         }
+    }
+
+    fn step(&mut self, count: usize) -> Result<(), Refusal> {
+        self.steps = self.steps.checked_sub(count).ok_or(Refusal::TooMuch)?;
+        Ok(())
+    }
+
+    /// Refuses iodata that takes too long to flatten, before it is. No recursion: lists may be nested
+    /// deeper than a stack is.
+    fn walk(&mut self, iodata: Term<'_>) -> Result<(), Refusal> {
+        if self.steps == usize::MAX {
+            return Ok(());
+        }
+        let mut later = Vec::new();
+        let mut rest = iodata;
+        loop {
+            let Some((head, tail)) = cons(rest) else {
+                self.copy(rest)?;
+                match later.pop() {
+                    Some(tail) => rest = tail,
+                    None => return Ok(()),
+                }
+                continue;
+            };
+            self.step(1)?;
+            if cons(head).is_some() {
+                later.push(tail);
+                rest = head;
+            } else {
+                self.copy(head)?;
+                rest = tail;
+            }
+        }
+    }
+
+    fn copy(&mut self, part: Term<'_>) -> Result<(), Refusal> {
+        if let Ok(binary) = Binary::from_term(part) {
+            self.bytes = self
+                .bytes
+                .checked_sub(binary.len())
+                .ok_or(Refusal::TooMuch)?;
+        }
+        Ok(())
     }
 
     #[inline]
@@ -120,21 +171,35 @@ fn is_batch(value: Term<'_>) -> bool {
 }
 
 impl Records<'_> {
-    fn batch(&mut self, mut list: Term<'_>) -> Result<(), Refusal> {
-        while let Some((head, tail)) = cons(list) {
-            self.element(head)?;
-            list = tail;
-        }
-        if list.is_empty_list() {
-            Ok(())
-        } else {
-            Err(Refusal::BadArg)
+    /// No recursion: batches may be nested deeper than a scheduler's stack is.
+    fn batch<'a>(&mut self, mut list: Term<'a>) -> Result<(), Refusal> {
+        let mut outer: Vec<Term<'a>> = Vec::new();
+        loop {
+            if let Some((head, tail)) = cons(list) {
+                self.allowance.step(1)?;
+                list = match self.element(head)? {
+                    Some(inner) => {
+                        if !tail.is_empty_list() {
+                            outer.push(tail);
+                        }
+                        inner
+                    }
+                    None => tail,
+                };
+            } else if !list.is_empty_list() {
+                return Err(Refusal::BadArg);
+            } else if let Some(rest) = outer.pop() {
+                list = rest;
+            } else {
+                return Ok(());
+            }
         }
     }
 
-    fn element(&mut self, element: Term<'_>) -> Result<(), Refusal> {
+    /// Writes an element of a batch, or returns the batch that it is.
+    fn element<'a>(&mut self, element: Term<'a>) -> Result<Option<Term<'a>>, Refusal> {
         if element.is_map() {
-            return self.map(element, None);
+            return self.map(element, None).map(|()| None);
         }
         let parts = tuple(element).ok_or(Refusal::BadArg)?;
         let (ts, key, value) = match parts.len() {
@@ -143,9 +208,9 @@ impl Records<'_> {
             _ => return Err(Refusal::BadArg),
         };
         if is_batch(value) {
-            return self.batch(value);
+            return Ok(Some(value));
         }
-        self.push(ts, key, value, None)
+        self.push(ts, key, value, None).map(|()| None)
     }
 
     fn map<'a>(&mut self, map: Term<'a>, default_key: Option<Term<'a>>) -> Result<(), Refusal> {
@@ -170,8 +235,8 @@ impl Records<'_> {
         value: Term<'_>,
         headers: Option<Term<'_>>,
     ) -> Result<(), Refusal> {
-        let key = bytes(key)?;
-        let value = bytes(value)?;
+        let key = self.bytes(key)?;
+        let value = self.bytes(value)?;
         let len = |part: &Option<Binary>| part.as_ref().map_or(0, |bytes| bytes.len());
         let size = len(&key) + len(&value);
         let (key, value) = (non_empty(&key), non_empty(&value));
@@ -181,7 +246,7 @@ impl Records<'_> {
                 self.writer.push(ts, key, value, &[]);
             }
             Some(headers) => {
-                let headers = header_list(headers)?;
+                let headers = self.headers(headers)?;
                 let headers_size: usize = headers.iter().map(|(n, v)| n.len() + v.len()).sum();
                 self.allowance.take(size + headers_size)?;
                 let slices: Vec<(&[u8], Option<&[u8]>)> = headers
@@ -193,6 +258,47 @@ impl Records<'_> {
         }
         Ok(())
     }
+
+    /// iodata, or `undefined` for None.
+    #[inline]
+    fn bytes<'a>(&mut self, term: Term<'a>) -> Result<Option<Binary<'a>>, Refusal> {
+        if let Ok(binary) = Binary::from_term(term) {
+            return Ok(Some(binary));
+        }
+        if identical(term, atoms::undefined().to_term(term.get_env())) {
+            return Ok(None);
+        }
+        self.iodata(term).map(Some)
+    }
+
+    fn iodata<'a>(&mut self, term: Term<'a>) -> Result<Binary<'a>, Refusal> {
+        if let Ok(binary) = Binary::from_term(term) {
+            return Ok(binary);
+        }
+        self.allowance.walk(term)?;
+        Binary::from_iolist(term).map_err(|_| Refusal::BadArg)
+    }
+
+    /// `[{Name, Value}]`, both iodata.
+    fn headers<'a>(
+        &mut self,
+        mut list: Term<'a>,
+    ) -> Result<Vec<(Binary<'a>, Binary<'a>)>, Refusal> {
+        let mut headers = Vec::new();
+        while let Some((head, tail)) = cons(list) {
+            self.allowance.step(HEADER_STEPS)?;
+            let parts = tuple(head)
+                .filter(|parts| parts.len() == 2)
+                .ok_or(Refusal::BadArg)?;
+            headers.push((self.iodata(parts.at(0))?, self.iodata(parts.at(1))?));
+            list = tail;
+        }
+        if list.is_empty_list() {
+            Ok(headers)
+        } else {
+            Err(Refusal::BadArg)
+        }
+    }
 }
 
 fn non_empty<'b>(part: &'b Option<Binary<'_>>) -> Option<&'b [u8]> {
@@ -201,39 +307,6 @@ fn non_empty<'b>(part: &'b Option<Binary<'_>>) -> Option<&'b [u8]> {
         .filter(|bytes| !bytes.is_empty())
 }
 
-/// iodata, or `undefined` for None.
-#[inline]
-fn bytes(term: Term<'_>) -> Result<Option<Binary<'_>>, Refusal> {
-    if let Ok(binary) = Binary::from_term(term) {
-        return Ok(Some(binary));
-    }
-    if let Ok(binary) = Binary::from_iolist(term) {
-        return Ok(Some(binary));
-    }
-    if identical(term, atoms::undefined().to_term(term.get_env())) {
-        return Ok(None);
-    }
-    Err(Refusal::BadArg)
-}
-
 fn timestamp(term: Term<'_>) -> Result<i64, Refusal> {
     term.decode().map_err(|_| Refusal::BadArg)
-}
-
-/// `[{Name, Value}]`, both iodata.
-fn header_list(mut list: Term<'_>) -> Result<Vec<(Binary<'_>, Binary<'_>)>, Refusal> {
-    let iodata = |term| Binary::from_iolist(term).map_err(|_| Refusal::BadArg);
-    let mut headers = Vec::new();
-    while let Some((head, tail)) = cons(list) {
-        let parts = tuple(head)
-            .filter(|parts| parts.len() == 2)
-            .ok_or(Refusal::BadArg)?;
-        headers.push((iodata(parts.at(0))?, iodata(parts.at(1))?));
-        list = tail;
-    }
-    if list.is_empty_list() {
-        Ok(headers)
-    } else {
-        Err(Refusal::BadArg)
-    }
 }

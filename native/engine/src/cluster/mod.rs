@@ -72,6 +72,8 @@ pub struct Cluster {
     /// Topics whose leaders are of interest.
     wanted: Mutex<HashSet<String>>,
     refresh: Notify,
+    /// Why the last refresh failed, if it did.
+    refresh_failure: Mutex<Option<NetError>>,
     changes: watch::Sender<u64>,
     closed: CancellationToken,
 }
@@ -86,6 +88,7 @@ impl Cluster {
             snapshot: RwLock::default(),
             wanted: Mutex::default(),
             refresh: Notify::new(),
+            refresh_failure: Mutex::default(),
             changes: watch::Sender::new(0),
             closed: CancellationToken::new(),
         });
@@ -131,6 +134,11 @@ impl Cluster {
     /// Asks the refresher for fresh metadata soon: something that was known turned out wrong.
     pub fn request_refresh(&self) {
         self.refresh.notify_one();
+    }
+
+    /// Why the last refresh of the metadata failed; None if it did not.
+    pub fn refresh_failure(&self) -> Option<NetError> {
+        self.refresh_failure.lock().clone()
     }
 
     /// Takes in a leader that a broker named in a response, and where it listens if the response
@@ -365,11 +373,16 @@ async fn refresher(cluster: Arc<Cluster>) {
         };
         let wait = match refreshed {
             Ok(_) => {
+                *cluster.refresh_failure.lock() = None;
                 backoff.reset();
                 config.refresh_backoff
             }
             Err(error) => {
                 tracing::warn!(%error, "metadata refresh failed");
+                if let Error::Unreachable(failures) = &error {
+                    let last = failures.last().map(|(_, why)| why.clone());
+                    *cluster.refresh_failure.lock() = last;
+                }
                 cluster.refresh.notify_one();
                 backoff.next_wait()
             }

@@ -445,6 +445,23 @@ impl<A: Acks> Buffer<A> {
         Some(self.retry(config, now, batch))
     }
 
+    /// Why the first batch in line cannot be sent now.
+    pub fn waits_because(&mut self, cause: Cause) {
+        if let Some(batch) = self.ready.front_mut().or(self.open.as_mut()) {
+            batch.last_cause = Some(cause);
+        }
+    }
+
+    /// True: there is nothing to send, and nobody has the partition in a queue any more.
+    pub fn leaves_queue_if_empty(&mut self) -> bool {
+        let is_empty = self.ready.is_empty() && self.open.as_ref().is_none_or(Batch::is_empty);
+        if is_empty {
+            self.queued = false;
+            self.timer = None;
+        }
+        is_empty
+    }
+
     /// What waited longer than `delivery_timeout` without being sent.
     pub fn expire(&mut self, config: &ProducerConfig, now: Instant) -> Option<Outcome<A>> {
         let oldest = self.ready.front().or(self.open.as_ref())?;

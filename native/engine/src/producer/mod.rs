@@ -17,7 +17,7 @@ mod sender;
 mod timers;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -65,6 +65,8 @@ pub trait Delivery: Send + Sync + 'static {
     fn room(&self, waiters: Vec<Self::Waiter>);
     /// The producer has stopped by itself; everything before was delivered or failed.
     fn stopped(&self, why: &Failure);
+    /// [`Partition::hand_over`] was called, and all results of before have been told.
+    fn handed_over(&self) {}
     /// A request with `records` of this partition, `payload` bytes of keys, values and headers, is
     /// on the wire.
     fn sent(&self, records: u32, payload: usize);
@@ -78,6 +80,8 @@ pub struct Producers<D: Delivery> {
     budget: Budget<D>,
     senders: Mutex<HashMap<NodeId, Arc<Sender<D>>>>,
     router: Router<D>,
+    /// All that are open, and some that no longer are.
+    opened: Mutex<Vec<Weak<Partition<D>>>>,
 }
 
 impl<D: Delivery> Producers<D> {
@@ -89,6 +93,7 @@ impl<D: Delivery> Producers<D> {
             budget: Budget::new(buffer_bytes),
             senders: Mutex::default(),
             router: Router::new(),
+            opened: Mutex::default(),
             runtime: tokio::runtime::Handle::current(),
             cluster,
         });
@@ -110,10 +115,34 @@ impl<D: Delivery> Producers<D> {
     ) -> Arc<Partition<D>> {
         self.cluster.watch_topic(topic);
         let partition = Partition::new(self.clone(), topic, index, config, delivery);
+        self.note_opened(&partition);
         if partition.config().wants_idempotence() {
             self.give_identity(partition.clone());
         }
         partition
+    }
+
+    /// So that it is closed with the cluster, whether or not anyone has it in a queue by then.
+    fn note_opened(&self, partition: &Arc<Partition<D>>) {
+        let mut opened = self.opened.lock();
+        if opened.len() == opened.capacity() {
+            opened.retain(|partition| partition.strong_count() > 0);
+        }
+        opened.push(Arc::downgrade(partition));
+        drop(opened);
+        // After `close_all` nobody else would.
+        if self.cluster.closed().is_cancelled() {
+            let partition = partition.clone();
+            self.runtime.spawn(async move { partition.close() });
+        }
+    }
+
+    /// The cluster is closed: nothing is taken any more, and what waits fails.
+    fn close_all(&self) {
+        let opened = std::mem::take(&mut *self.opened.lock());
+        for partition in opened.iter().filter_map(Weak::upgrade) {
+            partition.close();
+        }
     }
 
     /// Hands the partition to the sender of its leader, or to the router while there is none.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::batch::ProducerId;
 use super::buffer::{AppendError, Appended, Buffer, Outcome, Take};
-use super::failure::Failure;
+use super::failure::{Cause, Failure};
 use super::{Delivery, ProducerConfig, Producers};
 use crate::cluster::{NodeId, Snapshot};
 use crate::protocol::batch_writer::BatchWriter;
@@ -29,6 +29,8 @@ struct State<D: Delivery> {
     stop_told: bool,
     /// Results that have left the buffer and are not told yet. The stop is told after them.
     telling: u32,
+    /// `Delivery::handed_over` is to be called once nothing is being told.
+    hands_over: bool,
     /// The leader as of a version of the cluster's metadata.
     leader: (u64, Result<NodeId, ErrorCode>),
 }
@@ -70,6 +72,7 @@ impl<D: Delivery> Partition<D> {
             waiters: VecDeque::new(),
             stop_told: false,
             telling: 0,
+            hands_over: false,
             leader: (0, Err(ErrorCode::LEADER_NOT_AVAILABLE)),
         };
         let (topic, state) = (topic.into(), Mutex::new(state));
@@ -263,6 +266,14 @@ impl<D: Delivery> Partition<D> {
     fn tell_if_stopped(&self, told: u32) {
         let mut state = self.state.lock();
         state.telling -= told;
+        if state.telling > 0 {
+            return;
+        }
+        if std::mem::take(&mut state.hands_over) {
+            drop(state);
+            self.delivery.handed_over();
+            state = self.state.lock();
+        }
         let is_time = state.telling == 0 && !state.stop_told;
         let Some(why) = state.buffer.stopped().filter(|_| is_time).cloned() else {
             return;
@@ -297,6 +308,22 @@ impl<D: Delivery> Partition<D> {
         self.event(|buffer, config| buffer.unknown(config, now));
     }
 
+    /// The brokers say why nothing can be sent, and that will not change.
+    pub(super) fn refused(self: &Arc<Self>, code: ErrorCode) {
+        let why = Failure::NotRetriable(code);
+        self.event(|buffer, _| Some(Outcome::Failed(buffer.stop(why.clone()), why)));
+    }
+
+    /// What is to be told if the wait is too long.
+    pub(super) fn waits_because(&self, cause: Cause) {
+        self.state.lock().buffer.waits_because(cause);
+    }
+
+    /// True: it has nothing to send, and is no longer counted as queued.
+    pub(super) fn leaves_queue_if_empty(&self) -> bool {
+        self.state.lock().buffer.leaves_queue_if_empty()
+    }
+
     /// What waited too long fails.
     pub(super) fn expire(self: &Arc<Self>, now: Instant) {
         self.event(|buffer, config| buffer.expire(config, now));
@@ -313,6 +340,13 @@ impl<D: Delivery> Partition<D> {
             let left = buffer.stop(Failure::Closed);
             Some(Outcome::Failed(left, Failure::Closed))
         });
+    }
+
+    /// Has `Delivery::handed_over` called once all results are told that are being told now. For
+    /// after [`Self::close`]: while a producer is busy, there may always be one.
+    pub fn hand_over(&self) {
+        self.state.lock().hands_over = true;
+        self.tell_if_stopped(0);
     }
 
     /// Calls not on the wire, batches on the wire, callers held up.

@@ -1,4 +1,5 @@
-//! Partitions that have something to send but no leader to send it to.
+//! Partitions that have something to send but no leader to send it to. Those that have nothing to
+//! send any more are let go: they come back with the next call.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,8 +8,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::partition::Partition;
-use super::{Delivery, Producers};
-use crate::cluster::Backoff;
+use super::{Cause, Delivery, Producers};
+use crate::cluster::{Backoff, Cluster, Snapshot};
+use crate::protocol::error::ErrorCode;
 
 /// Longest wait before leaders are looked for again.
 const MAX_WAIT: Duration = Duration::from_millis(500);
@@ -52,17 +54,16 @@ pub(super) async fn run<D: Delivery>(producers: Arc<Producers<D>>) {
         for partition in homeless {
             match partition.leader(&snapshot) {
                 Ok(node) => producers.sender(node).push(partition),
-                Err(_) => left.push(partition),
+                Err(code) => {
+                    waits(&cluster, &snapshot, &partition, code, now);
+                    if !partition.leaves_queue_if_empty() {
+                        left.push(partition);
+                    }
+                }
             }
         }
         if left.is_empty() {
             continue;
-        }
-        for partition in &left {
-            if snapshot.is_unknown(partition.topic(), partition.index()) {
-                partition.unknown(now);
-            }
-            partition.expire(now);
         }
         producers.router.homeless.lock().extend(left);
         cluster.request_refresh();
@@ -72,7 +73,38 @@ pub(super) async fn run<D: Delivery>(producers: Arc<Producers<D>>) {
             _ = tokio::time::sleep(backoff.next_wait()) => {}
         }
     }
-    for partition in std::mem::take(&mut *producers.router.homeless.lock()) {
-        partition.close();
+    producers.router.homeless.lock().clear();
+    producers.close_all();
+}
+
+/// There is no leader: what this means for what waits for one.
+fn waits<D: Delivery>(
+    cluster: &Cluster,
+    snapshot: &Snapshot,
+    partition: &Arc<Partition<D>>,
+    code: ErrorCode,
+    now: Instant,
+) {
+    if !snapshot.topics.contains_key(&**partition.topic()) {
+        // Not told yet. If that is because no broker can be reached, it is why the calls wait.
+        if let Some(error) = cluster.refresh_failure() {
+            partition.waits_because(Cause::Net(error));
+        }
+    } else if is_final(code) {
+        partition.refused(code);
+    } else {
+        partition.waits_because(Cause::Code(code));
+        if snapshot.is_unknown(partition.topic(), partition.index()) {
+            partition.unknown(now);
+        }
     }
+    partition.expire(now);
+}
+
+/// Codes of a topic in the metadata that waiting does not change.
+fn is_final(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED | ErrorCode::INVALID_TOPIC_EXCEPTION
+    )
 }

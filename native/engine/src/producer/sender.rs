@@ -186,10 +186,18 @@ impl<D: Delivery> Task<D> {
     fn connected(&mut self, lane: usize, result: Result<(), Error>) {
         let Err(error) = result else { return };
         tracing::warn!(node = self.sender.node, %error, "cannot connect to send");
+        let cause = match &error {
+            Error::Unreachable(failures) => failures.last().map(|(_, why)| why.clone()),
+            Error::Net(why) => Some(why.clone()),
+            _ => None,
+        };
         // Others may lead by now, and what has waited too long fails.
         let now = Instant::now();
         let waiting: Vec<_> = self.lanes[lane].queue.drain().collect();
         for partition in waiting {
+            if let Some(why) = &cause {
+                partition.waits_because(Cause::Net(why.clone()));
+            }
             partition.expire(now);
             self.producers.route(partition);
         }

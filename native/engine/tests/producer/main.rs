@@ -2,6 +2,7 @@
 //! (KIP-951). The metadata says all the time that the first broker leads.
 
 mod broker;
+mod closing;
 mod lanes;
 mod lies;
 #[path = "../support/server.rs"]
