@@ -258,9 +258,12 @@ impl<D: Delivery> Partition<D> {
             Some(Outcome::Delivered(acks, base_offset)) => {
                 self.delivery.delivered(acks, base_offset)
             }
-            Some(Outcome::Failed(all, why)) => {
-                for acks in all {
-                    self.delivery.failed(acks, &why);
+            Some(Outcome::Settled(all)) => {
+                for (acks, result) in all {
+                    match result {
+                        Ok(base_offset) => self.delivery.delivered(acks, base_offset),
+                        Err(why) => self.delivery.failed(acks, &why),
+                    }
                 }
             }
             Some(Outcome::Retried) | None => {}
@@ -299,7 +302,7 @@ impl<D: Delivery> Partition<D> {
             }
             Err(code) => {
                 let why = Failure::NotRetriable(code);
-                Some(Outcome::Failed(buffer.stop(why.clone()), why))
+                Some(Outcome::Settled(buffer.stop(why)))
             }
         });
     }
@@ -321,10 +324,7 @@ impl<D: Delivery> Partition<D> {
 
     /// Takes no more. What is not on the wire fails at once, the rest when its answer comes.
     pub fn close(self: &Arc<Self>) {
-        self.event(|buffer, _| {
-            let left = buffer.stop(Failure::Closed);
-            Some(Outcome::Failed(left, Failure::Closed))
-        });
+        self.event(|buffer, _| Some(Outcome::Settled(buffer.stop(Failure::Closed))));
     }
 
     /// Calls not on the wire, batches on the wire, callers held up.
