@@ -19,7 +19,7 @@ mod timers;
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -87,7 +87,8 @@ pub struct Producers<D: Delivery> {
     cluster: Arc<Cluster>,
     runtime: tokio::runtime::Handle,
     identities: Identities,
-    budget: Budget<D>,
+    /// What its callers wait for is told to their partition.
+    budget: Budget<Weak<Partition<D>>>,
     senders: Mutex<HashMap<NodeId, Arc<Sender<D>>>>,
     router: Router<D>,
 }

@@ -3,6 +3,7 @@
 
 mod broker;
 mod lanes;
+mod room;
 #[path = "../support/server.rs"]
 mod server;
 
