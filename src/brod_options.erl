@@ -28,7 +28,14 @@ connection(Config) ->
 -spec producer(brod:producer_config() | map()) -> {ok, map()} | {error, error()}.
 producer(Config) ->
   case check(producer, Config, producer_specs()) of
-    {ok, #{required_acks := Acks} = Options} -> {ok, Options#{required_acks := acks(Acks)}};
+    {ok, #{required_acks := Given} = Options} ->
+      case {acks(Given), Options} of
+        {Acks, #{enable_idempotence := true}} when Acks =/= -1 ->
+          %% Without the answer of all replicas there is no idempotence to be had.
+          {error, {bad_option, required_acks, Given}};
+        {Acks, _} ->
+          {ok, Options#{required_acks := Acks}}
+      end;
     {error, Reason} -> {error, Reason}
   end.
 

@@ -21,6 +21,15 @@ bad_values_are_named_test_() ->
 negative_levels_are_levels_test() ->
   ?assertMatch({ok, #{compression_level := -5}}, brod_options:producer([{compression_level, -5}])).
 
+idempotence_takes_the_answer_of_all_replicas_test_() ->
+  Check = fun(Idempotence, Acks) ->
+            brod_options:producer([{enable_idempotence, Idempotence}, {required_acks, Acks}])
+          end,
+  [?_assertEqual({error, {bad_option, required_acks, Acks}}, Check(true, Acks))
+   || Acks <- [0, 1, none, leader_only]]
+  ++ [?_assertMatch({ok, _}, Check(Idempotence, Acks))
+      || {Idempotence, Acks} <- [{true, -1}, {true, all}, {auto, 1}, {false, 0}]].
+
 unknown_and_unset_options_are_ignored_test() ->
   ?assertMatch({ok, #{max_retries := 3}},
                brod_options:producer([{no_such_option, 1}, some_flag, {max_retries, undefined}])).

@@ -4,7 +4,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2,
          end_per_testcase/2]).
 -export([keys_values_headers/1, partitioners/1, acks/1, codecs/1, kcat_reads/1, kcat_produces/1,
-         large_batch/1, back_pressure/1, callbacks_in_order/1, no_ack/1, too_large_alone/1,
+         large_batch/1, back_pressure/1, callbacks_in_order/1, no_ack/1, too_large_alone/1, split_calls/1,
          bad_input/1, linger/1, partitions_added/1, topic_deleted/1,
          producer_killed/1, killed_with_callbacks/1, client_stopped/1, client_killed/1,
          client_stopped_before_producer/1, stopped_behind_dispatcher/1, failed_behind_dispatcher/1,
@@ -20,7 +20,7 @@ suite() -> [{timetrap, {seconds, 90}}].
 
 all() ->
   [keys_values_headers, partitioners, acks, codecs, kcat_reads, kcat_produces, large_batch,
-   back_pressure, callbacks_in_order, no_ack, too_large_alone, bad_input, linger, partitions_added,
+   back_pressure, callbacks_in_order, no_ack, too_large_alone, split_calls, bad_input, linger, partitions_added,
    topic_deleted, producer_killed, killed_with_callbacks, client_stopped, client_killed,
    client_stopped_before_producer, stopped_behind_dispatcher, failed_behind_dispatcher,
    deep_nesting, large_lists, invalid_topic, telemetry_event, other_node].
@@ -233,6 +233,38 @@ too_large_alone(Config) ->
   ok = brod:produce_sync(Client, Topic, 0, <<>>, <<"later">>),
   ?assertEqual([<<"before">>, <<"behind">>, <<"later">>],
                brod_test:values(brod_test:fetch_all(Client, Topic, 0))).
+
+%% A batch that the broker finds too large is split, wherever its calls begin and end. Each call is
+%% answered once: with the offset of its first message, or why one of its messages was not stored.
+split_calls(Config) ->
+  Client = client(Config),
+  Small = fun(N) -> {<<>>, <<(integer_to_binary(N))/binary, (binary:copy(<<"s">>, 300))/binary>>} end,
+  Huge = {<<>>, binary:copy(<<"x">>, 5000)},
+  lists:foreach(
+    fun({Calls, Results, Stored}) ->
+      Topic = brod_test:create_topic(1, #{configs => #{"max.message.bytes" => "1000"}}),
+      %% All calls are in one batch.
+      ok = brod:start_producer(Client, Topic, [{max_linger_ms, 60000},
+                                               {max_linger_count, length(Calls)}]),
+      Error = {error, {producer_down, {not_retriable, {produce_response_error, Topic, 0, -1,
+                                                       message_too_large}}}},
+      Refs = [case Call of
+                {no_ack, Value} -> ok = brod:produce_no_ack(Client, Topic, 0, <<>>, Value), no_ack;
+                Value -> {ok, Ref} = brod:produce(Client, Topic, 0, <<>>, Value), Ref
+              end || Call <- Calls],
+      ?assertEqual([case R of too_large -> Error; Offset -> {ok, Offset} end || R <- Results],
+                   [brod:sync_produce_request_offset(Ref, ?LIMIT_MS)
+                    || Ref <- Refs, Ref =/= no_ack]),
+      ?assertEqual([element(2, Message) || Message <- Stored],
+                   brod_test:values(brod_test:fetch_all(Client, Topic, 0)))
+    end,
+    [ {[[Huge, Small(1)]], [too_large], [Small(1)]}
+    , {[[Small(1), Huge]], [too_large], [Small(1)]}
+    , {[[Small(1), Small(2), Huge], [Small(3)]], [too_large, 2], [Small(N) || N <- [1, 2, 3]]}
+    , {[[Small(1)], {no_ack, [Huge]}, [Small(2)]], [0, 1], [Small(1), Small(2)]}
+    , {[[Small(1)], [Small(N) || N <- lists:seq(2, 10)], [Small(11)]], [0, 1, 10],
+       [Small(N) || N <- lists:seq(1, 11)]}
+    ]).
 
 bad_input(Config) ->
   {Client, Topic} = started(Config, 1, []),

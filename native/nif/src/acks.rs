@@ -1,6 +1,6 @@
 //! Whom a batch owes answers, gathered while it fills.
 
-use brod_engine::producer::Acks;
+use brod_engine::producer::{Acks, Split};
 use brod_engine::protocol::memory::Kept;
 use rustler::{Env, LocalPid, NifResult, Term};
 
@@ -28,6 +28,9 @@ pub struct Targets {
 pub struct Call {
     /// Position of its first record.
     pub first: u32,
+    /// How many it has. The next call's first record need not follow: calls that nobody waits for
+    /// are not here.
+    pub records: u32,
     /// Its target is a fun.
     pub is_fun: bool,
 }
@@ -42,7 +45,7 @@ static SPARE: Kept<Targets> = Kept::new(256);
 const SPARE_TERMS: usize = 8 * 1024;
 
 impl Targets {
-    fn add(&mut self, target: &Target<'_>, first: u32) {
+    fn add(&mut self, target: &Target<'_>, first: u32, records: u32) {
         let is_fun = match *target {
             Target::Nobody => return,
             Target::Caller(pid, reference) => {
@@ -62,7 +65,11 @@ impl Targets {
             }
         };
         self.store.push_number(first);
-        self.calls.push(Call { first, is_fun });
+        self.calls.push(Call {
+            first,
+            records,
+            is_fun,
+        });
     }
 
     /// Whether a fun is among them.
@@ -95,11 +102,13 @@ impl Targets {
 
 impl ErlAcks {
     #[inline]
-    /// Notes a call's target; nothing when nobody is to be told.
-    pub fn add(&mut self, target: &Target<'_>, first: u32) {
+    /// Notes the target of a call with so many records; nothing when nobody is to be told.
+    pub fn add(&mut self, target: &Target<'_>, first: u32, records: u32) {
         if !matches!(target, Target::Nobody) {
             let spare = || SPARE.take().unwrap_or_default();
-            self.targets.get_or_insert_with(spare).add(target, first);
+            self.targets
+                .get_or_insert_with(spare)
+                .add(target, first, records);
         }
     }
 
@@ -109,7 +118,7 @@ impl ErlAcks {
 }
 
 impl Targets {
-    /// The calls from `from` up to `to`, of which the first `moved` records are elsewhere.
+    /// The calls from `from` up to `to`, whose positions count from record `moved` on.
     fn part(&self, from: usize, to: usize, moved: u32) -> ErlAcks {
         let mut part = Targets::default();
         self.store.with(|_, terms| {
@@ -119,7 +128,7 @@ impl Targets {
                     true => Target::Fun(target),
                     false => Target::Process(target, reference),
                 };
-                part.add(&target, call.first.saturating_sub(moved));
+                part.add(&target, call.first.saturating_sub(moved), call.records);
             }
         });
         ErlAcks {
@@ -146,25 +155,22 @@ impl Acks for ErlAcks {
         self.calls().len() as u32
     }
 
-    fn split(self, at: u32) -> (Self, Self) {
-        let Some(targets) = &self.targets else {
-            return Default::default();
-        };
-        // A call ends where the next one starts; the last one before `at` may reach beyond it.
+    fn split(self, at: u32) -> Split<Self> {
+        let targets = self.targets.unwrap_or_default();
         let calls = &targets.calls;
-        let starts_before = calls.partition_point(|call| call.first < at);
-        let next_starts_at = calls
-            .get(starts_before)
-            .is_some_and(|call| call.first == at);
-        let kept = if next_starts_at {
-            starts_before
-        } else {
-            starts_before.saturating_sub(1)
-        };
-        (
-            targets.part(0, kept, 0),
-            targets.part(kept, calls.len(), at),
-        )
+        let end = |call: &Call| call.first + call.records;
+        let ended = calls.partition_point(|call| end(call) <= at);
+        let begun = calls.partition_point(|call| call.first < at);
+        // At most one call has begun and not ended.
+        let across = calls[ended..begun].first().map(|call| {
+            let alone = targets.part(ended, begun, call.first);
+            (alone, call.first..end(call))
+        });
+        Split {
+            before: targets.part(0, ended, 0),
+            across,
+            after: targets.part(begun, calls.len(), at),
+        }
     }
 }
 

@@ -187,10 +187,11 @@ fn append<'a>(
             let mut allowance = Allowance::for_normal_scheduler();
             write(writer, &mut allowance, now, key, value)?;
             percent += allowance.used_percent();
-            if writer.record_count() == first {
+            let records = writer.record_count() - first;
+            if records == 0 {
                 return Err(Refusal::BadArg);
             }
-            acks.add(&target, first);
+            acks.add(&target, first, records);
             Ok(())
         },
         || waiter(env, &target, &mut waiter_id),
@@ -233,7 +234,7 @@ fn produce_dirty<'a>(
         return Err(rustler::Error::BadArg);
     }
     let mut acks = ErlAcks::default();
-    acks.add(&target, 0);
+    acks.add(&target, 0, writer.record_count());
     let mut waiter_id = None;
     let result = producer
         .partition

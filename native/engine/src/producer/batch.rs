@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use super::cut_calls::{CutCalls, Share};
 use super::failure::{Cause, Failure};
-use super::Acks;
+use super::{Acks, Split};
 use crate::protocol::batch_writer::{self, BatchWriter, SealOptions, SealedBatch};
 use crate::protocol::compress::Codec;
 use crate::protocol::error::ErrorCode;
@@ -29,7 +30,10 @@ enum Body {
 /// A batch on its way. Belongs to the buffer while it waits, to the sender while on the wire.
 pub struct Batch<A> {
     body: Body,
+    /// The calls that are in it as a whole.
     pub(super) acks: A,
+    /// What it has of calls that are in other batches too.
+    pub(super) shares: Vec<Share>,
     /// Calls in it, for the buffer's count.
     pub(super) calls: u32,
     pub(super) records: u32,
@@ -51,6 +55,7 @@ impl<A: Acks> Batch<A> {
         Batch {
             body: Body::Unsealed(BatchWriter::new(capacity)),
             acks: A::default(),
+            shares: Vec::new(),
             calls: 0,
             records: 0,
             bytes: 0,
@@ -159,7 +164,10 @@ impl<A: Acks> Batch<A> {
 
     /// Takes a batch that was sent apart in the middle, each part with its share of the sequence
     /// numbers. Gives it back with the reason when that cannot be.
-    pub(super) fn split(self) -> Result<(Self, Self), (Box<Self>, Failure)> {
+    pub(super) fn split(
+        self,
+        cut_calls: &mut CutCalls<A>,
+    ) -> Result<(Self, Self), (Box<Self>, Failure)> {
         let half = self.records / 2;
         let parts = match &self.body {
             Body::Sealed(sealed) => {
@@ -171,12 +179,25 @@ impl<A: Acks> Batch<A> {
             Ok(parts) => parts,
             Err(why) => return Err((Box::new(self), why)),
         };
-        let (first_acks, second_acks) = self.acks.split(half);
+        let Split {
+            before: first_acks,
+            across,
+            after: second_acks,
+        } = self.acks.split(half);
         let second_calls = second_acks.calls();
+        let mut shares = self.shares;
+        shares.extend(across.map(|(acks, records)| cut_calls.enter(acks, records)));
+        let (mut first_shares, mut second_shares) = (Vec::new(), Vec::new());
+        for share in shares {
+            let (before, behind) = cut_calls.cut(share, half);
+            first_shares.extend(before);
+            second_shares.extend(behind);
+        }
         let (bytes, span) = (self.bytes / 2, self.span / 2);
-        let part = |writer, acks| Batch {
+        let part = |writer, acks, shares| Batch {
             body: Body::Unsealed(writer),
             acks,
+            shares,
             calls: 0,
             records: 0,
             bytes: 0,
@@ -192,7 +213,7 @@ impl<A: Acks> Batch<A> {
             calls: self.calls.saturating_sub(second_calls),
             records: half,
             bytes,
-            ..part(first, first_acks)
+            ..part(first, first_acks, first_shares)
         };
         let second = Batch {
             calls: second_calls,
@@ -202,7 +223,7 @@ impl<A: Acks> Batch<A> {
             sequence: self
                 .sequence
                 .map(|(id, start)| (id, add_sequence(start, half))),
-            ..part(second, second_acks)
+            ..part(second, second_acks, second_shares)
         };
         Ok((first, second))
     }

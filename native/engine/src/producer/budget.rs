@@ -1,21 +1,17 @@
 //! The bytes that all producers of a client may buffer before callers are held up.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::partition::Partition;
-use super::Delivery;
-
-pub(super) struct Budget<D: Delivery> {
+/// `W`: who waits for bytes.
+pub(super) struct Budget<W> {
     limit: usize,
     used: AtomicUsize,
-    /// Partitions with callers that wait for bytes.
-    waiting: Mutex<Vec<Weak<Partition<D>>>>,
+    waiting: Mutex<Vec<W>>,
 }
 
-impl<D: Delivery> Budget<D> {
+impl<W> Budget<W> {
     pub(super) fn new(limit: usize) -> Self {
         Budget {
             limit,
@@ -33,22 +29,53 @@ impl<D: Delivery> Budget<D> {
         self.used.load(Ordering::Relaxed) > self.limit
     }
 
-    /// The partition is told when there is room again.
-    pub(super) fn wait(&self, partition: &Arc<Partition<D>>) {
-        self.waiting.lock().push(Arc::downgrade(partition));
+    /// Has `waiter` wait for bytes. Returns all who wait if by now there are some: whoever freed
+    /// them may have looked before this one came.
+    #[must_use]
+    pub(super) fn wait(&self, waiter: W) -> Vec<W> {
+        let mut waiting = self.waiting.lock();
+        waiting.push(waiter);
+        // Read under the lock: bytes freed later find the waiter, bytes freed before are seen.
+        if self.is_exceeded() {
+            return Vec::new();
+        }
+        std::mem::take(&mut waiting)
     }
 
-    /// Counts bytes out, and lets the waiting partitions' callers go on when that made room.
-    pub(super) fn release(&self, bytes: usize) {
+    /// Counts bytes out. Returns all who wait when that made room.
+    #[must_use]
+    pub(super) fn release(&self, bytes: usize) -> Vec<W> {
         if bytes == 0 {
-            return;
+            return Vec::new();
         }
         let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
         if before > self.limit && before - bytes <= self.limit {
-            let waiting = std::mem::take(&mut *self.waiting.lock());
-            for partition in waiting.iter().filter_map(Weak::upgrade) {
-                partition.release_waiters();
-            }
+            return std::mem::take(&mut self.waiting.lock());
         }
+        Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_is_told_when_there_is_room() {
+        let budget = Budget::new(10);
+        assert!(!budget.add(10));
+        assert!(budget.add(5));
+        assert!(budget.wait("a").is_empty());
+        assert!(budget.release(4).is_empty());
+        assert_eq!(budget.release(4), ["a"]);
+        assert!(budget.release(4).is_empty());
+    }
+
+    #[test]
+    fn bytes_that_were_freed_before_the_wait_began_are_not_missed() {
+        let budget = Budget::new(10);
+        assert!(budget.add(15));
+        assert!(budget.release(5).is_empty());
+        assert_eq!(budget.wait("late"), ["late"]);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::batch::{add_sequence, Batch, ProducerId, ORDER_STEP};
 use super::config::ProducerConfig;
+use super::cut_calls::CutCalls;
 use super::failure::{is_retriable, Cause, Failure};
 use super::Acks;
 use crate::net::NetError;
@@ -42,8 +43,10 @@ pub enum Take<A> {
     Batch { batch: Batch<A>, more: bool },
     /// Nothing before this instant (linger, retry backoff).
     At(Instant),
-    /// A producer id must be asked for first.
-    NeedsIdentity,
+    /// A producer id must be asked for first. Come back at this instant if it has not arrived.
+    NeedsIdentity(Instant),
+    /// What is to be sent has waited for too long: see [`Buffer::expire`].
+    Expired,
     /// Nothing to send, or enough on the wire: an append or a completion changes that.
     Idle,
 }
@@ -54,8 +57,8 @@ pub enum Outcome<A> {
     Delivered(A, i64),
     /// It will be sent again.
     Retried,
-    /// These will not be delivered.
-    Failed(Vec<A>, Failure),
+    /// Results of more than one batch, or of calls that more than one batch had to be answered for.
+    Settled(Vec<(A, Result<i64, Failure>)>),
 }
 
 /// See the module's text.
@@ -63,12 +66,15 @@ pub struct Buffer<A> {
     open: Option<Batch<A>>,
     ready: VecDeque<Batch<A>>,
     in_flight: VecDeque<u64>,
+    cut_calls: CutCalls<A>,
     buffered_calls: u32,
     /// Bytes that left since the budget was last told.
     freed: usize,
     next_order: u64,
     next_sequence: i32,
     identity: Identity,
+    /// Batches from this order on go under a new producer id, once nothing is on the wire.
+    renew_from: Option<u64>,
     retry_at: Option<Instant>,
     /// True while the sender has this partition in its queue, or waits for `timer`.
     queued: bool,
@@ -92,11 +98,13 @@ impl<A: Acks> Buffer<A> {
             open: None,
             ready: VecDeque::new(),
             in_flight: VecDeque::new(),
+            cut_calls: CutCalls::new(),
             buffered_calls: 0,
             freed: 0,
             next_order: 0,
             next_sequence: 0,
             identity,
+            renew_from: None,
             retry_at: None,
             queued: false,
             timer: None,
@@ -112,7 +120,7 @@ impl<A: Acks> Buffer<A> {
     pub fn append<E>(
         &mut self,
         config: &ProducerConfig,
-        now: impl FnOnce() -> Instant,
+        now: impl Fn() -> Instant,
         mut fill: impl FnMut(&mut BatchWriter, &mut A, u32) -> Result<(), E>,
     ) -> Result<Appended, AppendError<E>> {
         if self.stopping.is_some() {
@@ -127,14 +135,20 @@ impl<A: Acks> Buffer<A> {
                 self.open.insert(batch)
             }
         };
-        let (added, overflow) = batch
-            .add_call(config.max_batch_size, &mut fill)
-            .map_err(AppendError::Refused)?;
+        let (added, overflow) = match batch.add_call(config.max_batch_size, &mut fill) {
+            Ok(added) => added,
+            Err(refusal) => {
+                if batch.is_empty() {
+                    // The next call's time begins with that call.
+                    self.open = None;
+                }
+                return Err(AppendError::Refused(refusal));
+            }
+        };
         let mut bytes = added;
         if overflow {
-            let created = batch.created;
             self.close_open();
-            let mut batch = Batch::new(created, self.next_order, 64 * 1024);
+            let mut batch = Batch::new(now(), self.next_order, 64 * 1024);
             self.next_order += ORDER_STEP;
             let (added, _) = batch
                 .add_call(usize::MAX, &mut fill)
@@ -186,6 +200,7 @@ impl<A: Acks> Buffer<A> {
         let full = |open: &Batch<A>| open.calls >= config.max_linger_count.max(1);
         self.timer.is_some()
             && self.retry_at.is_none()
+            && self.identity != Identity::Pending
             && (!self.ready.is_empty() || self.open.as_ref().is_some_and(full))
     }
 
@@ -201,12 +216,29 @@ impl<A: Acks> Buffer<A> {
         Take::At(at)
     }
 
+    /// Come back then, or when what waits has waited for too long.
+    fn later_if_not_expired(&mut self, now: Instant, at: Instant, expiry: Instant) -> Take<A> {
+        if now >= expiry {
+            return Take::Expired;
+        }
+        self.later(at.min(expiry))
+    }
+
+    /// The batch that would be sent next.
+    fn next(&self) -> Option<&Batch<A>> {
+        self.ready.front().or(self.open.as_ref())
+    }
+
+    /// What would be sent next has to wait for a new producer id.
+    fn renews(&self) -> bool {
+        let next = self.next().map(|batch| batch.order);
+        self.renew_from.is_some_and(|from| next >= Some(from))
+    }
+
     fn close_open(&mut self) {
         if let Some(batch) = self.open.take() {
-            if !batch.is_empty() {
-                self.last_size = batch.bytes;
-                self.ready.push_back(batch);
-            }
+            self.last_size = batch.bytes;
+            self.ready.push_back(batch);
         }
     }
 
@@ -222,14 +254,26 @@ impl<A: Acks> Buffer<A> {
         if self.in_flight.len() >= self.in_flight_limit(config) {
             return Take::Idle;
         }
+        let Some(next) = self.next() else {
+            return Take::Idle;
+        };
+        let expiry = next.created + config.delivery_timeout;
         if let Some(at) = self.retry_at {
             if now < at {
-                return self.later(at);
+                return self.later_if_not_expired(now, at, expiry);
             }
             self.retry_at = None;
         }
+        if self.renews() {
+            if !self.in_flight.is_empty() {
+                return Take::Idle;
+            }
+            self.renew_from = None;
+            self.identity = Identity::Needed;
+            self.forget_sequences();
+        }
         if self.ready.is_empty() {
-            let Some(open) = self.open.as_ref().filter(|open| !open.is_empty()) else {
+            let Some(open) = &self.open else {
                 return Take::Idle;
             };
             let until = open.created + config.max_linger;
@@ -244,9 +288,10 @@ impl<A: Acks> Buffer<A> {
             Identity::Is(producer) => Some(producer),
             Identity::Needed => {
                 self.identity = Identity::Pending;
-                return Take::NeedsIdentity;
+                self.later(expiry);
+                return Take::NeedsIdentity(expiry);
             }
-            Identity::Pending => return Take::Idle,
+            Identity::Pending => return self.later_if_not_expired(now, expiry, expiry),
         };
         let Some(mut batch) = self.ready.pop_front() else {
             return Take::Idle;
@@ -280,8 +325,32 @@ impl<A: Acks> Buffer<A> {
     /// The broker stored the batch.
     pub fn delivered(&mut self, batch: Batch<A>, base_offset: i64) -> Outcome<A> {
         self.landed(batch.order);
+        if batch.shares.is_empty() {
+            self.freed += batch.bytes;
+            return Outcome::Delivered(batch.acks, base_offset);
+        }
+        let mut told = Vec::new();
+        self.settle(batch, &Ok(base_offset), &mut told);
+        Outcome::Settled(told)
+    }
+
+    /// The batch is stored or has failed: adds whom that answers, in the order of their records.
+    fn settle(
+        &mut self,
+        batch: Batch<A>,
+        result: &Result<i64, Failure>,
+        told: &mut Vec<(A, Result<i64, Failure>)>,
+    ) {
         self.freed += batch.bytes;
-        Outcome::Delivered(batch.acks, base_offset)
+        let (start_here, began_before): (Vec<_>, Vec<_>) =
+            batch.shares.iter().partition(|share| share.starts);
+        for share in began_before {
+            told.extend(self.cut_calls.settle(share, result));
+        }
+        told.push((batch.acks, result.clone()));
+        for share in start_here {
+            told.extend(self.cut_calls.settle(share, result));
+        }
     }
 
     /// An attempt failed. Decides whether to send again, split, or give up.
@@ -298,7 +367,9 @@ impl<A: Acks> Buffer<A> {
                 ErrorCode::DUPLICATE_SEQUENCE_NUMBER => {
                     return self.delivered(batch, -1);
                 }
-                ErrorCode::MESSAGE_TOO_LARGE if batch.records > 1 => {
+                ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE
+                    if batch.records > 1 =>
+                {
                     return self.split(batch);
                 }
                 ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
@@ -352,7 +423,8 @@ impl<A: Acks> Buffer<A> {
 
     /// With an earlier batch still to be stored this is its consequence, and the order is kept
     /// by sending both again. The first in line was refused because the broker no longer knows
-    /// the producer: a new producer id starts its sequence over (KIP-360).
+    /// the producer: a new producer id starts its sequence over (KIP-360). What is behind it waits
+    /// for that, or it could be stored first.
     fn out_of_sequence(
         &mut self,
         config: &ProducerConfig,
@@ -362,34 +434,45 @@ impl<A: Acks> Buffer<A> {
     ) -> Outcome<A> {
         let earlier = self.in_flight.iter().any(|order| *order < batch.order)
             || self.ready.iter().any(|other| other.order < batch.order);
-        let stale = match (self.identity, batch.sequence) {
-            (Identity::Is(current), Some((used, _))) => current != used,
-            _ => true,
-        };
-        if earlier || stale {
-            if stale {
-                batch.sequence = None;
-            }
+        let renewed = self.renew_from.is_some_and(|from| from <= batch.order);
+        if earlier || renewed {
             self.requeue(batch);
             return Outcome::Retried;
         }
-        self.identity = Identity::Needed;
-        self.forget_sequences(0);
-        batch.sequence = None;
+        self.renew_from = Some(batch.order);
         batch.attempts += 1;
         batch.last_cause = Some(cause);
         self.retry(config, now, batch)
     }
 
-    fn forget_sequences(&mut self, next: i32) {
-        self.next_sequence = next;
+    fn forget_sequences(&mut self) {
+        self.next_sequence = 0;
         for batch in &mut self.ready {
             batch.sequence = None;
         }
     }
 
+    /// A batch was given up: its sequence numbers are free for what follows, if the broker has
+    /// certainly not stored it and nothing behind it has been sent. Otherwise that could pass for a
+    /// repeat, and needs a producer id of its own.
+    fn reuse_sequence(&mut self, batch: &Batch<A>, sequence: i32) {
+        let behind = |order: u64| order > batch.order;
+        let mut ready = self.ready.iter();
+        let sent_behind = self.in_flight.iter().any(|order| behind(*order))
+            || ready.any(|other| behind(other.order) && other.attempts > 0);
+        if batch.attempts > 0 || sent_behind {
+            let from = self.renew_from.unwrap_or(u64::MAX);
+            self.renew_from = Some(from.min(batch.order));
+            return;
+        }
+        self.next_sequence = sequence;
+        for other in self.ready.iter_mut().filter(|other| behind(other.order)) {
+            other.sequence = None;
+        }
+    }
+
     fn split(&mut self, batch: Batch<A>) -> Outcome<A> {
-        match batch.split() {
+        match batch.split(&mut self.cut_calls) {
             Ok((first, second)) => {
                 self.requeue(second);
                 self.requeue(first);
@@ -402,31 +485,33 @@ impl<A: Acks> Buffer<A> {
     /// One batch will not be delivered. What is behind it still is; then the producer stops.
     pub fn give_up(&mut self, batch: Batch<A>, why: Failure) -> Outcome<A> {
         self.landed(batch.order);
-        self.freed += batch.bytes;
         if let Some((_, sequence)) = batch.sequence {
-            // The broker did not store it, so its numbers are free for what follows.
-            self.forget_sequences(sequence);
+            self.reuse_sequence(&batch, sequence);
         }
         self.stopping.get_or_insert_with(|| why.clone());
-        Outcome::Failed(vec![batch.acks], why)
+        let mut told = Vec::new();
+        self.settle(batch, &Err(why), &mut told);
+        Outcome::Settled(told)
     }
 
     /// Nothing will be delivered any more. What is on the wire fails when it comes back.
     fn give_up_all(&mut self, batch: Batch<A>, why: Failure) -> Outcome<A> {
-        self.freed += batch.bytes;
-        let mut all = vec![batch.acks];
-        all.extend(self.stop(why.clone()));
-        Outcome::Failed(all, why)
+        let mut told = Vec::new();
+        self.settle(batch, &Err(why.clone()), &mut told);
+        told.extend(self.stop(why));
+        Outcome::Settled(told)
     }
 
     /// Takes no more, and hands out what is not on the wire.
-    pub fn stop(&mut self, why: Failure) -> Vec<A> {
+    pub fn stop(&mut self, why: Failure) -> Vec<(A, Result<i64, Failure>)> {
         self.close_open();
-        self.stopping.get_or_insert(why);
+        self.stopping.get_or_insert_with(|| why.clone());
         self.buffered_calls = 0;
-        let left = std::mem::take(&mut self.ready);
-        self.freed += left.iter().map(|batch| batch.bytes).sum::<usize>();
-        left.into_iter().map(|batch| batch.acks).collect()
+        let mut told = Vec::new();
+        for batch in std::mem::take(&mut self.ready) {
+            self.settle(batch, &Err(why.clone()), &mut told);
+        }
+        told
     }
 
     /// The brokers say that there is no such topic or partition: counts as an attempt of the
@@ -464,19 +549,22 @@ impl<A: Acks> Buffer<A> {
 
     /// What waited longer than `delivery_timeout` without being sent.
     pub fn expire(&mut self, config: &ProducerConfig, now: Instant) -> Option<Outcome<A>> {
-        let oldest = self.ready.front().or(self.open.as_ref())?;
+        let oldest = self.next()?;
         if now < oldest.created + config.delivery_timeout {
             return None;
         }
         let why = Failure::DeliveryTimeout(oldest.last_cause.clone());
-        let all = self.stop(why.clone());
-        Some(Outcome::Failed(all, why))
+        Some(Outcome::Settled(self.stop(why)))
     }
 
     /// Takes in a producer id, or that there is none to be had.
     pub fn set_identity(&mut self, identity: Option<ProducerId>) {
         self.identity = identity.map_or(Identity::Off, Identity::Is);
-        self.forget_sequences(0);
+        self.forget_sequences();
+        if self.timer.take().is_some() {
+            // It was for the case that no id comes.
+            self.queued = false;
+        }
     }
 
     /// A producer id has been asked for before there was anything to send.
@@ -498,14 +586,13 @@ impl<A: Acks> Buffer<A> {
     /// There is something that may go on the wire, now or after a wait.
     fn is_sendable(&self, config: &ProducerConfig) -> bool {
         self.in_flight.len() < self.in_flight_limit(config)
-            && (!self.ready.is_empty() || self.open.as_ref().is_some_and(|open| !open.is_empty()))
+            && self.next().is_some()
+            && (self.in_flight.is_empty() || !self.renews())
     }
 
     /// Nothing waits and nothing is on the wire.
     pub fn is_idle(&self) -> bool {
-        self.in_flight.is_empty()
-            && self.ready.is_empty()
-            && self.open.as_ref().is_none_or(Batch::is_empty)
+        self.in_flight.is_empty() && self.next().is_none()
     }
 
     /// Why the producer stops, once nothing is left to be sent or answered.
@@ -525,8 +612,7 @@ impl<A: Acks> Buffer<A> {
 
     /// Records in the batch that would be sent next.
     pub fn next_records(&self) -> u32 {
-        let next = self.ready.front().or(self.open.as_ref());
-        next.map_or(0, Batch::records)
+        self.next().map_or(0, Batch::records)
     }
 
     /// Batches on the wire.

@@ -1,13 +1,14 @@
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::producer::Idempotence;
+use crate::producer::{Idempotence, Split};
 use crate::protocol::batch_reader::batches;
 use crate::protocol::compress::Codec;
 
-/// Calls by name, with the position of their first record.
+/// Calls by name, with the positions of their records. Those of nobody are not in it.
 #[derive(Default, Debug, PartialEq, Clone)]
-struct Calls(Vec<(u32, &'static str)>);
+struct Calls(Vec<(Range<u32>, &'static str)>);
 
 impl Acks for Calls {
     type Mark = usize;
@@ -20,9 +21,23 @@ impl Acks for Calls {
     fn calls(&self) -> u32 {
         self.0.len() as u32
     }
-    fn split(self, at: u32) -> (Self, Self) {
-        let (first, second) = self.0.into_iter().partition(|(position, _)| *position < at);
-        (Calls(first), Calls(second))
+    fn split(self, at: u32) -> Split<Self> {
+        let mut split = Split {
+            before: Calls::default(),
+            across: None,
+            after: Calls::default(),
+        };
+        for (records, name) in self.0 {
+            let Range { start, end } = records;
+            if end <= at {
+                split.before.0.push((records, name));
+            } else if start >= at {
+                split.after.0.push((start - at..end - at, name));
+            } else {
+                split.across = Some((Calls(vec![(0..end - start, name)]), records));
+            }
+        }
+        split
     }
 }
 
@@ -31,6 +46,9 @@ struct Bench {
     buffer: Buffer<Calls>,
     now: Instant,
 }
+
+/// The name of a call that is not to be answered.
+const NOBODY: &str = "";
 
 const ID: ProducerId = ProducerId { id: 7, epoch: 1 };
 
@@ -75,7 +93,9 @@ impl Bench {
                 for value in values {
                     writer.push(0, None, Some(value), &[]);
                 }
-                acks.0.push((first, name));
+                if name != NOBODY {
+                    acks.0.push((first..writer.record_count(), name));
+                }
                 Ok(())
             },
         )
@@ -89,7 +109,8 @@ impl Bench {
         match self.take() {
             Take::Batch { batch, .. } => batch,
             Take::At(at) => panic!("nothing before {:?}", at - self.now),
-            Take::NeedsIdentity => panic!("needs a producer id"),
+            Take::NeedsIdentity(_) => panic!("needs a producer id"),
+            Take::Expired => panic!("expired"),
             Take::Idle => panic!("nothing to send"),
         }
     }
@@ -118,13 +139,15 @@ fn names(batch: &Batch<Calls>) -> Vec<&'static str> {
 
 fn failed(outcome: Outcome<Calls>) -> (Vec<&'static str>, Failure) {
     match outcome {
-        Outcome::Failed(all, why) => (
-            all.into_iter()
-                .flat_map(|calls| calls.0)
-                .map(|(_, name)| name)
-                .collect(),
-            why,
-        ),
+        Outcome::Settled(all) => {
+            let why = match &all[0].1 {
+                Err(why) => why.clone(),
+                Ok(offset) => panic!("delivered at {offset}"),
+            };
+            assert!(all.iter().all(|(_, result)| *result == Err(why.clone())));
+            let calls = all.into_iter().flat_map(|(calls, _)| calls.0);
+            (calls.map(|(_, name)| name).collect(), why)
+        }
         Outcome::Delivered(..) => panic!("delivered"),
         Outcome::Retried => panic!("retried"),
     }
@@ -169,7 +192,7 @@ fn a_refused_call_leaves_nothing_behind() {
         Instant::now,
         |writer, acks: &mut Calls, first| {
             writer.push(0, None, Some(b"half"), &[]);
-            acks.0.push((first, "bad"));
+            acks.0.push((first..first + 1, "bad"));
             Err("bad value")
         },
     );
@@ -273,7 +296,7 @@ fn waiting_for_a_leader_uses_up_no_retries() {
     let batch = bench.batch();
     assert!(matches!(
         bench.fail(batch, ErrorCode::REQUEST_TIMED_OUT),
-        Outcome::Failed(..)
+        Outcome::Settled(..)
     ));
 }
 
@@ -345,11 +368,12 @@ fn a_message_that_is_too_large_fails_alone_and_the_rest_is_delivered() {
         let calls = names(&batch);
         if calls.contains(&"big") {
             match bench.fail(batch, ErrorCode::MESSAGE_TOO_LARGE) {
-                Outcome::Failed(all, why) => {
+                Outcome::Retried => {}
+                outcome => {
+                    let (names, why) = failed(outcome);
                     assert_eq!(why, Failure::NotRetriable(ErrorCode::MESSAGE_TOO_LARGE));
-                    refused.extend(all.into_iter().flat_map(|c| c.0).map(|(_, name)| name));
+                    refused.extend(names);
                 }
-                outcome => assert!(matches!(outcome, Outcome::Retried)),
             }
         } else {
             assert_eq!(sequence, next_sequence, "the broker would refuse a gap");
@@ -423,7 +447,7 @@ fn a_producer_id_that_the_broker_forgot_is_replaced_and_the_sequence_starts_over
         Outcome::Retried
     ));
     bench.pass(500);
-    assert!(matches!(bench.take(), Take::NeedsIdentity));
+    assert!(matches!(bench.take(), Take::NeedsIdentity(_)));
     bench
         .buffer
         .set_identity(Some(ProducerId { id: 8, epoch: 0 }));
@@ -447,7 +471,8 @@ fn closing_hands_out_what_waits_and_fails_what_comes_back() {
     let batch = bench.batch();
     bench.call("waiting");
     let left = bench.buffer.stop(Failure::Closed);
-    assert_eq!(left, [Calls(vec![(0, "waiting")])]);
+    let waiting = Calls(vec![(0..1, "waiting")]);
+    assert_eq!(left, [(waiting, Err(Failure::Closed))]);
     assert!(bench.buffer.stopped().is_none());
     let (names, why) = failed(bench.fail(batch, ErrorCode::REQUEST_TIMED_OUT));
     assert_eq!((names, why), (vec!["on the wire"], Failure::Closed));
@@ -549,4 +574,269 @@ fn a_partition_stays_queued_only_with_more_to_send() {
     assert!(more(), "b may follow at once");
     assert!(!more(), "c has to wait for an answer");
     assert!(matches!(bench.take(), Take::Idle));
+}
+
+/// Delivers or refuses whatever comes, until the producer stops or has nothing left. A batch of more
+/// than `limit` bytes of payload is too large. What callers learn, in the order in which they do.
+fn run(bench: &mut Bench, limit: usize) -> Vec<(&'static str, Result<i64, Failure>)> {
+    let (mut told, mut end) = (Vec::new(), 0);
+    let mut tell = |calls: Calls, result: Result<i64, Failure>| {
+        for (records, name) in calls.0 {
+            let offset = |base| base + i64::from(records.start);
+            told.push((name, result.clone().map(offset)));
+        }
+    };
+    while !bench.buffer.is_idle() {
+        let (batch, _) = bench.send();
+        let outcome = if batch.payload() > limit {
+            bench.fail(batch, ErrorCode::MESSAGE_TOO_LARGE)
+        } else {
+            let base = end;
+            end += i64::from(batch.records());
+            bench.buffer.delivered(batch, base)
+        };
+        match outcome {
+            Outcome::Retried => {}
+            Outcome::Delivered(calls, base) => tell(calls, Ok(base)),
+            Outcome::Settled(all) => all
+                .into_iter()
+                .for_each(|(calls, result)| tell(calls, result)),
+        }
+    }
+    told
+}
+
+const TOO_LARGE: Result<i64, Failure> = Err(Failure::NotRetriable(ErrorCode::MESSAGE_TOO_LARGE));
+
+#[test]
+fn a_call_with_a_message_that_is_too_large_is_told_so() {
+    for values in [[&[0; 50][..], b"x"], [b"x", &[0; 50][..]]] {
+        let mut bench = Bench::idempotent(|_| {});
+        bench.call("before");
+        bench.call_with("call", &values).unwrap();
+        bench.call("after");
+        let told = run(&mut bench, 20);
+        let expected = [("after", Ok(2)), ("before", Ok(0)), ("call", TOO_LARGE)];
+        let mut sorted = told.clone();
+        sorted.sort_by_key(|(name, _)| *name);
+        assert_eq!(sorted, expected, "{told:?}");
+        assert!(bench.buffer.stopped().is_some());
+    }
+}
+
+#[test]
+fn a_call_in_several_batches_is_answered_with_the_offset_of_its_first_record() {
+    let mut bench = Bench::idempotent(|_| {});
+    bench.call("before");
+    bench.call_with("call", &[&[0; 10][..]; 9]).unwrap();
+    bench.call("after");
+    let told = run(&mut bench, 20);
+    let expected = [("before", Ok(0)), ("call", Ok(1)), ("after", Ok(10))];
+    assert_eq!(told, expected);
+    assert!(bench.buffer.stopped().is_none());
+}
+
+#[test]
+fn a_call_beside_one_that_nobody_waits_for_has_a_fate_of_its_own() {
+    let mut bench = Bench::idempotent(|_| {});
+    bench.call("small");
+    bench.call_with(NOBODY, &[&[0; 50]]).unwrap();
+    assert_eq!(run(&mut bench, 20), [("small", Ok(0))]);
+    assert!(bench.buffer.stopped().is_some());
+}
+
+#[test]
+fn a_call_in_several_batches_fails_once_with_the_producer() {
+    let mut bench = Bench::new(|config| config.partition_onwire_limit = 2);
+    bench.call_with("call", &[b"a", b"b", b"c", b"d"]).unwrap();
+    let (batch, _) = bench.send();
+    assert!(matches!(
+        bench.fail(batch, ErrorCode::MESSAGE_TOO_LARGE),
+        Outcome::Retried
+    ));
+    let (first, _) = bench.send();
+    let left = bench.buffer.stop(Failure::Closed);
+    assert!(left.iter().all(|(calls, _)| calls.0.is_empty()), "{left:?}");
+    let Outcome::Settled(told) = bench.buffer.delivered(first, 7) else {
+        panic!("not told");
+    };
+    let told: Vec<_> = told.into_iter().filter(|(c, _)| !c.0.is_empty()).collect();
+    assert_eq!(told, [(Calls(vec![(0..4, "call")]), Err(Failure::Closed))]);
+}
+
+#[test]
+fn a_list_of_records_that_is_too_large_is_split() {
+    let mut bench = Bench::new(|_| {});
+    bench.call("a");
+    bench.call("b");
+    let (batch, _) = bench.send();
+    let outcome = bench.fail(batch, ErrorCode::RECORD_LIST_TOO_LARGE);
+    assert!(matches!(outcome, Outcome::Retried));
+    assert_eq!(names(&bench.batch()), ["a"]);
+}
+
+#[test]
+fn what_is_behind_a_refused_batch_on_the_wire_goes_under_a_new_producer_id() {
+    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 5);
+    bench.call("a");
+    let (a, _) = bench.send();
+    bench.call("b");
+    let (b, _) = bench.send();
+    bench.call("c");
+    failed(bench.fail(a, ErrorCode::MESSAGE_TOO_LARGE));
+    assert!(matches!(bench.take(), Take::Idle), "b is on the wire");
+    assert!(!bench.buffer.wants_queueing(&bench.config));
+    let outcome = bench.fail(b, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert!(matches!(outcome, Outcome::Retried));
+    assert!(bench.buffer.wants_queueing(&bench.config));
+    assert!(matches!(bench.take(), Take::NeedsIdentity(_)));
+    bench
+        .buffer
+        .set_identity(Some(ProducerId { id: 8, epoch: 0 }));
+    for expected in [("b", 0), ("c", 1)] {
+        let (batch, sequence) = bench.send();
+        assert_eq!((names(&batch)[0], sequence), expected);
+    }
+}
+
+#[test]
+fn a_refused_batch_that_may_be_stored_keeps_its_sequence_number() {
+    let mut bench = Bench::idempotent(|_| {});
+    bench.call("a");
+    let (a, _) = bench.send();
+    bench.call("b");
+    let outcome = bench.fail(a, ErrorCode::REQUEST_TIMED_OUT);
+    assert!(matches!(outcome, Outcome::Retried));
+    bench.pass(500);
+    let (a, _) = bench.send();
+    failed(bench.fail(a, ErrorCode::TOPIC_AUTHORIZATION_FAILED));
+    assert!(matches!(bench.take(), Take::NeedsIdentity(_)));
+}
+
+#[test]
+fn an_earlier_batch_keeps_its_sequence_number_when_a_later_one_is_refused() {
+    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 5);
+    bench.call("a");
+    let (a, _) = bench.send();
+    bench.call("b");
+    let (b, _) = bench.send();
+    bench.call("c");
+    let outcome = bench.fail(a, ErrorCode::REQUEST_TIMED_OUT);
+    assert!(matches!(outcome, Outcome::Retried));
+    failed(bench.fail(b, ErrorCode::MESSAGE_TOO_LARGE));
+    bench.pass(500);
+    for expected in [("a", 0), ("c", 1)] {
+        let (batch, sequence) = bench.send();
+        assert_eq!((names(&batch)[0], sequence), expected);
+    }
+}
+
+#[test]
+fn nothing_overtakes_a_batch_whose_producer_id_is_being_replaced() {
+    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 5);
+    bench.call("a");
+    let (a, _) = bench.send();
+    bench.call("b");
+    let (b, _) = bench.send();
+    bench.call("c");
+    let outcome = bench.fail(a, ErrorCode::UNKNOWN_PRODUCER_ID);
+    assert!(matches!(outcome, Outcome::Retried));
+    bench.pass(500);
+    assert!(matches!(bench.take(), Take::Idle), "b is on the wire");
+    let net = Cause::Net(NetError::Closed);
+    let outcome = bench.buffer.failed(&bench.config, bench.now, b, net);
+    assert!(matches!(outcome, Outcome::Retried));
+    bench.pass(500);
+    assert!(matches!(bench.take(), Take::NeedsIdentity(_)));
+    bench
+        .buffer
+        .set_identity(Some(ProducerId { id: 8, epoch: 0 }));
+    for expected in [("a", 0), ("b", 1), ("c", 2)] {
+        let (batch, sequence) = bench.send();
+        assert_eq!((names(&batch)[0], sequence), expected);
+    }
+}
+
+#[test]
+fn a_call_does_not_wait_for_a_producer_id_for_ever() {
+    let mut bench = Bench::new(|config| {
+        config.idempotence = Idempotence::Auto;
+        config.delivery_timeout = Duration::from_secs(1);
+    });
+    assert!(bench.call("a").wake);
+    let Take::NeedsIdentity(timer) = bench.take() else {
+        panic!("needs no producer id");
+    };
+    assert_eq!(timer, bench.now + Duration::from_secs(1));
+    assert!(bench.buffer.waits_for(timer));
+    assert!(!bench.call("b").wake, "the timer looks again");
+    bench.pass(999);
+    assert!(matches!(bench.take(), Take::At(at) if at == timer));
+    bench.pass(1);
+    assert!(matches!(bench.take(), Take::Expired));
+    let (names, why) = failed(bench.buffer.expire(&bench.config, bench.now).unwrap());
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!(why, Failure::DeliveryTimeout(None));
+}
+
+#[test]
+fn a_producer_id_ends_the_wait_for_it() {
+    let mut bench = Bench::new(|config| config.idempotence = Idempotence::Auto);
+    bench.buffer.identity_asked();
+    assert!(bench.call("a").wake);
+    assert!(matches!(bench.take(), Take::At(_)));
+    bench.buffer.set_identity(Some(ID));
+    assert!(bench.buffer.wants_queueing(&bench.config));
+    assert_eq!(names(&bench.batch()), ["a"]);
+}
+
+#[test]
+fn a_backoff_ends_with_the_time_of_the_delivery() {
+    let mut bench = Bench::new(|config| {
+        config.retry_backoff = Duration::from_secs(60);
+        config.delivery_timeout = Duration::from_secs(2);
+    });
+    bench.call("a");
+    let batch = bench.batch();
+    let outcome = bench.fail(batch, ErrorCode::NOT_ENOUGH_REPLICAS);
+    assert!(matches!(outcome, Outcome::Retried));
+    let end = bench.now + Duration::from_secs(2);
+    assert!(matches!(bench.take(), Take::At(at) if at == end));
+    bench.pass(2000);
+    assert!(matches!(bench.take(), Take::Expired));
+}
+
+#[test]
+fn the_time_of_a_call_does_not_begin_with_a_refused_one() {
+    let mut bench = Bench::new(|config| config.delivery_timeout = Duration::from_secs(1));
+    let now = bench.now;
+    let refused = bench.buffer.append(
+        &bench.config,
+        || now,
+        |_, _: &mut Calls, _| Err("bad value"),
+    );
+    assert_eq!(refused, Err(AppendError::Refused("bad value")));
+    bench.pass(1000);
+    assert!(bench.buffer.expire(&bench.config, bench.now).is_none());
+    bench.call("a");
+    let batch = bench.batch();
+    assert!(matches!(
+        bench.fail(batch, ErrorCode::NOT_ENOUGH_REPLICAS),
+        Outcome::Retried
+    ));
+}
+
+#[test]
+fn the_time_of_a_call_does_not_begin_with_the_batch_that_it_did_not_fit_into() {
+    let mut bench = Bench::new(|config| {
+        config.max_batch_size = 1;
+        config.delivery_timeout = Duration::from_secs(1);
+    });
+    bench.call("a");
+    bench.pass(600);
+    bench.call("b");
+    let a = bench.batch();
+    bench.buffer.delivered(a, 0);
+    bench.pass(600);
+    assert!(bench.buffer.expire(&bench.config, bench.now).is_none());
 }

@@ -6,6 +6,7 @@ mod batch;
 mod budget;
 mod buffer;
 mod config;
+mod cut_calls;
 mod failure;
 mod identity;
 mod lane;
@@ -17,6 +18,7 @@ mod sender;
 mod timers;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -43,9 +45,19 @@ pub trait Acks: Default + Send + 'static {
     fn rollback(&mut self, mark: Self::Mark);
     /// How many calls are in it.
     fn calls(&self) -> u32;
-    /// Takes apart: calls that end before record `at` stay in the first part. A call that
-    /// spans `at` goes to the second part, so that it is answered when all of it is stored.
-    fn split(self, at: u32) -> (Self, Self);
+    /// Takes apart, where a batch is split before record `at`.
+    fn split(self, at: u32) -> Split<Self>;
+}
+
+/// The calls of a batch that is split.
+pub struct Split<A> {
+    /// All of their records are before the cut.
+    pub before: A,
+    /// The one call with records on both sides, if there is one, as the only call of its batch; and
+    /// where its records are in the batch that is split.
+    pub across: Option<(A, Range<u32>)>,
+    /// All of their records are behind the cut. Positions count from there.
+    pub after: A,
 }
 
 /// Who is told about a partition's records.
@@ -77,7 +89,8 @@ pub struct Producers<D: Delivery> {
     cluster: Arc<Cluster>,
     runtime: tokio::runtime::Handle,
     identities: Identities,
-    budget: Budget<D>,
+    /// What its callers wait for is told to their partition.
+    budget: Budget<Weak<Partition<D>>>,
     senders: Mutex<HashMap<NodeId, Arc<Sender<D>>>>,
     router: Router<D>,
     /// All that are open, and some that no longer are.

@@ -2,7 +2,7 @@
 //! are held up.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -25,6 +25,8 @@ struct State<D: Delivery> {
     /// Taken from the budget, and not used yet.
     reserved: usize,
     waiters: VecDeque<D::Waiter>,
+    /// The budget will tell when there are bytes for them.
+    waits_for_bytes: bool,
     /// `Delivery::stopped` has been called.
     stop_told: bool,
     /// Results that have left the buffer and are not told yet. The stop is told after them.
@@ -70,6 +72,7 @@ impl<D: Delivery> Partition<D> {
             buffer,
             reserved: 0,
             waiters: VecDeque::new(),
+            waits_for_bytes: false,
             stop_told: false,
             telling: 0,
             hands_over: false,
@@ -146,12 +149,14 @@ impl<D: Delivery> Partition<D> {
                 result = Append::Wait;
             }
         }
+        let waits = out_of_bytes && result == Append::Wait && !state.waits_for_bytes;
+        state.waits_for_bytes |= waits;
         drop(state);
-        if out_of_bytes && result == Append::Wait {
-            self.producers.budget.wait(self);
-        }
         if appended.wake {
             self.producers.route(self.clone());
+        }
+        if waits {
+            self.wait_for_bytes();
         }
         result
     }
@@ -198,7 +203,7 @@ impl<D: Delivery> Partition<D> {
     }
 
     /// The sender's question for work.
-    pub(super) fn take(&self, now: Instant) -> Take<D::Acks> {
+    pub(super) fn take(self: &Arc<Self>, now: Instant) -> Take<D::Acks> {
         let mut state = self.state.lock();
         let taken = state.buffer.take(&self.config, now);
         if matches!(taken, Take::Batch { .. }) {
@@ -207,13 +212,34 @@ impl<D: Delivery> Partition<D> {
         taken
     }
 
-    /// Lets the callers go on for whom there is room again.
-    pub(super) fn release_waiters(&self) {
-        self.let_go(self.state.lock());
+    /// The budget tells when there are bytes; `waits_for_bytes` is set. If there are some already,
+    /// another thread goes on from here: this may be a caller's.
+    fn wait_for_bytes(self: &Arc<Self>) {
+        let waiting = self.producers.budget.wait(Arc::downgrade(self));
+        if !waiting.is_empty() {
+            let runtime = &self.producers.runtime;
+            runtime.spawn(async move { tell_of_bytes(waiting) });
+        }
     }
 
-    fn let_go(&self, mut state: parking_lot::MutexGuard<'_, State<D>>) {
-        if state.waiters.is_empty() || self.producers.budget.is_exceeded() {
+    /// There are bytes, as long as no other caller takes them.
+    fn bytes_came(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        state.waits_for_bytes = false;
+        self.let_go(state);
+    }
+
+    /// Lets the callers go on for whom there is room again.
+    fn let_go(self: &Arc<Self>, mut state: parking_lot::MutexGuard<'_, State<D>>) {
+        if state.waiters.is_empty() {
+            return;
+        }
+        if self.producers.budget.is_exceeded() {
+            let waits = !std::mem::replace(&mut state.waits_for_bytes, true);
+            drop(state);
+            if waits {
+                self.wait_for_bytes();
+            }
             return;
         }
         let over = state
@@ -249,21 +275,24 @@ impl<D: Delivery> Partition<D> {
             Some(Outcome::Delivered(acks, base_offset)) => {
                 self.delivery.delivered(acks, base_offset)
             }
-            Some(Outcome::Failed(all, why)) => {
-                for acks in all {
-                    self.delivery.failed(acks, &why);
+            Some(Outcome::Settled(all)) => {
+                for (acks, result) in all {
+                    match result {
+                        Ok(base_offset) => self.delivery.delivered(acks, base_offset),
+                        Err(why) => self.delivery.failed(acks, &why),
+                    }
                 }
             }
             Some(Outcome::Retried) | None => {}
         }
-        self.producers.budget.release(freed);
+        tell_of_bytes(self.producers.budget.release(freed));
         if wants_queueing {
             self.producers.route(self.clone());
         }
         self.tell_if_stopped(tells);
     }
 
-    fn tell_if_stopped(&self, told: u32) {
+    fn tell_if_stopped(self: &Arc<Self>, told: u32) {
         let mut state = self.state.lock();
         state.telling -= told;
         if state.telling > 0 {
@@ -276,7 +305,7 @@ impl<D: Delivery> Partition<D> {
         }
         let is_time = state.telling == 0 && !state.stop_told;
         let Some(why) = state.buffer.stopped().filter(|_| is_time).cloned() else {
-            return;
+            return self.let_go(state);
         };
         state.stop_told = true;
         let released: Vec<_> = state.waiters.drain(..).collect();
@@ -298,7 +327,7 @@ impl<D: Delivery> Partition<D> {
             }
             Err(code) => {
                 let why = Failure::NotRetriable(code);
-                Some(Outcome::Failed(buffer.stop(why.clone()), why))
+                Some(Outcome::Settled(buffer.stop(why)))
             }
         });
     }
@@ -311,7 +340,7 @@ impl<D: Delivery> Partition<D> {
     /// The brokers say why nothing can be sent, and that will not change.
     pub(super) fn refused(self: &Arc<Self>, code: ErrorCode) {
         let why = Failure::NotRetriable(code);
-        self.event(|buffer, _| Some(Outcome::Failed(buffer.stop(why.clone()), why)));
+        self.event(|buffer, _| Some(Outcome::Settled(buffer.stop(why))));
     }
 
     /// What is to be told if the wait is too long.
@@ -336,15 +365,12 @@ impl<D: Delivery> Partition<D> {
 
     /// Takes no more. What is not on the wire fails at once, the rest when its answer comes.
     pub fn close(self: &Arc<Self>) {
-        self.event(|buffer, _| {
-            let left = buffer.stop(Failure::Closed);
-            Some(Outcome::Failed(left, Failure::Closed))
-        });
+        self.event(|buffer, _| Some(Outcome::Settled(buffer.stop(Failure::Closed))));
     }
 
     /// Has `Delivery::handed_over` called once all results are told that are being told now. For
     /// after [`Self::close`]: while a producer is busy, there may always be one.
-    pub fn hand_over(&self) {
+    pub fn hand_over(self: &Arc<Self>) {
         self.state.lock().hands_over = true;
         self.tell_if_stopped(0);
     }
@@ -357,5 +383,12 @@ impl<D: Delivery> Partition<D> {
             state.buffer.in_flight(),
             state.waiters.len(),
         )
+    }
+}
+
+/// Lets their callers go on, as far as the bytes go.
+fn tell_of_bytes<D: Delivery>(waiting: Vec<Weak<Partition<D>>>) {
+    for partition in waiting.iter().filter_map(Weak::upgrade) {
+        partition.bytes_came();
     }
 }

@@ -244,7 +244,11 @@ impl<D: Delivery> Task<D> {
                     }
                 }
                 Take::At(at) => self.timers.push(at, waiting.item),
-                Take::NeedsIdentity => self.producers.give_identity(waiting.item),
+                Take::NeedsIdentity(at) => {
+                    self.producers.give_identity(partition.clone());
+                    self.timers.push(at, waiting.item);
+                }
+                Take::Expired => partition.expire(now),
                 Take::Idle => {}
             }
         }

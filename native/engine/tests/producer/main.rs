@@ -5,6 +5,7 @@ mod broker;
 mod closing;
 mod lanes;
 mod lies;
+mod room;
 #[path = "../support/server.rs"]
 mod server;
 
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use brod_engine::cluster::{Cluster, ClusterConfig};
 use brod_engine::net::Endpoint;
 use brod_engine::producer::{
-    Acks, Delivery, Failure, Idempotence, Partition, ProducerConfig, Producers,
+    Acks, Delivery, Failure, Idempotence, Partition, ProducerConfig, Producers, Split,
 };
 use brod_engine::protocol::batch_writer::BatchWriter;
 use broker::{Broker, Named};
@@ -43,8 +44,12 @@ impl Acks for Calls {
         self.0
     }
 
-    fn split(self, at: u32) -> (Self, Self) {
-        (Calls(at), Calls(self.0 - at))
+    fn split(self, at: u32) -> Split<Self> {
+        Split {
+            before: Calls(at),
+            across: None,
+            after: Calls(self.0 - at),
+        }
     }
 }
 
