@@ -5,7 +5,7 @@ mod connections;
 mod metadata;
 mod supervision;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,8 +69,8 @@ pub struct Cluster {
     config: ClusterConfig,
     connections: Connections,
     snapshot: RwLock<Arc<Snapshot>>,
-    /// Topics whose leaders are of interest.
-    wanted: Mutex<HashSet<String>>,
+    /// Topics whose leaders are of interest, and to how many.
+    wanted: Mutex<HashMap<String, usize>>,
     refresh: Notify,
     /// Why the last refresh failed, if it did.
     refresh_failure: Mutex<Option<NetError>>,
@@ -126,8 +126,22 @@ impl Cluster {
     /// Declares interest in a topic: its metadata is kept fresh from now on.
     pub fn watch_topic(&self, topic: &str) {
         let mut wanted = self.wanted.lock();
-        if !wanted.contains(topic) {
-            wanted.insert(topic.to_owned());
+        match wanted.get_mut(topic) {
+            Some(count) => *count += 1,
+            None => {
+                wanted.insert(topic.to_owned(), 1);
+            }
+        }
+    }
+
+    /// Takes back one declaration of interest.
+    pub fn unwatch_topic(&self, topic: &str) {
+        let mut wanted = self.wanted.lock();
+        if let Some(count) = wanted.get_mut(topic) {
+            *count -= 1;
+            if *count == 0 {
+                wanted.remove(topic);
+            }
         }
     }
 
@@ -366,7 +380,7 @@ async fn refresher(cluster: Arc<Cluster>) {
             _ = cluster.refresh.notified() => {}
             _ = tokio::time::sleep(config.metadata_max_age) => {}
         }
-        let topics: Vec<String> = cluster.wanted.lock().iter().cloned().collect();
+        let topics: Vec<String> = cluster.wanted.lock().keys().cloned().collect();
         let refreshed = tokio::select! {
             _ = cluster.closed.cancelled() => return,
             refreshed = cluster.fetch_metadata(Some(&topics), false) => refreshed,

@@ -47,6 +47,12 @@ pub struct Partition<D: Delivery> {
     state: Mutex<State<D>>,
 }
 
+impl<D: Delivery> Drop for Partition<D> {
+    fn drop(&mut self) {
+        self.producers.cluster.unwatch_topic(&self.topic);
+    }
+}
+
 /// An append that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Append {

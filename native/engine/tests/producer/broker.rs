@@ -7,7 +7,9 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::produce_response::{
     LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
-use kafka_protocol::messages::{ApiKey, BrokerId, ProduceRequest, ProduceResponse};
+use kafka_protocol::messages::{
+    ApiKey, BrokerId, MetadataRequest, ProduceRequest, ProduceResponse,
+};
 use kafka_protocol::protocol::{Decodable, StrBytes};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -45,6 +47,8 @@ pub struct State {
     pub held: Option<i32>,
     /// One has come.
     pub is_holding: bool,
+    /// The topics that it was last asked for.
+    pub asked_for: Vec<String>,
     /// The values that it took; an index is an offset.
     pub values: Vec<String>,
 }
@@ -117,6 +121,10 @@ impl Broker {
         }
         match key {
             ApiKey::Metadata => {
+                let request = MetadataRequest::decode(&mut body, version).unwrap();
+                let topics = request.topics.unwrap_or_default().into_iter();
+                let names = topics.filter_map(|topic| topic.name);
+                state.asked_for = names.map(|name| name.to_string()).collect();
                 let response = metadata(&state.brokers, 1, state.leader_epoch);
                 Some(encoded(&response, version))
             }

@@ -72,6 +72,22 @@ async fn calls_that_wait_too_long_are_told_what_for() {
     assert_eq!(producer.result().await, Err(failure));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_without_producers_is_not_asked_for() {
+    let broker = Broker::start_as(1).await;
+    let (cluster, producers) = client(&broker).await;
+    let first = open(&producers, 0, ProducerConfig::default());
+    let second = open(&producers, 1, ProducerConfig::default());
+    drop(first);
+    let asked_for = |topics: &[&str]| {
+        cluster.request_refresh();
+        broker.change(|state| state.asked_for == topics)
+    };
+    until("asked for", || asked_for(&["t"])).await;
+    drop(second);
+    until("asked for no more", || asked_for(&[])).await;
+}
+
 async fn client(broker: &Broker) -> (Arc<Cluster>, Arc<Producers<Recorder>>) {
     let cluster = Cluster::start(ClusterConfig {
         bootstrap: vec![Endpoint {
