@@ -18,8 +18,9 @@ use crate::error::{check, Error};
 use crate::net::NetError;
 use crate::protocol::error::ErrorCode;
 
-/// For one question to a broker: one that hangs is not to be waited for.
-pub const ASK_LIMIT: Duration = Duration::from_secs(5);
+/// For one question to a broker. One that hangs is not to be waited for, and the next question goes
+/// over another connection: a request whose time is up closes its own.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -148,11 +149,12 @@ impl Consumers {
                 state.rules.config().isolation
             };
             let ask = self.list_offset(shared, to, isolation);
-            let until = Instant::now() + ASK_LIMIT;
-            let until = limit.map_or(until, |limit| limit.min(until));
-            let found = tokio::time::timeout_at(until, ask)
-                .await
-                .unwrap_or(Err(Error::Timeout));
+            let found = match limit {
+                Some(limit) => tokio::time::timeout_at(limit, ask)
+                    .await
+                    .unwrap_or(Err(Error::Timeout)),
+                None => ask.await,
+            };
             let error = match found {
                 Err(error) if may_pass(&error) => error,
                 settled => return settled,

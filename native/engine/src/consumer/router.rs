@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::config::{BeginOffset, Isolation, OffsetResetPolicy};
 use super::fetcher::FetcherHandle;
-use super::offsets::{code_of, is_passing, may_pass, ASK_LIMIT};
+use super::offsets::{code_of, is_passing, may_pass};
 use super::shared::{suspend, Check, Route, Shared, State, Waiting};
 use super::Consumers;
 use crate::cluster::{Cluster, Leader, NodeId};
@@ -208,10 +208,7 @@ impl Consumers {
         let consumers = self.clone();
         let shared = shared.clone();
         self.runtime.spawn(async move {
-            let asked = consumers.end_of_epoch(&shared, leader, epoch);
-            let end = tokio::time::timeout(ASK_LIMIT, asked)
-                .await
-                .unwrap_or(Err(Error::Timeout));
+            let end = consumers.end_of_epoch(&shared, leader, epoch).await;
             let mut state = shared.lock();
             if state
                 .check

@@ -1,14 +1,15 @@
 //! Replicas that the leader sends consumers to (KIP-392), and leaders that do not answer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use brod_engine::cluster::{Cluster, ClusterConfig};
-use brod_engine::consumer::Consumers;
+use brod_engine::cluster::{Cluster, ClusterConfig, Leader};
+use brod_engine::consumer::{BeginOffset, ConsumerConfig, Consumers};
+use tokio::sync::mpsc;
 
 use crate::broker::{Broker, Kind};
 use crate::leaders::pair;
-use crate::{cluster, earliest, until, Subscriber};
+use crate::{cluster, earliest, until, Event, Recorder, Subscriber};
 
 struct Replicated {
     leader: Arc<Broker>,
@@ -112,51 +113,54 @@ async fn what_the_leader_said_counts_for_a_while_only() {
 
 /// The second broker leads and does not say where the log of the former leader ends.
 async fn hanging() -> Replicated {
-    let config = ClusterConfig {
-        metadata_timeout: Duration::from_millis(100),
-        ..ClusterConfig::default()
-    };
-    let test = Replicated::start(config).await;
-    test.leader.change(|log| log.preferred = None);
-    test.replica.change(|log| log.errors.insert(0, [6].into()));
-    test.is_at(1).await;
+    let test = Replicated::start(ClusterConfig::default()).await;
     test.replica.change(|log| log.epochs_hang = true);
-    test.leader.change(|log| log.moved.insert(0, (2, 1)));
+    lead(&test, 2, 1);
     until("asked", || {
         test.replica.change(|log| log.epoch_requests > 0)
     })
     .await;
+    test.leader.change(|log| log.preferred = None);
     test
+}
+
+fn lead(test: &Replicated, node: i32, epoch: i32) {
+    let leader = Leader { node, epoch };
+    test.cluster.learn_leader("t", 0, leader, None);
 }
 
 #[tokio::test]
 async fn a_leader_that_does_not_answer_is_left_for_the_next_one() {
     let mut test = hanging().await;
-    for broker in [&test.leader, &test.replica] {
-        broker.change(|log| {
-            log.moved.clear();
-            log.leader_epoch = 2;
-        });
-    }
     test.append(1);
-    let start = std::time::Instant::now();
-    test.cluster.request_refresh();
+    let start = Instant::now();
+    lead(&test, 1, 2);
     assert_eq!(test.subscriber.offsets(1).await, [1]);
     // Not when the question has been given up.
     assert!(start.elapsed() < Duration::from_secs(4));
 }
 
 #[tokio::test]
+async fn a_leader_that_does_not_answer_is_asked_again() {
+    let mut test = hanging().await;
+    test.replica.change(|log| log.epochs_hang = false);
+    test.append(1);
+    assert_eq!(test.subscriber.offsets(1).await, [1]);
+    assert_eq!(test.replica.change(|log| log.epoch_requests), 2);
+}
+
+#[tokio::test]
 async fn a_subscribe_does_not_wait_for_what_the_one_before_asked() {
     let test = hanging().await;
-    let mut subscriber = Subscriber::start(&test._consumers, 0, {
-        let begin_offset = brod_engine::consumer::BeginOffset::Offset(0);
-        brod_engine::consumer::ConsumerConfig {
-            begin_offset,
-            ..earliest()
-        }
-    })
-    .await;
-    assert_eq!(subscriber.offsets(1).await, [0]);
-    assert_eq!(subscriber.consumer.info().node, Some(2));
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let config = ConsumerConfig {
+        begin_offset: BeginOffset::Offset(0),
+        ..ConsumerConfig::default()
+    };
+    let start = Instant::now();
+    let consumer = &test.subscriber.consumer;
+    let answer = consumer.subscribe(config, Arc::new(Recorder(sender)));
+    assert_eq!(answer.await.unwrap(), Ok(()));
+    assert_eq!(events.recv().await, Some(Event::Message(0, "a".into())));
+    assert!(start.elapsed() < Duration::from_secs(4));
 }
