@@ -63,7 +63,7 @@ impl Sink for ErlSink {
         delivered
     }
 
-    fn error(&self, code: ErrorCode, text: String) {
+    fn error(&self, _generation: u64, code: ErrorCode, text: String) {
         runtime::send(&self.consumer, |env| {
             let code = reason::code(env, code);
             (

@@ -58,10 +58,7 @@ pub async fn fetch_once(
     limit: Duration,
 ) -> Result<Fetched, Error> {
     let purpose = purpose(topic, partition);
-    let mut position = Position {
-        offset,
-        max_bytes: options.max_bytes,
-    };
+    let mut position = offset;
     loop {
         let request = |_version| request(topic, partition, position, options);
         let purpose = &purpose;
@@ -77,16 +74,11 @@ pub async fn fetch_once(
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Position {
-    offset: i64,
-    max_bytes: i32,
-}
-
 #[derive(Debug)]
 enum Step {
     Done(Fetched),
-    Again(Position),
+    /// To be fetched from this offset on.
+    Again(i64),
 }
 
 fn purpose(topic: &str, partition: i32) -> Purpose {
@@ -96,12 +88,12 @@ fn purpose(topic: &str, partition: i32) -> Purpose {
 }
 
 /// A request outside of any fetch session.
-fn request(topic: &str, partition: i32, position: Position, options: FetchOptions) -> FetchRequest {
+fn request(topic: &str, partition: i32, offset: i64, options: FetchOptions) -> FetchRequest {
     let partition = FetchPartition::default()
         .with_partition(partition)
         .with_current_leader_epoch(-1)
-        .with_fetch_offset(position.offset)
-        .with_partition_max_bytes(position.max_bytes);
+        .with_fetch_offset(offset)
+        .with_partition_max_bytes(options.max_bytes);
     let topic = FetchTopic::default()
         .with_topic(topic_name(topic))
         .with_partitions(vec![partition]);
@@ -109,7 +101,7 @@ fn request(topic: &str, partition: i32, position: Position, options: FetchOption
         .with_replica_id(BrokerId(-1))
         .with_max_wait_ms(i32::try_from(options.max_wait.as_millis()).unwrap_or(i32::MAX))
         .with_min_bytes(options.min_bytes)
-        .with_max_bytes(position.max_bytes)
+        .with_max_bytes(options.max_bytes)
         .with_isolation_level(options.isolation.on_wire())
         .with_session_id(0)
         .with_session_epoch(-1)
@@ -127,8 +119,8 @@ fn partition_in(response: FetchResponse) -> Result<PartitionData, Error> {
     Ok(partition)
 }
 
-/// What the messages from `position` on are, or where to look next.
-fn interpret(data: PartitionData, position: Position, isolation: Isolation) -> Result<Step, Error> {
+/// What the messages from `offset` on are, or where to look next.
+fn interpret(data: PartitionData, offset: i64, isolation: Isolation) -> Result<Step, Error> {
     let stable_offset = match isolation {
         Isolation::ReadCommitted => data.last_stable_offset,
         Isolation::ReadUncommitted => data.high_watermark,
@@ -136,11 +128,11 @@ fn interpret(data: PartitionData, position: Position, isolation: Isolation) -> R
     let mut aborted = Aborted::new(data.aborted_transactions.as_deref());
     let mut read = batches(data.records.unwrap_or_default());
     let mut shown = Vec::new();
-    let mut next = position.offset;
+    let mut next = offset;
     for batch in &mut read {
-        let batch = batch.map_err(corrupt)?;
-        let seen = aborted.shows(&batch, MAX_BATCH_BYTES).map_err(corrupt)?;
-        if batch.last_offset() < position.offset {
+        let batch = batch.map_err(unreadable)?;
+        let seen = aborted.shows(&batch, MAX_BATCH_BYTES).map_err(unreadable)?;
+        if batch.last_offset() < offset {
             continue;
         }
         next = batch.last_offset() + 1;
@@ -148,27 +140,20 @@ fn interpret(data: PartitionData, position: Position, isolation: Isolation) -> R
             continue;
         }
         let batch = DecodedBatch {
-            records: batch.records(MAX_BATCH_BYTES).map_err(corrupt)?,
-            from: position.offset,
+            records: batch.records(MAX_BATCH_BYTES).map_err(unreadable)?,
+            from: offset,
             timestamp_type: batch.timestamp_type(),
         };
         if has_records(&batch)? {
             shown.push(batch);
         }
     }
-    if shown.is_empty() {
-        if next > position.offset && next < stable_offset {
-            return Ok(Step::Again(Position {
-                offset: next,
-                ..position
-            }));
-        }
-        if let Some(larger) = larger(read.incomplete(), position.max_bytes) {
-            return Ok(Step::Again(Position {
-                max_bytes: larger,
-                ..position
-            }));
-        }
+    if next > offset && shown.is_empty() && next < stable_offset {
+        return Ok(Step::Again(next));
+    }
+    if let (Some(size), true) = (read.incomplete(), next == offset) {
+        let found = read.rest().len();
+        return Err(unreadable(BatchError::FirstCutOff { size, found }));
     }
     Ok(Step::Done(Fetched {
         stable_offset,
@@ -182,23 +167,17 @@ fn has_records(batch: &DecodedBatch) -> Result<bool, Error> {
     match batch.iter().next() {
         None => Ok(false),
         Some(Ok(_)) => Ok(true),
-        Some(Err(error)) => Err(corrupt(error)),
+        Some(Err(error)) => Err(unreadable(error)),
     }
 }
 
-/// The limit that lets a batch through which was cut off at the present one.
-fn larger(needed: Option<usize>, max_bytes: i32) -> Option<i32> {
-    let needed = i32::try_from(needed?).ok()?;
-    (needed > max_bytes).then(|| needed.max(max_bytes.saturating_mul(2)))
-}
-
-fn corrupt(error: BatchError) -> Error {
-    match error {
-        BatchError::UnsupportedMagic { .. } => Error::Kafka {
-            code: ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
+fn unreadable(error: BatchError) -> Error {
+    match error.code() {
+        ErrorCode::CORRUPT_MESSAGE => Error::CorruptBatch(error.to_string()),
+        code => Error::Kafka {
+            code,
             message: Some(error.to_string()),
         },
-        other => Error::CorruptBatch(other.to_string()),
     }
 }
 
@@ -207,15 +186,11 @@ mod tests {
     use super::*;
     use crate::net::encode;
     use crate::protocol::batch_writer::{BatchWriter, SealOptions};
+    use crate::protocol::compress::CodecError;
     use bytes::Bytes;
     use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse};
     use kafka_protocol::messages::ProducerId;
     use kafka_protocol::protocol::Decodable;
-
-    const START: Position = Position {
-        offset: 0,
-        max_bytes: 100,
-    };
 
     /// A batch of `count` records at `base_offset`, in a transaction if `producer` is not -1.
     fn batch(base_offset: i64, count: usize, producer: i64) -> Vec<u8> {
@@ -250,9 +225,9 @@ mod tests {
         (fetched.stable_offset, offsets)
     }
 
-    fn again(step: Step) -> Position {
+    fn again(step: Step) -> i64 {
         match step {
-            Step::Again(position) => position,
+            Step::Again(offset) => offset,
             Step::Done(fetched) => panic!("{fetched:?}"),
         }
     }
@@ -260,17 +235,16 @@ mod tests {
     #[test]
     fn messages_before_the_offset_asked_for_are_not_shown() {
         let records = [batch(0, 3, -1), batch(3, 3, -1), batch(6, 2, -1)].concat();
-        let position = Position { offset: 4, ..START };
-        let step = interpret(data(records, 8), position, Isolation::ReadCommitted).unwrap();
+        let step = interpret(data(records, 8), 4, Isolation::ReadCommitted).unwrap();
         assert_eq!(offsets(step), (8, vec![4, 5, 6, 7]));
     }
 
     #[test]
     fn the_end_of_the_partition_depends_on_what_is_read() {
         let data = || data(batch(0, 2, -1), 2).with_high_watermark(5);
-        let committed = interpret(data(), START, Isolation::ReadCommitted).unwrap();
+        let committed = interpret(data(), 0, Isolation::ReadCommitted).unwrap();
         assert_eq!(offsets(committed).0, 2);
-        let all = interpret(data(), START, Isolation::ReadUncommitted).unwrap();
+        let all = interpret(data(), 0, Isolation::ReadUncommitted).unwrap();
         assert_eq!(offsets(all).0, 5);
     }
 
@@ -283,13 +257,13 @@ mod tests {
                 .with_first_offset(0);
             hidden().with_aborted_transactions(Some(vec![transaction]))
         };
-        let step = interpret(aborted(), START, Isolation::ReadCommitted).unwrap();
-        assert_eq!(again(step), Position { offset: 3, ..START });
-        let step = interpret(hidden(), START, Isolation::ReadUncommitted).unwrap();
+        let step = interpret(aborted(), 0, Isolation::ReadCommitted).unwrap();
+        assert_eq!(again(step), 3);
+        let step = interpret(hidden(), 0, Isolation::ReadUncommitted).unwrap();
         assert_eq!(offsets(step).1, vec![0, 1, 2]);
         // At the end there is nothing to go on to.
         let at_end = aborted().with_last_stable_offset(3);
-        let step = interpret(at_end, START, Isolation::ReadCommitted).unwrap();
+        let step = interpret(at_end, 0, Isolation::ReadCommitted).unwrap();
         assert_eq!(offsets(step), (3, vec![]));
     }
 
@@ -300,32 +274,30 @@ mod tests {
         records[23..27].copy_from_slice(&4i32.to_be_bytes());
         let sum = crc32c::crc32c(&records[21..]);
         records[17..21].copy_from_slice(&sum.to_be_bytes());
-        let position = Position { offset: 2, ..START };
-        let step = interpret(data(records, 9), position, Isolation::ReadCommitted).unwrap();
-        assert_eq!(again(step), Position { offset: 5, ..START });
+        let step = interpret(data(records, 9), 2, Isolation::ReadCommitted).unwrap();
+        assert_eq!(again(step), 5);
     }
 
     #[test]
-    fn a_message_that_was_cut_off_is_asked_for_whole() {
+    fn a_batch_that_is_cut_off_is_damage_only_if_it_is_the_first() {
         let whole = batch(0, 20, -1);
-        assert!(whole.len() > 200);
         let cut = data(whole[..100].to_vec(), 20);
-        let step = interpret(cut, START, Isolation::ReadCommitted).unwrap();
-        let wanted = Position {
-            max_bytes: whole.len() as i32,
-            ..START
-        };
-        assert_eq!(again(step), wanted);
+        let result = interpret(cut, 0, Isolation::ReadCommitted);
+        assert!(matches!(result, Err(Error::CorruptBatch(_))), "{result:?}");
+        // A length that lies looks the same.
+        let mut lying = batch(0, 20, -1);
+        lying[8..12].copy_from_slice(&2_000_000_000_i32.to_be_bytes());
+        let result = interpret(data(lying, 20), 0, Isolation::ReadCommitted);
+        assert!(matches!(result, Err(Error::CorruptBatch(_))), "{result:?}");
         // Behind a whole message it is left for the next fetch.
         let records = [batch(0, 2, -1), whole[..100].to_vec()].concat();
-        let step = interpret(data(records, 20), START, Isolation::ReadCommitted).unwrap();
+        let step = interpret(data(records, 20), 0, Isolation::ReadCommitted).unwrap();
         assert_eq!(offsets(step).1, vec![0, 1]);
     }
 
     #[test]
     fn nothing_at_the_end_is_an_empty_answer() {
-        let position = Position { offset: 8, ..START };
-        let step = interpret(data(vec![], 8), position, Isolation::ReadCommitted).unwrap();
+        let step = interpret(data(vec![], 8), 8, Isolation::ReadCommitted).unwrap();
         assert_eq!(offsets(step), (8, vec![]));
     }
 
@@ -333,8 +305,28 @@ mod tests {
     fn damage_is_an_error() {
         let mut records = batch(0, 2, -1);
         *records.last_mut().unwrap() ^= 1;
-        let result = interpret(data(records, 2), START, Isolation::ReadCommitted);
+        let result = interpret(data(records, 2), 0, Isolation::ReadCommitted);
         assert!(matches!(result, Err(Error::CorruptBatch(_))), "{result:?}");
+    }
+
+    #[test]
+    fn what_this_client_cannot_read_is_another_error_than_damage() {
+        let code = |number: u8| {
+            let mut records = batch(0, 2, -1);
+            records[22] |= number;
+            let sum = crc32c::crc32c(&records[21..]);
+            records[17..21].copy_from_slice(&sum.to_be_bytes());
+            let result = interpret(data(records, 2), 0, Isolation::ReadCommitted);
+            result.unwrap_err().code()
+        };
+        assert_eq!(code(7), Some(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE));
+        assert_eq!(code(1), None, "not what gzip writes: damage");
+        let source = CodecError::LimitExceeded { limit: 1 };
+        let over_limit = unreadable(BatchError::Codec {
+            base_offset: 0,
+            source,
+        });
+        assert_eq!(over_limit.code(), Some(ErrorCode::MESSAGE_TOO_LARGE));
     }
 
     #[test]
@@ -346,7 +338,7 @@ mod tests {
             isolation: Isolation::ReadCommitted,
         };
         for version in 4..=12 {
-            let mut bytes = encode(&request("t", 1, START, options), version).unwrap();
+            let mut bytes = encode(&request("t", 1, 0, options), version).unwrap();
             let read = FetchRequest::decode(&mut bytes, version).unwrap();
             assert_eq!(read.isolation_level, 1);
             assert_eq!(read.topics[0].partitions[0].partition_max_bytes, 100);

@@ -14,8 +14,6 @@ use crate::protocol::batch_reader::{batches, BatchError, Batches};
 pub enum End {
     /// Everything was unpacked, or is not for the subscriber.
     Done,
-    /// The first batch is cut off; it takes this many bytes.
-    TooLarge(usize),
     /// Nothing at or behind the position that was asked for.
     Nothing,
     /// A batch is not what it should be.
@@ -143,7 +141,10 @@ impl Answer {
     fn end(&self) -> End {
         match self.batches.incomplete() {
             _ if self.reached.0 > self.asked => End::Done,
-            Some(size) => End::TooLarge(size),
+            Some(size) => End::Unreadable(BatchError::FirstCutOff {
+                size,
+                found: self.batches.rest().len(),
+            }),
             None => End::Nothing,
         }
     }
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_is_cut_off_is_too_large_only_if_it_is_the_first() {
+    fn a_batch_that_is_cut_off_is_an_error_only_if_it_is_the_first() {
         let whole = packed(1, 1).len();
         let mut bytes = packed(2, 1);
         bytes.truncate(bytes.len() - 1);
@@ -262,7 +263,10 @@ mod tests {
         assert!(matches!(end, Some(End::Done)));
         let (set, end) = answer(bytes.split_off(whole), 1).take(usize::MAX);
         assert!(set.is_empty());
-        assert!(matches!(end, Some(End::TooLarge(size)) if size == whole));
+        let Some(End::Unreadable(BatchError::FirstCutOff { size, found })) = end else {
+            panic!("{end:?}")
+        };
+        assert_eq!((size, found), (whole, whole - 1));
     }
 
     #[test]

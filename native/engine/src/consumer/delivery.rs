@@ -5,18 +5,22 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
 use kafka_protocol::messages::fetch_response::PartitionData;
+use parking_lot::MutexGuard;
 use tokio::time::Instant;
 
 use super::answer::{Answer, End};
 use super::partition::Wish;
-use super::shared::{Shared, State};
+use super::shared::{suspend, Shared, State};
 use super::sink::{DecodedBatch, Delivered, MessageSet, Sink};
 use super::transactions::Aborted;
 use super::Consumers;
 use crate::cluster::{Leader, NodeId};
-use crate::protocol::batch_reader::BatchError;
-use crate::protocol::compress::CodecError;
 use crate::protocol::error::ErrorCode;
+
+/// A damaged batch may have been damaged on its way only, and is worth another fetch.
+const DAMAGED_TRIES: u32 = 2;
+/// A broker that answers with what was not asked for may still be settling.
+const FRUITLESS_TRIES: u32 = 5;
 
 /// Why a delivery stopped.
 enum Stop {
@@ -61,6 +65,11 @@ impl Consumers {
             .answered(data.high_watermark, data.last_stable_offset);
         let preferred = data.preferred_read_replica.0;
         if preferred >= 0 && preferred != node {
+            if !self.cluster.snapshot().brokers.contains_key(&preferred) {
+                // It has just come (back). The leader would say the same, and at once.
+                self.retry_later(shared, &mut state);
+                return None;
+            }
             let until = Instant::now() + self.cluster.config().metadata_max_age;
             state.preferred = Some((preferred, until));
             state.unroute();
@@ -69,8 +78,8 @@ impl Consumers {
             return None;
         }
         let records = data.records.unwrap_or_default();
+        state.rules.came(records.len());
         if records.is_empty() {
-            state.rules.came_empty();
             return state.keep(claim);
         }
         let aborted = Aborted::new(data.aborted_transactions.as_deref());
@@ -119,13 +128,9 @@ impl Consumers {
         }
         match stop {
             Stop::End(End::Done) => true,
-            Stop::End(End::TooLarge(size)) => {
-                state.rules.does_not_fit(size);
-                true
-            }
             Stop::Full => {
                 // What a new leader may not have is not to wait for it.
-                if !state.validating {
+                if state.check.is_none() {
                     state.rules.wait_for_room(job.answer);
                     // Acks may have come since the delivery stopped.
                     self.go_on(shared, &mut state);
@@ -133,26 +138,50 @@ impl Consumers {
                 true
             }
             Stop::End(End::Nothing) => {
-                self.retry_later(shared, &mut state);
+                let position = state.rules.position();
+                let text =
+                    format!("nothing at or behind offset {position} in what was fetched there");
+                self.try_again(
+                    state,
+                    shared,
+                    FRUITLESS_TRIES,
+                    ErrorCode::CORRUPT_MESSAGE,
+                    text,
+                );
                 false
             }
             Stop::End(End::Unreadable(error)) => {
-                if is_corruption(&error) && state.rules.is_first_corruption() {
-                    tracing::warn!(%error, topic = %shared.topic, partition = shared.partition);
-                    self.retry_later(shared, &mut state);
-                } else {
-                    drop(state);
-                    shared.suspend(code_of(&error), error.to_string());
-                }
+                let code = error.code();
+                let tries = match code {
+                    ErrorCode::CORRUPT_MESSAGE => DAMAGED_TRIES,
+                    _ => 1,
+                };
+                self.try_again(state, shared, tries, code, error.to_string());
                 false
             }
             Stop::Panic => {
-                drop(state);
                 let text = "the engine failed on a fetched batch".to_owned();
-                shared.suspend(ErrorCode::UNKNOWN_SERVER_ERROR, text);
+                suspend(state, ErrorCode::UNKNOWN_SERVER_ERROR, text);
                 false
             }
         }
+    }
+
+    /// An answer was of no use: fetches again later, or gives up after so many tries.
+    fn try_again(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        shared: &Arc<Shared>,
+        tries: u32,
+        code: ErrorCode,
+        text: String,
+    ) {
+        if state.rules.fails_for_good(tries) {
+            suspend(state, code, text);
+            return;
+        }
+        tracing::warn!(topic = %shared.topic, partition = shared.partition, "{text}");
+        self.retry_later(shared, &mut state);
     }
 
     /// An error may name the leader to turn to (KIP-951). Apache Kafka does so from Fetch 16 on, which
@@ -229,22 +258,5 @@ impl Job {
             None if rules.generation() != self.generation => Err(Stop::End(End::Done)),
             None => Ok(()),
         }
-    }
-}
-
-/// Whether bytes were damaged, so that reading them again may help.
-fn is_corruption(error: &BatchError) -> bool {
-    code_of(error) == ErrorCode::CORRUPT_MESSAGE
-}
-
-fn code_of(error: &BatchError) -> ErrorCode {
-    match error {
-        BatchError::UnsupportedMagic { .. } => ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
-        BatchError::UnknownCodec { .. } => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
-        BatchError::Codec {
-            source: CodecError::LimitExceeded { .. },
-            ..
-        } => ErrorCode::MESSAGE_TOO_LARGE,
-        _ => ErrorCode::CORRUPT_MESSAGE,
     }
 }

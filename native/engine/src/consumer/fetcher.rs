@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::config::Isolation;
+use super::offsets::code_of;
 use super::partition::Wish;
 use super::request::{fetch_request, Limits};
 use super::session::{Ask, Key, Plan, Session};
@@ -24,7 +25,7 @@ use super::shared::Shared;
 use super::Consumers;
 use crate::cluster::{Cluster, NodeId, Purpose};
 use crate::error::Error;
-use crate::net::{Connection, NetError};
+use crate::net::Connection;
 use crate::protocol::error::ErrorCode;
 
 /// A poll that the other lane may wait for.
@@ -45,6 +46,15 @@ enum FirstLane {
     /// In a poll that ends soon, to be joined by what the second lane has.
     Short,
     Busy,
+}
+
+/// How long the broker may wait with an answer.
+#[derive(Clone, Copy)]
+enum Poll {
+    /// Others wait for the lane meanwhile, and nothing makes it longer.
+    Short(Duration),
+    /// As long as the partitions have it, if they ask for more than a byte.
+    Long(Duration),
 }
 
 /// What the lanes and those who feed them share.
@@ -207,8 +217,8 @@ impl Lane {
         }
     }
 
-    /// Waits until there is something to fetch, and says how long the broker may wait with it.
-    async fn gather(&mut self) -> Duration {
+    /// Waits until there is something to fetch.
+    async fn gather(&mut self) -> Poll {
         loop {
             let taken = if self.is_first() {
                 self.take_first()
@@ -231,7 +241,7 @@ impl Lane {
         }
     }
 
-    fn take_first(&mut self) -> Option<(Vec<Arc<Shared>>, Duration)> {
+    fn take_first(&mut self) -> Option<(Vec<Arc<Shared>>, Poll)> {
         let mut board = self.fetcher.board.lock();
         for (key, claim) in board.revoked.drain(..) {
             if self.held.get(&key).is_some_and(|held| held.claim == claim) {
@@ -245,16 +255,16 @@ impl Lane {
         }
         let poll = if board.second_holds {
             board.first = FirstLane::Short;
-            SHORT_POLL
+            Poll::Short(SHORT_POLL)
         } else {
             board.first = FirstLane::Busy;
-            FIRST_POLL.saturating_mul(1 << self.quiet.min(20))
+            Poll::Long(FIRST_POLL.saturating_mul(1 << self.quiet.min(20)))
         };
         board.behind = false;
         Some((std::mem::take(&mut board.ready), poll))
     }
 
-    fn take_second(&mut self) -> Option<(Vec<Arc<Shared>>, Duration)> {
+    fn take_second(&mut self) -> Option<(Vec<Arc<Shared>>, Poll)> {
         let mut board = self.fetcher.board.lock();
         let for_the_first_lane = match board.first {
             FirstLane::Idle => true,
@@ -270,7 +280,8 @@ impl Lane {
         board.second_holds = true;
         board.behind = false;
         let poll = SHORT_POLL.saturating_mul(1 << self.quiet.min(20));
-        Some((std::mem::take(&mut board.ready), poll.min(SECOND_LANE_POLL)))
+        let poll = Poll::Short(poll.min(SECOND_LANE_POLL));
+        Some((std::mem::take(&mut board.ready), poll))
     }
 
     /// Makes the partition this lane's, unless it moved or is not to be fetched any more.
@@ -301,7 +312,7 @@ impl Lane {
         self.held.insert(shared.key.clone(), held);
     }
 
-    async fn exchange(&mut self, poll: Duration) -> Result<FetchResponse, Error> {
+    async fn exchange(&mut self, poll: Poll) -> Result<FetchResponse, Error> {
         let fetcher = &self.fetcher;
         let purpose = fetcher.purpose(self.number);
         let connection = fetcher.cluster.connection(fetcher.node, purpose).await?;
@@ -318,17 +329,8 @@ impl Lane {
         Ok(connection.call_version(&request, version, limit).await?)
     }
 
-    fn limits(&self, poll: Duration) -> Limits {
-        let wishes = || self.held.values().map(|held| &held.wish);
-        let min_bytes = wishes().map(|wish| wish.min_bytes).min().unwrap_or(1);
-        let max_wait = wishes().map(|wish| wish.max_wait).min().unwrap_or(poll);
-        // Shorter polls would make a broker answer with less than was asked for.
-        let poll = if min_bytes > 1 { max_wait } else { poll };
-        Limits {
-            max_wait: poll.min(max_wait).max(SHORT_POLL),
-            min_bytes,
-            max_bytes: wishes().map(|wish| wish.max_bytes).max().unwrap_or(0),
-        }
+    fn limits(&self, poll: Poll) -> Limits {
+        limits(poll, self.held.values().map(|held| held.wish))
     }
 
     async fn take_in(&mut self, consumers: &Arc<Consumers>, response: FetchResponse) {
@@ -381,10 +383,7 @@ impl Lane {
     /// The fetch failed as a whole: all of its partitions are routed anew.
     fn give_up(&mut self, consumers: &Arc<Consumers>, error: &Error) {
         tracing::debug!(%error, node = self.fetcher.node, "fetch failed");
-        let fatal = match error {
-            Error::Net(NetError::UnsupportedApi { .. }) => Some(ErrorCode::UNSUPPORTED_VERSION),
-            _ => error.code(),
-        };
+        let fatal = code_of(error);
         for held in std::mem::take(&mut self.held).into_values() {
             self.session.drop(&held.shared.key);
             match fatal {
@@ -416,10 +415,59 @@ impl Lane {
     }
 }
 
+fn limits(poll: Poll, wishes: impl Iterator<Item = Wish> + Clone) -> Limits {
+    let shortest = wishes.clone().map(|wish| wish.max_wait).min();
+    let least = wishes.clone().map(|wish| wish.min_bytes).min().unwrap_or(1);
+    let (max_wait, min_bytes) = match poll {
+        // `min_bytes` is for one that may wait `max_wait` for them: a broker that is not given the
+        // time would wait nearly as long with messages that it has.
+        Poll::Short(poll) => (poll, 1),
+        // Shorter polls would make a broker answer with less than was asked for.
+        Poll::Long(poll) if least > 1 => (shortest.unwrap_or(poll), least),
+        Poll::Long(poll) => (poll, least),
+    };
+    Limits {
+        max_wait: max_wait.min(shortest.unwrap_or(max_wait)).max(SHORT_POLL),
+        min_bytes,
+        max_bytes: wishes.map(|wish| wish.max_bytes).max().unwrap_or(0),
+    }
+}
+
 fn ask(wish: &Wish, leader_epoch: i32) -> Ask {
     Ask {
         offset: wish.offset,
         leader_epoch,
         max_bytes: wish.max_bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(min_bytes: i32, max_wait: u64) -> Wish {
+        Wish {
+            offset: 0,
+            max_bytes: 100,
+            min_bytes,
+            max_wait: Duration::from_millis(max_wait),
+            behind: false,
+        }
+    }
+
+    fn waits(poll: Poll, wishes: &[Wish]) -> (i32, u128) {
+        let limits = limits(poll, wishes.iter().copied());
+        (limits.min_bytes, limits.max_wait.as_millis())
+    }
+
+    #[test]
+    fn only_a_long_poll_waits_for_many_bytes() {
+        let (long, short) = (Duration::from_millis(400), Duration::from_millis(40));
+        let patient = [wish(500, 10_000), wish(1000, 20_000)];
+        assert_eq!(waits(Poll::Long(long), &patient), (500, 10_000));
+        assert_eq!(waits(Poll::Short(short), &patient), (1, 40));
+        let mixed = [wish(500, 10_000), wish(1, 20_000)];
+        assert_eq!(waits(Poll::Long(long), &mixed), (1, 400));
+        assert_eq!(waits(Poll::Short(short), &[wish(500, 30)]), (1, 30));
     }
 }

@@ -19,6 +19,7 @@ mod transactions;
 mod window;
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -153,33 +154,35 @@ impl Consumer {
     ) -> oneshot::Receiver<Result<(), Error>> {
         let begin = config.begin_offset;
         let generation = self.shared.start(config, sink);
-        self.begin(Some(generation), begin)
-    }
-
-    /// Goes on at another offset, with the same sink. Answers as [`Consumer::subscribe`] does; with
-    /// [`Error::Closed`] when there is no subscription.
-    pub fn seek(&self, to: BeginOffset) -> oneshot::Receiver<Result<(), Error>> {
-        self.begin(self.shared.restart(), to)
-    }
-
-    fn begin(
-        &self,
-        generation: Option<u64>,
-        to: BeginOffset,
-    ) -> oneshot::Receiver<Result<(), Error>> {
-        let (reply, answer) = oneshot::channel();
-        let Some(generation) = generation else {
-            let _ = reply.send(Err(Error::Closed));
-            return answer;
-        };
         let consumers = self.consumers.clone();
         let shared = self.shared.clone();
-        self.consumers.runtime.spawn(async move {
+        self.answer(async move {
             let limit = Instant::now() + RESOLVE_LIMIT;
-            let result = consumers
-                .position(&shared, generation, to, Some(limit))
-                .await;
-            let _ = reply.send(result);
+            consumers.position(&shared, generation, begin, limit).await
+        })
+    }
+
+    /// Goes on at another offset, with the same sink, once that offset is known. Answers as
+    /// [`Consumer::subscribe`] does; with [`Error::Closed`] when there is no subscription. After an
+    /// error fetching goes on as if nothing had been asked.
+    pub fn seek(&self, to: BeginOffset) -> oneshot::Receiver<Result<(), Error>> {
+        let seek = self.shared.seek_starts();
+        let consumers = self.consumers.clone();
+        let shared = self.shared.clone();
+        self.answer(async move {
+            let seek = seek.ok_or(Error::Closed)?;
+            let limit = Instant::now() + RESOLVE_LIMIT;
+            consumers.seek_to(&shared, seek, to, limit).await
+        })
+    }
+
+    fn answer(
+        &self,
+        result: impl Future<Output = Result<(), Error>> + Send + 'static,
+    ) -> oneshot::Receiver<Result<(), Error>> {
+        let (reply, answer) = oneshot::channel();
+        self.consumers.runtime.spawn(async move {
+            let _ = reply.send(result.await);
         });
         answer
     }

@@ -11,12 +11,16 @@ use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, OffsetForLeaderEpoc
 use tokio::time::Instant;
 
 use super::config::{BeginOffset, Isolation};
-use super::shared::Shared;
+use super::shared::{Seek, Shared};
 use super::Consumers;
 use crate::cluster::{Backoff, Leader, Purpose};
 use crate::error::{check, Error};
 use crate::net::NetError;
 use crate::protocol::error::ErrorCode;
+
+/// For one question to a broker. One that hangs is not to be waited for, and the next question goes
+/// over another connection: a request whose time is up closes its own.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -52,22 +56,24 @@ pub fn may_pass(error: &Error) -> bool {
     }
 }
 
+/// The code that tells of an error.
+pub fn code_of(error: &Error) -> Option<ErrorCode> {
+    match error {
+        Error::Net(NetError::UnsupportedApi { .. }) => Some(ErrorCode::UNSUPPORTED_VERSION),
+        _ => error.code(),
+    }
+}
+
 impl Consumers {
-    /// Finds the position of a subscription or seek, and starts fetching from there.
-    ///
-    /// Without `limit` it is tried until the generation is over.
+    /// Finds the position of a subscription, and starts fetching from there.
     pub(super) async fn position(
         self: &Arc<Self>,
         shared: &Arc<Shared>,
         generation: u64,
         to: BeginOffset,
-        limit: Option<Instant>,
+        limit: Instant,
     ) -> Result<(), Error> {
-        let found = match to {
-            BeginOffset::Offset(offset) => Ok((offset, -1)),
-            _ => self.resolve(shared, generation, to, limit).await,
-        };
-        match found {
+        match self.resolve(shared, generation, to, Some(limit)).await {
             Ok((offset, epoch)) => self.begin(shared, generation, offset, epoch).await,
             Err(error) => {
                 let mut state = shared.lock();
@@ -79,7 +85,24 @@ impl Consumers {
         }
     }
 
-    async fn begin(
+    /// Goes on at another position. When that cannot be found out, the subscription goes on where it
+    /// is: a seek that failed has done nothing.
+    pub(super) async fn seek_to(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        seek: Seek,
+        to: BeginOffset,
+        limit: Instant,
+    ) -> Result<(), Error> {
+        let (offset, epoch) = self
+            .resolve(shared, seek.generation, to, Some(limit))
+            .await?;
+        let generation = shared.restart(&seek).ok_or(Error::Closed)?;
+        self.begin(shared, generation, offset, epoch).await
+    }
+
+    /// Starts fetching from where a subscription was found to begin.
+    pub(super) async fn begin(
         self: &Arc<Self>,
         shared: &Arc<Shared>,
         generation: u64,
@@ -104,13 +127,18 @@ impl Consumers {
         Ok(())
     }
 
-    async fn resolve(
+    /// The offset that is meant, and its leader epoch (-1: unknown). Without `limit` it is tried until
+    /// the generation is over.
+    pub(super) async fn resolve(
         &self,
         shared: &Shared,
         generation: u64,
         to: BeginOffset,
         limit: Option<Instant>,
     ) -> Result<(i64, i32), Error> {
+        if let BeginOffset::Offset(offset) = to {
+            return Ok((offset, -1));
+        }
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         loop {
             let isolation = {
@@ -181,7 +209,6 @@ impl Consumers {
         let topic = ListOffsetsTopic::default()
             .with_name(shared.key.0.clone())
             .with_partitions(vec![partition]);
-        let limit = self.cluster.config().request_timeout;
         let mut request = ListOffsetsRequest::default()
             .with_replica_id(BrokerId(-1))
             .with_topics(vec![topic]);
@@ -189,9 +216,11 @@ impl Consumers {
             request.isolation_level = isolation.on_wire();
         }
         if version >= 10 {
-            request.timeout_ms = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
+            request.timeout_ms = i32::try_from(ASK_LIMIT.as_millis()).unwrap_or(i32::MAX);
         }
-        let response = connection.call_version(&request, version, limit).await?;
+        let response = connection
+            .call_version(&request, version, ASK_LIMIT)
+            .await?;
         let found = response
             .topics
             .iter()
@@ -205,13 +234,14 @@ impl Consumers {
         Ok((found.offset, found.leader_epoch))
     }
 
-    /// Where the leader's log ends for a leader epoch; -1: it does not know the epoch.
+    /// Where the leader's log ends for a leader epoch, or for the last one before it that the leader
+    /// knows, and which one that is. -1: it knows none.
     pub(super) async fn end_of_epoch(
         &self,
         shared: &Shared,
         leader: Leader,
         epoch: i32,
-    ) -> Result<i64, Error> {
+    ) -> Result<(i64, i32), Error> {
         let partition = OffsetForLeaderPartition::default()
             .with_partition(shared.partition)
             .with_current_leader_epoch(leader.epoch)
@@ -222,8 +252,7 @@ impl Consumers {
         let request = OffsetForLeaderEpochRequest::default()
             .with_replica_id(BrokerId(-1))
             .with_topics(vec![topic]);
-        let limit = self.cluster.config().request_timeout;
-        let response = self.cluster.call(leader.node, &request, limit).await?;
+        let response = self.cluster.call(leader.node, &request, ASK_LIMIT).await?;
         let found = response
             .topics
             .iter()
@@ -231,7 +260,7 @@ impl Consumers {
             .find(|p| p.partition == shared.partition)
             .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         check(found.error_code)?;
-        Ok(found.end_offset)
+        Ok((found.end_offset, found.leader_epoch))
     }
 
     async fn leader(&self, shared: &Shared) -> Result<Leader, Error> {

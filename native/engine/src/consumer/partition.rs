@@ -61,14 +61,12 @@ pub struct Partition {
     early_ack: Option<i64>,
     /// High watermark and last stable offset.
     end: Option<(i64, i64)>,
-    /// A batch that did not fit takes this many bytes.
-    stretch: Option<i32>,
     /// More than its share, because its batches are larger.
     grown: i32,
     /// Fetched, and waits for room.
     waiting: Option<Answer>,
-    /// The batch at this offset was corrupt once.
-    corrupt_at: Option<i64>,
+    /// Fetches at the position that brought nothing to go on with.
+    fruitless: u32,
     backoff: Backoff,
 }
 
@@ -88,10 +86,9 @@ impl Partition {
             delivering: false,
             early_ack: None,
             end: None,
-            stretch: None,
             grown: 0,
             waiting: None,
-            corrupt_at: None,
+            fruitless: 0,
             backoff: Backoff::new(RETRY.0, RETRY.1),
         }
     }
@@ -110,10 +107,9 @@ impl Partition {
         self.generation += 1;
         self.window.clear();
         self.early_ack = None;
-        self.stretch = None;
-        self.corrupt_at = None;
+        self.grown = 0;
         self.last_epoch = -1;
-        self.backoff.reset();
+        self.is_well();
         self.generation
     }
 
@@ -260,17 +256,30 @@ impl Partition {
 
     fn fetch_size(&self) -> i32 {
         let share = self.share.load(Ordering::Relaxed).max(LEAST_FETCH);
-        let fair = self.config.max_bytes.min(share.max(self.grown));
-        fair.max(self.stretch.unwrap_or(1))
+        self.config.max_bytes.min(share.max(self.grown)).max(1)
     }
 
-    /// An answer without records. With data at the position that means that the next batch did not
-    /// fit beside those of other partitions: only the first partition of an answer may exceed its
-    /// size (KIP-74).
-    pub fn came_empty(&mut self) {
-        if self.visible_end().is_some_and(|end| self.position < end) {
-            self.grown = self.fetch_size().saturating_mul(2);
+    /// An answer has so many bytes of records.
+    ///
+    /// None, with data at the position, means that the next batch did not fit beside those of other
+    /// partitions: only the first partition of an answer may exceed its size (KIP-74).
+    pub fn came(&mut self, bytes: usize) {
+        if bytes == 0 {
+            if self.visible_end().is_some_and(|end| self.position < end) {
+                self.grown = self.fetch_size().saturating_mul(2);
+            } else {
+                self.is_well();
+            }
+        } else if i32::try_from(bytes).is_ok_and(|bytes| bytes < self.grown / 2) {
+            // The batches are smaller again.
+            self.grown /= 2;
         }
+    }
+
+    /// The partition works: earlier errors do not count.
+    fn is_well(&mut self) {
+        self.fruitless = 0;
+        self.backoff.reset();
     }
 
     /// Everything up to `offset` is acked.
@@ -294,9 +303,8 @@ impl Partition {
         self.paused = paused;
     }
 
-    /// An answer came: the partition works, and its end is known.
+    /// An answer came, with the end of the log.
     pub fn answered(&mut self, high_watermark: i64, last_stable_offset: i64) {
-        self.backoff.reset();
         self.end = Some((high_watermark, last_stable_offset));
     }
 
@@ -327,8 +335,7 @@ impl Partition {
         if position > self.position {
             self.position = position;
             self.last_epoch = epoch;
-            self.stretch = None;
-            self.corrupt_at = None;
+            self.is_well();
         }
         if let Some(offset) = self.early_ack {
             self.ack(offset);
@@ -341,15 +348,11 @@ impl Partition {
         self.early_ack = None;
     }
 
-    /// The first batch of an answer was cut off; it takes `size` bytes.
-    pub fn does_not_fit(&mut self, size: usize) {
-        self.stretch = Some(i32::try_from(size).unwrap_or(i32::MAX));
-    }
-
-    /// The batch at the position is corrupt. True the first time: it may have been so on the wire
-    /// only, and is worth another fetch.
-    pub fn is_first_corruption(&mut self) -> bool {
-        self.corrupt_at.replace(self.position) != Some(self.position)
+    /// An answer to a fetch at the position brought nothing to go on with. True: the `tries`th one
+    /// at the position.
+    pub fn fails_for_good(&mut self, tries: u32) -> bool {
+        self.fruitless += 1;
+        self.fruitless >= tries
     }
 
     /// How long to wait after one more error.
@@ -380,7 +383,7 @@ impl Partition {
             lag: self
                 .visible_end()
                 .zip(next_offset)
-                .map(|(end, next)| (end - next).max(0)),
+                .map(|(end, next)| end.saturating_sub(next).max(0)),
             pending_count: self.window.count(),
             pending_bytes: self.window.bytes(),
             paused: self.paused,

@@ -2,14 +2,16 @@
 
 use std::sync::{Arc, Weak};
 
+use parking_lot::MutexGuard;
 use tokio::time::Instant;
 
 use super::config::{BeginOffset, Isolation, OffsetResetPolicy};
 use super::fetcher::FetcherHandle;
-use super::offsets::{is_passing, may_pass};
-use super::shared::{Route, Shared, State, Waiting};
+use super::offsets::{code_of, is_passing, may_pass};
+use super::shared::{suspend, Check, Route, Shared, State, Waiting};
 use super::Consumers;
 use crate::cluster::{Cluster, Leader, NodeId};
+use crate::error::Error;
 use crate::protocol::error::ErrorCode;
 
 /// Moves partitions when their leaders change, until the client closes.
@@ -38,8 +40,15 @@ impl Consumers {
         let leader = snapshot.leader(&shared.topic, shared.partition).ok();
         let mut guard = shared.lock();
         let state = &mut *guard;
-        if !state.rules.is_fetching() || state.validating {
+        if !state.rules.is_fetching() {
             return;
+        }
+        if let Some(check) = &state.check {
+            if leader.is_none_or(|leader| leader == check.leader) {
+                return;
+            }
+            // That leader may never answer, and what it says is of no use any more.
+            state.check = None;
         }
         if let Some(waiting) = &state.waiting {
             if leader.is_none() || waiting.leader == leader {
@@ -90,8 +99,9 @@ impl Consumers {
         let token = state.next_token();
         state.waiting = Some(Waiting {
             token,
-            leader: state.route.as_ref().map(|route| route.leader),
+            leader: state.leader(),
         });
+        state.check = None;
         state.unroute();
         self.cluster.request_refresh();
         let consumers = self.clone();
@@ -134,26 +144,27 @@ impl Consumers {
                 self.retry_later(shared, &mut state);
                 return;
             }
-            drop(state);
-            self.out_of_range(shared, text);
+            self.out_of_range(shared, state, text);
         } else if is_passing(code) {
             state.preferred = None;
             self.retry_later(shared, &mut state);
         } else {
-            drop(state);
-            shared.suspend(code, text);
+            suspend(state, code, text);
         }
     }
 
     /// The position does not exist in the log.
-    fn out_of_range(self: &Arc<Self>, shared: &Arc<Shared>, text: String) {
-        let mut state = shared.lock();
+    fn out_of_range(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        mut state: MutexGuard<'_, State>,
+        text: String,
+    ) {
         let to = match state.rules.reset() {
             Some(OffsetResetPolicy::ResetToEarliest) => BeginOffset::Earliest,
             Some(OffsetResetPolicy::ResetToLatest) => BeginOffset::Latest,
             Some(OffsetResetPolicy::ResetBySubscriber) | None => {
-                drop(state);
-                shared.suspend(ErrorCode::OFFSET_OUT_OF_RANGE, text);
+                suspend(state, ErrorCode::OFFSET_OUT_OF_RANGE, text);
                 return;
             }
         };
@@ -164,10 +175,22 @@ impl Consumers {
         let consumers = self.clone();
         let shared = shared.clone();
         self.runtime.spawn(async move {
-            let result = consumers.position(&shared, generation, to, None).await;
-            if let Err(error) = result {
-                if let Some(code) = error.code() {
-                    shared.suspend(code, error.to_string());
+            match consumers.resolve(&shared, generation, to, None).await {
+                // Another subscription or seek needs no error.
+                Ok((offset, epoch)) => {
+                    let _ = consumers.begin(&shared, generation, offset, epoch).await;
+                }
+                Err(Error::Closed) => {}
+                Err(error) => {
+                    let state = shared.lock();
+                    if state.rules.generation() == generation {
+                        let code = code_of(&error).unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR);
+                        suspend(
+                            state,
+                            code,
+                            format!("{text}; no offset to go on at: {error}"),
+                        );
+                    }
                 }
             }
         });
@@ -179,37 +202,69 @@ impl Consumers {
         state.unroute();
         // It may not be in the new leader's log.
         state.rules.forget_waiting();
-        state.validating = true;
-        let generation = state.rules.generation();
+        let token = state.next_token();
+        state.check = Some(Check { token, leader });
         let epoch = state.rules.last_epoch();
         let consumers = self.clone();
         let shared = shared.clone();
         self.runtime.spawn(async move {
             let end = consumers.end_of_epoch(&shared, leader, epoch).await;
             let mut state = shared.lock();
-            state.validating = false;
-            if state.rules.generation() == generation && state.rules.is_fetching() {
-                match end {
-                    Ok(end) if end >= 0 && end < state.rules.position() => {
-                        let position = state.rules.position();
-                        drop(state);
-                        let text = format!(
-                            "the log was truncated to {end} when its leader changed; {position} was next"
-                        );
-                        consumers.out_of_range(&shared, text);
-                        return;
-                    }
-                    Err(error) if may_pass(&error) => {
-                        consumers.retry_later(&shared, &mut state);
-                        return;
-                    }
-                    // Brokers that cannot tell are trusted; what the client may not do shows in
-                    // the fetch.
-                    Ok(_) | Err(_) => state.validated = Some(leader.epoch),
+            if state
+                .check
+                .as_ref()
+                .is_none_or(|check| check.token != token)
+            {
+                return;
+            }
+            match end {
+                Err(error) if may_pass(&error) => {
+                    consumers.retry_later(&shared, &mut state);
+                    return;
+                }
+                Ok((end, epoch)) if end >= 0 && end < state.rules.position() => {
+                    state.check = None;
+                    state.validated = Some(leader.epoch);
+                    consumers.truncated(&shared, state, end, epoch);
+                    return;
+                }
+                // Brokers that cannot tell are trusted; what the client may not do shows in
+                // the fetch.
+                Ok(_) | Err(_) => {
+                    state.check = None;
+                    state.validated = Some(leader.epoch);
                 }
             }
             drop(state);
             consumers.route(&shared);
+        });
+    }
+
+    /// The log was cut off at `end`, which is before the position. What comes behind `end` is new,
+    /// so that is where those go on who do not want to be asked: neither the oldest nor the newest
+    /// message is meant, as is when the position is gone and nothing else is known.
+    fn truncated(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        mut state: MutexGuard<'_, State>,
+        end: i64,
+        epoch: i32,
+    ) {
+        let position = state.rules.position();
+        let text =
+            format!("the log was truncated to {end} when its leader changed; {position} was next");
+        if state.rules.reset().is_none() {
+            suspend(state, ErrorCode::OFFSET_OUT_OF_RANGE, text);
+            return;
+        }
+        tracing::warn!(topic = %shared.topic, partition = shared.partition, "{text}");
+        let generation = state.rules.generation();
+        drop(state);
+        let consumers = self.clone();
+        let shared = shared.clone();
+        self.runtime.spawn(async move {
+            // Another subscription or seek needs no error.
+            let _ = consumers.begin(&shared, generation, end, epoch).await;
         });
     }
 }

@@ -33,6 +33,13 @@ pub struct Waiting {
     pub leader: Option<Leader>,
 }
 
+/// The log of a new leader is being compared with what was consumed.
+pub struct Check {
+    /// Tells this check from an earlier one.
+    pub token: u64,
+    pub leader: Leader,
+}
+
 /// What the lock protects. It is held for moments only, never while a sink is called.
 pub struct State {
     key: Key,
@@ -44,12 +51,13 @@ pub struct State {
     /// It is in its fetcher's list of partitions to fetch.
     pub queued: bool,
     pub waiting: Option<Waiting>,
-    /// Its epoch is being compared with the leader's.
-    pub validating: bool,
+    pub check: Option<Check>,
     /// Newest leader epoch for which the log is known to hold what was consumed.
     pub validated: Option<i32>,
     /// A replica that the leader named, and until when it counts (KIP-392).
     pub preferred: Option<(NodeId, Instant)>,
+    /// The last seek.
+    seek: u64,
     last_token: u64,
 }
 
@@ -78,9 +86,10 @@ impl Shared {
                 claim: None,
                 queued: false,
                 waiting: None,
-                validating: false,
+                check: None,
                 validated: None,
                 preferred: None,
+                seek: 0,
                 last_token: 0,
             }),
             delivery_ended: Notify::new(),
@@ -103,13 +112,26 @@ impl Shared {
         generation
     }
 
-    /// A new generation of the present subscription, if there is one.
-    pub fn restart(&self) -> Option<u64> {
+    /// A seek whose offset may have to be asked for. None: there is no subscription.
+    pub fn seek_starts(&self) -> Option<Seek> {
         let mut state = self.lock();
         state.sink.as_ref()?;
+        state.seek = state.next_token();
+        Some(Seek {
+            generation: state.rules.generation(),
+            token: state.seek,
+        })
+    }
+
+    /// The offset of a seek is known: a new generation of the subscription begins. None: that is
+    /// another one by now, or there was another seek.
+    pub fn restart(&self, seek: &Seek) -> Option<u64> {
+        let mut state = self.lock();
+        if state.rules.generation() != seek.generation || state.seek != seek.token {
+            return None;
+        }
         state.revoke();
-        state.waiting = None;
-        state.validated = None;
+        state.forget_log();
         Some(state.rules.restart())
     }
 
@@ -141,25 +163,34 @@ impl Shared {
         }
     }
 
-    /// Stops fetching and tells the subscriber why.
-    pub fn suspend(&self, code: ErrorCode, text: String) {
-        let sink = {
-            let mut state = self.lock();
-            state.rules.suspend();
-            state.unroute();
-            state.sink.clone()
-        };
-        if let Some(sink) = sink {
-            sink.error(code, text);
-        }
-    }
-
     pub fn info(&self) -> Info {
         let state = self.lock();
         Info {
             node: state.route.as_ref().map(|route| route.fetcher.node()),
             ..state.rules.info()
         }
+    }
+}
+
+/// A seek under way.
+pub struct Seek {
+    /// Of the subscription that it belongs to.
+    pub generation: u64,
+    token: u64,
+}
+
+/// Stops fetching and tells the subscriber why. Takes the lock that the caller found out with which
+/// subscription it is about, so that no other one is hit.
+pub fn suspend(mut state: MutexGuard<'_, State>, code: ErrorCode, text: String) {
+    state.rules.suspend();
+    state.unroute();
+    state.waiting = None;
+    state.check = None;
+    let generation = state.rules.generation();
+    let sink = state.sink.clone();
+    drop(state);
+    if let Some(sink) = sink {
+        sink.error(generation, code, text);
     }
 }
 
@@ -206,9 +237,21 @@ impl State {
     /// As [`State::unroute`], and forgets what belonged to a subscription.
     fn detach(&mut self) {
         self.unroute();
-        self.waiting = None;
-        self.validated = None;
+        self.forget_log();
         self.preferred = None;
+    }
+
+    /// The position is about to be another one: what was to be done about the old one is not.
+    fn forget_log(&mut self) {
+        self.waiting = None;
+        self.check = None;
+        self.validated = None;
+    }
+
+    /// Who is asked, or was last.
+    pub fn leader(&self) -> Option<Leader> {
+        let route = self.route.as_ref().map(|route| route.leader);
+        route.or(self.check.as_ref().map(|check| check.leader))
     }
 
     /// A number for a wait or a check, unlike the ones before.

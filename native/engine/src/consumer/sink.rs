@@ -15,8 +15,8 @@ pub trait Sink: Send + Sync + 'static {
     /// read, the sink passes on what comes before it and reports the error in [`Delivered::failed`].
     fn deliver(&self, set: MessageSet) -> Delivered;
 
-    /// Fetching has stopped, until the next subscribe or seek.
-    fn error(&self, code: ErrorCode, text: String);
+    /// Fetching has stopped, until the next subscribe or seek. `generation`: see [`MessageSet`].
+    fn error(&self, generation: u64, code: ErrorCode, text: String);
 }
 
 /// Messages of one partition, as one fetch returned them.

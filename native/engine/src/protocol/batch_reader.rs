@@ -7,6 +7,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::compress::{decompress, Codec, CodecError};
+use super::error::ErrorCode;
 use super::layout as at;
 pub use super::records::{ControlType, Headers, Record, RecordIter, Records, Span};
 
@@ -17,6 +18,9 @@ pub enum BatchError {
     UnsupportedMagic { magic: i8, base_offset: i64 },
     #[error("batch at offset {base_offset} declares an impossible length of {length} bytes")]
     InvalidLength { base_offset: i64, length: i32 },
+    /// Brokers send the first batch whole, whatever its size, or nothing (KIP-74).
+    #[error("the first batch is cut off: it takes {size} bytes, and {found} came")]
+    FirstCutOff { size: usize, found: usize },
     #[error("batch at offset {base_offset} is corrupt: checksum {computed:#010x}, expected {expected:#010x}")]
     BadChecksum {
         base_offset: i64,
@@ -58,6 +62,21 @@ pub enum BatchError {
     MalformedControlRecord { offset: i64 },
 }
 
+impl BatchError {
+    /// The error code that subscribers get to see.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            BatchError::UnsupportedMagic { .. } => ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
+            BatchError::UnknownCodec { .. } => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+            BatchError::Codec {
+                source: CodecError::LimitExceeded { .. },
+                ..
+            } => ErrorCode::MESSAGE_TOO_LARGE,
+            _ => ErrorCode::CORRUPT_MESSAGE,
+        }
+    }
+}
+
 /// How the records that are there compare with the count that a batch declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
@@ -95,9 +114,8 @@ pub struct Batches {
 
 impl Batches {
     /// After the end: how many bytes, in all, the batch that was cut off takes (or its header, when
-    /// not even its length is there); `None` when the bytes ended with a batch.
-    ///
-    /// A consumer whose first batch is cut off must ask for this many.
+    /// not even its length is there); `None` when the bytes ended with a batch. The number is what
+    /// the batch says of itself, and not to be relied on.
     pub fn incomplete(&self) -> Option<usize> {
         self.incomplete
     }
@@ -204,7 +222,9 @@ impl Batch {
         if last_offset_delta < 0 {
             return Err(invalid("last offset delta", last_offset_delta.into()));
         }
-        if base_offset < 0 || base_offset.checked_add(last_offset_delta.into()).is_none() {
+        // The offset behind the batch must be one, too.
+        let last = base_offset.checked_add(last_offset_delta.into());
+        if base_offset < 0 || last.is_none_or(|last| last == i64::MAX) {
             return Err(invalid("base offset", base_offset));
         }
         let count = i32::from_be_bytes(field(&bytes, at::RECORD_COUNT));

@@ -196,7 +196,7 @@ fn bad_headers_are_refused() {
             BatchError::InvalidField { value: -5, .. }
         ));
     }
-    for offset in [-1i64, i64::MAX] {
+    for offset in [-1i64, i64::MAX, i64::MAX - 1] {
         let two = sealed(&[Rec::new(0, "", ""), Rec::new(0, "", "")], Codec::None);
         let mut bytes = two.bytes.to_vec();
         bytes[..8].copy_from_slice(&offset.to_be_bytes());

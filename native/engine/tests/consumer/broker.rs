@@ -26,7 +26,7 @@ use crate::server::{encoded, metadata, serve, topic, Versions};
 
 const SESSION: i32 = 77;
 
-const VERSIONS: Versions = &[
+pub const VERSIONS: Versions = &[
     (ApiKey::ApiVersions, 3),
     (ApiKey::Metadata, 9),
     (ApiKey::ListOffsets, 6),
@@ -52,6 +52,17 @@ pub struct Log {
     pub metadata_requests: u32,
     /// Where the log of any former leader epoch ends.
     pub epoch_end: i64,
+    /// Questions for it, and whether they are never answered.
+    pub epoch_requests: u32,
+    pub epochs_hang: bool,
+    /// A replica that consumers are sent to.
+    pub preferred: Option<i32>,
+    /// Error code of all answers about offsets.
+    pub offsets_error: i16,
+    /// Hangs up on everyone.
+    pub gone: bool,
+    /// The most that a fetch has asked of a partition.
+    pub max_bytes: i32,
     pub lose_session: bool,
     pub hang_up: bool,
     session: BTreeMap<i32, i64>,
@@ -82,6 +93,10 @@ impl Broker {
     }
 
     pub async fn start_as(node: i32) -> Arc<Broker> {
+        Broker::start_with(node, VERSIONS).await
+    }
+
+    pub async fn start_with(node: i32, versions: Versions) -> Arc<Broker> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let log = Log {
@@ -95,7 +110,7 @@ impl Broker {
             changed: Notify::new(),
         });
         let server = broker.clone();
-        serve(listener, VERSIONS, move |key, version, body| {
+        serve(listener, versions, move |key, version, body| {
             server.clone().answer(key, version, body)
         });
         broker
@@ -122,6 +137,11 @@ impl Broker {
         });
     }
 
+    /// What the partition has from now on.
+    pub fn replace_all(&self, partition: i32, batches: Vec<(i64, Bytes)>) {
+        self.change(|log| log.batches.insert(partition, batches));
+    }
+
     pub fn replace_last(&self, partition: i32, bytes: Bytes) {
         self.change(|log| {
             let stored = log
@@ -138,6 +158,9 @@ impl Broker {
         version: i16,
         mut body: Bytes,
     ) -> Option<BytesMut> {
+        if self.log.lock().gone {
+            return None;
+        }
         let answer = match key {
             ApiKey::Metadata => {
                 let mut log = self.log.lock();
@@ -149,6 +172,13 @@ impl Broker {
                 encoded(&self.list_offsets(&request), version)
             }
             ApiKey::OffsetForLeaderEpoch => {
+                let hangs = self.change(|log| {
+                    log.epoch_requests += 1;
+                    log.epochs_hang
+                });
+                if hangs {
+                    std::future::pending::<()>().await;
+                }
                 let end = EpochEndOffset::default().with_end_offset(self.log.lock().epoch_end);
                 let topic = OffsetForLeaderTopicResult::default()
                     .with_topic(topic())
@@ -177,6 +207,7 @@ impl Broker {
         };
         let partition = ListOffsetsPartitionResponse::default()
             .with_partition_index(asked.partition_index)
+            .with_error_code(log.offsets_error)
             .with_offset(offset);
         let topic = ListOffsetsTopicResponse::default()
             .with_name(topic())
@@ -194,6 +225,9 @@ impl Broker {
         let mut session_id = 0;
         let asked = {
             let mut log = self.log.lock();
+            let asked = request.topics.iter().flat_map(|topic| &topic.partitions);
+            let most = asked.map(|partition| partition.partition_max_bytes).max();
+            log.max_bytes = log.max_bytes.max(most.unwrap_or(0));
             let names = named.keys().copied().collect();
             log.fetches.push((request.session_epoch, names));
             match request.session_epoch {
@@ -268,6 +302,10 @@ impl Log {
                 .and_then(VecDeque::pop_front);
             if let Some(code) = code {
                 answer.push(data.with_error_code(code));
+                continue;
+            }
+            if let Some(node) = self.preferred {
+                answer.push(data.with_preferred_read_replica(BrokerId(node)));
                 continue;
             }
             if offset < self.log_start || offset > end {

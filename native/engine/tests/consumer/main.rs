@@ -1,7 +1,9 @@
 //! The consumer against a broker that does what each test wants.
 
 mod broker;
+mod damage;
 mod leaders;
+mod replicas;
 mod room;
 #[path = "../support/server.rs"]
 mod server;
@@ -16,7 +18,8 @@ use brod_engine::consumer::{
 };
 use brod_engine::net::Endpoint;
 use brod_engine::protocol::error::ErrorCode;
-use broker::{batch, checksummed, Broker, Kind};
+use broker::{batch, checksummed, Broker, Kind, VERSIONS};
+use kafka_protocol::messages::ApiKey;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -52,7 +55,7 @@ impl Sink for Recorder {
         delivered
     }
 
-    fn error(&self, code: ErrorCode, _text: String) {
+    fn error(&self, _generation: u64, code: ErrorCode, _text: String) {
         let _ = self.0.send(Event::Error(code));
     }
 }
@@ -105,15 +108,19 @@ impl Subscriber {
 }
 
 async fn connect(broker: &Broker) -> Arc<Consumers> {
+    Consumers::new(cluster(broker, ClusterConfig::default()).await, "")
+}
+
+async fn cluster(broker: &Broker, config: ClusterConfig) -> Arc<Cluster> {
     let cluster = Cluster::start(ClusterConfig {
         bootstrap: vec![Endpoint {
             host: "127.0.0.1".into(),
             port: broker.port,
         }],
-        ..ClusterConfig::default()
+        ..config
     });
     cluster.connect().await.unwrap();
-    Consumers::new(cluster, "")
+    cluster
 }
 
 fn earliest() -> ConsumerConfig {
@@ -367,6 +374,97 @@ async fn a_truncated_log_is_noticed_by_its_leader_epoch() {
     });
     let error = Event::Error(ErrorCode::OFFSET_OUT_OF_RANGE);
     assert_eq!(subscriber.next().await, error);
+}
+
+#[tokio::test]
+async fn who_has_a_reset_policy_goes_on_where_the_log_was_cut_off() {
+    let policies = [
+        OffsetResetPolicy::ResetToEarliest,
+        OffsetResetPolicy::ResetToLatest,
+    ];
+    for offset_reset_policy in policies {
+        let broker = Broker::start().await;
+        let consumers = connect(&broker).await;
+        broker.append(0, 0, &["a", "b", "c"], Kind::default());
+        let config = ConsumerConfig {
+            offset_reset_policy,
+            ..earliest()
+        };
+        let mut subscriber = Subscriber::start(&consumers, 0, config).await;
+        assert_eq!(subscriber.offsets(3).await, [0, 1, 2]);
+        // The new leader has one of them, and has written others.
+        let epoch = Kind {
+            epoch: 1,
+            ..Kind::default()
+        };
+        let log = vec![
+            (0, batch(0, &["a"], Kind::default())),
+            (4, batch(1, &["B", "C", "D", "E"], epoch)),
+        ];
+        broker.replace_all(0, log);
+        broker.change(|log| {
+            log.leader_epoch = 1;
+            log.epoch_end = 1;
+            log.errors.insert(0, [74].into());
+        });
+        for (offset, value) in [(1, "B"), (2, "C"), (3, "D"), (4, "E")] {
+            let expected = Event::Message(offset, value.into());
+            assert_eq!(subscriber.next().await, expected);
+        }
+        assert_eq!(subscriber.consumer.info().position, Some(5));
+    }
+}
+
+#[tokio::test]
+async fn a_seek_that_fails_changes_nothing() {
+    let broker = Broker::start().await;
+    let consumers = connect(&broker).await;
+    broker.append(0, 0, &["a"], Kind::default());
+    let mut subscriber = Subscriber::start(&consumers, 0, earliest()).await;
+    assert_eq!(subscriber.offsets(1).await, [0]);
+    let generation = subscriber.consumer.info().generation;
+    broker.change(|log| log.offsets_error = 29);
+    let answer = timeout(LIMIT, subscriber.consumer.seek(BeginOffset::Latest)).await;
+    let error = answer.unwrap().unwrap().unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED));
+    let info = subscriber.consumer.info();
+    assert_eq!((info.generation, info.position), (generation, Some(1)));
+    broker.append(0, 1, &["b"], Kind::default());
+    assert_eq!(subscriber.offsets(1).await, [1]);
+}
+
+#[tokio::test]
+async fn of_two_seeks_the_later_one_counts() {
+    let broker = Broker::start().await;
+    let consumers = connect(&broker).await;
+    broker.append(0, 0, &["a", "b"], Kind::default());
+    let mut subscriber = Subscriber::start(&consumers, 0, earliest()).await;
+    assert_eq!(subscriber.offsets(2).await, [0, 1]);
+    let earlier = subscriber.consumer.seek(BeginOffset::Earliest);
+    let later = subscriber.consumer.seek(BeginOffset::Latest);
+    assert!(timeout(LIMIT, earlier).await.unwrap().unwrap().is_err());
+    assert_eq!(timeout(LIMIT, later).await.unwrap().unwrap(), Ok(()));
+    broker.append(0, 2, &["c"], Kind::default());
+    assert_eq!(subscriber.offsets(1).await, [2]);
+}
+
+#[tokio::test]
+async fn a_reset_that_cannot_be_made_is_told() {
+    let without = VERSIONS
+        .iter()
+        .filter(|(key, _)| *key != ApiKey::ListOffsets);
+    let without: &'static [_] = without.copied().collect::<Vec<_>>().leak();
+    let broker = Broker::start_with(1, without).await;
+    let consumers = connect(&broker).await;
+    let config = ConsumerConfig {
+        begin_offset: BeginOffset::Offset(5),
+        offset_reset_policy: OffsetResetPolicy::ResetToEarliest,
+        ..ConsumerConfig::default()
+    };
+    let mut subscriber = Subscriber::start(&consumers, 0, config).await;
+    let error = Event::Error(ErrorCode::UNSUPPORTED_VERSION);
+    assert_eq!(subscriber.next().await, error);
+    assert!(!subscriber.consumer.info().active);
 }
 
 #[tokio::test]

@@ -218,18 +218,6 @@ fn lag_counts_to_the_end_that_the_subscriber_sees() {
 }
 
 #[test]
-fn a_batch_that_does_not_fit_is_asked_for_in_its_size() {
-    let (mut partition, _) = partition(ConsumerConfig {
-        max_bytes: 100,
-        ..ConsumerConfig::default()
-    });
-    partition.does_not_fit(5000);
-    assert_eq!(partition.wish().map(|wish| wish.max_bytes), Some(5000));
-    deliver(&mut partition, 0..1, 1);
-    assert_eq!(partition.wish().map(|wish| wish.max_bytes), Some(100));
-}
-
-#[test]
 fn an_offset_reset_keeps_what_is_out() {
     let (mut partition, generation) = partition(ConsumerConfig {
         offset_reset_policy: OffsetResetPolicy::ResetToLatest,
@@ -246,12 +234,37 @@ fn an_offset_reset_keeps_what_is_out() {
 }
 
 #[test]
-fn corruption_is_forgiven_once_an_offset() {
+fn failures_are_counted_by_position() {
     let (mut partition, _) = partition(ConsumerConfig::default());
-    assert!(partition.is_first_corruption());
-    assert!(!partition.is_first_corruption());
+    partition.answered(10, 10);
+    assert!(!partition.fails_for_good(3));
+    // There is data, so an answer without any does not make it good.
+    partition.came(0);
+    assert!(!partition.fails_for_good(3));
+    assert!(partition.fails_for_good(3));
     deliver(&mut partition, 0..1, 1);
-    assert!(partition.is_first_corruption());
+    assert!(!partition.fails_for_good(2));
+    deliver(&mut partition, 1..10, 1);
+    partition.came(0);
+    assert!(!partition.fails_for_good(2));
+    let generation = partition.restart();
+    assert!(partition.begin(generation, 0, -1));
+    assert!(!partition.fails_for_good(2));
+}
+
+#[test]
+fn waits_grow_until_the_position_moves() {
+    let (mut partition, _) = partition(ConsumerConfig::default());
+    let mut last = Duration::ZERO;
+    for _ in 0..3 {
+        // An answer is not enough.
+        partition.answered(10, 10);
+        let wait = partition.retry_wait();
+        assert!(wait > last, "{wait:?} after {last:?}");
+        last = wait;
+    }
+    deliver(&mut partition, 0..1, 1);
+    assert!(partition.retry_wait() < last / 2);
 }
 
 #[test]
@@ -265,19 +278,29 @@ fn a_partition_whose_batches_are_larger_than_its_share_is_given_more() {
     let asked = |partition: &Partition| partition.wish().map(|wish| wish.max_bytes);
     assert_eq!(asked(&partition), Some(LEAST_FETCH));
     partition.answered(0, 0);
-    partition.came_empty();
+    partition.came(0);
     assert_eq!(
         asked(&partition),
         Some(LEAST_FETCH),
         "there is nothing to fetch"
     );
     partition.answered(10, 10);
-    partition.came_empty();
+    partition.came(0);
     assert_eq!(asked(&partition), Some(2 * LEAST_FETCH));
-    partition.came_empty();
+    partition.came(0);
     assert_eq!(asked(&partition), Some(3 * LEAST_FETCH));
+    partition.came(3 * LEAST_FETCH as usize);
     deliver(&mut partition, 0..5, 1);
     assert_eq!(asked(&partition), Some(3 * LEAST_FETCH));
+    // Smaller batches take it back step by step.
+    partition.came(100);
+    assert_eq!(asked(&partition), Some(2 * LEAST_FETCH));
+    partition.came(100);
+    assert_eq!(asked(&partition), Some(LEAST_FETCH));
+    partition.came(0);
+    let generation = partition.restart();
+    assert!(partition.begin(generation, 0, -1));
+    assert_eq!(asked(&partition), Some(LEAST_FETCH), "another subscription");
 }
 
 #[test]
