@@ -65,7 +65,7 @@ struct Subscriber {
 impl Subscriber {
     async fn start(consumers: &Arc<Consumers>, partition: i32, config: ConsumerConfig) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
-        let consumer = consumers.open("t", partition);
+        let consumer = consumers.open("t", partition).expect("open");
         let answer = consumer.subscribe(config, Arc::new(Recorder(sender)));
         assert_eq!(timeout(LIMIT, answer).await.unwrap().unwrap(), Ok(()));
         Subscriber { consumer, events }
