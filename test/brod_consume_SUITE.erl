@@ -7,7 +7,8 @@
 -export([window_of_count/1, window_of_bytes/1, slow_subscriber/1, idle_latency/1, resubscribe/1,
          subscriber_dies/1, consumer_dies/1, second_consumer/1, bad_seek/1, recreated_topic/1, offset_reset/1, begin_offsets/1, isolation/1,
          larger_than_max_bytes/1, holes_of_compaction/1, pause_and_resume/1, seek_and_lag/1,
-         topic_subscriber_acks/1, topic_subscriber_sets/1, topic_subscriber_resumes/1]).
+         topic_subscriber_acks/1, topic_subscriber_sets/1, topic_subscriber_resumes/1,
+         topic_subscriber_grows/1]).
 %% brod_topic_subscriber
 -export([init/2, handle_message/3, handle_info/2, terminate/2]).
 
@@ -25,7 +26,7 @@ all() ->
    consumer_dies, offset_reset, begin_offsets, isolation, larger_than_max_bytes,
    holes_of_compaction, pause_and_resume, seek_and_lag, topic_subscriber_acks,
    topic_subscriber_sets,
-   topic_subscriber_resumes].
+   topic_subscriber_resumes, topic_subscriber_grows].
 
 init_per_suite(Config) -> brod_test:init_suite(Config).
 
@@ -457,6 +458,27 @@ topic_subscriber_resumes(Config) ->
   ?assertEqual(10, handled_offset()),
   ok = brod_topic_subscriber:stop(Pid),
   ?assertEqual([{terminated, normal}], brod_test:flush()).
+
+%% Partitions that are added are read from their beginning.
+topic_subscriber_grows(_Config) ->
+  Client = brod_test:start_client([{metadata_max_age, 500}]),
+  Topic = brod_test:create_topic(1),
+  ok = brod:start_producer(Client, Topic, []),
+  {ok, Pid} = brod:start_link_topic_subscriber(
+                #{client => Client, topic => Topic, cb_module => ?MODULE, message_type => message,
+                  init_data => #{test => self(), return => ack, committed => []}}),
+  brod_test:wait_until(fun() -> brod_topic_subscriber:health_check(Pid, 5000) =:= ok end, ?LIMIT_MS),
+  _ = brod_test:add_partitions(Topic, 2),
+  brod_test:wait_until(fun() -> brod:get_partitions_count(Client, Topic) =:= {ok, 2} end, ?LIMIT_MS),
+  brod_test:wait_until(fun() -> brod:produce_sync(Client, Topic, 1, <<>>, <<"v">>) =:= ok end,
+                       ?LIMIT_MS),
+  %% what it sends to itself twice a minute
+  Pid ! {brod_topic_subscriber, growth_check},
+  receive {handled, 1, #kafka_message{offset = 0, value = <<"v">>}} -> ok
+  after ?LIMIT_MS -> error(timeout)
+  end,
+  ok = brod_topic_subscriber:stop(Pid),
+  ok = brod:stop_client(Client).
 
 handled_offset() ->
   receive {handled, 0, #kafka_message{offset = Offset}} -> Offset
