@@ -3,7 +3,7 @@
 %%
 %% The engine fetches and sends the message sets straight to the subscriber; no message passes
 %% through this process. It keeps the subscription: who has it, with what options, and whether they
-%% live.
+%% live. Between the engine and a subscriber on another node stands a process that passes the sets on.
 %%
 %% A subscriber gets `{ConsumerPid, #kafka_message_set{}}' and `{ConsumerPid,
 %% #kafka_fetch_error{}}'.
@@ -28,14 +28,17 @@
 %% How long the engine may take to find out where a subscription begins.
 -define(SUBSCRIBE_TIMEOUT_MS, 20000).
 -define(CALL_TIMEOUT_MS, 5000).
+-define(LONGEST_MS, 16#7fffffff).
 
 %% The one call to the engine that may be under way: a subscribe or a seek.
 -record(pending, {ref :: reference(), from, kind :: subscribe | seek, timer :: reference()}).
 
 -record(st, {client :: brod:client() | brod:bootstrap(),
              engine :: term(),
+             endpoints = [] :: [brod:endpoint()],
              client_monitor :: undefined | reference(),
-             %% the engine client when it is this consumer's own
+             %% the engine client when it is this consumer's own: it was given endpoints, or there
+             %% is another consumer of the partition
              own :: undefined | brod_engine:context(),
              topic :: brod:topic(),
              partition :: brod:partition(),
@@ -44,6 +47,10 @@
              %% false until a subscription has begun: only then can one go on where it stood
              began = false :: boolean(),
              subscriber :: undefined | {pid(), Monitor :: reference()},
+             %% counts subscriptions
+             number = 0 :: non_neg_integer(),
+             %% passes sets on to a subscriber on another node
+             forwarder :: undefined | pid(),
              pending :: undefined | #pending{}}).
 
 %%% API
@@ -56,7 +63,8 @@ start_link(Bootstrap, Topic, Partition, Config) ->
 
 %% @doc Starts the consumer of a partition, linked to the caller. `Bootstrap' is a client (id or
 %% pid), where the consumer is then registered, or endpoints with or without connection options, for
-%% a consumer with an engine client of its own. `Debug': options of `sys'.
+%% a consumer with an engine client of its own. Several consumers of a partition work independently;
+%% the client knows the last one. `Debug': options of `sys'.
 %% An option with a wrong value: `{error, {bad_option, Key, Value}}'.
 -spec start_link(brod:client() | brod:bootstrap(), brod:topic(), brod:partition(), config(),
                  [term()]) -> {ok, pid()} | {error, term()}.
@@ -134,26 +142,33 @@ info(Pid) -> safe_call(Pid, info, ?CALL_TIMEOUT_MS).
 -spec get_connection(pid()) -> undefined | pid() | {error, term()}.
 get_connection(Pid) ->
   case safe_call(Pid, source, ?CALL_TIMEOUT_MS) of
-    {Client, _Engine, Topic, Partition} when is_atom(Client); is_pid(Client) ->
+    {ok, #{client := Client, topic := Topic, partition := Partition}}
+      when is_atom(Client); is_pid(Client) ->
       case brod_client:get_leader_connection(Client, Topic, Partition) of
         {ok, Connection} -> Connection;
         {error, _} -> undefined
       end;
-    {error, _} = Error -> Error;
-    _OwnEngine -> undefined
+    {ok, _Bootstrap} -> undefined;
+    {error, _} = Error -> Error
   end.
 
 %% @doc Asks the leader of the partition something, and waits at most `TimeoutMs' for the answer.
 -spec check_connectivity(pid(), timeout()) -> ok | {error, term()}.
 check_connectivity(Pid, TimeoutMs) ->
   case safe_call(Pid, source, TimeoutMs) of
-    {error, _} = Error -> Error;
-    {_Client, Engine, Topic, Partition} ->
-      case brod_engine:call(Engine, {list_offsets, Topic, Partition, -1}, TimeoutMs) of
+    {ok, #{engine := Engine, endpoints := Endpoints, topic := Topic, partition := Partition}} ->
+      Op = {list_offsets, Topic, Partition, -1},
+      case brod_engine:failures(brod_engine:call(Engine, Op, limit(TimeoutMs)), Endpoints) of
         {ok, _Offset} -> ok;
         {error, _} = Error -> Error
-      end
+      end;
+    {error, _} = Error ->
+      Error
   end.
+
+%% The engine wants a number; it asks for as long as its own limits let it.
+limit(infinity) -> ?LONGEST_MS;
+limit(TimeoutMs) -> min(TimeoutMs, ?LONGEST_MS).
 
 %% @doc Traces the process: to the shell, to a file, or no more.
 -spec debug(pid(), print | string() | none) -> ok.
@@ -187,14 +202,15 @@ handle_call(info, _From, St) ->
   Info = brod_nif:consumer_info(St#st.handle),
   {reply, Info#{topic => St#st.topic, partition => St#st.partition,
                 subscriber => subscriber_pid(St)}, St};
-handle_call(source, _From, #st{client = Client, engine = Engine} = St) ->
-  {reply, {Client, Engine, St#st.topic, St#st.partition}, St};
+handle_call(source, _From, St) ->
+  {reply, {ok, #{client => St#st.client, engine => St#st.engine, endpoints => St#st.endpoints,
+                 topic => St#st.topic, partition => St#st.partition}}, St};
 handle_call(stop, _From, St) ->
   {stop, normal, ok, St};
 handle_call(Call, _From, St) ->
   {reply, {error, {unknown_call, Call}}, St}.
 
-handle_cast({ack, Offset}, St) ->
+handle_cast({ack, Offset}, St) when is_integer(Offset), abs(Offset) < 1 bsl 63 ->
   ok = brod_nif:consumer_ack(St#st.handle, Offset),
   {noreply, St};
 handle_cast({unsubscribe, Pid}, #st{subscriber = {Pid, _}} = St) ->
@@ -214,8 +230,15 @@ handle_info({brod_reply, Ref, Result}, #st{pending = #pending{ref = Ref}} = St) 
   {noreply, finish(Result, St)};
 handle_info({subscribe_timeout, Ref}, #st{pending = #pending{ref = Ref}} = St) ->
   {noreply, finish({error, timeout}, St)};
-handle_info({brod_fetch_error, Handle, Code, Desc}, #st{handle = Handle} = St) ->
-  fetch_error(Code, Desc, St);
+handle_info({brod_fetch_error, Handle, Number, Code, Desc},
+            #st{handle = Handle, number = Number} = St) ->
+  case brod_nif:consumer_info(Handle) of
+    %% A seek has gone on since.
+    #{active := true} -> {noreply, St};
+    _ -> fetch_error(Code, Desc, St)
+  end;
+handle_info({brod_engine_down, What}, St) ->
+  {stop, {engine_down, What}, St};
 handle_info({'DOWN', Monitor, process, Pid, _Reason}, #st{subscriber = {Pid, Monitor}} = St) ->
   {noreply, drop_subscriber(St, subscriber_down)};
 handle_info({'DOWN', Monitor, process, _, Reason}, #st{client_monitor = Monitor} = St) ->
@@ -228,44 +251,65 @@ handle_info(_Info, St) ->
 terminate(_Reason, #st{client = Client} = St) ->
   _ = (catch ets:delete(?BROD_HANDLES, self())),
   ok = brod_nif:consumer_close(St#st.handle),
-  case St#st.own of
-    undefined -> brod_client:deregister_consumer(Client, St#st.topic, St#st.partition);
-    Context -> brod_engine:close(Context)
-  end.
+  St#st.own =:= undefined orelse brod_engine:close(St#st.own),
+  St#st.client_monitor =:= undefined
+    orelse brod_client:deregister_consumer(Client, St#st.topic, St#st.partition).
 
 code_change(_OldVsn, St, _Extra) -> {ok, St}.
 
 %%% Internal
 
 open(#st{client = Client} = St) when is_atom(Client); is_pid(Client) ->
-  case brod_client:engine(Client) of
-    {ok, Engine} ->
-      Monitor = monitor(process, Client),
-      open(St#st{engine = Engine, client_monitor = Monitor}, fun register/1);
+  case brod_client:context(Client) of
+    {ok, #{engine := Engine, endpoints := Endpoints} = Context} ->
+      Known = St#st{endpoints = Endpoints, client_monitor = monitor(process, Client)},
+      case open_handle(Known#st{engine = Engine}) of
+        {stop, already_open} ->
+          %% The engine's client has one consumer a partition, and the other one goes on.
+          Own = brod_engine:open_checked(Endpoints, maps:get(options, Context)),
+          registered(open_own(Own, Known));
+        Opened ->
+          registered(Opened)
+      end;
     {error, Reason} -> {stop, Reason}
   end;
 open(#st{client = {Endpoints, ConnConfig}} = St) ->
-  case brod_engine:open(Endpoints, ConnConfig) of
-    {ok, #{engine := Engine} = Context} ->
-      open(St#st{engine = Engine, own = Context}, fun(_) -> ok end);
-    {error, Reason} -> {stop, Reason}
-  end;
+  open_own(brod_engine:open(Endpoints, ConnConfig), St#st{endpoints = Endpoints});
 open(#st{client = Endpoints} = St) when is_list(Endpoints) ->
   open(St#st{client = {Endpoints, []}}).
 
-open(#st{topic = Topic, partition = Partition} = St, Register) ->
+open_own({ok, #{engine := Engine} = Context}, St) ->
+  open_handle(St#st{engine = Engine, own = Context});
+open_own({error, Reason}, _St) ->
+  {stop, Reason}.
+
+open_handle(#st{topic = Topic, partition = Partition} = St) ->
   case brod_nif:consumer_open(St#st.engine, Topic, Partition, St#st.options) of
     {ok, Handle} ->
       %% Without the application there is no table, and acks take the way through this process.
       _ = (catch ets:insert(?BROD_HANDLES, {self(), consumer, Handle})),
-      ok = Register(St),
       {ok, St#st{handle = Handle}};
     {error, Reason} ->
       {stop, Reason}
   end.
 
-register(St) ->
-  brod_client:register_consumer(St#st.client, St#st.topic, St#st.partition).
+registered({ok, St} = Ok) ->
+  _ = forget_killed(St),
+  ok = brod_client:register_consumer(St#st.client, St#st.topic, St#st.partition),
+  Ok;
+registered(Stop) ->
+  Stop.
+
+%% A consumer that was killed has left its handle in the table. Its successor finds it where the
+%% client keeps consumers.
+forget_killed(#st{client = Client, topic = Topic, partition = Partition}) ->
+  try
+    {ok, #{table := Table}} = brod_client:context(Client),
+    Former = ets:lookup_element(Table, {consumer, Topic, Partition}, 2),
+    is_process_alive(Former) orelse ets:delete(?BROD_HANDLES, Former)
+  catch
+    error:_ -> true
+  end.
 
 begin_subscription(Pid, Given, From, St) ->
   case subscriber_pid(St) of
@@ -280,14 +324,36 @@ begin_subscription(Pid, Given, From, St) ->
                           false -> next_offset(Start, St)
                         end,
           ok = abandon(superseded, St),
-          Ref = brod_nif:consumer_subscribe(St#st.handle, Pid,
+          ok = stop_forwarder(St),
+          Number = St#st.number + 1,
+          {Receiver, Forwarder} = receiver(Pid),
+          Ref = brod_nif:consumer_subscribe(St#st.handle, Receiver, Number,
                                             Options#{begin_offset := BeginOffset}),
-          NewSt = St#st{options = Options, subscriber = monitored(Pid, St)},
+          NewSt = St#st{options = Options, subscriber = monitored(Pid, St), number = Number,
+                        forwarder = Forwarder},
           {noreply, NewSt#st{pending = pending(Ref, From, subscribe)}};
         {error, _} = Error ->
           {reply, Error, St}
       end
   end.
+
+%% The engine sends to processes of this node only. A forwarder belongs to one subscription: what is
+%% on its way when that ends goes no further.
+receiver(Pid) when node(Pid) =:= node() ->
+  {Pid, undefined};
+receiver(Pid) ->
+  Forwarder = spawn_link(fun() -> forward(Pid) end),
+  {Forwarder, Forwarder}.
+
+forward(Pid) ->
+  receive Message -> Pid ! Message end,
+  forward(Pid).
+
+stop_forwarder(#st{forwarder = undefined}) -> ok;
+stop_forwarder(#st{forwarder = Forwarder}) ->
+  unlink(Forwarder),
+  exit(Forwarder, kill),
+  ok.
 
 begin_seek(_BeginOffset, _From, #st{subscriber = undefined} = St) ->
   {reply, {error, no_subscriber}, St};
@@ -314,6 +380,7 @@ finish(Result, #st{pending = #pending{from = From, kind = Kind, timer = Timer}} 
   case {Kind, Result} of
     {subscribe, ok} -> Done#st{began = true};
     {subscribe, _} -> drop_subscriber(Done, failed);
+    %% A seek that failed leaves the subscription where it was.
     {seek, _} -> Done
   end.
 
@@ -350,8 +417,9 @@ drop_subscriber(#st{subscriber = undefined} = St, _Why) -> St;
 drop_subscriber(#st{subscriber = {_Pid, Monitor}} = St, Why) ->
   demonitor(Monitor, [flush]),
   ok = brod_nif:consumer_unsubscribe(St#st.handle),
+  ok = stop_forwarder(St),
   ok = abandon(Why, St),
-  St#st{subscriber = undefined, pending = undefined}.
+  St#st{subscriber = undefined, forwarder = undefined, pending = undefined}.
 
 %% What a fetch error that the engine cannot get over does to the consumer.
 fetch_error(offset_out_of_range, _Desc, St) ->

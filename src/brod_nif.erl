@@ -8,7 +8,7 @@
 -export([producer_open/4, producer_publish/2, producer_withdraw/1, produce/4, produce_to/6,
          produce_dirty/4, producer_process/1, producer_cancel_wait/2, producer_acks_done/1,
          producer_close/3, producer_info/1]).
--export([consumer_open/4, consumer_subscribe/3, consumer_unsubscribe/1, consumer_ack/2,
+-export([consumer_open/4, consumer_subscribe/4, consumer_unsubscribe/1, consumer_ack/2,
          consumer_pause/1, consumer_resume/1, consumer_seek/2, consumer_close/1,
          consumer_info/1]).
 -export([group_open/2, group_join/4, group_assign/3, group_commit/4, group_close/2]).
@@ -22,7 +22,7 @@
        dispatcher_open/1, dispatcher_done/2,
        producer_process/1, producer_cancel_wait/2, producer_acks_done/1, producer_close/3,
        producer_info/1,
-       consumer_open/4, consumer_subscribe/3, consumer_unsubscribe/1, consumer_ack/2,
+       consumer_open/4, consumer_subscribe/4, consumer_unsubscribe/1, consumer_ack/2,
        consumer_pause/1, consumer_resume/1, consumer_seek/2, consumer_close/1, consumer_info/1,
        group_open/2, group_join/4, group_assign/3, group_commit/4, group_close/2]).
 
@@ -133,9 +133,9 @@ producer_info(_Producer) -> ?NOT_LOADED.
 consumer_open(_Client, _Topic, _Partition, _Config) -> ?NOT_LOADED.
 
 %% @doc Start a new subscription; `{brod_reply, Ref, ok | {error, Reason}}' comes once the begin
-%% offset is known.
--spec consumer_subscribe(consumer(), pid(), map()) -> reference().
-consumer_subscribe(_Consumer, _Subscriber, _Config) -> ?NOT_LOADED.
+%% offset is known. The subscriber is a process of this node; `Number' comes back with errors.
+-spec consumer_subscribe(consumer(), pid(), Number :: non_neg_integer(), map()) -> reference().
+consumer_subscribe(_Consumer, _Subscriber, _Number, _Config) -> ?NOT_LOADED.
 
 %% @doc End the subscription.
 -spec consumer_unsubscribe(consumer()) -> ok.

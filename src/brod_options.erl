@@ -104,7 +104,8 @@ check_each([Spec | Specs], Given, Acc) ->
       check_each(Specs, Given, Acc)
   end.
 
-%% {Key, Check} or {Key, Check, Default}. What goes to the engine or to Kafka fits into 32 bits.
+%% {Key, Check} or {Key, Check, Default}. What goes to the engine or to Kafka fits into 32 bits,
+%% offsets, timestamps and the prefetch window into 64.
 
 client_specs() ->
   [ {restart_delay_seconds, non_neg}
@@ -159,8 +160,8 @@ consumer_specs() ->
   , {max_bytes, pos_int32}
   , {max_wait_time, int32}
   , {sleep_timeout, non_neg}
-  , {prefetch_count, non_neg}
-  , {prefetch_bytes, non_neg}
+  , {prefetch_count, int64}
+  , {prefetch_bytes, int64}
   , {offset_reset_policy, {one_of, [reset_by_subscriber, reset_to_earliest, reset_to_latest]}}
   , {size_stat_window, non_neg}
   , {isolation_level, {one_of, [read_committed, read_uncommitted]}}
@@ -172,11 +173,12 @@ consumer_specs() ->
 
 is_valid(any, _) -> true;
 is_valid(int32, V) -> is_integer(V) andalso V >= 0 andalso V < 1 bsl 31;
+is_valid(int64, V) -> is_integer(V) andalso V >= 0 andalso V < 1 bsl 63;
 is_valid(pos_int32, V) -> is_valid(int32, V) andalso V > 0;
 is_valid(partitions, V) ->
   is_list(V) andalso lists:all(fun(P) -> is_integer(P) andalso P >= 0 end, V);
-is_valid(begin_offset, {timestamp, Ms}) -> is_valid(non_neg, Ms);
-is_valid(begin_offset, V) when is_integer(V) -> V >= -2;
+is_valid(begin_offset, {timestamp, Ms}) -> is_valid(int64, Ms);
+is_valid(begin_offset, V) when is_integer(V) -> V =:= -1 orelse V =:= -2 orelse is_valid(int64, V);
 is_valid(begin_offset, V) -> V =:= earliest orelse V =:= latest;
 is_valid(pos, V) -> is_integer(V) andalso V > 0;
 is_valid(non_neg, V) -> is_integer(V) andalso V >= 0;

@@ -97,7 +97,8 @@ handle_info({Pid, #kafka_message_set{topic = T, partition = P} = Set}, #subs{} =
            message -> Set#kafka_message_set.messages;
            message_set -> Set
          end,
-  Queued = Subs#subs{queue = queue:in({Pid, {T, P}, What}, Subs#subs.queue)},
+  Queued = received(Pid, {T, P}, Set, Subs#subs{queue = queue:in({Pid, {T, P}, What},
+                                                               Subs#subs.queue)}),
   case Subs#subs.scheduled of
     true -> {done, Queued};
     false -> {work, Queued}
@@ -107,8 +108,8 @@ handle_info({?MODULE, work}, Subs) ->
 handle_info({?MODULE, resubscribe}, #subs{parts = Parts} = Subs) ->
   Topics = lists:usort([T || {{T, _}, #part{consumer = undefined}} <- maps:to_list(Parts)]),
   {done, lists:foldl(fun resubscribe/2, Subs#subs{timer = undefined}, Topics)};
-handle_info({brod_subscribed, {Key, Pid}, Result}, Subs) ->
-  {done, subscribed(Key, Pid, Result, Subs)};
+handle_info({brod_subscribed, {Key, Monitor}, Result}, Subs) ->
+  {done, subscribed(Key, Monitor, Result, Subs)};
 handle_info({Pid, #kafka_fetch_error{} = Error}, Subs) ->
   {done, fetch_error(Pid, Error, Subs)};
 handle_info({'DOWN', Monitor, process, Pid, Reason}, #subs{parts = Parts} = Subs) ->
@@ -130,7 +131,7 @@ subscribe({Topic, Partition} = Key, #subs{client = Client, parts = Parts} = Subs
                   undefined -> [];
                   Begin -> [{begin_offset, Begin}]
                 end,
-      ok = brod_consumer:subscribe_async(Pid, self(), Options, {Key, Pid}),
+      ok = brod_consumer:subscribe_async(Pid, self(), Options, {Key, Monitor}),
       Subscribed = Part#part{consumer = {Pid, Monitor}, handle = brod_consumer:handle(Pid)},
       Subs#subs{parts = Parts#{Key := Subscribed}};
     {error, Reason} ->
@@ -148,13 +149,25 @@ resubscribe(Topic, #subs{client = Client, config = Config, parts = Parts} = Subs
       failed({Topic, all}, Reason, Subs)
   end.
 
+%% What has arrived counts as where the partition begins, unless that is known: should the consumer
+%% die before the first ack, then `latest' would be behind what was not handled.
+received(Pid, Key, #kafka_message_set{messages = [#kafka_message{offset = First} | _]},
+         #subs{parts = Parts} = Subs) ->
+  case Parts of
+    #{Key := #part{acked = undefined, begin_offset = Begin, consumer = {Pid, _}} = Part}
+      when not is_integer(Begin) ->
+      Subs#subs{parts = Parts#{Key := Part#part{begin_offset = First}}};
+    _ -> Subs
+  end.
+
 begin_at(#part{acked = undefined, begin_offset = Begin}) -> Begin;
 begin_at(#part{acked = Acked}) -> Acked + 1.
 
-subscribed(_Key, _Pid, ok, Subs) -> Subs;
-subscribed(Key, Pid, {error, Reason}, #subs{parts = Parts} = Subs) ->
+%% The monitor tells a subscribe from an earlier one to the same consumer, whose answer may be late.
+subscribed(_Key, _Monitor, ok, Subs) -> Subs;
+subscribed(Key, Monitor, {error, Reason}, #subs{parts = Parts} = Subs) ->
   case Parts of
-    #{Key := #part{consumer = {Pid, _}}} -> failed(Key, Reason, without_consumer(Key, Subs));
+    #{Key := #part{consumer = {_, Monitor}}} -> failed(Key, Reason, without_consumer(Key, Subs));
     _ -> Subs
   end.
 
@@ -231,8 +244,11 @@ yield(Subs) ->
 
 note_ack(_Key, undefined, Subs) -> Subs;
 note_ack(Key, Offset, #subs{parts = Parts} = Subs) ->
-  #{Key := Part} = Parts,
-  Subs#subs{parts = Parts#{Key := Part#part{acked = Offset}}}.
+  case Parts of
+    %% Acks of several processes may come in any order; each speaks for all before it.
+    #{Key := #part{acked = Acked}} when is_integer(Acked), Acked >= Offset -> Subs;
+    #{Key := Part} -> Subs#subs{parts = Parts#{Key := Part#part{acked = Offset}}}
+  end.
 
 %% Returns what is left when the time is up, the last offset acknowledged, and the handler's state.
 handle(#kafka_message_set{messages = Messages} = Set, Ctx, State) ->

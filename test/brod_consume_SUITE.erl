@@ -5,9 +5,10 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2,
          end_per_testcase/2]).
 -export([window_of_count/1, window_of_bytes/1, slow_subscriber/1, idle_latency/1, resubscribe/1,
-         subscriber_dies/1, consumer_dies/1, offset_reset/1, begin_offsets/1, isolation/1,
+         subscriber_dies/1, consumer_dies/1, second_consumer/1, bad_seek/1, recreated_topic/1, offset_reset/1, begin_offsets/1, isolation/1,
          larger_than_max_bytes/1, holes_of_compaction/1, pause_and_resume/1, seek_and_lag/1,
-         topic_subscriber_acks/1, topic_subscriber_sets/1, topic_subscriber_resumes/1]).
+         topic_subscriber_acks/1, topic_subscriber_sets/1, topic_subscriber_resumes/1,
+         topic_subscriber_grows/1]).
 %% brod_topic_subscriber
 -export([init/2, handle_message/3, handle_info/2, terminate/2]).
 
@@ -21,11 +22,11 @@
 suite() -> [{timetrap, {seconds, 120}}].
 
 all() ->
-  [window_of_count, window_of_bytes, slow_subscriber, idle_latency, resubscribe, subscriber_dies,
+  [second_consumer, bad_seek, recreated_topic, window_of_count, window_of_bytes, slow_subscriber, idle_latency, resubscribe, subscriber_dies,
    consumer_dies, offset_reset, begin_offsets, isolation, larger_than_max_bytes,
    holes_of_compaction, pause_and_resume, seek_and_lag, topic_subscriber_acks,
    topic_subscriber_sets,
-   topic_subscriber_resumes].
+   topic_subscriber_resumes, topic_subscriber_grows].
 
 init_per_suite(Config) -> brod_test:init_suite(Config).
 
@@ -169,6 +170,67 @@ consumer_dies(Config) ->
   ?assertNotEqual(Pid, Again),
   ?assertEqual([7, 8, 9], offsets(take(Again, 3))),
   ?assertEqual([], brod_test:flush()).
+
+%% Two consumers of a partition in one client, each with a subscriber of its own, do not disturb each
+%% other.
+second_consumer(Config) ->
+  {Client, Topic} = filled(Config, brod_test:numbers(0, 9)),
+  Start = fun() ->
+            {ok, Pid} = brod_consumer:start_link(Client, Topic, 0, [{begin_offset, earliest}]),
+            Pid
+          end,
+  {First, Second} = {Start(), Start()},
+  ok = brod:subscribe(First, self(), []),
+  ok = brod:subscribe(Second, self(), []),
+  ?assertEqual(lists:seq(0, 9), offsets(take_acking(First, 10))),
+  ?assertEqual(lists:seq(0, 9), offsets(take_acking(Second, 10))),
+  ok = brod:produce_sync(Client, Topic, 0, <<>>, <<"10">>),
+  ?assertEqual([[10], [10]], [offsets(take_acking(Pid, 1)) || Pid <- [First, Second]]),
+  ok = brod:subscribe(First, self(), [{begin_offset, 9}]),
+  ?assertEqual([9, 10], offsets(take_acking(First, 2))),
+  ok = brod_consumer:check_connectivity(Second, infinity),
+  ok = brod_consumer:stop(First),
+  ok = brod:produce_sync(Client, Topic, 0, <<>>, <<"11">>),
+  ?assertEqual([11], offsets(take_acking(Second, 1))),
+  ok = brod_consumer:stop(Second).
+
+bad_seek(Config) ->
+  {Client, Topic} = filled(Config, brod_test:numbers(0, 9)),
+  {ok, Pid} = subscribe(Client, Topic, []),
+  ?assertEqual(lists:seq(0, 9), offsets(take_acking(Pid, 10))),
+  Large = 1 bsl 64,
+  ?assertEqual({error, {bad_option, begin_offset, Large}}, brod:seek(Client, Topic, 0, Large)),
+  ok = brod:produce_sync(Client, Topic, 0, <<>>, <<"10">>),
+  ?assertEqual([10], offsets(take_acking(Pid, 1))),
+  ok = brod:seek(Client, Topic, 0, latest),
+  ok = brod:produce_sync(Client, Topic, 0, <<>>, <<"11">>),
+  ?assertEqual([11], offsets(take_acking(Pid, 1))),
+  ok = brod:seek(Client, Topic, 0, {timestamp, 0}),
+  ?assertEqual(lists:seq(0, 11), offsets(take_acking(Pid, 12))).
+
+%% A topic subscriber goes on with a topic that was deleted and made anew.
+recreated_topic(Config) ->
+  {Client, Topic} = filled(Config, brod_test:numbers(0, 9)),
+  {ok, Pid} = brod:start_link_topic_subscriber(
+                #{client => Client, topic => Topic, cb_module => ?MODULE, message_type => message,
+                  init_data => #{test => self(), return => ack, committed => []},
+                  consumer_config => [{begin_offset, earliest},
+                                      {partition_restart_delay_seconds, 1}]}),
+  ?assertEqual(lists:seq(0, 9), [handled_offset() || _ <- lists:seq(0, 9)]),
+  ok = brod:delete_topics(brod_test:bootstrap(), [Topic], 10000),
+  brod_test:wait_until(fun() ->
+                         brod:create_topics(brod_test:bootstrap(), [brod_test:topic_spec(Topic, 1)],
+                                            #{timeout => 10000}) =:= ok
+                       end, ?LIMIT_MS),
+  brod_test:await_topic(Topic, 1),
+  %% with a client that does not know the former topic
+  Other = brod_test:start_client(),
+  ok = brod:start_producer(Other, Topic, []),
+  [ok = brod:produce_sync(Other, Topic, 0, <<>>, V) || V <- [<<"a">>, <<"b">>]],
+  ?assertEqual([0, 1], [handled_offset() || _ <- [1, 2]]),
+  brod_test:stop_client(Other),
+  ok = brod_topic_subscriber:stop(Pid),
+  {terminated, normal} = lists:last(brod_test:flush()).
 
 offset_reset(Config) ->
   {Client, Topic} = filled(Config, brod_test:numbers(0, 9)),
@@ -396,6 +458,27 @@ topic_subscriber_resumes(Config) ->
   ?assertEqual(10, handled_offset()),
   ok = brod_topic_subscriber:stop(Pid),
   ?assertEqual([{terminated, normal}], brod_test:flush()).
+
+%% Partitions that are added are read from their beginning.
+topic_subscriber_grows(_Config) ->
+  Client = brod_test:start_client([{metadata_max_age, 500}]),
+  Topic = brod_test:create_topic(1),
+  ok = brod:start_producer(Client, Topic, []),
+  {ok, Pid} = brod:start_link_topic_subscriber(
+                #{client => Client, topic => Topic, cb_module => ?MODULE, message_type => message,
+                  init_data => #{test => self(), return => ack, committed => []}}),
+  brod_test:wait_until(fun() -> brod_topic_subscriber:health_check(Pid, 5000) =:= ok end, ?LIMIT_MS),
+  _ = brod_test:add_partitions(Topic, 2),
+  brod_test:wait_until(fun() -> brod:get_partitions_count(Client, Topic) =:= {ok, 2} end, ?LIMIT_MS),
+  brod_test:wait_until(fun() -> brod:produce_sync(Client, Topic, 1, <<>>, <<"v">>) =:= ok end,
+                       ?LIMIT_MS),
+  %% what it sends to itself twice a minute
+  Pid ! {brod_topic_subscriber, growth_check},
+  receive {handled, 1, #kafka_message{offset = 0, value = <<"v">>}} -> ok
+  after ?LIMIT_MS -> error(timeout)
+  end,
+  ok = brod_topic_subscriber:stop(Pid),
+  ok = brod:stop_client(Client).
 
 handled_offset() ->
   receive {handled, 0, #kafka_message{offset = Offset}} -> Offset

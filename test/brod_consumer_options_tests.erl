@@ -20,6 +20,9 @@ special_offsets_test() ->
 bad_values_test() ->
   [?assertEqual({error, {bad_option, K, V}}, brod_consumer_options:new([{K, V}]))
    || {K, V} <- [{begin_offset, -3}, {begin_offset, first}, {begin_offset, {timestamp, -1}},
+                 {begin_offset, 1 bsl 63}, {begin_offset, {timestamp, 1 bsl 63}},
+                 {prefetch_count, 1 bsl 64}, {prefetch_bytes, 1 bsl 63},
+                 {min_bytes, -1}, {max_bytes, -1}, {prefetch_bytes, -1},
                  {max_bytes, 0}, {prefetch_count, -1}, {prefetch_bytes, "1"},
                  {offset_reset_policy, reset}, {isolation_level, 1}, {share_leader_conn, 1}]].
 

@@ -13,6 +13,9 @@ subscriptions_test_() ->
                      {"a slow handler gives way", fun slow_handler/0},
                      {"goes on after the last ack when the consumer dies", fun consumer_dies/0},
                      {"what a lost consumer has sent is dropped", fun lost_consumer/0},
+                     {"nothing is lost before the first ack", fun dies_before_ack/0},
+                     {"late answers to a former subscribe", fun late_answer/0},
+                     {"acks in any order", fun acks_in_any_order/0},
                      {"an offset out of range", fun out_of_range/0},
                      {"a subscription that fails is tried again", fun tried_again/0},
                      {"removed partitions", fun removed/0}]].
@@ -132,6 +135,11 @@ resubscribe(Subs) ->
   after 5000 -> error(no_resubscribe)
   end.
 
+%% Without waiting for the timer.
+resubscribe_now(Subs) ->
+  {done, NewSubs} = brod_subscriptions:handle_info({brod_subscriptions, resubscribe}, Subs),
+  NewSubs.
+
 consumer_dies() ->
   Subs = new(message, [{0, 7}]),
   _ = subscribed_at(),
@@ -141,6 +149,43 @@ consumer_dies() ->
   New = start_consumer(0),
   ?assertEqual([{{?T, 0}, New}], brod_subscriptions:consumers(resubscribe(Subs2))),
   ?assertEqual([{begin_offset, 9}], subscribed_at()).
+
+%% Sets of partition 1 wait behind a callback of partition 0, or were not acked yet.
+dies_before_ack() ->
+  [begin
+     Subs = new(message, [{0, Begin}]),
+     _ = subscribed_at(),
+     {_, Subs1} = deliver(0, [7, 8], collect(later), [], Subs),
+     {_, Subs2} = deliver(0, [9], collect(later), [], Subs1),
+     {done, Subs3} = brod_subscriptions:handle_info(down(0), Subs2),
+     _ = start_consumer(0),
+     Subs4 = resubscribe_now(Subs3),
+     ?assertEqual([{begin_offset, 7}], subscribed_at()),
+     _ = brod_subscriptions:ack(?T, 0, 8, Subs4),
+     receive {ack, _, 8} -> ok end
+   end || Begin <- [undefined, latest, earliest]].
+
+late_answer() ->
+  Subs = new(message, [{0, 3}]),
+  Consumer = get({consumer, 0}),
+  receive {sub, _, _, First} -> ok end,
+  Error = #kafka_fetch_error{topic = ?T, partition = 0, error_code = offset_out_of_range},
+  {done, Subs1} = brod_subscriptions:handle_info({Consumer, Error}, Subs),
+  receive {sub, _, _, Second} -> ok end,
+  ?assertNotEqual(First, Second),
+  {done, Subs2} = brod_subscriptions:handle_info({brod_subscribed, First, {error, superseded}}, Subs1),
+  ?assertEqual([{{?T, 0}, Consumer}], brod_subscriptions:consumers(Subs2)).
+
+acks_in_any_order() ->
+  Subs = new(message, [{0, 0}]),
+  _ = subscribed_at(),
+  {_, Subs1} = deliver(0, [0, 1, 2], collect(later), [], Subs),
+  Subs2 = brod_subscriptions:ack(?T, 0, 2, Subs1),
+  Subs3 = brod_subscriptions:ack(?T, 0, 1, Subs2),
+  {done, Subs4} = brod_subscriptions:handle_info(down(0), Subs3),
+  _ = start_consumer(0),
+  _ = resubscribe_now(Subs4),
+  ?assertEqual([{begin_offset, 3}], subscribed_at()).
 
 lost_consumer() ->
   Subs = new(message, [{0, 0}]),

@@ -42,6 +42,8 @@ struct ErlSink {
     /// The `brod_consumer` process: messages come in its name.
     consumer: LocalPid,
     subscriber: LocalPid,
+    /// The consumer process's number for the subscription.
+    number: u64,
     /// Dropped with the subscription, at the latest when the consumer process dies.
     handle: Handle,
 }
@@ -69,6 +71,7 @@ impl Sink for ErlSink {
             (
                 atoms::brod_fetch_error(),
                 self.handle.clone(),
+                self.number,
                 code,
                 text.as_str(),
             )
@@ -91,7 +94,9 @@ fn consumer_open<'a>(
         return Ok((atoms::error(), bad).encode(env));
     }
     let runtime = runtime::handle().ok_or(rustler::Error::BadArg)?;
-    let consumer = client.consumers.open(topic, partition);
+    let Some(consumer) = client.consumers.open(topic, partition) else {
+        return Ok((atoms::error(), atoms::already_open()).encode(env));
+    };
     let handle = ResourceArc::new(ConsumerResource { consumer, runtime });
     if env.monitor(&handle, &env.pid()).is_none() {
         return Err(rustler::Error::BadArg);
@@ -104,6 +109,7 @@ fn consumer_subscribe<'a>(
     env: Env<'a>,
     handle: Handle,
     subscriber: LocalPid,
+    number: u64,
     config: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let options = Options::new(config).ok_or(rustler::Error::BadArg)?;
@@ -114,6 +120,7 @@ fn consumer_subscribe<'a>(
     let sink = ErlSink {
         consumer: env.pid(),
         subscriber,
+        number,
         handle: handle.clone(),
     };
     let answer = handle.consumer.subscribe(config, std::sync::Arc::new(sink));

@@ -69,15 +69,20 @@ pub struct ConsumerConfig {
     pub max_batch_bytes: usize,
 }
 
+/// Who sets more than these defaults gets what they set; up to them, the partitions of a client
+/// share what they hold in memory (ADR 9).
+pub(crate) const SHARED_MAX_BYTES: i32 = 1024 * 1024;
+pub(crate) const SHARED_PREFETCH_BYTES: i64 = 102_400;
+
 impl Default for ConsumerConfig {
     fn default() -> Self {
         ConsumerConfig {
             begin_offset: BeginOffset::Latest,
             min_bytes: 0,
-            max_bytes: 1024 * 1024,
+            max_bytes: SHARED_MAX_BYTES,
             max_wait: Duration::from_secs(10),
             prefetch_count: 10,
-            prefetch_bytes: 102_400,
+            prefetch_bytes: SHARED_PREFETCH_BYTES,
             offset_reset_policy: OffsetResetPolicy::ResetBySubscriber,
             isolation: Isolation::ReadCommitted,
             max_batch_bytes: 256 * 1024 * 1024,

@@ -46,7 +46,7 @@ type Partitions = HashMap<(Arc<str>, i32), Arc<Shared>>;
 
 /// What a round of fetches over all partitions of a client brings, as far as `max_bytes` allows.
 /// Subscribers hold a round or two in memory; with many partitions, a full `max_bytes` of each
-/// would be gigabytes.
+/// would be gigabytes. Settings above the defaults are not cut (ADR 9).
 const ROUND_BYTES: i32 = 4 * 1024 * 1024;
 
 /// What each of `partitions` may return of a round.
@@ -86,25 +86,24 @@ impl Consumers {
         consumers
     }
 
-    /// A consumer of one partition; fetches nothing before it is subscribed. One that was open for
-    /// the same partition is closed.
-    pub fn open(self: &Arc<Self>, topic: &str, partition: i32) -> Consumer {
-        self.cluster.watch_topic(topic);
+    /// A consumer of one partition; fetches nothing before it is subscribed. None when there is one
+    /// of the same partition: a fetch session knows a partition once.
+    pub fn open(self: &Arc<Self>, topic: &str, partition: i32) -> Option<Consumer> {
         let shared = Arc::new(Shared::new(topic, partition, self.share.clone()));
         let key = (shared.topic.clone(), partition);
-        let former = {
+        {
             let mut partitions = self.partitions.lock();
-            let former = partitions.insert(key, shared.clone());
+            if partitions.contains_key(&key) {
+                return None;
+            }
+            partitions.insert(key, shared.clone());
             self.share.store(share(partitions.len()), Ordering::Relaxed);
-            former
-        };
-        if let Some(former) = former {
-            former.stop();
         }
-        Consumer {
+        self.cluster.watch_topic(topic);
+        Some(Consumer {
             consumers: self.clone(),
             shared,
-        }
+        })
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::Answer;
-use super::config::{ConsumerConfig, Isolation, OffsetResetPolicy};
+use super::config::{
+    ConsumerConfig, Isolation, OffsetResetPolicy, SHARED_MAX_BYTES, SHARED_PREFETCH_BYTES,
+};
 use super::sink::Delivered;
 use super::window::Window;
 use super::Info;
@@ -217,7 +219,7 @@ impl Partition {
     /// that one is made while the subscriber works on another. None: there is no room for as many.
     pub fn room(&self) -> Option<usize> {
         let set = self.out_limit() / 2;
-        let waits = self.is_full() && self.window.bytes() + set > self.out_limit();
+        let waits = self.is_full() && self.window.bytes().saturating_add(set) > self.out_limit();
         if !self.is_open() || waits {
             return None;
         }
@@ -245,18 +247,27 @@ impl Partition {
     /// The most that may be out when messages are not compressed: a fetch is made while the window
     /// has room. How well they compress is not to make it more.
     fn out_limit(&self) -> i64 {
-        self.prefetch_bytes() + i64::from(self.fetch_size())
+        self.prefetch_bytes()
+            .saturating_add(i64::from(self.fetch_size()))
     }
 
-    /// Of many partitions each one prefetches less.
+    /// Of many partitions each one prefetches less, unless it was set to more than the default.
     fn prefetch_bytes(&self) -> i64 {
+        if self.config.prefetch_bytes > SHARED_PREFETCH_BYTES {
+            return self.config.prefetch_bytes;
+        }
         let shares = i64::from(self.share.load(Ordering::Relaxed)) * WINDOW_SHARES;
         self.config.prefetch_bytes.min(shares.max(LEAST_WINDOW))
     }
 
     fn fetch_size(&self) -> i32 {
         let share = self.share.load(Ordering::Relaxed).max(LEAST_FETCH);
-        self.config.max_bytes.min(share.max(self.grown)).max(1)
+        let fair = if self.config.max_bytes > SHARED_MAX_BYTES {
+            self.config.max_bytes
+        } else {
+            self.config.max_bytes.min(share.max(self.grown))
+        };
+        fair.max(1)
     }
 
     /// An answer has so many bytes of records.

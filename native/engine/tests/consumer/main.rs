@@ -68,7 +68,7 @@ struct Subscriber {
 impl Subscriber {
     async fn start(consumers: &Arc<Consumers>, partition: i32, config: ConsumerConfig) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
-        let consumer = consumers.open("t", partition);
+        let consumer = consumers.open("t", partition).expect("open");
         let answer = consumer.subscribe(config, Arc::new(Recorder(sender)));
         assert_eq!(timeout(LIMIT, answer).await.unwrap().unwrap(), Ok(()));
         Subscriber { consumer, events }
@@ -219,6 +219,8 @@ async fn aborted_and_control_batches_are_hidden_and_passed_over() {
         isolation: Isolation::ReadUncommitted,
         ..earliest()
     };
+    assert!(consumers.open("t", 0).is_none(), "it has a consumer");
+    committed.consumer.close();
     let mut all = Subscriber::start(&consumers, 0, config).await;
     assert_eq!(all.offsets(4).await, [0, 1, 2, 4]);
 }
@@ -288,12 +290,14 @@ async fn an_offset_out_of_range_goes_by_the_policy() {
     let mut subscriber = Subscriber::start(&consumers, 0, reset).await;
     assert_eq!(subscriber.offsets(2).await, [5, 6]);
     let told = config(OffsetResetPolicy::ResetBySubscriber);
+    subscriber.consumer.close();
     let mut subscriber = Subscriber::start(&consumers, 0, told).await;
     let error = Event::Error(ErrorCode::OFFSET_OUT_OF_RANGE);
     assert_eq!(subscriber.next().await, error);
     assert!(!subscriber.consumer.info().active);
     subscriber.seek(BeginOffset::Offset(6)).await;
     assert_eq!(subscriber.offsets(1).await, [6]);
+    subscriber.consumer.close();
     let reset = config(OffsetResetPolicy::ResetToLatest);
     let mut subscriber = Subscriber::start(&consumers, 0, reset).await;
     until("reset to the end", || {

@@ -316,3 +316,36 @@ fn one_of_many_partitions_prefetches_less() {
     deliver(&mut partition, 20..21, 1);
     assert!(partition.wish().is_none());
 }
+
+#[test]
+fn settings_above_the_defaults_are_not_shared() {
+    let mut partition = Partition::new(Arc::new(AtomicI32::new(100)));
+    let asked = |partition: &Partition| partition.wish().map(|wish| wish.max_bytes);
+    let (large, fetch) = (10_000_000, 5_000_000);
+    let generation = partition.start(ConsumerConfig {
+        prefetch_count: 0,
+        prefetch_bytes: large,
+        max_bytes: fetch,
+        ..ConsumerConfig::default()
+    });
+    assert!(partition.begin(generation, 0, -1));
+    assert_eq!(asked(&partition), Some(fetch));
+    deliver(&mut partition, 0..10, 1_000_000);
+    assert!(partition.wish().is_some(), "no more than was set is out");
+    deliver(&mut partition, 10..11, 1);
+    assert!(partition.wish().is_none());
+
+    let generation = partition.start(ConsumerConfig {
+        prefetch_count: 0,
+        prefetch_bytes: i64::MAX,
+        ..ConsumerConfig::default()
+    });
+    assert!(partition.begin(generation, 0, -1));
+    deliver(&mut partition, 0..1, 1);
+    assert!(partition.room().is_some());
+    assert_eq!(
+        asked(&partition),
+        Some(LEAST_FETCH),
+        "the default is shared"
+    );
+}

@@ -1,0 +1,297 @@
+%% The process of a consumer, with an engine that the test plays.
+-module(brod_consumer_tests).
+-include_lib("eunit/include/eunit.hrl").
+-include("brod_int.hrl").
+
+-define(T, <<"topic">>).
+-define(LIMIT_MS, 5000).
+
+consumer_test_() ->
+  [{Name, {spawn, fun() -> setup(), try Test() after cleanup() end end}} ||
+    {Name, Test} <- [{"fetch errors", fun fetch_errors/0},
+                     {"an error of a former subscription", fun stale_error/0},
+                     {"an error from before a seek", fun error_before_seek/0},
+                     {"a seek that fails", fun failed_seek/0},
+                     {"numbers that are too large", fun large_numbers/0},
+                     {"re-subscribing with other options", fun other_options/0},
+                     {"the engine goes down", fun engine_down/0},
+                     {"check_connectivity", fun connectivity/0},
+                     {"debug", fun debug/0},
+                     {"a second consumer of the partition", fun second_consumer/0},
+                     {"a consumer that was killed leaves nothing", fun killed/0},
+                     {"a subscriber on another node", fun remote_subscriber/0}]].
+
+setup() ->
+  process_flag(trap_exit, true),
+  Test = self(),
+  put(consumers, []),
+  ?BROD_HANDLES = ets:new(?BROD_HANDLES, [named_table, public]),
+  set_active(false),
+  Open = fun(Engine, ?T, 0, _Options) ->
+           case Engine =:= taken of
+             true -> {error, already_open};
+             false -> {ok, make_ref()}
+           end
+         end,
+  Subscribe = fun(Handle, Receiver, Number, Options) ->
+                Test ! {subscribe, self(), Handle, Receiver, Number, Options},
+                answer(ok)
+              end,
+  Seek = fun(_Handle, To) -> Test ! {seek, To}, answer(persistent_term:get({?MODULE, seek}, ok)) end,
+  Op = fun(_Engine, Op, Timeout) ->
+         Test ! {op, Op, Timeout},
+         answer(persistent_term:get({?MODULE, op}))
+       end,
+  brod_fake:load(brod_nif,
+                 #{{client_open, 2} => fun(_, _) -> {ok, own_engine} end,
+                   {client_close, 1} => fun(_) -> ok end,
+                   {op, 3} => Op,
+                   {consumer_open, 4} => Open,
+                   {consumer_subscribe, 4} => Subscribe,
+                   {consumer_seek, 2} => Seek,
+                   {consumer_ack, 2} => fun(_, Offset) when Offset < 1 bsl 63 -> Test ! {ack, Offset}, ok end,
+                   {consumer_info, 1} =>
+                     fun(_) -> #{next_offset => 5, active => persistent_term:get({?MODULE, active})}
+                     end,
+                   {consumer_unsubscribe, 1} => fun(_) -> ok end,
+                   {consumer_close, 1} => fun(_) -> ok end}).
+
+cleanup() ->
+  %% linked to this process, and to end before the engine does
+  [brod_consumer:stop(Pid) || Pid <- get(consumers)],
+  brod_fake:unload(brod_nif),
+  [persistent_term:erase({?MODULE, Key}) || Key <- [active, seek, op]],
+  ets:delete(?BROD_HANDLES).
+
+answer(Result) ->
+  Ref = make_ref(),
+  self() ! {brod_reply, Ref, Result},
+  Ref.
+
+set_active(Active) -> persistent_term:put({?MODULE, active}, Active).
+
+start() -> start({[{"localhost", 1}], []}).
+
+start(Bootstrap) ->
+  {ok, Pid} = brod_consumer:start_link(Bootstrap, ?T, 0, []),
+  put(consumers, [Pid | get(consumers)]),
+  Pid.
+
+%% Returns how the engine would send an error.
+subscribe(Pid, Options) ->
+  ok = brod_consumer:subscribe(Pid, self(), Options),
+  {Handle, Number, _} = subscribed(Pid),
+  fun(Code, Desc) -> Pid ! {brod_fetch_error, Handle, Number, Code, Desc} end.
+
+subscribed(Pid) ->
+  receive {subscribe, Pid, Handle, _, Number, Options} -> {Handle, Number, Options}
+  after ?LIMIT_MS -> error(timeout)
+  end.
+
+exit_reason(Pid) ->
+  receive {'EXIT', Pid, Reason} -> Reason after ?LIMIT_MS -> error(alive) end.
+
+error_of(Pid) ->
+  receive {Pid, #kafka_fetch_error{error_code = Code, error_desc = Desc}} -> {Code, Desc}
+  after ?LIMIT_MS -> error(timeout)
+  end.
+
+%% After a call to the process all that was sent to it before has been handled.
+nothing_from(Pid) ->
+  _ = brod_consumer:info(Pid),
+  receive {Pid, What} -> error({unexpected, What}) after 0 -> ok end.
+
+fetch_errors() ->
+  [begin
+     Pid = start(),
+     Error = subscribe(Pid, []),
+     Error(Code, <<"why">>),
+     ?assertEqual({Code, "why"}, error_of(Pid)),
+     ?assertEqual(Reason, exit_reason(Pid))
+   end || {Code, Reason} <- [{invalid_topic_exception, normal},
+                             {topic_authorization_failed, {restart, topic_authorization_failed}}]],
+  Pid = start(),
+  Error = subscribe(Pid, []),
+  Error(offset_out_of_range, <<"why">>),
+  ?assertEqual({offset_out_of_range, []}, error_of(Pid)),
+  ?assertMatch(#{subscriber := Self} when Self =:= self(), brod_consumer:info(Pid)).
+
+stale_error() ->
+  Pid = start(),
+  Stale = subscribe(Pid, []),
+  _ = subscribe(Pid, [{begin_offset, 3}]),
+  Stale(offset_out_of_range, <<>>),
+  Stale(corrupt_message, <<>>),
+  nothing_from(Pid).
+
+error_before_seek() ->
+  Pid = start(),
+  Error = subscribe(Pid, []),
+  ok = brod_consumer:seek(Pid, 3),
+  set_active(true),
+  Error(offset_out_of_range, <<>>),
+  nothing_from(Pid).
+
+failed_seek() ->
+  Pid = start(),
+  Error = subscribe(Pid, []),
+  persistent_term:put({?MODULE, seek}, {error, leader_not_available}),
+  ?assertEqual({error, leader_not_available}, brod_consumer:seek(Pid, latest)),
+  ?assertMatch(#{subscriber := Self} when Self =:= self(), brod_consumer:info(Pid)),
+  Error(offset_out_of_range, <<>>),
+  ?assertEqual({offset_out_of_range, []}, error_of(Pid)),
+  persistent_term:put({?MODULE, seek}, ok),
+  [begin
+     ?assertEqual(ok, brod_consumer:seek(Pid, To)),
+     receive {seek, Sent} -> ok after ?LIMIT_MS -> error(timeout) end
+   end || {To, Sent} <- [{latest, latest}, {-2, earliest}, {{timestamp, 8}, {timestamp, 8}}]].
+
+large_numbers() ->
+  Pid = start(),
+  _ = subscribe(Pid, []),
+  Large = 1 bsl 63,
+  [?assertEqual({error, {bad_option, Key, Value}}, brod_consumer:subscribe(Pid, self(), [{Key, Value}]))
+   || {Key, Value} <- [{prefetch_count, Large}, {prefetch_bytes, 1 bsl 64}, {begin_offset, Large}]],
+  [?assertEqual({error, {bad_option, begin_offset, To}}, brod_consumer:seek(Pid, To))
+   || To <- [Large, {timestamp, Large}, -3]],
+  ok = brod_consumer:seek(Pid, Large - 1),
+  %% as from another node
+  gen_server:cast(Pid, {ack, Large}),
+  gen_server:cast(Pid, {ack, 7}),
+  receive {ack, 7} -> ok after ?LIMIT_MS -> error(timeout) end.
+
+other_options() ->
+  Pid = start(),
+  ok = brod_consumer:subscribe(Pid, self(), [{prefetch_count, 3}, {size_stat_window, 7},
+                                             {share_leader_conn, true}]),
+  ?assertMatch({_, _, #{prefetch_count := 3, begin_offset := latest}}, subscribed(Pid)),
+  ok = brod_consumer:subscribe(Pid, self(), [{max_bytes, 10}]),
+  ?assertMatch({_, _, #{prefetch_count := 3, max_bytes := 10, begin_offset := 5}}, subscribed(Pid)).
+
+engine_down() ->
+  Pid = start(),
+  Pid ! {brod_engine_down, <<"panic">>},
+  ?assertEqual({engine_down, <<"panic">>}, exit_reason(Pid)).
+
+connectivity() ->
+  Pid = start(),
+  Answer = fun(Result) -> persistent_term:put({?MODULE, op}, Result) end,
+  Answer({ok, 7}),
+  ?assertEqual(ok, brod_consumer:check_connectivity(Pid, 1000)),
+  ?assertEqual(ok, brod_consumer:check_connectivity(Pid, infinity)),
+  [receive {op, {list_offsets, ?T, 0, -1}, Limit} when is_integer(Limit) -> ok end || _ <- [1, 2]],
+  Answer({error, [{"localhost", 1, econnrefused}]}),
+  ?assertEqual({error, [{{"localhost", 1}, {econnrefused, []}}]},
+               brod_consumer:check_connectivity(Pid, 1000)),
+  Answer({error, timeout}),
+  ?assertEqual({error, timeout}, brod_consumer:check_connectivity(Pid, 1000)),
+  ok = sys:suspend(Pid),
+  ?assertEqual({error, timeout}, brod_consumer:check_connectivity(Pid, 1)),
+  ok = sys:resume(Pid),
+  ?assertEqual(undefined, brod_consumer:get_connection(Pid)),
+  ok = brod_consumer:stop(Pid),
+  normal = exit_reason(Pid),
+  ?assertEqual({error, noproc}, brod_consumer:check_connectivity(Pid, 1000)),
+  ?assertEqual({error, noproc}, brod_consumer:get_connection(Pid)).
+
+debug() ->
+  Pid = start(),
+  File = filename:join(filename:basedir(user_cache, "brod"), "consumer_debug.log"),
+  ok = filelib:ensure_dir(File),
+  ok = brod_consumer:debug(Pid, File),
+  _ = brod_consumer:info(Pid),
+  ok = brod_consumer:debug(Pid, none),
+  {ok, Log} = file:read_file(File),
+  ok = file:delete(File),
+  ?assertNotEqual(nomatch, binary:match(Log, <<"info">>)),
+  ok = brod_consumer:debug(Pid, print),
+  ok = brod_consumer:debug(Pid, none).
+
+%% A client whose engine has a consumer of the partition already.
+with_client(Engine) ->
+  Table = ets:new(client, [public]),
+  Context = #{engine => Engine, endpoints => [{"localhost", 1}], options => #{}, table => Table},
+  Test = self(),
+  Register = fun(_, T, P) ->
+               true = ets:insert(Table, {{consumer, T, P}, self()}),
+               Test ! {registered, self()},
+               ok
+             end,
+  brod_fake:load(brod_client, #{{context, 1} => fun(_) -> {ok, Context} end,
+                                {register_consumer, 3} => Register,
+                                {deregister_consumer, 3} => fun(_, _, _) -> Test ! deregistered, ok
+                                                            end}).
+
+second_consumer() ->
+  with_client(taken),
+  Pid = start(self()),
+  receive {registered, Pid} -> ok after ?LIMIT_MS -> error(timeout) end,
+  _ = subscribe(Pid, []),
+  ok = brod_consumer:stop(Pid),
+  receive deregistered -> ok after ?LIMIT_MS -> error(timeout) end,
+  brod_fake:unload(brod_client).
+
+killed() ->
+  with_client(engine),
+  Killed = start(self()),
+  exit(Killed, kill),
+  killed = exit_reason(Killed),
+  Pid = start(self()),
+  ?assertMatch([{Pid, consumer, _}], ets:tab2list(?BROD_HANDLES)),
+  ok = brod_consumer:stop(Pid),
+  ?assertEqual([], ets:tab2list(?BROD_HANDLES)),
+  brod_fake:unload(brod_client).
+
+remote_subscriber() ->
+  case net_kernel:start([brod_consumer_tests, shortnames]) of
+    {ok, _} ->
+      try with_peer() after net_kernel:stop() end;
+    {error, {already_started, _}} ->
+      with_peer();
+    {error, Reason} ->
+      ?debugFmt("skipped, this node cannot be made a distributed one: ~p", [Reason])
+  end.
+
+with_peer() ->
+  {ok, Peer, Node} = peer:start_link(#{name => peer:random_name()}),
+  Remote = remote_echo(Node),
+  Pid = start(),
+  ok = brod_consumer:subscribe(Pid, Remote, []),
+  Former = receiver(Pid),
+  deliver(Former, Pid, 1),
+  ?assertEqual(1, echoed(Pid)),
+  ?assertEqual({error, {already_subscribed_by, Remote}}, brod_consumer:subscribe(Pid, self(), [])),
+  ok = brod_consumer:subscribe(Pid, Remote, []),
+  Receiver = receiver(Pid),
+  %% what is still sent for the former subscription goes nowhere
+  deliver(Former, Pid, 2),
+  deliver(Receiver, Pid, 3),
+  ?assertEqual(3, echoed(Pid)),
+  ok = brod_consumer:unsubscribe(Pid, Remote),
+  ?assertNot(is_process_alive(Receiver)),
+  ok = peer:stop(Peer).
+
+receiver(Pid) ->
+  receive {subscribe, Pid, _, Receiver, _, _} ->
+    ?assertEqual(node(), node(Receiver)),
+    Receiver
+  after ?LIMIT_MS -> error(timeout)
+  end.
+
+deliver(Receiver, Pid, Offset) ->
+  Receiver ! {Pid, #kafka_message_set{messages = [#kafka_message{offset = Offset}]}}.
+
+echoed(Pid) ->
+  receive {echo, {Pid, #kafka_message_set{messages = [#kafka_message{offset = Offset}]}}} -> Offset
+  after ?LIMIT_MS -> error(timeout)
+  end.
+
+%% A process of the peer without code of ours: it evaluates an expression.
+remote_echo(Node) ->
+  Text = "fun(Fun, Test) -> receive M -> Test ! {echo, M} end, Fun(Fun, Test) end.",
+  {ok, Tokens, _} = erl_scan:string(Text),
+  {ok, [Fun]} = erl_parse:parse_exprs(Tokens),
+  erlang:spawn(Node, erl_eval, exprs,
+               [[{match, 1, {var, 1, 'F'}, Fun},
+                 {call, 1, {var, 1, 'F'}, [{var, 1, 'F'}, {var, 1, 'T'}]}],
+                #{'T' => self()}]).
