@@ -17,8 +17,9 @@
 %% - `murmur2': the partition that Kafka's Java client takes for the key, any one for no key;
 %% - `sticky': as `murmur2' for a message with a key; without key all messages of a topic go to one
 %%   partition until it has got 16 KiB, then to another one, so that batches fill (KIP-480, KIP-794);
-%% - a fun is taken as it is.
--spec partition_fun(brod:partitioner()) -> brod:partition_fun().
+%% - a fun is taken as it is; what it returns is for who calls it to check.
+-spec partition_fun(brod:partitioner()) ->
+        fun((brod:topic(), pos_integer(), brod:key(), brod:value()) -> term()).
 partition_fun(random) -> fun random/4;
 partition_fun(hash) -> fun hash/4;
 partition_fun(murmur2) -> fun by_murmur2/4;

@@ -38,6 +38,10 @@ pub struct Appended {
 }
 
 /// What the sender finds when it asks for a batch.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "taken apart at once, most often a batch: a box would be one more allocation for each"
+)]
 pub enum Take<A> {
     /// Send this; with `more` there is another one behind it.
     Batch { batch: Batch<A>, more: bool },
