@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest};
@@ -39,6 +39,7 @@ struct Shared {
     endpoint: Endpoint,
     client_id: String,
     versions: OnceLock<ApiVersions>,
+    round_trip: OnceLock<Duration>,
     /// Requests on the wire, in order: a broker answers in the order of the requests.
     pending: Mutex<VecDeque<Pending>>,
     closed: CancellationToken,
@@ -104,6 +105,7 @@ impl Connection {
             endpoint: endpoint.clone(),
             client_id: options.client_id.clone(),
             versions: OnceLock::new(),
+            round_trip: OnceLock::new(),
             pending: Mutex::new(VecDeque::new()),
             closed: CancellationToken::new(),
             failed: AtomicBool::new(false),
@@ -126,9 +128,11 @@ impl Connection {
         let request = ApiVersionsRequest::default()
             .with_client_software_name(StrBytes::from_static_str("brod"))
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
+        let asked = Instant::now();
         let body = self
             .exchange(encode(&request, 3)?, ApiKey::ApiVersions as i16, 3)
             .await?;
+        let _ = self.shared.round_trip.set(asked.elapsed());
         // A broker that does not know version 3 says so in the shape of version 0.
         let response = match decode_response::<ApiVersionsRequest>(body.clone(), 3) {
             Ok(response) if response.error_code == 0 => response,
@@ -162,6 +166,11 @@ impl Connection {
             .versions
             .get()
             .unwrap_or_else(|| NONE.get_or_init(ApiVersions::default))
+    }
+
+    /// How long the broker took to answer the version query, if it was asked.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.shared.round_trip.get().copied()
     }
 
     /// True once no request can succeed any more.

@@ -9,12 +9,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::batch::Batch;
+use super::distance::Distance;
 use super::partition::Partition;
 use super::queue::Queue;
 use super::Delivery;
@@ -43,6 +44,7 @@ pub(super) struct Item<D: Delivery> {
 /// A request on the wire.
 pub(super) struct Request<D: Delivery> {
     pub answer: oneshot::Receiver<Result<Bytes, NetError>>,
+    pub sent: Instant,
     pub deadline: Instant,
     pub version: i16,
     /// False with acks 0: being written is all there is to wait for.
@@ -69,6 +71,8 @@ pub(super) struct Lane<D: Delivery> {
     pub in_flight: VecDeque<Request<D>>,
     connection: Option<Connection>,
     connecting: Option<Connecting>,
+    /// How far away the broker is.
+    distance: Distance,
 }
 
 impl<D: Delivery> Lane<D> {
@@ -80,7 +84,18 @@ impl<D: Delivery> Lane<D> {
             in_flight: VecDeque::new(),
             connection: None,
             connecting: None,
+            distance: Distance::default(),
         }
+    }
+
+    /// Requests of this lane that are worth to be on the wire at once.
+    pub fn requests(&self) -> usize {
+        self.distance.requests()
+    }
+
+    /// An answer came after this time.
+    pub fn took(&mut self, time: Duration) {
+        self.distance.took(time);
     }
 
     /// Its connection, if it is open. Otherwise that comes, or fails, as an [`Event`].
@@ -117,9 +132,13 @@ impl<D: Delivery> Lane<D> {
         };
         let connected = std::task::ready!(attempt.as_mut().poll(context));
         self.connecting = None;
-        Poll::Ready(Event::Connected(
-            connected.map(|connection| self.connection = Some(connection)),
-        ))
+        Poll::Ready(Event::Connected(connected.map(|connection| {
+            self.distance = Distance::default();
+            if let Some(time) = connection.round_trip() {
+                self.distance.took(time);
+            }
+            self.connection = Some(connection);
+        })))
     }
 
     /// By when the first request in line has to be answered.

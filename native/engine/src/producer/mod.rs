@@ -7,6 +7,7 @@ mod budget;
 mod buffer;
 mod config;
 mod cut_calls;
+mod distance;
 mod failure;
 mod identity;
 mod lane;

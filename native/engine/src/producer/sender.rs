@@ -33,11 +33,8 @@ const FULL_REQUEST: usize = 64;
 /// batches have one record, and waiting makes them no larger.
 const FULL_REQUEST_RECORDS: u32 = 512;
 
-/// Requests on the wire to one broker, over all lanes: more than these only take batches out of reach
-/// of the calls that could still join them.
-const MAX_REQUESTS: usize = 2;
-
-/// The same for requests that are full: nothing could join them.
+/// Requests on the wire to one broker, over all lanes, where more are not worth it for its distance
+/// but they are full: nothing could join them.
 const MAX_FULL_REQUESTS: usize = 3;
 
 /// A request is closed at this many bytes of batches, before compression. Far below what
@@ -155,13 +152,16 @@ impl<D: Delivery> Task<D> {
     /// Takes in what is new, and picks the lane to send on. None: there is nothing to do before the
     /// next event, among which is that enough has come to do something.
     fn next_lane(&mut self) -> Option<(usize, Connection)> {
-        let on_the_wire = self.lanes.iter().map(|lane| lane.in_flight.len()).sum();
-        let enough = |lane: &Lane<D>| match on_the_wire {
+        let on_the_wire: usize = self.lanes.iter().map(|lane| lane.in_flight.len()).sum();
+        let enough = |lane: &Lane<D>| {
             // One lane does not wait for another one's answers.
-            _ if lane.in_flight.is_empty() => 1,
-            0..MAX_REQUESTS => 1,
-            MAX_REQUESTS..MAX_FULL_REQUESTS => FULL_REQUEST,
-            _ => usize::MAX,
+            if lane.in_flight.is_empty() || on_the_wire < lane.requests() {
+                1
+            } else if on_the_wire < MAX_FULL_REQUESTS {
+                FULL_REQUEST
+            } else {
+                usize::MAX
+            }
         };
         let mut inboxes = self.sender.inboxes.lock();
         for (lane, inbox) in self.lanes.iter_mut().zip(inboxes.iter_mut()) {
@@ -303,6 +303,7 @@ impl<D: Delivery> Task<D> {
         let deadline = now + limit.unwrap_or_default();
         self.lanes[lane].in_flight.push_back(Request {
             answer,
+            sent: now,
             deadline,
             version,
             answered: acks != 0,
@@ -319,6 +320,9 @@ impl<D: Delivery> Task<D> {
         let now = Instant::now();
         if !request.answered && answer.is_ok() {
             return answers::written(request.items);
+        }
+        if answer.is_ok() {
+            lane.took(now.saturating_duration_since(request.sent));
         }
         let results = answer.and_then(|frame| {
             let results = strip_response_header(frame, PRODUCE, request.version)

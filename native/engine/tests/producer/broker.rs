@@ -49,6 +49,8 @@ pub struct State {
     pub is_holding: bool,
     /// The topics that it was last asked for.
     pub asked_for: Vec<String>,
+    /// Produce requests so far.
+    pub requests: u32,
     /// The values that it took; an index is an offset.
     pub values: Vec<String>,
 }
@@ -131,6 +133,7 @@ impl Broker {
             ApiKey::Produce if std::mem::take(&mut state.hang_up) => None,
             ApiKey::Produce => {
                 let request = ProduceRequest::decode(&mut body, version).unwrap();
+                state.requests += 1;
                 Some(encoded(&state.produce(request), version))
             }
             other => panic!("unexpected {other:?}"),

@@ -3,6 +3,7 @@
 
 mod broker;
 mod closing;
+mod far;
 mod lanes;
 mod lies;
 mod room;
