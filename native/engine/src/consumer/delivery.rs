@@ -98,6 +98,16 @@ impl Consumers {
         wish
     }
 
+    /// The answer to the fetch `claim` had no batch of this partition, though there are some and it had
+    /// room. Returns what to fetch next, as [`Self::take_in`].
+    pub(super) fn passed_over(&self, shared: &Shared, claim: u64) -> Option<Wish> {
+        let mut state = shared.lock();
+        if state.claim == Some(claim) {
+            state.rules.came(0);
+        }
+        state.keep(claim)
+    }
+
     /// Goes on with an answer that waits for room, if there is some now.
     pub(super) fn go_on(self: &Arc<Self>, shared: &Arc<Shared>, state: &mut State) {
         let Some(answer) = state.rules.take_waiting() else {

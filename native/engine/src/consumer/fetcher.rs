@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use super::config::Isolation;
 use super::offsets::code_of;
 use super::partition::Wish;
-use super::request::{fetch_request, Limits};
+use super::poll::{Limits, Poll};
+use super::request::fetch_request;
 use super::session::{Ask, Key, Plan, Session};
 use super::shared::Shared;
 use super::Consumers;
@@ -28,13 +29,6 @@ use crate::error::Error;
 use crate::net::Connection;
 use crate::protocol::error::ErrorCode;
 
-/// A poll that the other lane may wait for.
-const SHORT_POLL: Duration = Duration::from_millis(20);
-/// The longest poll of the second lane.
-const SECOND_LANE_POLL: Duration = Duration::from_millis(100);
-/// First poll of the first lane after messages came. While it gets none the polls double, up to
-/// `max_wait`: where messages flow, partitions join it soon, and an idle broker is asked seldom.
-const FIRST_POLL: Duration = Duration::from_millis(50);
 /// What an answer may take beyond the poll.
 const GRACE: Duration = Duration::from_secs(10);
 /// Other tasks get a turn after this many bytes.
@@ -46,15 +40,6 @@ enum FirstLane {
     /// In a poll that ends soon, to be joined by what the second lane has.
     Short,
     Busy,
-}
-
-/// How long the broker may wait with an answer.
-#[derive(Clone, Copy)]
-enum Poll {
-    /// Others wait for the lane meanwhile, and nothing makes it longer.
-    Short(Duration),
-    /// As long as the partitions have it, if they ask for more than a byte.
-    Long(Duration),
 }
 
 /// What the lanes and those who feed them share.
@@ -160,6 +145,8 @@ struct Held {
     shared: Arc<Shared>,
     claim: u64,
     wish: Wish,
+    /// The last answer said something of it.
+    answered: bool,
 }
 
 /// One connection's fetches, one at a time.
@@ -203,12 +190,13 @@ impl Lane {
     async fn fetch(&mut self) {
         loop {
             let poll = self.gather().await;
-            let answer = self.exchange(poll).await;
+            let limits = Limits::new(poll, self.held.values().map(|held| held.wish));
+            let answer = self.exchange(&limits).await;
             let Some(consumers) = self.fetcher.consumers.upgrade() else {
                 return;
             };
             match answer {
-                Ok(response) => self.take_in(&consumers, response).await,
+                Ok(response) => self.take_in(&consumers, response, &limits).await,
                 Err(error) => self.give_up(&consumers, &error),
             }
             if !self.is_first() {
@@ -255,10 +243,10 @@ impl Lane {
         }
         let poll = if board.second_holds {
             board.first = FirstLane::Short;
-            Poll::Short(SHORT_POLL)
+            Poll::first_lane_soon()
         } else {
             board.first = FirstLane::Busy;
-            Poll::Long(FIRST_POLL.saturating_mul(1 << self.quiet.min(20)))
+            Poll::first_lane(self.quiet)
         };
         board.behind = false;
         Some((std::mem::take(&mut board.ready), poll))
@@ -279,9 +267,10 @@ impl Lane {
         }
         board.second_holds = true;
         board.behind = false;
-        let poll = SHORT_POLL.saturating_mul(1 << self.quiet.min(20));
-        let poll = Poll::Short(poll.min(SECOND_LANE_POLL));
-        Some((std::mem::take(&mut board.ready), poll))
+        Some((
+            std::mem::take(&mut board.ready),
+            Poll::second_lane(self.quiet),
+        ))
     }
 
     /// Makes the partition this lane's, unless it moved or is not to be fetched any more.
@@ -306,34 +295,35 @@ impl Lane {
         let held = Held {
             claim,
             wish,
+            answered: false,
             shared: shared.clone(),
         };
         self.session.want(&shared.key, ask(&wish, leader_epoch));
         self.held.insert(shared.key.clone(), held);
     }
 
-    async fn exchange(&mut self, poll: Poll) -> Result<FetchResponse, Error> {
+    async fn exchange(&mut self, limits: &Limits) -> Result<FetchResponse, Error> {
         let fetcher = &self.fetcher;
         let purpose = fetcher.purpose(self.number);
         let connection = fetcher.cluster.connection(fetcher.node, purpose).await?;
         fetcher.connections.lock()[self.number] = Some(connection.clone());
         let version = connection.versions().pick::<FetchRequest>()?;
-        let limits = self.limits(poll);
         let plan = if self.is_first() {
             self.session.plan(version)
         } else {
             Plan::without_session(self.session.wanted())
         };
-        let request = fetch_request(plan, &limits, fetcher.isolation, &fetcher.rack_id);
+        let request = fetch_request(plan, limits, fetcher.isolation, &fetcher.rack_id);
         let limit = limits.max_wait + self.throttle + GRACE;
         Ok(connection.call_version(&request, version, limit).await?)
     }
 
-    fn limits(&self, poll: Poll) -> Limits {
-        limits(poll, self.held.values().map(|held| held.wish))
-    }
-
-    async fn take_in(&mut self, consumers: &Arc<Consumers>, response: FetchResponse) {
+    async fn take_in(
+        &mut self,
+        consumers: &Arc<Consumers>,
+        response: FetchResponse,
+        limits: &Limits,
+    ) {
         self.throttle = Duration::from_millis(response.throttle_time_ms.max(0) as u64);
         let code = ErrorCode(response.error_code);
         if !code.is_ok() {
@@ -345,7 +335,7 @@ impl Lane {
         if self.is_first() {
             self.session.answered(response.session_id);
         }
-        let mut is_quiet = true;
+        let mut answered = 0;
         let mut turn = 0;
         for topic in response.responses {
             for data in topic.partitions {
@@ -354,18 +344,11 @@ impl Lane {
                     continue;
                 };
                 let size = data.records.as_ref().map_or(0, |records| records.len());
-                is_quiet &= size == 0;
+                answered += size;
+                held.answered = true;
                 let node = self.fetcher.node;
-                match consumers.take_in(node, &held.shared, held.claim, data) {
-                    Some(wish) => {
-                        held.wish = wish;
-                        self.session.update(&key, wish.offset, wish.max_bytes);
-                    }
-                    None => {
-                        self.held.remove(&key);
-                        self.session.drop(&key);
-                    }
-                }
+                let wish = consumers.take_in(node, &held.shared, held.claim, data);
+                self.go_on(&key, wish);
                 turn += size;
                 if turn >= TURN_BYTES {
                     turn = 0;
@@ -373,11 +356,44 @@ impl Lane {
                 }
             }
         }
-        self.quiet = if is_quiet {
-            self.quiet.saturating_add(1)
-        } else {
-            0
+        self.quiet = match answered {
+            0 => self.quiet.saturating_add(1),
+            _ => 0,
         };
+        if self.throttle.is_zero() && answered > 0 && limits.leave_room(answered) {
+            self.ask_for_larger_batches(consumers);
+        }
+        for held in self.held.values_mut() {
+            held.answered = false;
+        }
+    }
+
+    /// What the partition is to be asked for next. None: it is not this lane's any more.
+    fn go_on(&mut self, key: &Key, wish: Option<Wish>) {
+        let held = self.held.get_mut(key);
+        match wish.zip(held) {
+            Some((wish, held)) => {
+                held.wish = wish;
+                self.session.update(key, wish.offset, wish.max_bytes);
+            }
+            None => {
+                self.held.remove(key);
+                self.session.drop(key);
+            }
+        }
+    }
+
+    /// In a session an answer does not name partitions that have nothing new. Those that have
+    /// messages nonetheless were passed over because their next batch is too large.
+    fn ask_for_larger_batches(&mut self, consumers: &Arc<Consumers>) {
+        let passed_over = |held: &Held| !held.answered && held.wish.behind;
+        let all = self.held.iter().filter(|(_, held)| passed_over(held));
+        let wishes: Vec<_> = all
+            .map(|(key, held)| (key.clone(), consumers.passed_over(&held.shared, held.claim)))
+            .collect();
+        for (key, wish) in wishes {
+            self.go_on(&key, wish);
+        }
     }
 
     /// The fetch failed as a whole: all of its partitions are routed anew.
@@ -415,59 +431,10 @@ impl Lane {
     }
 }
 
-fn limits(poll: Poll, wishes: impl Iterator<Item = Wish> + Clone) -> Limits {
-    let shortest = wishes.clone().map(|wish| wish.max_wait).min();
-    let least = wishes.clone().map(|wish| wish.min_bytes).min().unwrap_or(1);
-    let (max_wait, min_bytes) = match poll {
-        // `min_bytes` is for one that may wait `max_wait` for them: a broker that is not given the
-        // time would wait nearly as long with messages that it has.
-        Poll::Short(poll) => (poll, 1),
-        // Shorter polls would make a broker answer with less than was asked for.
-        Poll::Long(poll) if least > 1 => (shortest.unwrap_or(poll), least),
-        Poll::Long(poll) => (poll, least),
-    };
-    Limits {
-        max_wait: max_wait.min(shortest.unwrap_or(max_wait)).max(SHORT_POLL),
-        min_bytes,
-        max_bytes: wishes.map(|wish| wish.max_bytes).max().unwrap_or(0),
-    }
-}
-
 fn ask(wish: &Wish, leader_epoch: i32) -> Ask {
     Ask {
         offset: wish.offset,
         leader_epoch,
         max_bytes: wish.max_bytes,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wish(min_bytes: i32, max_wait: u64) -> Wish {
-        Wish {
-            offset: 0,
-            max_bytes: 100,
-            min_bytes,
-            max_wait: Duration::from_millis(max_wait),
-            behind: false,
-        }
-    }
-
-    fn waits(poll: Poll, wishes: &[Wish]) -> (i32, u128) {
-        let limits = limits(poll, wishes.iter().copied());
-        (limits.min_bytes, limits.max_wait.as_millis())
-    }
-
-    #[test]
-    fn only_a_long_poll_waits_for_many_bytes() {
-        let (long, short) = (Duration::from_millis(400), Duration::from_millis(40));
-        let patient = [wish(500, 10_000), wish(1000, 20_000)];
-        assert_eq!(waits(Poll::Long(long), &patient), (500, 10_000));
-        assert_eq!(waits(Poll::Short(short), &patient), (1, 40));
-        let mixed = [wish(500, 10_000), wish(1, 20_000)];
-        assert_eq!(waits(Poll::Long(long), &mixed), (1, 400));
-        assert_eq!(waits(Poll::Short(short), &[wish(500, 30)]), (1, 30));
     }
 }

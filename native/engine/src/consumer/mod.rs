@@ -10,6 +10,7 @@ mod delivery;
 mod fetcher;
 mod offsets;
 mod partition;
+mod poll;
 mod request;
 mod router;
 mod session;

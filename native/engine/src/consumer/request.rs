@@ -1,26 +1,13 @@
 //! Puts a Fetch request together.
 
-use std::time::Duration;
-
 use indexmap::IndexMap;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use kafka_protocol::messages::{BrokerId, FetchRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
 use super::config::Isolation;
+use super::poll::Limits;
 use super::session::Plan;
-
-/// What one answer may hold, so that a thousand partitions do not come in one piece. The first
-/// batch comes whatever its size.
-const MAX_BYTES: i32 = 8 * 1024 * 1024;
-
-/// What a request says beside its partitions.
-pub struct Limits {
-    pub max_wait: Duration,
-    pub min_bytes: i32,
-    /// Of the partition that may return most.
-    pub max_bytes: i32,
-}
 
 /// A request for what `plan` says.
 pub fn fetch_request(
@@ -57,7 +44,7 @@ pub fn fetch_request(
         .with_replica_id(BrokerId(-1))
         .with_max_wait_ms(i32::try_from(limits.max_wait.as_millis()).unwrap_or(i32::MAX))
         .with_min_bytes(limits.min_bytes)
-        .with_max_bytes(limits.max_bytes.max(MAX_BYTES))
+        .with_max_bytes(limits.max_bytes)
         .with_isolation_level(isolation.on_wire())
         .with_session_id(plan.session_id)
         .with_session_epoch(plan.session_epoch)

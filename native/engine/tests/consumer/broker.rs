@@ -65,7 +65,13 @@ pub struct Log {
     pub max_bytes: i32,
     pub lose_session: bool,
     pub hang_up: bool,
-    session: BTreeMap<i32, i64>,
+    /// Batches that are larger than what a fetch asks of their partition are left out, but for the
+    /// first one of an answer (KIP-74).
+    pub is_strict: bool,
+    /// By partition: offset and size.
+    pub session: BTreeMap<i32, (i64, i32)>,
+    /// The ends of logs that answers have told.
+    told: HashMap<i32, i64>,
     /// Every fetch: its session epoch, and the partitions that it names.
     pub fetches: Vec<(i32, Vec<i32>)>,
 }
@@ -134,6 +140,16 @@ impl Broker {
                 .entry(partition)
                 .or_default()
                 .push((last, bytes))
+        });
+    }
+
+    /// Appends `value` to the empty logs of so many partitions, all at once.
+    pub fn append_to_all(&self, partitions: i32, value: &str) {
+        let bytes = batch(0, &[value], Kind::default());
+        self.change(|log| {
+            for partition in 0..partitions {
+                log.batches.insert(partition, vec![(0, bytes.clone())]);
+            }
         });
     }
 
@@ -216,11 +232,14 @@ impl Broker {
     }
 
     async fn fetch(&self, request: FetchRequest) -> FetchResponse {
-        let named: BTreeMap<i32, i64> = request
+        let named: BTreeMap<i32, (i64, i32)> = request
             .topics
             .iter()
             .flat_map(|topic| &topic.partitions)
-            .map(|partition| (partition.partition, partition.fetch_offset))
+            .map(|asked| {
+                let what = (asked.fetch_offset, asked.partition_max_bytes);
+                (asked.partition, what)
+            })
             .collect();
         let mut session_id = 0;
         let asked = {
@@ -258,8 +277,12 @@ impl Broker {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            let partitions = self.log.lock().read(&asked);
+            let mut partitions = self.log.lock().read(&asked);
             let is_late = tokio::time::Instant::now() >= deadline;
+            if is_late && partitions.is_empty() && request.session_epoch < 1 {
+                // Nothing new is left out in a session only.
+                partitions = self.log.lock().ends(asked.keys());
+            }
             if !partitions.is_empty() || is_late {
                 let topic = FetchableTopicResponse::default()
                     .with_topic(topic())
@@ -279,9 +302,23 @@ impl Log {
         last.map_or(self.log_start, |(last, _)| last + 1)
     }
 
-    fn read(&mut self, asked: &BTreeMap<i32, i64>) -> Vec<PartitionData> {
-        let mut answer = Vec::new();
-        for (&partition, &offset) in asked {
+    fn ends<'a>(&self, partitions: impl Iterator<Item = &'a i32>) -> Vec<PartitionData> {
+        partitions
+            .map(|&partition| {
+                let end = self.end(partition);
+                PartitionData::default()
+                    .with_partition_index(partition)
+                    .with_high_watermark(end)
+                    .with_last_stable_offset(end)
+                    .with_preferred_read_replica(BrokerId(-1))
+            })
+            .collect()
+    }
+
+    fn read(&mut self, asked: &BTreeMap<i32, (i64, i32)>) -> Vec<PartitionData> {
+        let mut answer: Vec<PartitionData> = Vec::new();
+        let mut is_first = true;
+        for (&partition, &(offset, max_bytes)) in asked {
             let end = self.end(partition);
             let data = PartitionData::default()
                 .with_partition_index(partition)
@@ -318,7 +355,15 @@ impl Log {
                 .flatten()
                 .filter(|(last, _)| *last >= offset);
             let bytes: Vec<u8> = wanted.flat_map(|(_, bytes)| bytes.to_vec()).collect();
+            if self.is_strict && !is_first && bytes.len() > max_bytes as usize {
+                // A session tells nothing where nothing has changed (KIP-227).
+                if self.told.insert(partition, end) != Some(end) {
+                    answer.push(data);
+                }
+                continue;
+            }
             if !bytes.is_empty() {
+                is_first = false;
                 let aborted = self.aborted.iter().map(|(producer, first)| {
                     AbortedTransaction::default()
                         .with_producer_id(ProducerId(*producer))

@@ -7,6 +7,7 @@ mod replicas;
 mod room;
 #[path = "../support/server.rs"]
 mod server;
+mod sizes;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,0 +1,127 @@
+//! How long a fetch may wait at the broker, and how much its answer may hold. Without I/O.
+
+use std::time::Duration;
+
+use super::partition::Wish;
+
+/// A poll that the other lane may wait for.
+const SHORT_POLL: Duration = Duration::from_millis(20);
+/// The longest poll of the second lane.
+const SECOND_LANE_POLL: Duration = Duration::from_millis(100);
+/// First poll of the first lane after messages came. While it gets none the polls double, up to
+/// `max_wait`: where messages flow, partitions join it soon, and an idle broker is asked seldom.
+const FIRST_POLL: Duration = Duration::from_millis(50);
+
+/// What one answer may hold, so that a thousand partitions do not come in one piece. The first
+/// batch comes whatever its size.
+const MAX_BYTES: i32 = 8 * 1024 * 1024;
+
+/// How long the broker may wait with an answer.
+#[derive(Clone, Copy)]
+pub enum Poll {
+    /// Others wait for the lane meanwhile, and nothing makes it longer.
+    Short(Duration),
+    /// As long as the partitions have it, if they ask for more than a byte.
+    Long(Duration),
+}
+
+impl Poll {
+    /// Of the first lane, which is to be free again soon.
+    pub fn first_lane_soon() -> Poll {
+        Poll::Short(SHORT_POLL)
+    }
+
+    /// Of the first lane, after so many answers without messages.
+    pub fn first_lane(quiet: u32) -> Poll {
+        Poll::Long(FIRST_POLL.saturating_mul(1 << quiet.min(20)))
+    }
+
+    /// Of the second lane.
+    pub fn second_lane(quiet: u32) -> Poll {
+        let poll = SHORT_POLL.saturating_mul(1 << quiet.min(20));
+        Poll::Short(poll.min(SECOND_LANE_POLL))
+    }
+}
+
+/// What a request says beside its partitions.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    pub max_wait: Duration,
+    pub min_bytes: i32,
+    /// Of the whole answer.
+    pub max_bytes: i32,
+    /// Of the partition that may return most.
+    most_of_one: i32,
+}
+
+impl Limits {
+    /// Of a request for these partitions.
+    pub fn new(poll: Poll, wishes: impl Iterator<Item = Wish> + Clone) -> Self {
+        let shortest = wishes.clone().map(|wish| wish.max_wait).min();
+        let least = wishes.clone().map(|wish| wish.min_bytes).min().unwrap_or(1);
+        let (max_wait, min_bytes) = match poll {
+            // `min_bytes` is for one that may wait `max_wait` for them: a broker that is not given
+            // the time would wait nearly as long with messages that it has.
+            Poll::Short(poll) => (poll, 1),
+            // Shorter polls would make a broker answer with less than was asked for.
+            Poll::Long(poll) if least > 1 => (shortest.unwrap_or(poll), least),
+            Poll::Long(poll) => (poll, least),
+        };
+        let most_of_one = wishes.map(|wish| wish.max_bytes).max().unwrap_or(0);
+        Limits {
+            max_wait: max_wait.min(shortest.unwrap_or(max_wait)).max(SHORT_POLL),
+            min_bytes,
+            max_bytes: most_of_one.max(MAX_BYTES),
+            most_of_one,
+        }
+    }
+
+    /// An answer of so many bytes had room for any other partition, had it not been for that one's
+    /// own limit.
+    pub fn leave_room(&self, answered: usize) -> bool {
+        let left = usize::try_from(self.max_bytes)
+            .unwrap_or(0)
+            .checked_sub(answered);
+        left.is_some_and(|left| left >= usize::try_from(self.most_of_one).unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(min_bytes: i32, max_wait: u64) -> Wish {
+        Wish {
+            offset: 0,
+            max_bytes: 100,
+            min_bytes,
+            max_wait: Duration::from_millis(max_wait),
+            behind: false,
+        }
+    }
+
+    fn waits(poll: Poll, wishes: &[Wish]) -> (i32, u128) {
+        let limits = Limits::new(poll, wishes.iter().copied());
+        (limits.min_bytes, limits.max_wait.as_millis())
+    }
+
+    #[test]
+    fn only_a_long_poll_waits_for_many_bytes() {
+        let (long, short) = (Duration::from_millis(400), Duration::from_millis(40));
+        let patient = [wish(500, 10_000), wish(1000, 20_000)];
+        assert_eq!(waits(Poll::Long(long), &patient), (500, 10_000));
+        assert_eq!(waits(Poll::Short(short), &patient), (1, 40));
+        let mixed = [wish(500, 10_000), wish(1, 20_000)];
+        assert_eq!(waits(Poll::Long(long), &mixed), (1, 400));
+        assert_eq!(waits(Poll::Short(short), &[wish(500, 30)]), (1, 30));
+    }
+
+    #[test]
+    fn a_partition_is_passed_over_for_its_own_limit_only_while_the_answer_has_room() {
+        let poll = Poll::first_lane(0);
+        let limits = Limits::new(poll, [wish(1, 30)].into_iter());
+        assert!(limits.leave_room(MAX_BYTES as usize - 100));
+        assert!(!limits.leave_room(MAX_BYTES as usize - 99));
+        assert!(!limits.leave_room(2 * MAX_BYTES as usize));
+    }
+}
