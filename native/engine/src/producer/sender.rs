@@ -35,7 +35,7 @@ const FULL_REQUEST_RECORDS: u32 = 512;
 
 /// Requests on the wire to one broker, over all lanes, where more are not worth it for its distance
 /// but they are full: nothing could join them.
-const MAX_FULL_REQUESTS: usize = 3;
+const MAX_FULL_REQUESTS: usize = 2;
 
 /// A request is closed at this many bytes of batches, before compression. Far below what
 /// brokers accept by default (100 MiB), far above what one partition sends.
