@@ -289,15 +289,39 @@ in_parallel(N, Fun) ->
   [receive {Pid, Result} -> Result after ?LIMIT -> error(too_slow) end || Pid <- Pids].
 
 measure(Options, Messages, Fun) ->
+  Watcher = spawn_link(fun watch/0),
+  _ = erlang:system_monitor(Watcher, [{long_schedule, 1}]),
   Cpu0 = cpu_seconds(),
   T0 = erlang:monotonic_time(microsecond),
   Remark = Fun(),
   Seconds = (erlang:monotonic_time(microsecond) - T0) / 1.0e6,
   Cpu = cpu_seconds() - Cpu0,
+  Watched = watched(Watcher),
   line(Options, [integer_to_list(round(Messages / Seconds)),
                  io_lib:format("~.1f", [Messages * int(size, Options, 100) / Seconds / 1.0e6]),
                  io_lib:format("~.2f", [Cpu * 1.0e6 / Messages]),
-                 io_lib:format("~.1f", [peak_mb()]), Remark]).
+                 io_lib:format("~.1f", [peak_mb()]),
+                 lists:join(", ", [Text || Text <- [Remark, Watched], Text =/= ""])]).
+
+%% Processes that had a scheduler for a millisecond or longer, the least that the VM tells of. With other
+%% programs on the same cores, that may be because the system gave the core to one of them. A NIF that
+%% takes long ends such a turn, or the turn ends in it.
+watch() ->
+  receive {From, how_long} -> From ! {self(), watch([])} end.
+
+watch(Turns) ->
+  receive
+    {monitor, _Pid, long_schedule, Turn} -> watch([Turn | Turns])
+  after 0 -> Turns
+  end.
+
+watched(Watcher) ->
+  _ = erlang:system_monitor(undefined),
+  Watcher ! {self(), how_long},
+  Turns = receive {Watcher, Told} -> Told after ?LIMIT -> error(no_answer) end,
+  InNif = [Ms || Turn <- Turns, {timeout, Ms} <- Turn,
+                 lists:any(fun({_, Where}) -> is_tuple(Where) andalso element(1, Where) =:= brod_nif end, Turn)],
+  io_lib:format("turns over 1 ms: ~b, at a NIF ~b", [length(Turns), length(InNif)]).
 
 line(Options, Fields) ->
   io:format("~s~n", [lists:join("\t", [maps:get(<<"name">>, Options) | Fields])]).
