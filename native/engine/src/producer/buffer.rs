@@ -1,17 +1,17 @@
 //! The state machine of one partition's producer: which records are in which batch, what is on
 //! the wire, what is sent again, and what fails. No I/O, no clock: `now` is an argument.
 
+mod completion;
+
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::batch::{add_sequence, Batch, ProducerId, ORDER_STEP};
 use super::config::ProducerConfig;
 use super::cut_calls::CutCalls;
-use super::failure::{is_retriable, Cause, Failure};
+use super::failure::{Cause, Failure};
 use super::Acks;
-use crate::net::NetError;
 use crate::protocol::batch_writer::BatchWriter;
-use crate::protocol::error::ErrorCode;
 
 /// How far a partition is with getting a producer id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -311,227 +311,11 @@ impl<A: Acks> Buffer<A> {
         Take::Batch { batch, more }
     }
 
-    fn landed(&mut self, order: u64) {
-        // Once: the parts of a split batch come back one by one.
-        if let Some(at) = self.in_flight.iter().position(|other| *other == order) {
-            self.in_flight.remove(at);
-        }
-    }
-
-    fn requeue(&mut self, batch: Batch<A>) {
-        self.buffered_calls += batch.calls;
-        let at = self
-            .ready
-            .partition_point(|other| other.order < batch.order);
-        self.ready.insert(at, batch);
-    }
-
-    /// The broker stored the batch.
-    pub fn delivered(&mut self, batch: Batch<A>, base_offset: i64) -> Outcome<A> {
-        self.landed(batch.order);
-        if batch.shares.is_empty() {
-            self.freed += batch.bytes;
-            return Outcome::Delivered(batch.acks, base_offset);
-        }
-        let mut told = Vec::new();
-        self.settle(batch, &Ok(base_offset), &mut told);
-        Outcome::Settled(told)
-    }
-
-    /// The batch is stored or has failed: adds whom that answers, in the order of their records.
-    fn settle(
-        &mut self,
-        batch: Batch<A>,
-        result: &Result<i64, Failure>,
-        told: &mut Vec<(A, Result<i64, Failure>)>,
-    ) {
-        self.freed += batch.bytes;
-        let (start_here, began_before): (Vec<_>, Vec<_>) =
-            batch.shares.iter().partition(|share| share.starts);
-        for share in began_before {
-            told.extend(self.cut_calls.settle(share, result));
-        }
-        told.push((batch.acks, result.clone()));
-        for share in start_here {
-            told.extend(self.cut_calls.settle(share, result));
-        }
-    }
-
-    /// An attempt failed. Decides whether to send again, split, or give up.
-    pub fn failed(
-        &mut self,
-        config: &ProducerConfig,
-        now: Instant,
-        mut batch: Batch<A>,
-        cause: Cause,
-    ) -> Outcome<A> {
-        self.landed(batch.order);
-        if let Cause::Code(code) = cause {
-            match code {
-                ErrorCode::DUPLICATE_SEQUENCE_NUMBER => {
-                    return self.delivered(batch, -1);
-                }
-                ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE
-                    if batch.records > 1 =>
-                {
-                    return self.split(batch);
-                }
-                ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
-                | ErrorCode::UNKNOWN_PRODUCER_ID
-                | ErrorCode::INVALID_PRODUCER_EPOCH
-                | ErrorCode::INVALID_PRODUCER_ID_MAPPING
-                    if batch.sequence.is_some() =>
-                {
-                    return self.out_of_sequence(config, now, batch, cause);
-                }
-                _ if !is_retriable(code) => {
-                    return self.give_up(batch, Failure::NotRetriable(code));
-                }
-                _ => {}
-            }
-        }
-        if !cause.is_leader_change() {
-            batch.attempts += 1;
-        }
-        batch.last_cause = Some(cause);
-        self.retry(config, now, batch)
-    }
-
-    fn retry(&mut self, config: &ProducerConfig, now: Instant, batch: Batch<A>) -> Outcome<A> {
-        if self.stopping == Some(Failure::Closed) {
-            return self.give_up_all(batch, Failure::Closed);
-        }
-        if config.max_retries >= 0 && batch.attempts > config.max_retries.unsigned_abs() {
-            let cause = batch
-                .last_cause
-                .clone()
-                .unwrap_or(Cause::Net(NetError::Closed));
-            return self.give_up_all(batch, Failure::RetriesUsedUp(cause));
-        }
-        if now >= batch.created + config.delivery_timeout {
-            let cause = batch.last_cause.clone();
-            return self.give_up_all(batch, Failure::DeliveryTimeout(cause));
-        }
-        self.requeue(batch);
-        self.retry_at = Some(now + config.retry_backoff);
-        Outcome::Retried
-    }
-
-    /// Another broker is known to lead by now: what was refused goes there without waiting. Not
-    /// while more is on the wire, which would come back behind it.
-    pub fn leader_moved(&mut self) {
-        if self.in_flight.is_empty() {
-            self.retry_at = None;
-        }
-    }
-
-    /// With an earlier batch still to be stored this is its consequence, and the order is kept
-    /// by sending both again. The first in line was refused because the broker no longer knows
-    /// the producer: a new producer id starts its sequence over (KIP-360). What is behind it waits
-    /// for that, or it could be stored first.
-    fn out_of_sequence(
-        &mut self,
-        config: &ProducerConfig,
-        now: Instant,
-        mut batch: Batch<A>,
-        cause: Cause,
-    ) -> Outcome<A> {
-        let earlier = self.in_flight.iter().any(|order| *order < batch.order)
-            || self.ready.iter().any(|other| other.order < batch.order);
-        let renewed = self.renew_from.is_some_and(|from| from <= batch.order);
-        if earlier || renewed {
-            self.requeue(batch);
-            return Outcome::Retried;
-        }
-        self.renew_from = Some(batch.order);
-        batch.attempts += 1;
-        batch.last_cause = Some(cause);
-        self.retry(config, now, batch)
-    }
-
     fn forget_sequences(&mut self) {
         self.next_sequence = 0;
         for batch in &mut self.ready {
             batch.sequence = None;
         }
-    }
-
-    /// A batch was given up: its sequence numbers are free for what follows, if the broker has
-    /// certainly not stored it and nothing behind it has been sent. Otherwise that could pass for a
-    /// repeat, and needs a producer id of its own.
-    fn reuse_sequence(&mut self, batch: &Batch<A>, sequence: i32) {
-        let behind = |order: u64| order > batch.order;
-        let mut ready = self.ready.iter();
-        let sent_behind = self.in_flight.iter().any(|order| behind(*order))
-            || ready.any(|other| behind(other.order) && other.attempts > 0);
-        if batch.attempts > 0 || sent_behind {
-            let from = self.renew_from.unwrap_or(u64::MAX);
-            self.renew_from = Some(from.min(batch.order));
-            return;
-        }
-        self.next_sequence = sequence;
-        for other in self.ready.iter_mut().filter(|other| behind(other.order)) {
-            other.sequence = None;
-        }
-    }
-
-    fn split(&mut self, batch: Batch<A>) -> Outcome<A> {
-        match batch.split(&mut self.cut_calls) {
-            Ok((first, second)) => {
-                self.requeue(second);
-                self.requeue(first);
-                Outcome::Retried
-            }
-            Err((batch, why)) => self.give_up(*batch, why),
-        }
-    }
-
-    /// One batch will not be delivered. What is behind it still is; then the producer stops.
-    pub fn give_up(&mut self, batch: Batch<A>, why: Failure) -> Outcome<A> {
-        self.landed(batch.order);
-        if let Some((_, sequence)) = batch.sequence {
-            self.reuse_sequence(&batch, sequence);
-        }
-        self.stopping.get_or_insert_with(|| why.clone());
-        let mut told = Vec::new();
-        self.settle(batch, &Err(why), &mut told);
-        Outcome::Settled(told)
-    }
-
-    /// Nothing will be delivered any more. What is on the wire fails when it comes back.
-    fn give_up_all(&mut self, batch: Batch<A>, why: Failure) -> Outcome<A> {
-        let mut told = Vec::new();
-        self.settle(batch, &Err(why.clone()), &mut told);
-        told.extend(self.stop(why));
-        Outcome::Settled(told)
-    }
-
-    /// Takes no more, and hands out what is not on the wire.
-    pub fn stop(&mut self, why: Failure) -> Vec<(A, Result<i64, Failure>)> {
-        self.close_open();
-        self.stopping.get_or_insert_with(|| why.clone());
-        self.buffered_calls = 0;
-        let mut told = Vec::new();
-        for batch in std::mem::take(&mut self.ready) {
-            self.settle(batch, &Err(why.clone()), &mut told);
-        }
-        told
-    }
-
-    /// The brokers say that there is no such topic or partition: counts as an attempt of the
-    /// first batch, once a backoff.
-    pub fn unknown(&mut self, config: &ProducerConfig, now: Instant) -> Option<Outcome<A>> {
-        if self.retry_at.is_some_and(|at| now < at) {
-            return None;
-        }
-        if self.ready.is_empty() {
-            self.close_open();
-        }
-        let mut batch = self.ready.pop_front()?;
-        self.buffered_calls -= batch.calls;
-        batch.attempts += 1;
-        batch.last_cause = Some(Cause::Code(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
-        Some(self.retry(config, now, batch))
     }
 
     /// Why the first batch in line cannot be sent now.
@@ -549,16 +333,6 @@ impl<A: Acks> Buffer<A> {
             self.timer = None;
         }
         is_empty
-    }
-
-    /// What waited longer than `delivery_timeout` without being sent.
-    pub fn expire(&mut self, config: &ProducerConfig, now: Instant) -> Option<Outcome<A>> {
-        let oldest = self.next()?;
-        if now < oldest.created + config.delivery_timeout {
-            return None;
-        }
-        let why = Failure::DeliveryTimeout(oldest.last_cause.clone());
-        Some(Outcome::Settled(self.stop(why)))
     }
 
     /// Takes in a producer id, or that there is none to be had.
@@ -635,5 +409,4 @@ pub enum AppendError<E> {
 }
 
 #[cfg(test)]
-#[path = "buffer_tests.rs"]
 mod tests;
