@@ -30,7 +30,7 @@ demo: ## the main job on a real Kafka, from Erlang and from Elixir
 bench: ## measure beside librdkafka on a real Kafka
 	@bench/run.sh
 
-soak: ## ten minutes of producing and consuming, checked message by message (SOAK_MINUTES, SOAK_KILL)
+soak: ## ten minutes of producing and consuming, checked message by message (SOAK_MINUTES, SOAK_KILL, SOAK_PARTITIONS)
 	@bench/soak.sh
 
 kafka-up: ## start a real Kafka of three brokers (KAFKA_PORT_BASE, KAFKA_DIR, KAFKA_BROKERS)

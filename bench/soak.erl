@@ -1,7 +1,8 @@
 %% Produces to a topic and consumes it for a while, and checks that every acked message comes back once
 %% and in order, and that memory does not grow.
 %%
-%%   erl -noshell -pa BROD/ebin -pa . -s soak main -extra bootstrap=HOST:PORT,... minutes=10 replicas=1
+%%   erl -noshell -pa BROD/ebin -pa . -s soak main -extra bootstrap=HOST:PORT,... minutes=10 replicas=1 \
+%%     partitions=8
 %%
 %% Ends with status 1 if a message is lost, doubled or out of order, if one fails, if all comes to a
 %% halt, or if, after five minutes at least, the VM needs a tenth more memory in the last fifth of the
@@ -14,7 +15,6 @@
 
 -define(CLIENT, soak).
 -define(TOPIC, <<"soak">>).
--define(PARTITIONS, 8).
 -define(CALLERS, 8).
 %% Unacknowledged messages of a caller.
 -define(WINDOW, 1000).
@@ -43,6 +43,8 @@ run(Options) ->
                || S <- string:split(maps:get("bootstrap", Options), ",", all),
                   [Host, Port] <- [string:split(S, ":")]],
   Minutes = list_to_integer(maps:get("minutes", Options, "10")),
+  Partitions = list_to_integer(maps:get("partitions", Options, "8")),
+  ok = persistent_term:put({?MODULE, partitions}, Partitions),
   ok = create_topic(Endpoints, list_to_integer(maps:get("replicas", Options, "1"))),
   ok = brod:start_client(Endpoints, ?CLIENT),
   ok = sooner_or_later(fun() ->
@@ -62,11 +64,13 @@ run(Options) ->
 create_topic(Endpoints, Replicas) ->
   Config = [#{name => <<"retention.bytes">>, value => <<"1073741824">>},
             #{name => <<"segment.bytes">>, value => <<"134217728">>}],
-  Topic = #{name => ?TOPIC, num_partitions => ?PARTITIONS, replication_factor => Replicas,
+  Topic = #{name => ?TOPIC, num_partitions => partition_count(), replication_factor => Replicas,
             assignments => [], configs => Config},
   ok = brod:create_topics(Endpoints, [Topic], #{timeout => ?LIMIT}, []).
 
-partitions() -> lists:seq(0, ?PARTITIONS - 1).
+partition_count() -> persistent_term:get({?MODULE, partitions}).
+
+partitions() -> lists:seq(0, partition_count() - 1).
 
 %% A caller numbers its messages, partition by partition.
 
@@ -91,7 +95,7 @@ produce(Caller, Counts, Stop, Next, Turn, Waiting) ->
     IsAhead ->
       receive after 1 -> produce(Caller, Counts, Stop, Next, Turn, Waiting) end;
     true ->
-      P = Turn rem ?PARTITIONS,
+      P = Turn rem partition_count(),
       #{P := N} = Next,
       {ok, _} = brod:produce(?CLIENT, ?TOPIC, P, <<>>, <<Caller:16, N:64, 0:720>>),
       produce(Caller, Counts, Stop, Next#{P := N + 1}, Turn + 1, Waiting + 1)

@@ -2,6 +2,8 @@
 # Runs bench/soak.erl against a real Kafka.
 #   SOAK_MINUTES=N   how long (10)
 #   SOAK_KILL=N      with three brokers, of which one is killed and started again every N seconds
+#   SOAK_PARTITIONS=N
+#                    partitions of the topic (8)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -33,4 +35,5 @@ if [ "$kill_every" -gt 0 ]; then
   killer=$!
 fi
 erl -noshell -pa _build/default/lib/brod/ebin -pa "$work" -s soak main -extra \
-  "bootstrap=$BROD_BOOTSTRAP" "minutes=${SOAK_MINUTES:-10}" "replicas=$KAFKA_BROKERS" </dev/null
+  "bootstrap=$BROD_BOOTSTRAP" "minutes=${SOAK_MINUTES:-10}" "replicas=$KAFKA_BROKERS" \
+  "partitions=${SOAK_PARTITIONS:-8}" </dev/null

@@ -360,8 +360,8 @@ impl Lane {
             0 => self.quiet.saturating_add(1),
             _ => 0,
         };
-        if self.throttle.is_zero() && answered > 0 && limits.leave_room(answered) {
-            self.ask_for_larger_batches(consumers);
+        if self.throttle.is_zero() && answered > 0 {
+            self.ask_for_larger_batches(consumers, limits.left_by(answered));
         }
         for held in self.held.values_mut() {
             held.answered = false;
@@ -384,9 +384,11 @@ impl Lane {
     }
 
     /// In a session an answer does not name partitions that have nothing new. Those that have
-    /// messages nonetheless were passed over because their next batch is too large.
-    fn ask_for_larger_batches(&mut self, consumers: &Arc<Consumers>) {
-        let passed_over = |held: &Held| !held.answered && held.wish.behind;
+    /// messages nonetheless were passed over because their next batch is too large: for what was
+    /// asked of them, if the answer had room for that, or else for the answer.
+    fn ask_for_larger_batches(&mut self, consumers: &Arc<Consumers>, room: i32) {
+        let passed_over =
+            |held: &Held| !held.answered && held.wish.behind && held.wish.max_bytes <= room;
         let all = self.held.iter().filter(|(_, held)| passed_over(held));
         let wishes: Vec<_> = all
             .map(|(key, held)| (key.clone(), consumers.passed_over(&held.shared, held.claim)))

@@ -50,8 +50,6 @@ pub struct Limits {
     pub min_bytes: i32,
     /// Of the whole answer.
     pub max_bytes: i32,
-    /// Of the partition that may return most.
-    most_of_one: i32,
 }
 
 impl Limits {
@@ -72,17 +70,13 @@ impl Limits {
             max_wait: max_wait.min(shortest.unwrap_or(max_wait)).max(SHORT_POLL),
             min_bytes,
             max_bytes: most_of_one.max(MAX_BYTES),
-            most_of_one,
         }
     }
 
-    /// An answer of so many bytes had room for any other partition, had it not been for that one's
-    /// own limit.
-    pub fn leave_room(&self, answered: usize) -> bool {
-        let left = usize::try_from(self.max_bytes)
-            .unwrap_or(0)
-            .checked_sub(answered);
-        left.is_some_and(|left| left >= usize::try_from(self.most_of_one).unwrap_or(0))
+    /// How many bytes more an answer of so many could have had.
+    pub fn left_by(&self, answered: usize) -> i32 {
+        let answered = i32::try_from(answered).unwrap_or(i32::MAX);
+        self.max_bytes.saturating_sub(answered).max(0)
     }
 }
 
@@ -117,11 +111,10 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_is_passed_over_for_its_own_limit_only_while_the_answer_has_room() {
-        let poll = Poll::first_lane(0);
-        let limits = Limits::new(poll, [wish(1, 30)].into_iter());
-        assert!(limits.leave_room(MAX_BYTES as usize - 100));
-        assert!(!limits.leave_room(MAX_BYTES as usize - 99));
-        assert!(!limits.leave_room(2 * MAX_BYTES as usize));
+    fn an_answer_has_room_up_to_its_limit() {
+        let limits = Limits::new(Poll::first_lane(0), [wish(1, 30)].into_iter());
+        assert_eq!(limits.left_by(MAX_BYTES as usize - 100), 100);
+        assert_eq!(limits.left_by(2 * MAX_BYTES as usize), 0);
+        assert_eq!(limits.left_by(usize::MAX), 0);
     }
 }
