@@ -34,7 +34,7 @@ end_per_testcase(_Case, Config) ->
   brod_test:whole().
 
 %% Members join, leave and die at random for half a minute, while messages come in: all are handled,
-%% and what is committed is not beyond what was handled.
+%% and in the end committed, by whoever is left.
 churn(Config) ->
   {Client, Group, Topic} = names(Config),
   %% A client each, as members of one group have in real life.
@@ -48,13 +48,14 @@ churn(Config) ->
   Written = stop_writer(Writer),
   ct:log("~b messages", [length(Written)]),
   _ = collect(Written, ?LIMIT_MS),
+  Ends = ends(Client, Topic),
+  %% One that died at the last moment may have handled messages and not committed them: another one
+  %% gets them once more.
+  wait_until(fun() -> committed(Client, Group, Topic) =:= Ends end, ?LIMIT_MS),
   maps:foreach(fun(_, undefined) -> ok;
                   (_, Pid) -> ok = brod_group_subscriber_v2:stop(Pid)
                end, Last),
-  case [Pid || Pid <- maps:values(Last), Pid =/= undefined] of
-    [] -> ok;
-    _ -> ?assertEqual(ends(Client, Topic), committed(Client, Group, Topic))
-  end,
+  ?assertEqual(Ends, committed(Client, Group, Topic)),
   [brod_test:stop_client(C) || C <- tl(Clients)],
   ok.
 
