@@ -319,9 +319,11 @@ watched(Watcher) ->
   _ = erlang:system_monitor(undefined),
   Watcher ! {self(), how_long},
   Turns = receive {Watcher, Told} -> Told after ?LIMIT -> error(no_answer) end,
-  InNif = [Ms || Turn <- Turns, {timeout, Ms} <- Turn,
-                 lists:any(fun({_, Where}) -> is_tuple(Where) andalso element(1, Where) =:= brod_nif end, Turn)],
-  io_lib:format("turns over 1 ms: ~b, at a NIF ~b", [length(Turns), length(InNif)]).
+  AtNif = [Turn || Turn <- Turns, lists:any(fun is_nif/1, Turn)],
+  io_lib:format("turns over 1 ms: ~b, at a NIF ~b", [length(Turns), length(AtNif)]).
+
+is_nif({_Where, {brod_nif, _, _}}) -> true;
+is_nif(_) -> false.
 
 line(Options, Fields) ->
   io:format("~s~n", [lists:join("\t", [maps:get(<<"name">>, Options) | Fields])]).

@@ -145,8 +145,8 @@ struct Held {
     shared: Arc<Shared>,
     claim: u64,
     wish: Wish,
-    /// The last answer said something of it.
-    answered: bool,
+    /// Number of the last answer that named it.
+    named_in: u64,
 }
 
 /// One connection's fetches, one at a time.
@@ -155,6 +155,7 @@ struct Lane {
     number: usize,
     held: HashMap<Key, Held>,
     session: Session,
+    answers: u64,
     /// Answers without messages since the last one with some.
     quiet: u32,
     /// The broker holds the next answer back for as long.
@@ -168,6 +169,7 @@ impl Lane {
             number,
             held: HashMap::new(),
             session: Session::default(),
+            answers: 0,
             quiet: 0,
             throttle: Duration::ZERO,
         }
@@ -295,7 +297,7 @@ impl Lane {
         let held = Held {
             claim,
             wish,
-            answered: false,
+            named_in: 0,
             shared: shared.clone(),
         };
         self.session.want(&shared.key, ask(&wish, leader_epoch));
@@ -335,6 +337,7 @@ impl Lane {
         if self.is_first() {
             self.session.answered(response.session_id);
         }
+        self.answers += 1;
         let mut answered = 0;
         let mut turn = 0;
         for topic in response.responses {
@@ -345,7 +348,7 @@ impl Lane {
                 };
                 let size = data.records.as_ref().map_or(0, |records| records.len());
                 answered += size;
-                held.answered = true;
+                held.named_in = self.answers;
                 let node = self.fetcher.node;
                 let wish = consumers.take_in(node, &held.shared, held.claim, data);
                 self.go_on(&key, wish);
@@ -362,9 +365,6 @@ impl Lane {
         };
         if self.throttle.is_zero() && answered > 0 {
             self.ask_for_larger_batches(consumers, limits.left_by(answered));
-        }
-        for held in self.held.values_mut() {
-            held.answered = false;
         }
     }
 
@@ -383,12 +383,13 @@ impl Lane {
         }
     }
 
-    /// In a session an answer does not name partitions that have nothing new. Those that have
-    /// messages nonetheless were passed over because their next batch is too large: for what was
-    /// asked of them, if the answer had room for that, or else for the answer.
+    /// In a session an answer does not name partitions that have nothing new. One that has messages
+    /// nonetheless was passed over: its next batch is larger than what was asked of it, if the
+    /// answer had `room` for as much.
     fn ask_for_larger_batches(&mut self, consumers: &Arc<Consumers>, room: i32) {
-        let passed_over =
-            |held: &Held| !held.answered && held.wish.behind && held.wish.max_bytes <= room;
+        let passed_over = |held: &Held| {
+            held.named_in != self.answers && held.wish.behind && held.wish.max_bytes <= room
+        };
         let all = self.held.iter().filter(|(_, held)| passed_over(held));
         let wishes: Vec<_> = all
             .map(|(key, held)| (key.clone(), consumers.passed_over(&held.shared, held.claim)))

@@ -44,7 +44,6 @@ impl Poll {
 }
 
 /// What a request says beside its partitions.
-#[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
     pub max_wait: Duration,
     pub min_bytes: i32,

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -72,7 +72,7 @@ pub(super) struct Lane<D: Delivery> {
     connection: Option<Connection>,
     connecting: Option<Connecting>,
     /// How far away the broker is.
-    distance: Distance,
+    pub distance: Distance,
 }
 
 impl<D: Delivery> Lane<D> {
@@ -86,16 +86,6 @@ impl<D: Delivery> Lane<D> {
             connecting: None,
             distance: Distance::default(),
         }
-    }
-
-    /// Requests of this lane that are worth to be on the wire at once.
-    pub fn requests(&self) -> usize {
-        self.distance.requests()
-    }
-
-    /// An answer came after this time.
-    pub fn took(&mut self, time: Duration) {
-        self.distance.took(time);
     }
 
     /// Its connection, if it is open. Otherwise that comes, or fails, as an [`Event`].

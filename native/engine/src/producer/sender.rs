@@ -155,7 +155,7 @@ impl<D: Delivery> Task<D> {
         let on_the_wire: usize = self.lanes.iter().map(|lane| lane.in_flight.len()).sum();
         let enough = |lane: &Lane<D>| {
             // One lane does not wait for another one's answers.
-            if lane.in_flight.is_empty() || on_the_wire < lane.requests() {
+            if lane.in_flight.is_empty() || on_the_wire < lane.distance.requests() {
                 1
             } else if on_the_wire < MAX_FULL_REQUESTS {
                 FULL_REQUEST
@@ -322,7 +322,8 @@ impl<D: Delivery> Task<D> {
             return answers::written(request.items);
         }
         if answer.is_ok() {
-            lane.took(now.saturating_duration_since(request.sent));
+            lane.distance
+                .took(now.saturating_duration_since(request.sent));
         }
         let results = answer.and_then(|frame| {
             let results = strip_response_header(frame, PRODUCE, request.version)

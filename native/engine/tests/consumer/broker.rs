@@ -281,7 +281,8 @@ impl Broker {
             let is_late = tokio::time::Instant::now() >= deadline;
             if is_late && partitions.is_empty() && request.session_epoch < 1 {
                 // Nothing new is left out in a session only.
-                partitions = self.log.lock().ends(asked.keys());
+                let log = self.log.lock();
+                partitions = asked.keys().map(|&at| log.nothing_of(at)).collect();
             }
             if !partitions.is_empty() || is_late {
                 let topic = FetchableTopicResponse::default()
@@ -302,17 +303,14 @@ impl Log {
         last.map_or(self.log_start, |(last, _)| last + 1)
     }
 
-    fn ends<'a>(&self, partitions: impl Iterator<Item = &'a i32>) -> Vec<PartitionData> {
-        partitions
-            .map(|&partition| {
-                let end = self.end(partition);
-                PartitionData::default()
-                    .with_partition_index(partition)
-                    .with_high_watermark(end)
-                    .with_last_stable_offset(end)
-                    .with_preferred_read_replica(BrokerId(-1))
-            })
-            .collect()
+    /// What an answer says of a partition without messages.
+    fn nothing_of(&self, partition: i32) -> PartitionData {
+        let end = self.end(partition);
+        PartitionData::default()
+            .with_partition_index(partition)
+            .with_high_watermark(end)
+            .with_last_stable_offset(end)
+            .with_preferred_read_replica(BrokerId(-1))
     }
 
     fn read(&mut self, asked: &BTreeMap<i32, (i64, i32)>) -> Vec<PartitionData> {
@@ -320,11 +318,7 @@ impl Log {
         let mut is_first = true;
         for (&partition, &(offset, max_bytes)) in asked {
             let end = self.end(partition);
-            let data = PartitionData::default()
-                .with_partition_index(partition)
-                .with_high_watermark(end)
-                .with_last_stable_offset(end)
-                .with_preferred_read_replica(BrokerId(-1));
+            let data = self.nothing_of(partition);
             if let Some((node, epoch)) = self.moved.get(&partition) {
                 self.refused += 1;
                 let leader = LeaderIdAndEpoch::default()

@@ -4,7 +4,6 @@
 use std::time::Instant;
 
 use super::{Buffer, Outcome};
-use crate::net::NetError;
 use crate::producer::batch::Batch;
 use crate::producer::config::ProducerConfig;
 use crate::producer::failure::{is_retriable, Cause, Failure};
@@ -63,7 +62,7 @@ impl<A: Acks> Buffer<A> {
         &mut self,
         config: &ProducerConfig,
         now: Instant,
-        mut batch: Batch<A>,
+        batch: Batch<A>,
         cause: Cause,
     ) -> Outcome<A> {
         self.landed(batch.order);
@@ -91,28 +90,30 @@ impl<A: Acks> Buffer<A> {
                 _ => {}
             }
         }
+        self.retry(config, now, batch, cause)
+    }
+
+    /// Sends the batch again, if it may wait and fail once more.
+    fn retry(
+        &mut self,
+        config: &ProducerConfig,
+        now: Instant,
+        mut batch: Batch<A>,
+        cause: Cause,
+    ) -> Outcome<A> {
         if !cause.is_leader_change() {
             batch.attempts += 1;
         }
-        batch.last_cause = Some(cause);
-        self.retry(config, now, batch)
-    }
-
-    fn retry(&mut self, config: &ProducerConfig, now: Instant, batch: Batch<A>) -> Outcome<A> {
         if self.stopping == Some(Failure::Closed) {
             return self.give_up_all(batch, Failure::Closed);
         }
         if config.max_retries >= 0 && batch.attempts > config.max_retries.unsigned_abs() {
-            let cause = batch
-                .last_cause
-                .clone()
-                .unwrap_or(Cause::Net(NetError::Closed));
             return self.give_up_all(batch, Failure::RetriesUsedUp(cause));
         }
         if now >= batch.created + config.delivery_timeout {
-            let cause = batch.last_cause.clone();
-            return self.give_up_all(batch, Failure::DeliveryTimeout(cause));
+            return self.give_up_all(batch, Failure::DeliveryTimeout(Some(cause)));
         }
+        batch.last_cause = Some(cause);
         self.requeue(batch);
         self.retry_at = Some(now + config.retry_backoff);
         Outcome::Retried
@@ -134,7 +135,7 @@ impl<A: Acks> Buffer<A> {
         &mut self,
         config: &ProducerConfig,
         now: Instant,
-        mut batch: Batch<A>,
+        batch: Batch<A>,
         cause: Cause,
     ) -> Outcome<A> {
         let earlier = self.in_flight.iter().any(|order| *order < batch.order)
@@ -145,9 +146,7 @@ impl<A: Acks> Buffer<A> {
             return Outcome::Retried;
         }
         self.renew_from = Some(batch.order);
-        batch.attempts += 1;
-        batch.last_cause = Some(cause);
-        self.retry(config, now, batch)
+        self.retry(config, now, batch, cause)
     }
 
     /// A batch was given up: its sequence numbers are free for what follows, if the broker has
@@ -221,11 +220,10 @@ impl<A: Acks> Buffer<A> {
         if self.ready.is_empty() {
             self.close_open();
         }
-        let mut batch = self.ready.pop_front()?;
+        let batch = self.ready.pop_front()?;
         self.buffered_calls -= batch.calls;
-        batch.attempts += 1;
-        batch.last_cause = Some(Cause::Code(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
-        Some(self.retry(config, now, batch))
+        let cause = Cause::Code(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        Some(self.retry(config, now, batch, cause))
     }
 
     /// What waited longer than `delivery_timeout` without being sent.

@@ -82,6 +82,20 @@ impl Bench {
         self.call_with(name, &[b"value"]).unwrap()
     }
 
+    /// A call, and the batch that it leaves in.
+    fn sent(&mut self, name: &'static str) -> Batch<Calls> {
+        self.call(name);
+        self.send().0
+    }
+
+    /// The next batches begin with these calls, under these sequence numbers.
+    fn sends(&mut self, expected: &[(&'static str, i32)]) {
+        for expected in expected {
+            let (batch, sequence) = self.send();
+            assert_eq!((names(&batch)[0], sequence), *expected);
+        }
+    }
+
     fn call_with(
         &mut self,
         name: &'static str,
@@ -418,10 +432,7 @@ fn batches_in_flight_come_back_in_order_under_their_old_sequence_numbers() {
         assert!(matches!(outcome, Outcome::Retried));
     }
     bench.pass(500);
-    for expected in [("a", 0), ("b", 1), ("c", 2)] {
-        let (batch, sequence) = bench.send();
-        assert_eq!((names(&batch)[0], sequence), expected);
-    }
+    bench.sends(&[("a", 0), ("b", 1), ("c", 2)]);
 }
 
 #[test]
@@ -438,8 +449,7 @@ fn no_more_than_five_batches_are_in_flight_when_idempotent() {
 #[test]
 fn a_producer_id_that_the_broker_forgot_is_replaced_and_the_sequence_starts_over() {
     let mut bench = Bench::idempotent(|_| {});
-    bench.call("a");
-    let (a, _) = bench.send();
+    let a = bench.sent("a");
     bench.buffer.delivered(a, 0);
     bench.call("b");
     let (b, sequence) = bench.send();
@@ -460,8 +470,7 @@ fn a_producer_id_that_the_broker_forgot_is_replaced_and_the_sequence_starts_over
 #[test]
 fn a_repeat_that_the_broker_recognizes_is_a_success() {
     let mut bench = Bench::idempotent(|_| {});
-    bench.call("a");
-    let (a, _) = bench.send();
+    let a = bench.sent("a");
     let outcome = bench.fail(a, ErrorCode::DUPLICATE_SEQUENCE_NUMBER);
     assert!(matches!(outcome, Outcome::Delivered(_, -1)));
 }
@@ -680,10 +689,8 @@ fn a_list_of_records_that_is_too_large_is_split() {
 #[test]
 fn what_is_behind_a_refused_batch_on_the_wire_goes_under_a_new_producer_id() {
     let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 5);
-    bench.call("a");
-    let (a, _) = bench.send();
-    bench.call("b");
-    let (b, _) = bench.send();
+    let a = bench.sent("a");
+    let b = bench.sent("b");
     bench.call("c");
     failed(bench.fail(a, ErrorCode::MESSAGE_TOO_LARGE));
     assert!(matches!(bench.take(), Take::Idle), "b is on the wire");
@@ -695,17 +702,13 @@ fn what_is_behind_a_refused_batch_on_the_wire_goes_under_a_new_producer_id() {
     bench
         .buffer
         .set_identity(Some(ProducerId { id: 8, epoch: 0 }));
-    for expected in [("b", 0), ("c", 1)] {
-        let (batch, sequence) = bench.send();
-        assert_eq!((names(&batch)[0], sequence), expected);
-    }
+    bench.sends(&[("b", 0), ("c", 1)]);
 }
 
 #[test]
 fn a_refused_batch_that_may_be_stored_keeps_its_sequence_number() {
     let mut bench = Bench::idempotent(|_| {});
-    bench.call("a");
-    let (a, _) = bench.send();
+    let a = bench.sent("a");
     bench.call("b");
     let outcome = bench.fail(a, ErrorCode::REQUEST_TIMED_OUT);
     assert!(matches!(outcome, Outcome::Retried));
@@ -718,28 +721,21 @@ fn a_refused_batch_that_may_be_stored_keeps_its_sequence_number() {
 #[test]
 fn an_earlier_batch_keeps_its_sequence_number_when_a_later_one_is_refused() {
     let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 5);
-    bench.call("a");
-    let (a, _) = bench.send();
-    bench.call("b");
-    let (b, _) = bench.send();
+    let a = bench.sent("a");
+    let b = bench.sent("b");
     bench.call("c");
     let outcome = bench.fail(a, ErrorCode::REQUEST_TIMED_OUT);
     assert!(matches!(outcome, Outcome::Retried));
     failed(bench.fail(b, ErrorCode::MESSAGE_TOO_LARGE));
     bench.pass(500);
-    for expected in [("a", 0), ("c", 1)] {
-        let (batch, sequence) = bench.send();
-        assert_eq!((names(&batch)[0], sequence), expected);
-    }
+    bench.sends(&[("a", 0), ("c", 1)]);
 }
 
 #[test]
 fn nothing_overtakes_a_batch_whose_producer_id_is_being_replaced() {
     let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 5);
-    bench.call("a");
-    let (a, _) = bench.send();
-    bench.call("b");
-    let (b, _) = bench.send();
+    let a = bench.sent("a");
+    let b = bench.sent("b");
     bench.call("c");
     let outcome = bench.fail(a, ErrorCode::UNKNOWN_PRODUCER_ID);
     assert!(matches!(outcome, Outcome::Retried));
@@ -753,10 +749,7 @@ fn nothing_overtakes_a_batch_whose_producer_id_is_being_replaced() {
     bench
         .buffer
         .set_identity(Some(ProducerId { id: 8, epoch: 0 }));
-    for expected in [("a", 0), ("b", 1), ("c", 2)] {
-        let (batch, sequence) = bench.send();
-        assert_eq!((names(&batch)[0], sequence), expected);
-    }
+    bench.sends(&[("a", 0), ("b", 1), ("c", 2)]);
 }
 
 #[test]
