@@ -1,7 +1,7 @@
 //! The engine's error: what a caller of any operation gets.
 
 use crate::net::{Endpoint, NetError};
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// Why an operation failed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -47,6 +47,12 @@ impl Error {
             Error::Kafka { code, .. } => Some(*code),
             _ => None,
         }
+    }
+}
+
+impl From<brod_protocol::WireError> for Error {
+    fn from(error: brod_protocol::WireError) -> Self {
+        Error::Net(error.into())
     }
 }
 

@@ -7,4 +7,3 @@ pub mod error;
 pub mod group;
 pub mod net;
 pub mod producer;
-pub mod protocol;

@@ -1,7 +1,7 @@
 //! Whom a batch owes answers, gathered while it fills.
 
 use brod_engine::producer::{Acks, Split};
-use brod_engine::protocol::memory::Kept;
+use brod_protocol::memory::Kept;
 use rustler::{Env, LocalPid, NifResult, Term};
 
 use crate::atoms;

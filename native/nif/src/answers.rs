@@ -8,7 +8,7 @@ use brod_engine::admin::{BrokerGroups, CommittedTopic, Fetched};
 use brod_engine::cluster::NodeId;
 use brod_engine::error::Error;
 use brod_engine::net::Endpoint;
-use brod_engine::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 use rustler::types::atom::Atom;
 use rustler::{Encoder, Env, NewBinary, Term};
 

@@ -7,7 +7,7 @@ use brod_engine::consumer::{
     Sink,
 };
 use brod_engine::error::Error;
-use brod_engine::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 use rustler::types::atom::Atom;
 use rustler::{
     Binary, Encoder, Env, LocalPid, Monitor, NifResult, OwnedEnv, Resource, ResourceArc, Term,

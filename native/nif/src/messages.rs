@@ -4,7 +4,7 @@
 //! read into; shorter ones are copied into the message, which costs the same and pins nothing.
 
 use brod_engine::consumer::{DecodedBatch, Delivered, MessageSet};
-use brod_engine::protocol::batch_reader::{BatchError, Record, Records, Span, TimestampType};
+use brod_protocol::batch_reader::{BatchError, Record, Records, Span, TimestampType};
 use bytes::Bytes;
 use rustler::{Binary, Encoder, Env, NewBinary, OwnedBinary, Resource, ResourceArc, Term};
 

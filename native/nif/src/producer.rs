@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use brod_engine::producer::{Append, AppendError, Idempotence, Partition, ProducerConfig};
-use brod_engine::protocol::batch_writer::BatchWriter;
-use brod_engine::protocol::compress::Codec;
+use brod_protocol::batch_writer::BatchWriter;
+use brod_protocol::compress::Codec;
 use rustler::schedule::consume_timeslice;
 use rustler::types::atom::Atom;
 use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};

@@ -3,7 +3,7 @@
 use brod_engine::error::Error;
 use brod_engine::net::{Endpoint, NetError};
 use brod_engine::producer::{Cause, Failure};
-use brod_engine::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 use rustler::types::atom::Atom;
 use rustler::{Encoder, Env, Term};
 
@@ -12,7 +12,7 @@ use crate::atoms;
 /// Kafka's error code as the atom that brod's users match; a number for codes newer than this
 /// client.
 pub fn code(env: Env<'_>, code: ErrorCode) -> Term<'_> {
-    match brod_engine::protocol::error::name(code.0) {
+    match brod_protocol::error::name(code.0) {
         Some(name) => Atom::from_str(env, name).map_or_else(
             |_| atoms::undefined().to_term(env),
             |atom| atom.to_term(env),

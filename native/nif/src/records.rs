@@ -7,7 +7,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use brod_engine::protocol::batch_writer::BatchWriter;
+use brod_protocol::batch_writer::BatchWriter;
 use rustler::{Binary, Term};
 
 use crate::atoms;

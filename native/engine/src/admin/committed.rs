@@ -13,7 +13,7 @@ use super::retry::Retry;
 use super::{call, group_id, topic_name};
 use crate::cluster::{Cluster, Purpose};
 use crate::error::{check, Error};
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// A group's committed offsets in one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +127,7 @@ fn committed(response: OffsetFetchResponse) -> Result<Vec<CommittedTopic>, Error
 mod tests {
     use super::*;
     use crate::admin::string;
-    use crate::net::encode;
+    use brod_protocol::encode;
     use kafka_protocol::messages::offset_fetch_response::{
         OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
         OffsetFetchResponseTopic, OffsetFetchResponseTopics,

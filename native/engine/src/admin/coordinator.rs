@@ -9,7 +9,7 @@ use super::{call, string};
 use crate::cluster::{Cluster, NodeId};
 use crate::error::Error;
 use crate::net::Endpoint;
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// What is coordinated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +95,7 @@ fn coordinator_in(response: &FindCoordinatorResponse) -> Result<NodeId, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::encode;
+    use brod_protocol::encode;
     use kafka_protocol::messages::find_coordinator_response::Coordinator;
     use kafka_protocol::messages::BrokerId;
     use kafka_protocol::protocol::{Decodable, Message};

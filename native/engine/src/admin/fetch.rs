@@ -12,8 +12,8 @@ use super::{call, topic_name};
 use crate::cluster::{Cluster, Purpose};
 use crate::consumer::{Aborted, DecodedBatch, Isolation};
 use crate::error::{check, Error};
-use crate::protocol::batch_reader::{batches, BatchError};
-use crate::protocol::error::ErrorCode;
+use brod_protocol::batch_reader::{batches, BatchError};
+use brod_protocol::error::ErrorCode;
 
 /// A batch that decompresses to more bytes than this is an error.
 const MAX_BATCH_BYTES: usize = 256 * 1024 * 1024;
@@ -184,9 +184,9 @@ fn unreadable(error: BatchError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::encode;
-    use crate::protocol::batch_writer::{BatchWriter, SealOptions};
-    use crate::protocol::compress::CodecError;
+    use brod_protocol::batch_writer::{BatchWriter, SealOptions};
+    use brod_protocol::compress::CodecError;
+    use brod_protocol::encode;
     use bytes::Bytes;
     use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse};
     use kafka_protocol::messages::ProducerId;

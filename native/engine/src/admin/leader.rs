@@ -7,7 +7,7 @@ use super::retry::Retry;
 use crate::cluster::{Cluster, NodeId};
 use crate::error::Error;
 use crate::net::Endpoint;
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// The broker that leads a partition. Waits a little for an election that is under way.
 pub async fn find_leader(

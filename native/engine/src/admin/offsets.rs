@@ -10,7 +10,7 @@ use super::{call, topic_name};
 use crate::cluster::{Cluster, Purpose};
 use crate::consumer::Isolation;
 use crate::error::{check, Error};
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// The offset of the first message at or after `time` (ms since 1970), -1 if there is none.
 ///
@@ -69,7 +69,7 @@ fn offset_in(response: &ListOffsetsResponse) -> Result<i64, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::encode;
+    use brod_protocol::encode;
     use kafka_protocol::messages::list_offsets_response::{
         ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
     };

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::cluster::Backoff;
 use crate::error::Error;
 use crate::net::NetError;
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// Longer than leaders and coordinators take to move in a healthy cluster.
 const PATIENCE: Duration = Duration::from_secs(5);

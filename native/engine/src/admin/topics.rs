@@ -15,7 +15,7 @@ use super::retry::Retry;
 use super::{call, string, topic_name};
 use crate::cluster::{Cluster, Purpose};
 use crate::error::{check, Error};
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// A topic to create.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -154,7 +154,7 @@ fn deleted(response: &DeleteTopicsResponse) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::encode;
+    use brod_protocol::encode;
     use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
     use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
     use kafka_protocol::protocol::{Decodable, Message};

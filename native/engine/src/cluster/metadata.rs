@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use kafka_protocol::messages::MetadataResponse;
 
 use crate::net::Endpoint;
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// Node id of a broker.
 pub type NodeId = i32;

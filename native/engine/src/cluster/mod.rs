@@ -26,7 +26,7 @@ pub use supervision::OnFailure;
 
 use crate::error::Error;
 use crate::net::{ConnectOptions, Connection, Endpoint, NetError};
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// Configuration of a cluster connection.
 #[derive(Clone)]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::sink::DecodedBatch;
 use super::transactions::Aborted;
-use crate::protocol::batch_reader::{batches, BatchError, Batches};
+use brod_protocol::batch_reader::{batches, BatchError, Batches};
 
 /// Why there is no more to unpack.
 #[derive(Debug)]
@@ -153,8 +153,8 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::batch_writer::{BatchWriter, SealOptions};
-    use crate::protocol::compress::Codec;
+    use brod_protocol::batch_writer::{BatchWriter, SealOptions};
+    use brod_protocol::compress::Codec;
 
     const VALUE: usize = 10_000;
 

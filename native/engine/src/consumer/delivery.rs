@@ -15,7 +15,7 @@ use super::sink::{DecodedBatch, Delivered, MessageSet, Sink};
 use super::transactions::Aborted;
 use super::Consumers;
 use crate::cluster::{Leader, NodeId};
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// A damaged batch may have been damaged on its way only, and is worth another fetch.
 const DAMAGED_TRIES: u32 = 2;

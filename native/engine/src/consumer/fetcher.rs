@@ -27,7 +27,7 @@ use super::Consumers;
 use crate::cluster::{Cluster, NodeId, Purpose};
 use crate::error::Error;
 use crate::net::Connection;
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// What an answer may take beyond the poll.
 const GRACE: Duration = Duration::from_secs(10);

@@ -16,7 +16,7 @@ use super::Consumers;
 use crate::cluster::{Backoff, Leader, Purpose};
 use crate::error::{check, Error};
 use crate::net::NetError;
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// For one question to a broker. One that hangs is not to be waited for, and the next question goes
 /// over another connection: a request whose time is up closes its own.

@@ -12,7 +12,7 @@ use super::shared::{suspend, Check, Route, Shared, State, Waiting};
 use super::Consumers;
 use crate::cluster::{Cluster, Leader, NodeId};
 use crate::error::Error;
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// Moves partitions when their leaders change, until the client closes.
 pub async fn follow_changes(consumers: Weak<Consumers>, cluster: Arc<Cluster>) {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use indexmap::IndexMap;
 use kafka_protocol::messages::TopicName;
 
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// A partition in requests and answers.
 pub type Key = (TopicName, i32);

@@ -14,7 +14,7 @@ use super::session::Key;
 use super::sink::Sink;
 use super::{Consumers, Info};
 use crate::cluster::{Leader, NodeId};
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::protocol::StrBytes;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::protocol::batch_reader::{BatchError, Record, Records, TimestampType};
-use crate::protocol::error::ErrorCode;
+use brod_protocol::batch_reader::{BatchError, Record, Records, TimestampType};
+use brod_protocol::error::ErrorCode;
 
 /// A subscriber. Called on threads of the runtime, for one subscription never by two at a time.
 pub trait Sink: Send + Sync + 'static {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use kafka_protocol::messages::fetch_response::AbortedTransaction;
 
-use crate::protocol::batch_reader::{Batch, BatchError, ControlType};
+use brod_protocol::batch_reader::{Batch, BatchError, ControlType};
 
 /// Knows which producers' transactions are aborted while the batches of one answer pass by.
 #[derive(Debug, Default)]

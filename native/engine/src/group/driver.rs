@@ -19,7 +19,7 @@ use super::{
 };
 use crate::cluster::{Cluster, NodeId, Purpose};
 use crate::error::Error;
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// Bounds everything that closing does.
 const CLOSE_LIMIT: Duration = Duration::from_secs(4);

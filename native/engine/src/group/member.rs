@@ -25,7 +25,7 @@ use super::{
 use crate::cluster::{Backoff, NodeId};
 use crate::error::Error;
 use crate::net::Endpoint;
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// Wait before joining again after another member took over the group instance id. Two members
 /// that share one by mistake would otherwise throw each other out in a loop.

@@ -22,7 +22,7 @@ pub use metadata::Subscription;
 
 use crate::error::Error;
 use crate::net::Endpoint;
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// Partitions by topic, in an order that matters to the reader.
 pub type TopicPartitions = Vec<(String, Vec<i32>)>;

@@ -27,7 +27,7 @@ use super::{
 use crate::cluster::Cluster;
 use crate::error::{check, Error};
 use crate::net::{Connection, Endpoint, NetError};
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// Limit for a request that brokers answer at once.
 const PROMPT: Duration = Duration::from_secs(5);

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::net::NetError;
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// How an error is met.
 pub enum Trouble {

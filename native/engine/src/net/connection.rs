@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest};
-use kafka_protocol::protocol::{Encodable, Request, StrBytes};
+use kafka_protocol::protocol::{Request, StrBytes};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -16,8 +16,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::frame::{request_head, FrameReader};
-use super::{decode_response, ApiVersions, ConnectOptions, Endpoint, NetError};
+use brod_protocol::frame::{request_head, FrameReader};
+use brod_protocol::header::strip_response_header;
+use brod_protocol::{decode_response, encode, ApiVersions};
+
+use super::{ConnectOptions, Endpoint, NetError};
 
 type Reply = oneshot::Sender<Result<Bytes, NetError>>;
 
@@ -216,7 +219,9 @@ impl Connection {
                 return Err(NetError::Timeout);
             }
         };
-        decode_response::<R>(answer, version).inspect_err(|error| self.shared.fail(error.clone()))
+        decode_response::<R>(answer, version)
+            .map_err(NetError::from)
+            .inspect_err(|error| self.shared.fail(error.clone()))
     }
 
     /// Sends an encoded request body and waits for the body of the answer, without a time limit.
@@ -230,7 +235,7 @@ impl Connection {
             .submit(body, api_key, version, true)
             .await
             .unwrap_or(Err(NetError::Closed))?;
-        strip_response_header(frame, api_key, version)
+        Ok(strip_response_header(frame, api_key, version)?)
     }
 
     /// Queues an encoded request that no response answers; the result comes when it is written.
@@ -264,63 +269,10 @@ impl Connection {
     }
 }
 
-/// Encodes a request's body in `version`.
-pub fn encode<R: Request>(request: &R, version: i16) -> Result<Bytes, NetError> {
-    let mut body = BytesMut::with_capacity(256);
-    Encodable::encode(request, &mut body, version)
-        .map_err(|error| NetError::Protocol(format!("request not encodable: {error}")))?;
-    Ok(body.freeze())
-}
-
 fn not_kafka(error: impl std::fmt::Display) -> NetError {
     NetError::NotKafka(format!(
         "its answer to the version query does not parse: {error}"
     ))
-}
-
-pub(crate) fn strip_response_header(
-    mut frame: Bytes,
-    api_key: i16,
-    version: i16,
-) -> Result<Bytes, NetError> {
-    // The correlation id was checked by the reader.
-    frame.advance(4);
-    let header_version = ApiKey::try_from(api_key)
-        .map(|key| key.response_header_version(version))
-        .unwrap_or(0);
-    if header_version >= 1 {
-        skip_tagged_fields(&mut frame)?;
-    }
-    Ok(frame)
-}
-
-fn skip_tagged_fields(frame: &mut Bytes) -> Result<(), NetError> {
-    let cut = || NetError::Protocol("response header is cut off".into());
-    let count = read_uvarint(frame).ok_or_else(cut)?;
-    for _ in 0..count {
-        let _tag = read_uvarint(frame).ok_or_else(cut)?;
-        let size = read_uvarint(frame).ok_or_else(cut)? as usize;
-        if frame.len() < size {
-            return Err(cut());
-        }
-        frame.advance(size);
-    }
-    Ok(())
-}
-
-fn read_uvarint(buf: &mut Bytes) -> Option<u32> {
-    let mut value = 0u32;
-    for shift in [0, 7, 14, 21, 28] {
-        if !buf.has_remaining() {
-            return None;
-        }
-        let byte = buf.get_u8();
-        value |= u32::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 async fn tcp_connect(endpoint: &Endpoint, options: &ConnectOptions) -> Result<TcpStream, NetError> {
@@ -375,7 +327,7 @@ async fn write_loop(
         let head = match head {
             Ok(head) => head,
             Err(error) => {
-                let _ = request.reply.send(Err(error));
+                let _ = request.reply.send(Err(error.into()));
                 continue;
             }
         };

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use brod_protocol::WireError;
+
 /// A connection could not be made, or broke, or the peer does not speak Kafka.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NetError {
@@ -44,6 +46,16 @@ impl From<io::Error> for NetError {
                 NetError::Closed
             }
             kind => NetError::Io(kind),
+        }
+    }
+}
+
+impl From<WireError> for NetError {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::NotKafka(why) => NetError::NotKafka(why),
+            WireError::UnsupportedApi { api } => NetError::UnsupportedApi { api },
+            WireError::Malformed(why) => NetError::Protocol(why),
         }
     }
 }

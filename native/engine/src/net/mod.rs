@@ -1,18 +1,12 @@
 //! Connections to brokers: TCP, version negotiation, requests pipelined in order.
 
 mod connection;
-mod decode;
 mod error;
-mod frame;
-mod versions;
 
 use std::time::Duration;
 
-pub(crate) use connection::strip_response_header;
-pub use connection::{encode, Connection};
-pub use decode::decode_response;
+pub use connection::Connection;
 pub use error::NetError;
-pub use versions::ApiVersions;
 
 /// Where a broker listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -11,7 +11,7 @@ use super::request::{PartResult, Results};
 use super::{Delivery, Producers};
 use crate::cluster::NodeId;
 use crate::net::NetError;
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// They are written, and no answer was asked for.
 pub(super) fn written<D: Delivery>(items: Vec<Item<D>>) {

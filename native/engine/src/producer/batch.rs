@@ -5,9 +5,9 @@ use std::time::Instant;
 use super::cut_calls::{CutCalls, Share};
 use super::failure::{Cause, Failure};
 use super::{Acks, Split};
-use crate::protocol::batch_writer::{self, BatchWriter, SealOptions, SealedBatch};
-use crate::protocol::compress::Codec;
-use crate::protocol::error::ErrorCode;
+use brod_protocol::batch_writer::{self, BatchWriter, SealOptions, SealedBatch};
+use brod_protocol::compress::Codec;
+use brod_protocol::error::ErrorCode;
 
 /// Between the order numbers of two batches, so that the parts of a batch that is split, and of
 /// those parts, have their place in between.

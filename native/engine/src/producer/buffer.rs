@@ -11,7 +11,7 @@ use super::config::ProducerConfig;
 use super::cut_calls::CutCalls;
 use super::failure::{Cause, Failure};
 use super::Acks;
-use crate::protocol::batch_writer::BatchWriter;
+use brod_protocol::batch_writer::BatchWriter;
 
 /// How far a partition is with getting a producer id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

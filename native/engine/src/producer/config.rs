@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::protocol::compress::Codec;
+use brod_protocol::compress::Codec;
 
 /// Whether batches carry a producer id, epoch and sequence, so that a broker drops repeats
 /// (KIP-98).

@@ -1,7 +1,7 @@
 //! Why records are not delivered, and after which errors they are sent again.
 
 use crate::net::NetError;
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// Why records will not be delivered, and why a producer stops.
 #[derive(Debug, Clone, PartialEq)]

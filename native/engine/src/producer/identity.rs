@@ -12,7 +12,7 @@ use super::config::Idempotence;
 use crate::cluster::{Backoff, Cluster};
 use crate::error::{check, Error};
 use crate::net::NetError;
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 #[derive(Default)]
 struct State {

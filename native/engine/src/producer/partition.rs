@@ -12,8 +12,8 @@ use super::buffer::{AppendError, Appended, Buffer, Outcome, Take};
 use super::failure::{Cause, Failure};
 use super::{Delivery, ProducerConfig, Producers};
 use crate::cluster::{NodeId, Snapshot};
-use crate::protocol::batch_writer::BatchWriter;
-use crate::protocol::error::ErrorCode;
+use brod_protocol::batch_writer::BatchWriter;
+use brod_protocol::error::ErrorCode;
 
 /// Bytes taken from the client's budget at once: the counter is shared by all callers of all
 /// partitions, and touching it for every call would cost as much as the call. Given back when the

@@ -9,9 +9,9 @@ use kafka_protocol::messages::{ProduceRequest, TopicName};
 use kafka_protocol::protocol::{Encodable, StrBytes};
 
 use crate::cluster::{Leader, NodeId};
-use crate::net::{self, Endpoint, NetError};
-use crate::protocol::error::ErrorCode;
-use crate::protocol::memory::Memory;
+use crate::net::{Endpoint, NetError};
+use brod_protocol::error::ErrorCode;
+use brod_protocol::memory::Memory;
 
 /// One partition's batch in a request.
 pub(super) struct Part<'a> {
@@ -102,7 +102,7 @@ impl Results {
 
 /// Decodes a response's body.
 pub(super) fn decode_response(body: Bytes, version: i16) -> Result<Results, NetError> {
-    let response = net::decode_response::<ProduceRequest>(body, version)?;
+    let response = brod_protocol::decode_response::<ProduceRequest>(body, version)?;
     let named = response.node_endpoints;
     let endpoint = |node: NodeId| {
         let named = named.iter().find(|named| named.node_id.0 == node)?;

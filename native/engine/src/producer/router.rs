@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::partition::Partition;
 use super::{Cause, Delivery, Producers};
 use crate::cluster::{Backoff, Cluster, Snapshot};
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 /// Longest wait before leaders are looked for again.
 const MAX_WAIT: Duration = Duration::from_millis(500);

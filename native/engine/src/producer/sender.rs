@@ -21,8 +21,9 @@ use super::timers::Timers;
 use super::{Delivery, Producers};
 use crate::cluster::NodeId;
 use crate::error::Error;
-use crate::net::{strip_response_header, Connection, NetError};
-use crate::protocol::compress::Codec;
+use crate::net::{Connection, NetError};
+use brod_protocol::compress::Codec;
+use brod_protocol::header::strip_response_header;
 
 /// Batches that fill a request. The sooner a request is answered, the sooner its callers write the
 /// next messages: with 1,000 partitions in one request all callers would wait for all of them, and
@@ -283,6 +284,7 @@ impl<D: Delivery> Task<D> {
         let encoded = connection
             .versions()
             .pick::<ProduceRequest>()
+            .map_err(NetError::from)
             .and_then(|negotiated| {
                 let version = fixed.map_or(negotiated, |fixed| fixed.clamp(3, negotiated));
                 encode_request(parts, acks, timeout_ms, version).map(|body| (body, version))
@@ -327,6 +329,7 @@ impl<D: Delivery> Task<D> {
         }
         let results = answer.and_then(|frame| {
             let results = strip_response_header(frame, PRODUCE, request.version)
+                .map_err(NetError::from)
                 .and_then(|body| decode_response(body, request.version));
             if results.is_err() {
                 lane.disconnect();

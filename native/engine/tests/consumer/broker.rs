@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use brod_engine::protocol::batch_writer::{BatchWriter, SealOptions};
-use brod_engine::protocol::compress::Codec;
+use brod_protocol::batch_writer::{BatchWriter, SealOptions};
+use brod_protocol::compress::Codec;
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::fetch_response::{
     AbortedTransaction, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,

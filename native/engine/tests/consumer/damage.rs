@@ -2,8 +2,8 @@
 //! notices.
 
 use brod_engine::consumer::ConsumerConfig;
-use brod_engine::protocol::compress::Codec;
-use brod_engine::protocol::error::ErrorCode;
+use brod_protocol::compress::Codec;
+use brod_protocol::error::ErrorCode;
 
 use crate::broker::{batch, checksummed, Broker, Kind};
 use crate::{connect, earliest, until, Event, Subscriber};

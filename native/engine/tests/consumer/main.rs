@@ -18,7 +18,7 @@ use brod_engine::consumer::{
     OffsetResetPolicy, Sink,
 };
 use brod_engine::net::Endpoint;
-use brod_engine::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 use broker::{batch, checksummed, Broker, Kind, VERSIONS};
 use kafka_protocol::messages::ApiKey;
 use tokio::sync::mpsc;

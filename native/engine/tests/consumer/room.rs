@@ -1,7 +1,7 @@
 //! Well compressed batches: what they unpack to is delivered as the window has room.
 
 use brod_engine::consumer::{BeginOffset, ConsumerConfig};
-use brod_engine::protocol::compress::Codec;
+use brod_protocol::compress::Codec;
 
 use crate::broker::{Broker, Kind};
 use crate::{connect, earliest, until, Event, Subscriber};

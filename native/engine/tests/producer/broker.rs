@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use brod_engine::protocol::batch_reader::batches;
+use brod_protocol::batch_reader::batches;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::produce_response::{
     LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,

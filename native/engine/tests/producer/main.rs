@@ -19,7 +19,7 @@ use brod_engine::net::Endpoint;
 use brod_engine::producer::{
     Acks, Delivery, Failure, Idempotence, Partition, ProducerConfig, Producers, Split,
 };
-use brod_engine::protocol::batch_writer::BatchWriter;
+use brod_protocol::batch_writer::BatchWriter;
 use broker::{Broker, Named};
 use tokio::sync::mpsc;
 use tokio::time::timeout;

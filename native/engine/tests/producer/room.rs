@@ -8,7 +8,7 @@ use brod_engine::net::Endpoint;
 use brod_engine::producer::{
     Append, Delivery, Failure, Idempotence, Partition, ProducerConfig, Producers,
 };
-use brod_engine::protocol::batch_writer::BatchWriter;
+use brod_protocol::batch_writer::BatchWriter;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 

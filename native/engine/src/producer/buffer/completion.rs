@@ -8,7 +8,7 @@ use crate::producer::batch::Batch;
 use crate::producer::config::ProducerConfig;
 use crate::producer::failure::{is_retriable, Cause, Failure};
 use crate::producer::Acks;
-use crate::protocol::error::ErrorCode;
+use brod_protocol::error::ErrorCode;
 
 impl<A: Acks> Buffer<A> {
     fn landed(&mut self, order: u64) {

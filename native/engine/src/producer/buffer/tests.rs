@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::net::NetError;
 use crate::producer::{Idempotence, Split};
-use crate::protocol::batch_reader::batches;
-use crate::protocol::compress::Codec;
-use crate::protocol::error::ErrorCode;
+use brod_protocol::batch_reader::batches;
+use brod_protocol::compress::Codec;
+use brod_protocol::error::ErrorCode;
 
 /// Calls by name, with the positions of their records. Those of nobody are not in it.
 #[derive(Default, Debug, PartialEq, Clone)]

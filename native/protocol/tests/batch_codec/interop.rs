@@ -1,8 +1,8 @@
 //! Against the codec of the `kafka-protocol` crate, in both directions.
 
 use crate::support::*;
-use brod_engine::protocol::batch_writer::SealOptions;
-use brod_engine::protocol::compress::Codec;
+use brod_protocol::batch_writer::SealOptions;
+use brod_protocol::compress::Codec;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records as other;

@@ -3,16 +3,18 @@
 use bytes::Bytes;
 use kafka_protocol::protocol::{Decodable, Message, Request};
 
-use super::NetError;
-use crate::protocol::shape::Shape;
-use crate::protocol::shapes;
+use super::shape::Shape;
+use super::{shapes, WireError};
 
 /// Decodes the body of a response to `R`, once its lengths are checked.
-pub fn decode_response<R: Request>(mut body: Bytes, version: i16) -> Result<R::Response, NetError> {
+pub fn decode_response<R: Request>(
+    mut body: Bytes,
+    version: i16,
+) -> Result<R::Response, WireError> {
     let shape = const { shape_of::<R>() };
     let error = |why: &dyn std::fmt::Display| {
         let api = shape.api;
-        NetError::Protocol(format!("{api} response of version {version}: {why}"))
+        WireError::Malformed(format!("{api} response of version {version}: {why}"))
     };
     shape.check(&body, version).map_err(|why| error(&why))?;
     R::Response::decode(&mut body, version).map_err(|why| error(&why))

@@ -5,8 +5,11 @@
 pub mod batch_reader;
 pub mod batch_writer;
 pub mod compress;
+mod decode;
 mod decompress;
 pub mod error;
+pub mod frame;
+pub mod header;
 mod lz4;
 pub mod memory;
 mod records;
@@ -14,6 +17,13 @@ pub mod shape;
 pub mod shapes;
 mod snappy;
 pub mod varint;
+mod versions;
+mod wire_error;
+
+pub use decode::decode_response;
+pub use header::encode;
+pub use versions::ApiVersions;
+pub use wire_error::WireError;
 
 /// Where the fields of a v2 record batch lie, in bytes from its start.
 mod layout {

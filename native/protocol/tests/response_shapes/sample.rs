@@ -1,6 +1,6 @@
 //! Bytes of responses, made from their shapes, and where the lengths in them are.
 
-use brod_engine::protocol::shape::{Fields, Kind, Null, Shape};
+use brod_protocol::shape::{Fields, Kind, Null, Shape};
 
 /// What a sample holds, beside all fields that its version has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

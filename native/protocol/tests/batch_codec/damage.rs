@@ -1,8 +1,8 @@
 //! Batches that are cut off, damaged, or lie about what they hold.
 
 use crate::support::*;
-use brod_engine::protocol::batch_reader::{batches, BatchError, Found};
-use brod_engine::protocol::compress::Codec;
+use brod_protocol::batch_reader::{batches, BatchError, Found};
+use brod_protocol::compress::Codec;
 use bytes::Bytes;
 use proptest::prelude::*;
 

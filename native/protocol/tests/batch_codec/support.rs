@@ -1,8 +1,8 @@
 //! Records to write and ways to read and to damage batches.
 
-use brod_engine::protocol::batch_reader::{batches, Batch, BatchError, Record, Records};
-use brod_engine::protocol::batch_writer::{BatchWriter, Header, SealOptions, SealedBatch};
-use brod_engine::protocol::compress::Codec;
+use brod_protocol::batch_reader::{batches, Batch, BatchError, Record, Records};
+use brod_protocol::batch_writer::{BatchWriter, Header, SealOptions, SealedBatch};
+use brod_protocol::compress::Codec;
 use bytes::Bytes;
 use kafka_protocol::indexmap::IndexMap;
 use proptest::prelude::*;

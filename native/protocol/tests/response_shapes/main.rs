@@ -9,9 +9,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::HashSet;
 
-use brod_engine::net::{decode_response, NetError};
-use brod_engine::protocol::shape::{Fault, Null, Shape};
-use brod_engine::protocol::shapes;
+use brod_protocol::shape::{Fault, Null, Shape};
+use brod_protocol::shapes;
+use brod_protocol::{decode_response, WireError};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable, Encodable, Message, Request};
@@ -66,7 +66,7 @@ type CrateDecoded = Result<(usize, BytesMut), String>;
 /// One response of all that the engine decodes.
 struct Api {
     shape: &'static Shape,
-    decode: fn(Bytes, i16) -> Result<(), NetError>,
+    decode: fn(Bytes, i16) -> Result<(), WireError>,
     /// Decodes without a check.
     crate_decode: fn(&[u8], i16) -> CrateDecoded,
     asked_in: (i16, i16),
@@ -208,7 +208,7 @@ fn what_is_cut_off_is_refused() {
             assert!(api.shape.check(&bytes[..end], version).is_err());
             let cut = Bytes::copy_from_slice(&bytes[..end]);
             let result = (api.decode)(cut, version);
-            assert!(matches!(result, Err(NetError::Protocol(_))), "{result:?}");
+            assert!(matches!(result, Err(WireError::Malformed(_))), "{result:?}");
         }
     });
 }
@@ -267,7 +267,7 @@ fn a_length_that_lies_is_refused_where_it_is() {
                 LARGEST.set(0);
                 let result = (api.decode)(body.into(), version);
                 assert!(LARGEST.get() <= limit, "{what}: {}", LARGEST.get());
-                assert!(matches!(result, Err(NetError::Protocol(_))), "{what}");
+                assert!(matches!(result, Err(WireError::Malformed(_))), "{what}");
                 told += 1;
             }
         }
@@ -324,7 +324,7 @@ fn decode_damaged(api: &Api, version: i16, body: &[u8]) {
             let (left, _) = (api.crate_decode)(body, version).unwrap();
             assert_eq!(body.len() - left, taken);
         }
-        (Ok(_), Err(NetError::Protocol(error))) => assert!(is_no_length(&error), "{error}"),
+        (Ok(_), Err(WireError::Malformed(error))) => assert!(is_no_length(&error), "{error}"),
         (Ok(_), Err(error)) => panic!("{error}"),
     }
 }

@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use brod_engine::protocol::compress::{compress, decompress, Codec, CodecError};
+use brod_protocol::compress::{compress, decompress, Codec, CodecError};
 
 /// The system's allocator, remembering the largest block that was asked for.
 struct Watching;

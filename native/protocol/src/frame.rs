@@ -3,11 +3,11 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::ApiKey;
 
-use super::NetError;
+use super::WireError;
 
 /// The longest frame taken from a broker. A fetch answers at most the sum of the partitions'
 /// `max_bytes` or one larger batch; brokers refuse batches near this size by default.
-pub(super) const MAX_FRAME: usize = 512 * 1024 * 1024;
+pub const MAX_FRAME: usize = 512 * 1024 * 1024;
 
 /// How much is allocated at once on the word of a length prefix; what is longer grows as its
 /// bytes arrive.
@@ -18,13 +18,13 @@ const READ_CHUNK: usize = 64 * 1024;
 
 /// Writes the frame's length and the request header in front of an encoded body of `body_len`
 /// bytes.
-pub(super) fn request_head(
+pub fn request_head(
     api_key: i16,
     version: i16,
     correlation_id: i32,
     client_id: &str,
     body_len: usize,
-) -> Result<Bytes, NetError> {
+) -> Result<Bytes, WireError> {
     let header_version = ApiKey::try_from(api_key)
         .map(|key| key.request_header_version(version))
         .unwrap_or(1);
@@ -32,7 +32,7 @@ pub(super) fn request_head(
     let id_len = client_id.len().min(i16::MAX as usize);
     let head_len = 8 + 2 + id_len + usize::from(flexible);
     let frame_len = i32::try_from(head_len + body_len)
-        .map_err(|_| NetError::Protocol("request larger than 2 GiB".into()))?;
+        .map_err(|_| WireError::Malformed("request larger than 2 GiB".into()))?;
     let mut head = BytesMut::with_capacity(4 + head_len);
     head.put_i32(frame_len);
     head.put_i16(api_key);
@@ -48,13 +48,13 @@ pub(super) fn request_head(
 
 /// Cuts frames off a growing receive buffer.
 #[derive(Default)]
-pub(super) struct FrameReader {
+pub struct FrameReader {
     buf: BytesMut,
 }
 
 impl FrameReader {
     /// Where the next read of the socket goes: the rest of the frame under way, or a chunk.
-    pub(super) fn space(&mut self) -> &mut BytesMut {
+    pub fn space(&mut self) -> &mut BytesMut {
         let wanted = match self.declared() {
             Some(len) => (len + 4)
                 .saturating_sub(self.buf.len())
@@ -73,7 +73,7 @@ impl FrameReader {
     }
 
     /// The next whole frame without its length prefix, if it has arrived.
-    pub(super) fn next_frame(&mut self) -> Result<Option<Bytes>, NetError> {
+    pub fn next_frame(&mut self) -> Result<Option<Bytes>, WireError> {
         let Some(prefix) = self.buf.get(..4) else {
             return Ok(None);
         };
@@ -81,7 +81,7 @@ impl FrameReader {
         let len = match usize::try_from(declared) {
             Ok(len) if (4..=MAX_FRAME).contains(&len) => len,
             _ => {
-                return Err(NetError::NotKafka(format!(
+                return Err(WireError::NotKafka(format!(
                     "it answers with a frame of {declared} bytes"
                 )))
             }
@@ -120,7 +120,7 @@ mod tests {
         reader
             .space()
             .extend_from_slice(b"HTTP/1.1 400 Bad Request\r\n");
-        assert!(matches!(reader.next_frame(), Err(NetError::NotKafka(_))));
+        assert!(matches!(reader.next_frame(), Err(WireError::NotKafka(_))));
     }
 
     #[test]

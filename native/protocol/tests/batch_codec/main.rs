@@ -4,11 +4,11 @@ mod damage;
 mod interop;
 mod support;
 
-use brod_engine::protocol::batch_reader::{BatchError, ControlType, TimestampType};
-use brod_engine::protocol::batch_writer::{
+use brod_protocol::batch_reader::{BatchError, ControlType, TimestampType};
+use brod_protocol::batch_writer::{
     headers_size_bound, record_size_bound, split, BatchWriter, SealError, SealOptions, SplitError,
 };
-use brod_engine::protocol::compress::Codec;
+use brod_protocol::compress::Codec;
 use proptest::prelude::*;
 use support::*;
 

@@ -1,5 +1,5 @@
 //! The shapes of all responses that this engine decodes, in the versions that `kafka-protocol`
-//! knows. Where one is missing or lacks a version, `net::decode_response` does not compile.
+//! knows. Where one is missing or lacks a version, `decode_response` does not compile.
 
 use kafka_protocol::messages::ApiKey;
 

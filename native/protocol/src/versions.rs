@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use kafka_protocol::messages::{ApiKey, ApiVersionsResponse};
 use kafka_protocol::protocol::{Message, Request};
 
-use super::NetError;
+use super::WireError;
 
 /// The newest version of each API that this client uses although its schemas know newer ones.
 /// Produce 13 and Fetch 13 replace topic names by topic ids, which would need a name lookup per
@@ -30,7 +30,7 @@ pub struct ApiVersions {
 }
 
 impl ApiVersions {
-    pub(super) fn from_response(response: &ApiVersionsResponse) -> Self {
+    pub fn from_response(response: &ApiVersionsResponse) -> Self {
         let ranges = response
             .api_keys
             .iter()
@@ -48,11 +48,11 @@ impl ApiVersions {
     ///
     /// A broker that was not asked (`query_api_versions` false) is taken to speak the oldest
     /// version that the schemas know.
-    pub fn pick<R: Request>(&self) -> Result<i16, NetError> {
+    pub fn pick<R: Request>(&self) -> Result<i16, WireError> {
         if self.ranges.is_empty() {
             return Ok(R::VERSIONS.min);
         }
-        let unsupported = || NetError::UnsupportedApi {
+        let unsupported = || WireError::UnsupportedApi {
             api: ApiKey::try_from(R::KEY)
                 .map(|key| format!("{key:?}"))
                 .unwrap_or_else(|()| R::KEY.to_string()),

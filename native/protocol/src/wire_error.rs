@@ -1,0 +1,18 @@
+//! What can be wrong with the bytes of a request or response.
+
+/// A frame, header or message that cannot be written or read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// What answers is not a Kafka broker.
+    #[error("not a Kafka broker: {0}")]
+    NotKafka(String),
+    /// The broker does not offer a version of the API that this client speaks.
+    #[error("the broker does not support {api} in a version that this client speaks")]
+    UnsupportedApi {
+        /// Name of the API, as in Kafka's protocol guide.
+        api: String,
+    },
+    /// A frame or message that breaks the protocol.
+    #[error("protocol error: {0}")]
+    Malformed(String),
+}
