@@ -21,6 +21,19 @@ defmodule Mix.Tasks.Compile.BrodNif do
   def clean, do: File.rm(Path.join(Mix.Project.app_path(), "priv/brod_nif.so"))
 end
 
+defmodule Mix.Tasks.Compile.BrodDocs do
+  @moduledoc false
+  # The documentation of the Erlang modules as `h` reads it.
+  use Mix.Task.Compiler
+
+  @impl true
+  def run(_args) do
+    script = Path.join(__DIR__, "scripts/doc-chunks.sh")
+    {_, 0} = System.cmd("bash", [script, Mix.Project.app_path()], into: IO.stream(:stdio, :line))
+    {:ok, []}
+  end
+end
+
 defmodule Brod.MixProject do
   use Mix.Project
 
@@ -34,7 +47,7 @@ defmodule Brod.MixProject do
       version: to_string(app_src(:vsn)),
       elixir: "~> 1.14",
       description: to_string(app_src(:description)),
-      compilers: [:brod_nif | Mix.compilers()],
+      compilers: [:brod_nif | Mix.compilers()] ++ [:brod_docs],
       erlc_options: [:debug_info],
       test_paths: ["test"],
       deps: []

@@ -37,13 +37,28 @@ esac
 cd "$root"
 cargo build --release --locked --package brod_nif --target-dir "$target" ${rustflags[@]+"${rustflags[@]}"} >&2
 
+# What a debugger needs goes into a file beside the library, which it finds by itself: seven eighths of the size.
+strip_to() {
+  case "$(uname -s)" in Darwin) ;; *)
+    if command -v objcopy >/dev/null &&
+      objcopy --only-keep-debug "$1" "$priv/brod_nif.debug.$$" && objcopy --strip-unneeded "$1" "$2"; then
+      mv -f "$priv/brod_nif.debug.$$" "$priv/brod_nif.debug"
+      (cd "$priv" && objcopy --add-gnu-debuglink=brod_nif.debug "$2")
+      return
+    fi
+    rm -f "$priv/brod_nif.debug.$$"
+    ;;
+  esac
+  cp "$1" "$2"
+}
+
 # erlang:load_nif/2 looks for .so on macOS too. A file that a running VM has mapped must not be written to:
 # a rename leaves the old one alone, and an unchanged one keeps its time stamp.
 from=$target/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}release/$built
 to=$priv/brod_nif.so
-if ! cmp -s "$from" "$to"; then
+if [ ! -e "$to" ] || [ "$from" -nt "$to" ]; then
   tmp=$(mktemp "$priv/.brod_nif.XXXXXX")
-  cp "$from" "$tmp"
+  strip_to "$from" "$tmp"
   chmod 755 "$tmp"
   mv -f "$tmp" "$to"
 fi
