@@ -4,6 +4,7 @@
 
 pub mod batch_reader;
 pub mod batch_writer;
+mod classes;
 pub mod compress;
 mod decode;
 mod decompress;

@@ -55,22 +55,7 @@ impl Retry {
             Error::Kafka { code, .. } if *code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
                 !std::mem::replace(&mut self.topic_was_unknown, true)
             }
-            Error::Kafka { code, .. } => matches!(
-                *code,
-                ErrorCode::LEADER_NOT_AVAILABLE
-                    | ErrorCode::NOT_LEADER_FOR_PARTITION
-                    | ErrorCode::FENCED_LEADER_EPOCH
-                    | ErrorCode::UNKNOWN_LEADER_EPOCH
-                    | ErrorCode::OFFSET_NOT_AVAILABLE
-                    | ErrorCode::REPLICA_NOT_AVAILABLE
-                    | ErrorCode::KAFKA_STORAGE_ERROR
-                    | ErrorCode::BROKER_NOT_AVAILABLE
-                    | ErrorCode::NETWORK_EXCEPTION
-                    | ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
-                    | ErrorCode::COORDINATOR_NOT_AVAILABLE
-                    | ErrorCode::NOT_COORDINATOR
-                    | ErrorCode::NOT_CONTROLLER
-            ),
+            Error::Kafka { code, .. } => code.is_retriable_for_query(),
             // The broker that is asked is gone; another one may have taken over.
             Error::Unreachable(_) | Error::Net(NetError::Closed | NetError::Refused) => true,
             _ => false,

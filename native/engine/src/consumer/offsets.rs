@@ -25,31 +25,10 @@ const ASK_LIMIT: Duration = Duration::from_secs(5);
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 
-/// Whether the cluster gets over the error by itself.
-pub fn is_passing(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::REQUEST_TIMED_OUT
-            | ErrorCode::LEADER_NOT_AVAILABLE
-            | ErrorCode::NOT_LEADER_FOR_PARTITION
-            | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-            | ErrorCode::UNKNOWN_TOPIC_ID
-            | ErrorCode::INCONSISTENT_TOPIC_ID
-            | ErrorCode::FENCED_LEADER_EPOCH
-            | ErrorCode::UNKNOWN_LEADER_EPOCH
-            | ErrorCode::REPLICA_NOT_AVAILABLE
-            | ErrorCode::BROKER_NOT_AVAILABLE
-            | ErrorCode::NETWORK_EXCEPTION
-            | ErrorCode::KAFKA_STORAGE_ERROR
-            | ErrorCode::OFFSET_NOT_AVAILABLE
-            | ErrorCode::THROTTLING_QUOTA_EXCEEDED
-    )
-}
-
-/// As [`is_passing`], for any error of a request.
+/// Whether a subscription waits through the error.
 pub fn may_pass(error: &Error) -> bool {
     match error {
-        Error::Kafka { code, .. } => is_passing(*code),
+        Error::Kafka { code, .. } => code.is_retriable_for_consumer(),
         Error::Net(NetError::UnsupportedApi { .. }) => false,
         Error::Net(_) | Error::Unreachable(_) | Error::Timeout => true,
         Error::Closed | Error::CorruptBatch(_) => false,

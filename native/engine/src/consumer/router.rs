@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::config::{BeginOffset, Isolation, OffsetResetPolicy};
 use super::fetcher::FetcherHandle;
-use super::offsets::{code_of, is_passing, may_pass};
+use super::offsets::{code_of, may_pass};
 use super::shared::{suspend, Check, Route, Shared, State, Waiting};
 use super::Consumers;
 use crate::cluster::{Cluster, Leader, NodeId};
@@ -145,7 +145,7 @@ impl Consumers {
                 return;
             }
             self.out_of_range(shared, state, text);
-        } else if is_passing(code) {
+        } else if code.is_retriable_for_consumer() {
             state.preferred = None;
             self.retry_later(shared, &mut state);
         } else {

@@ -160,13 +160,7 @@ impl Session {
     pub fn failed(&mut self, code: ErrorCode) -> bool {
         let had_session = self.id != 0;
         self.restart();
-        had_session
-            && matches!(
-                code,
-                ErrorCode::FETCH_SESSION_ID_NOT_FOUND
-                    | ErrorCode::INVALID_FETCH_SESSION_EPOCH
-                    | ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR
-            )
+        had_session && code.is_fetch_session_lost()
     }
 
     fn restart(&mut self) {

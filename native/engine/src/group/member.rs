@@ -437,11 +437,7 @@ impl Member {
                 }
                 return;
             }
-            Some(
-                code @ (ErrorCode::ILLEGAL_GENERATION
-                | ErrorCode::UNKNOWN_MEMBER_ID
-                | ErrorCode::FENCED_INSTANCE_ID),
-            ) => {
+            Some(code) if code.is_membership_lost() => {
                 if present {
                     self.lose(RevokeReason::Lost(code), now);
                 }

@@ -352,7 +352,7 @@ pub async fn commit(
     for topic in response.topics {
         for p in topic.partitions {
             let code = ErrorCode(p.error_code);
-            if concerns_all(code) {
+            if code.concerns_group() {
                 return Err(code.into());
             }
             if !code.is_ok() {
@@ -378,22 +378,6 @@ fn commit_version(connection: &Connection, config: &GroupConfig) -> Result<i16, 
     } else {
         newest
     })
-}
-
-/// Errors that a broker puts on every partition because they are about the member or the group.
-fn concerns_all(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
-            | ErrorCode::COORDINATOR_NOT_AVAILABLE
-            | ErrorCode::NOT_COORDINATOR
-            | ErrorCode::ILLEGAL_GENERATION
-            | ErrorCode::UNKNOWN_MEMBER_ID
-            | ErrorCode::FENCED_INSTANCE_ID
-            | ErrorCode::REBALANCE_IN_PROGRESS
-            | ErrorCode::INVALID_GROUP_ID
-            | ErrorCode::GROUP_AUTHORIZATION_FAILED
-    )
 }
 
 /// Limit for what a broker holds back until the other members have done their part.

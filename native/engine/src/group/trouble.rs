@@ -21,14 +21,8 @@ pub fn trouble(error: &Error) -> Trouble {
     match error {
         Error::Closed => Trouble::Closed,
         Error::Kafka { code, .. } => match *code {
-            ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
-            | ErrorCode::REBALANCE_IN_PROGRESS
-            | ErrorCode::UNSTABLE_OFFSET_COMMIT
-            | ErrorCode::REQUEST_TIMED_OUT => Trouble::Busy,
-            ErrorCode::NOT_COORDINATOR
-            | ErrorCode::COORDINATOR_NOT_AVAILABLE
-            | ErrorCode::BROKER_NOT_AVAILABLE
-            | ErrorCode::NETWORK_EXCEPTION => Trouble::Elsewhere,
+            code if code.is_coordinator_busy() => Trouble::Busy,
+            code if code.is_coordinator_in_doubt() => Trouble::Elsewhere,
             _ => Trouble::Refused,
         },
         Error::Net(NetError::UnsupportedApi { .. } | NetError::Protocol(_))

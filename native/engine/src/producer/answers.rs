@@ -11,7 +11,6 @@ use super::request::{PartResult, Results};
 use super::{Delivery, Producers};
 use crate::cluster::NodeId;
 use crate::net::NetError;
-use brod_protocol::error::ErrorCode;
 
 /// They are written, and no answer was asked for.
 pub(super) fn written<D: Delivery>(items: Vec<Item<D>>) {
@@ -80,7 +79,7 @@ fn finish<D: Delivery>(
         let (topic, index) = (partition.topic(), partition.index());
         cluster.learn_leader(topic, index, leader, endpoint.as_ref());
     }
-    if leader_is_wrong(result.code) {
+    if result.code.is_leader_in_doubt() {
         cluster.request_refresh();
     }
     let cause = Cause::Code(result.code);
@@ -93,16 +92,4 @@ fn finish<D: Delivery>(
         }
         Some(outcome)
     });
-}
-
-fn leader_is_wrong(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::NOT_LEADER_FOR_PARTITION
-            | ErrorCode::LEADER_NOT_AVAILABLE
-            | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-            | ErrorCode::FENCED_LEADER_EPOCH
-            | ErrorCode::UNKNOWN_LEADER_EPOCH
-            | ErrorCode::KAFKA_STORAGE_ERROR
-    )
 }

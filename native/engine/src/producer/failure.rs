@@ -1,4 +1,4 @@
-//! Why records are not delivered, and after which errors they are sent again.
+//! Why records are not delivered.
 
 use crate::net::NetError;
 use brod_protocol::error::ErrorCode;
@@ -31,32 +31,6 @@ impl Cause {
     /// The broker stored nothing because another one leads, or will: waiting for a leader is no
     /// attempt (ADR 3).
     pub(super) fn is_leader_change(&self) -> bool {
-        matches!(
-            self,
-            Cause::Code(
-                ErrorCode::NOT_LEADER_FOR_PARTITION
-                    | ErrorCode::LEADER_NOT_AVAILABLE
-                    | ErrorCode::FENCED_LEADER_EPOCH
-                    | ErrorCode::UNKNOWN_LEADER_EPOCH
-            )
-        )
+        matches!(self, Cause::Code(code) if code.is_leader_change())
     }
-}
-
-/// The codes after which brod sends again.
-pub(super) fn is_retriable(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-            | ErrorCode::LEADER_NOT_AVAILABLE
-            | ErrorCode::NOT_LEADER_FOR_PARTITION
-            | ErrorCode::REQUEST_TIMED_OUT
-            | ErrorCode::NOT_ENOUGH_REPLICAS
-            | ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND
-            | ErrorCode::KAFKA_STORAGE_ERROR
-            | ErrorCode::NETWORK_EXCEPTION
-            | ErrorCode::FENCED_LEADER_EPOCH
-            | ErrorCode::UNKNOWN_LEADER_EPOCH
-            | ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
-    )
 }

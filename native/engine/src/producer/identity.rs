@@ -89,16 +89,7 @@ async fn ask(cluster: &Cluster) -> Result<ProducerId, Error> {
 /// The answers that will not change: the broker is too old, or the ACLs forbid it.
 fn refusal(error: &Error) -> Option<ErrorCode> {
     match error {
-        Error::Kafka { code, .. }
-            if matches!(
-                *code,
-                ErrorCode::CLUSTER_AUTHORIZATION_FAILED
-                    | ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED
-                    | ErrorCode::UNSUPPORTED_VERSION
-            ) =>
-        {
-            Some(*code)
-        }
+        Error::Kafka { code, .. } if code.is_producer_id_refused() => Some(*code),
         Error::Net(NetError::UnsupportedApi { .. }) => Some(ErrorCode::UNSUPPORTED_VERSION),
         _ => None,
     }

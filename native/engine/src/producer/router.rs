@@ -90,7 +90,7 @@ fn waits<D: Delivery>(
         if let Some(error) = cluster.refresh_failure() {
             partition.waits_because(Cause::Net(error));
         }
-    } else if is_final(code) {
+    } else if code.is_topic_refused() {
         partition.refused(code);
     } else {
         partition.waits_because(Cause::Code(code));
@@ -99,12 +99,4 @@ fn waits<D: Delivery>(
         }
     }
     partition.expire(now);
-}
-
-/// Codes of a topic in the metadata that waiting does not change.
-fn is_final(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::TOPIC_AUTHORIZATION_FAILED | ErrorCode::INVALID_TOPIC_EXCEPTION
-    )
 }

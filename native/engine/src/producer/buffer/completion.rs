@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{Buffer, Outcome};
 use crate::producer::batch::Batch;
 use crate::producer::config::ProducerConfig;
-use crate::producer::failure::{is_retriable, Cause, Failure};
+use crate::producer::failure::{Cause, Failure};
 use crate::producer::Acks;
 use brod_protocol::error::ErrorCode;
 
@@ -71,20 +71,13 @@ impl<A: Acks> Buffer<A> {
                 ErrorCode::DUPLICATE_SEQUENCE_NUMBER => {
                     return self.delivered(batch, -1);
                 }
-                ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE
-                    if batch.records > 1 =>
-                {
+                _ if code.is_batch_too_large() && batch.records > 1 => {
                     return self.split(batch);
                 }
-                ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
-                | ErrorCode::UNKNOWN_PRODUCER_ID
-                | ErrorCode::INVALID_PRODUCER_EPOCH
-                | ErrorCode::INVALID_PRODUCER_ID_MAPPING
-                    if batch.sequence.is_some() =>
-                {
+                _ if code.is_sequence_lost() && batch.sequence.is_some() => {
                     return self.out_of_sequence(config, now, batch, cause);
                 }
-                _ if !is_retriable(code) => {
+                _ if !code.is_retriable_for_producer() => {
                     return self.give_up(batch, Failure::NotRetriable(code));
                 }
                 _ => {}
