@@ -74,6 +74,8 @@ rustler::atoms! {
     protocol_error,
     corrupt_message,
     io_error,
+    tls_error,
+    sasl_auth_error,
 
     // messages as users give them
     key,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use brod_engine::cluster::{Cluster, ClusterConfig};
 use brod_engine::consumer::Consumers;
-use brod_engine::net::{ConnectOptions, Endpoint};
+use brod_engine::net::{ConnectOptions, Endpoint, SocketOptions};
 use brod_engine::producer::Producers;
 use parking_lot::RwLock;
 use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
@@ -110,13 +110,17 @@ fn decode_config<'a>(
 ) -> Result<Decoded, BadOption<'a>> {
     let default = ClusterConfig::default();
     let defaults = ConnectOptions::default();
-    let client_id: String = options.get("client_id", defaults.client_id, |_| true)?;
+    let client_id: String = options.get("client_id", defaults.client_id.clone(), |_| true)?;
     let connect = ConnectOptions {
         client_id,
         connect_timeout: options.duration_ms("connect_timeout", defaults.connect_timeout)?,
         query_api_versions: options.get("query_api_versions", true, |_| true)?,
-        send_buffer: size_option(options, "sndbuf")?,
-        receive_buffer: size_option(options, "recbuf")?,
+        socket: SocketOptions {
+            send_buffer: size_option(options, "sndbuf")?,
+            receive_buffer: size_option(options, "recbuf")?,
+            ..SocketOptions::default()
+        },
+        ..defaults
     };
     let (first, max) = default.reconnect_backoff;
     let first = options.duration_ms("reconnect_backoff", first)?;

@@ -31,6 +31,9 @@ pub fn net<'a>(env: Env<'a>, error: &NetError) -> Term<'a> {
         NetError::NotKafka(text) => (atoms::not_kafka(), text.as_str()).encode(env),
         NetError::UnsupportedApi { api } => (atoms::unsupported_api(), api.as_str()).encode(env),
         NetError::Protocol(text) => (atoms::protocol_error(), text.as_str()).encode(env),
+        NetError::NotAnswered { cause, .. } => net(env, cause),
+        NetError::Tls(why) => (atoms::tls_error(), why.to_string()).encode(env),
+        NetError::Sasl(why) => (atoms::sasl_auth_error(), why.to_string()).encode(env),
         NetError::Io(kind) => (atoms::io_error(), format!("{kind:?}")).encode(env),
     }
 }

@@ -286,10 +286,10 @@ async fn tcp_connect(endpoint: &Endpoint, options: &ConnectOptions) -> Result<Tc
                 stream.set_nodelay(true)?;
                 let socket = socket2::SockRef::from(&stream);
                 socket.set_keepalive(true)?;
-                if let Some(size) = options.send_buffer {
+                if let Some(size) = options.socket.send_buffer {
                     socket.set_send_buffer_size(size)?;
                 }
-                if let Some(size) = options.receive_buffer {
+                if let Some(size) = options.socket.receive_buffer {
                     socket.set_recv_buffer_size(size)?;
                 }
                 return Ok(stream);

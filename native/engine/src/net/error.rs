@@ -4,6 +4,9 @@ use std::io;
 
 use brod_protocol::WireError;
 
+use super::sasl::SaslError;
+use super::tls::TlsError;
+
 /// A connection could not be made, or broke, or the peer does not speak Kafka.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NetError {
@@ -31,6 +34,21 @@ pub enum NetError {
     /// A frame or message that breaks the protocol.
     #[error("protocol error: {0}")]
     Protocol(String),
+    /// There is no TLS with the peer, or it ended.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// The client could not prove who it is.
+    #[error("SASL: {0}")]
+    Sasl(#[from] SaslError),
+    /// The connection ended during one of the first requests, before it could be used: a plaintext
+    /// client at a TLS port, a client certificate that is missing. brod: `{{kpro_req, _, Api, ...}, Cause}`.
+    #[error("{api} was not answered: {cause}")]
+    NotAnswered {
+        /// Name of the API, as in brod: `api_versions`.
+        api: &'static str,
+        /// How the connection ended.
+        cause: Box<NetError>,
+    },
     /// Any other error of the operating system.
     #[error("{0:?}")]
     Io(io::ErrorKind),

@@ -1,12 +1,14 @@
-//! Connections to brokers: TCP, version negotiation, requests pipelined in order.
+//! Connections to brokers: dialling, TLS, SASL, version negotiation, requests pipelined in order.
 
 mod connection;
 mod error;
-
-use std::time::Duration;
+mod options;
+pub mod sasl;
+pub mod tls;
 
 pub use connection::Connection;
 pub use error::NetError;
+pub use options::{AddressFamily, ConnectOptions, SocketOptions};
 
 /// Where a broker listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -30,32 +32,5 @@ impl Endpoint {
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
-    }
-}
-
-/// How a connection is made.
-#[derive(Debug, Clone)]
-pub struct ConnectOptions {
-    /// Sent with every request; brokers use it for logs and quotas.
-    pub client_id: String,
-    /// Bounds name lookup, TCP and version query together.
-    pub connect_timeout: Duration,
-    /// False for brokers older than 0.10, which hang up on the version query.
-    pub query_api_versions: bool,
-    /// SO_SNDBUF in bytes.
-    pub send_buffer: Option<usize>,
-    /// SO_RCVBUF in bytes.
-    pub receive_buffer: Option<usize>,
-}
-
-impl Default for ConnectOptions {
-    fn default() -> Self {
-        ConnectOptions {
-            client_id: "brod".into(),
-            connect_timeout: Duration::from_secs(5),
-            query_api_versions: true,
-            send_buffer: None,
-            receive_buffer: None,
-        }
     }
 }

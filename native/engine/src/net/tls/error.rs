@@ -1,0 +1,93 @@
+//! What can go wrong with TLS.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why there is no TLS with a peer, or why it ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TlsError {
+    /// The broker's certificate leads to no root that is trusted. `ssl`: `unknown_ca`.
+    #[error("the broker's certificate is signed by nobody who is trusted")]
+    UnknownCa,
+    /// The broker's certificate has expired. `ssl`: `certificate_expired`.
+    #[error("the broker's certificate has expired")]
+    Expired,
+    /// The broker's certificate is not valid yet. `ssl`: `certificate_expired` too.
+    #[error("the broker's certificate is not valid yet")]
+    NotYetValid,
+    /// The broker's certificate is for others. `ssl`: `handshake_failure` with
+    /// `{bad_cert, hostname_check_failed}`.
+    #[error("the broker's certificate is not for {wanted} (it is for {})", .found.join(", "))]
+    WrongName {
+        /// Host name or address.
+        wanted: String,
+        /// The names in the certificate.
+        found: Vec<String>,
+    },
+    /// The chain has more certificates than `depth` allows. `ssl`: `handshake_failure` with
+    /// `{bad_cert, max_path_length_reached}`.
+    #[error("the broker's certificate chain is longer than allowed")]
+    ChainTooLong,
+    /// Another fault of the broker's certificate. `ssl`: `bad_certificate`.
+    #[error("the broker's certificate is not acceptable: {0}")]
+    BadCertificate(String),
+    /// The peer ended it with an alert, by the name that Erlang's `ssl` gives it
+    /// (`bad_certificate`, `handshake_failure`, `certificate_required`, ...).
+    #[error("the broker ended TLS: {alert}")]
+    PeerAlert {
+        /// The alert's name.
+        alert: &'static str,
+        /// True where TLS was established as far as this side could tell: in TLS 1.3 a broker looks
+        /// at the client's certificate when the client is already done.
+        established: bool,
+    },
+    /// Both speak TLS but have no version, cipher suite or curve in common, or the peer breaks the
+    /// protocol. `ssl`: `handshake_failure` or `protocol_version`.
+    #[error("no agreement on TLS: {0}")]
+    NoAgreement(String),
+    /// The peer answered with something that is not TLS: a plaintext listener. `ssl`: `closed` or
+    /// `unexpected_message`.
+    #[error("the peer does not speak TLS")]
+    PlaintextPeer,
+    /// The peer hung up in the handshake, as a plaintext listener of Kafka does. `ssl`: `closed`.
+    #[error("the peer closed the connection during the TLS handshake")]
+    ClosedInHandshake,
+    /// The handshake did not end in time. `ssl`: `timeout`.
+    #[error("the TLS handshake did not end in time")]
+    Stalled,
+    /// An established connection ended without close_notify: what came last may have been cut off.
+    #[error("TLS ended without notice")]
+    Truncated,
+    /// The peer breaks TLS on an established connection (a record that cannot be decrypted, ...).
+    #[error("TLS broke: {0}")]
+    Broken(String),
+    /// A file cannot be used. `ssl`: `{options, {cacertfile, Path, {error, enoent}}}`.
+    #[error("{option} {}: {why}", .path.display())]
+    File {
+        /// The option that names it, as in Erlang.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: FileFault,
+    },
+    /// An option's value cannot be used. `ssl`: `{options, {Option, Text}}`.
+    #[error("{option}: {why}")]
+    Option {
+        /// The option, as in Erlang.
+        option: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// What is wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FileFault {
+    /// It cannot be read.
+    #[error("{0}")]
+    Io(io::ErrorKind),
+    /// It can be read, and does not hold what it should.
+    #[error("{0}")]
+    Content(String),
+}
