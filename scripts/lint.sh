@@ -11,6 +11,8 @@ step cargo fmt
 cargo fmt --all --check
 step cargo clippy
 cargo clippy --workspace --all-targets --locked -- -D warnings
+step cargo-deny
+scripts/cargo-deny.sh --log-level error check bans licenses sources
 step erlc, warnings are errors
 rebar3 as lint compile
 step xref
