@@ -35,6 +35,7 @@ pub(super) async fn at_leader<T, F>(
 where
     F: Future<Output = Result<T, Error>>,
 {
+    let _interest = cluster.watch_topic(topic);
     let mut retry = Retry::within(limit);
     loop {
         let asked = match cluster.leader(topic, partition).await {

@@ -24,7 +24,11 @@ impl Retry {
     /// caller gets the error and not just a timeout.
     pub(super) fn within(limit: Duration) -> Self {
         Retry {
-            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(1)),
+            backoff: Backoff::new(
+                Duration::from_millis(100),
+                Duration::from_secs(1),
+                rand::random(),
+            ),
             until: Instant::now() + (limit * 4 / 5).min(PATIENCE),
             topic_was_unknown: false,
         }

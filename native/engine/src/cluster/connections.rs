@@ -46,7 +46,7 @@ pub struct Connections {
 impl Connections {
     /// `first` and `max` bound the wait between attempts to reach a broker that is down.
     pub fn new(options: ConnectOptions, first: Duration, max: Duration) -> Self {
-        let backoff = Backoff::new(first, max);
+        let backoff = Backoff::new(first, max, rand::random());
         Connections {
             options,
             backoff,

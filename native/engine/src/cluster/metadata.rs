@@ -1,7 +1,9 @@
 //! What is known of the cluster: brokers, topics, partition leaders. A plain value, no I/O.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::MetadataResponse;
 
 use crate::net::Endpoint;
@@ -28,15 +30,33 @@ pub struct PartitionInfo {
     pub error: ErrorCode,
 }
 
+/// What tells a topic from a later one of the same name (KIP-516).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TopicId([u8; 16]);
+
+impl TopicId {
+    /// None for the id that stands for "unknown".
+    pub fn new(bytes: [u8; 16]) -> Option<Self> {
+        (bytes != [0; 16]).then_some(TopicId(bytes))
+    }
+
+    /// As it stands on the wire.
+    pub fn bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
 /// One topic as the brokers last described it.
 #[derive(Debug, Clone)]
 pub struct TopicInfo {
     /// Kafka's error code for the topic.
     pub error: ErrorCode,
-    /// All zero where the broker is too old to tell.
-    pub id: [u8; 16],
-    /// By partition number.
+    /// None while no broker was new enough to tell (Kafka 2.8, Metadata 10).
+    pub id: Option<TopicId>,
+    /// By partition number. While there is an error: as before it.
     pub partitions: HashMap<i32, PartitionInfo>,
+    /// Ids that topics of this name had before; the last ones.
+    former: Vec<TopicId>,
 }
 
 /// The cluster as last seen.
@@ -46,8 +66,8 @@ pub struct Snapshot {
     pub brokers: HashMap<NodeId, Endpoint>,
     /// -1 unknown.
     pub controller: NodeId,
-    /// By name; only topics that were asked for.
-    pub topics: HashMap<String, TopicInfo>,
+    /// By name; only topics that somebody is interested in.
+    pub topics: HashMap<Arc<str>, Arc<TopicInfo>>,
     /// Counts the updates.
     pub version: u64,
     /// Those of `brokers` that a response named as leaders and that metadata does not name yet.
@@ -82,49 +102,31 @@ impl Snapshot {
             && self.leader(topic, partition) == Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
     }
 
-    /// Takes in an answer. `complete`: it lists every topic, so the ones it lacks are gone.
+    /// The id of the topic that has this name now; None if it is not known. It changes when the topic is
+    /// deleted and made again, and never back to one that it had before, whatever a broker that lags behind
+    /// says: whoever remembers the id of the topic that a position, an epoch or a sequence number belongs to
+    /// sees in another id here that it is of no use any more.
+    pub fn topic_id(&self, topic: &str) -> Option<TopicId> {
+        self.topics.get(topic)?.id
+    }
+
+    /// Takes in an answer, of which it keeps the topics that `is_wanted` names. Others are forgotten.
     ///
     /// A leader of an older epoch than the one known is ignored: the answer comes from a broker
-    /// that lags behind (KIP-320). A topic with a new id was created again and starts over.
-    pub fn update(&mut self, response: &MetadataResponse, complete: bool) {
+    /// that lags behind (KIP-320). A topic with a new id was made again and starts over.
+    pub fn update(&mut self, response: &MetadataResponse, is_wanted: impl Fn(&str) -> bool) {
         self.version += 1;
         self.controller = response.controller_id.0;
-        if complete {
-            self.topics.clear();
-        }
+        self.topics.retain(|name, _| is_wanted(name));
         for topic in &response.topics {
-            let Some(name) = &topic.name else { continue };
-            let id = *topic.topic_id.as_bytes();
-            let known = self
-                .topics
-                .get(name.as_str())
-                .filter(|known| known.id == id);
-            let partitions = topic
-                .partitions
-                .iter()
-                .map(|p| {
-                    let leader = (p.leader_id.0 >= 0).then_some(Leader {
-                        node: p.leader_id.0,
-                        epoch: p.leader_epoch,
-                    });
-                    let mut info = PartitionInfo {
-                        leader,
-                        error: ErrorCode(p.error_code),
-                    };
-                    if let Some(old) = known.and_then(|k| k.partitions.get(&p.partition_index)) {
-                        if is_older(leader, old.leader) {
-                            info = *old;
-                        }
-                    }
-                    (p.partition_index, info)
-                })
-                .collect();
-            let info = TopicInfo {
-                error: ErrorCode(topic.error_code),
-                id,
-                partitions,
+            let name = topic.name.as_ref().map(|name| name.as_str());
+            let Some(name) = name.filter(|name| is_wanted(name)) else {
+                continue;
             };
-            self.topics.insert(name.to_string(), info);
+            let known = self.topics.get(name).map(Arc::as_ref);
+            if let Some(info) = described(topic, known) {
+                self.topics.insert(name.into(), Arc::new(info));
+            }
         }
         if !response.brokers.is_empty() {
             self.set_brokers(response);
@@ -160,19 +162,16 @@ impl Snapshot {
         leader: Leader,
         endpoint: Option<&Endpoint>,
     ) -> bool {
-        let Some(info) = self
-            .topics
-            .get_mut(topic)
-            .and_then(|t| t.partitions.get_mut(&partition))
-        else {
-            return false;
-        };
-        let known = self.brokers.get(&leader.node);
-        if endpoint.or(known).is_none() || info.leader.is_some_and(|old| old.epoch >= leader.epoch)
-        {
+        if !self.is_news(topic, partition, leader, endpoint) {
             return false;
         }
-        info.leader = Some(leader);
+        let Some(info) = self.topics.get_mut(topic) else {
+            return false;
+        };
+        if let Some(info) = Arc::make_mut(info).partitions.get_mut(&partition) {
+            info.leader = Some(leader);
+        }
+        let known = self.brokers.get(&leader.node);
         if let Some(endpoint) = endpoint.filter(|endpoint| known != Some(endpoint)) {
             self.brokers.insert(leader.node, endpoint.clone());
             self.learned.insert(leader.node, endpoint.clone());
@@ -180,6 +179,73 @@ impl Snapshot {
         self.version += 1;
         true
     }
+
+    /// Whether [`Snapshot::set_leader`] would change anything.
+    pub fn is_news(
+        &self,
+        topic: &str,
+        partition: i32,
+        leader: Leader,
+        endpoint: Option<&Endpoint>,
+    ) -> bool {
+        let can_be_reached = endpoint.is_some() || self.brokers.contains_key(&leader.node);
+        let info = self.topics.get(topic);
+        let info = info.and_then(|topic| topic.partitions.get(&partition));
+        can_be_reached
+            && info.is_some_and(|info| info.leader.is_none_or(|old| old.epoch < leader.epoch))
+    }
+}
+
+/// How many ids of deleted topics of one name are remembered.
+const FORMER_IDS: usize = 8;
+
+/// What is known of a topic after an answer; None if the answer is older than what is known.
+fn described(topic: &MetadataResponseTopic, known: Option<&TopicInfo>) -> Option<TopicInfo> {
+    let id = TopicId::new(*topic.topic_id.as_bytes());
+    let mut info = TopicInfo {
+        error: ErrorCode(topic.error_code),
+        id: id.or(known.and_then(|known| known.id)),
+        former: known.map_or_else(Vec::new, |known| known.former.clone()),
+        partitions: HashMap::new(),
+    };
+    if id.is_some_and(|id| info.former.contains(&id)) {
+        return None;
+    }
+    let same = known.filter(|known| known.id.is_none() || known.id == info.id);
+    if let (Some(known), None) = (known, same) {
+        if info.former.len() == FORMER_IDS {
+            info.former.remove(0);
+        }
+        info.former.extend(known.id);
+    }
+    if !info.error.is_ok() {
+        // What is known of its leaders' epochs counts again when the broker knows the topic again.
+        if let Some(same) = same {
+            info.partitions.clone_from(&same.partitions);
+        }
+        return Some(info);
+    }
+    info.partitions = topic
+        .partitions
+        .iter()
+        .map(|p| {
+            let leader = (p.leader_id.0 >= 0).then_some(Leader {
+                node: p.leader_id.0,
+                epoch: p.leader_epoch,
+            });
+            let mut info = PartitionInfo {
+                leader,
+                error: ErrorCode(p.error_code),
+            };
+            if let Some(old) = same.and_then(|same| same.partitions.get(&p.partition_index)) {
+                if is_older(leader, old.leader) {
+                    info = *old;
+                }
+            }
+            (p.partition_index, info)
+        })
+        .collect();
+    Some(info)
 }
 
 fn is_older(new: Option<Leader>, old: Option<Leader>) -> bool {
@@ -190,10 +256,14 @@ fn is_older(new: Option<Leader>, old: Option<Leader>) -> bool {
 mod tests {
     use super::*;
     use kafka_protocol::messages::metadata_response::{
-        MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+        MetadataResponseBroker, MetadataResponsePartition,
     };
     use kafka_protocol::messages::{BrokerId, TopicName};
     use kafka_protocol::protocol::StrBytes;
+
+    fn all(_: &str) -> bool {
+        true
+    }
 
     fn response(node: i32, epoch: i32, id: u128) -> MetadataResponse {
         let partition = MetadataResponsePartition::default()
@@ -216,19 +286,19 @@ mod tests {
     #[test]
     fn a_leader_of_an_older_epoch_is_ignored_unless_the_topic_is_new() {
         let mut snapshot = Snapshot::default();
-        snapshot.update(&response(1, 5, 7), false);
+        snapshot.update(&response(1, 5, 7), all);
         let both = [response(1, 0, 7).brokers, response(2, 0, 7).brokers].concat();
-        snapshot.update(&response(2, 4, 7).with_brokers(both), false);
+        snapshot.update(&response(2, 4, 7).with_brokers(both), all);
         assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 1, epoch: 5 }));
-        snapshot.update(&response(2, 0, 8), false);
+        snapshot.update(&response(2, 0, 8), all);
         assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 2, epoch: 0 }));
     }
 
     #[test]
     fn a_leader_that_is_no_broker_any_more_is_none() {
         let mut snapshot = Snapshot::default();
-        snapshot.update(&response(1, 5, 7), false);
-        snapshot.update(&response(2, 5, 7).with_topics(Vec::new()), false);
+        snapshot.update(&response(1, 5, 7), all);
+        snapshot.update(&response(2, 5, 7).with_topics(Vec::new()), all);
         assert_eq!(
             snapshot.leader("t", 0),
             Err(ErrorCode::LEADER_NOT_AVAILABLE)
@@ -240,7 +310,7 @@ mod tests {
         let mut snapshot = Snapshot::default();
         let at = |port| Endpoint::named("h", port).unwrap();
         let leader = |node, epoch| Leader { node, epoch };
-        snapshot.update(&response(1, 5, 7), false);
+        snapshot.update(&response(1, 5, 7), all);
         assert!(!snapshot.set_leader("t", 0, leader(2, 5), Some(&at(1))));
         assert!(!snapshot.set_leader("t", 0, leader(2, 4), Some(&at(1))));
         assert!(!snapshot.set_leader("t", 0, leader(2, 6), None));
@@ -259,27 +329,27 @@ mod tests {
         let mut snapshot = Snapshot::default();
         let learned = Endpoint::named("h", 1).unwrap();
         let leader = |node, epoch| Leader { node, epoch };
-        snapshot.update(&response(1, 5, 7), false);
+        snapshot.update(&response(1, 5, 7), all);
         snapshot.set_leader("t", 0, leader(2, 6), Some(&learned));
         // From a broker that lags behind, and one about another topic.
-        snapshot.update(&response(1, 5, 7), false);
-        snapshot.update(&response(1, 5, 7).with_topics(Vec::new()), false);
+        snapshot.update(&response(1, 5, 7), all);
+        snapshot.update(&response(1, 5, 7).with_topics(Vec::new()), all);
         assert_eq!(snapshot.leader("t", 0), Ok(leader(2, 6)));
         assert_eq!(snapshot.brokers.get(&2), Some(&learned));
-        snapshot.update(&response(2, 6, 7), false);
+        snapshot.update(&response(2, 6, 7), all);
         assert_eq!(
             snapshot.brokers.get(&2),
             Endpoint::named("h", 9092).as_ref()
         );
         snapshot.set_leader("t", 0, leader(3, 7), Some(&learned));
-        snapshot.update(&response(1, 8, 7), false);
+        snapshot.update(&response(1, 8, 7), all);
         assert!(!snapshot.brokers.contains_key(&3));
     }
 
     #[test]
     fn no_leader_and_no_partition_are_told_apart() {
         let mut snapshot = Snapshot::default();
-        snapshot.update(&response(-1, 5, 7), false);
+        snapshot.update(&response(-1, 5, 7), all);
         assert_eq!(
             snapshot.leader("t", 0),
             Err(ErrorCode::LEADER_NOT_AVAILABLE)
@@ -292,5 +362,45 @@ mod tests {
             snapshot.leader("x", 0),
             Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
         );
+    }
+
+    #[test]
+    fn an_error_of_a_broker_that_lags_behind_does_not_let_older_leaders_in() {
+        let mut snapshot = Snapshot::default();
+        snapshot.update(&response(1, 5, 7), all);
+        let mut unknown = response(1, 0, 0);
+        unknown.topics[0].error_code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0;
+        unknown.topics[0].partitions.clear();
+        snapshot.update(&unknown, all);
+        assert!(snapshot.is_unknown("t", 0));
+        let both = [response(1, 0, 7).brokers, response(2, 0, 7).brokers].concat();
+        snapshot.update(&response(2, 4, 7).with_brokers(both), all);
+        assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 1, epoch: 5 }));
+    }
+
+    #[test]
+    fn a_topic_that_was_made_again_never_becomes_the_old_one() {
+        let mut snapshot = Snapshot::default();
+        snapshot.update(&response(1, 5, 7), all);
+        let old = snapshot.topic_id("t");
+        snapshot.update(&response(1, 0, 8), all);
+        let new = snapshot.topic_id("t");
+        assert!(new.is_some() && new != old);
+        // From a broker that lags behind, and from one that is too old to tell.
+        snapshot.update(&response(1, 6, 7), all);
+        snapshot.update(&response(1, 1, 0), all);
+        assert_eq!(snapshot.topic_id("t"), new);
+        assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 1, epoch: 1 }));
+    }
+
+    #[test]
+    fn topics_that_nobody_is_interested_in_are_not_kept() {
+        let mut snapshot = Snapshot::default();
+        snapshot.update(&response(1, 5, 7), |name| name != "t");
+        assert!(snapshot.topics.is_empty());
+        snapshot.update(&response(1, 5, 7), all);
+        assert!(snapshot.leader("t", 0).is_ok());
+        snapshot.update(&response(1, 5, 7).with_topics(Vec::new()), |_| false);
+        assert!(snapshot.topics.is_empty());
     }
 }

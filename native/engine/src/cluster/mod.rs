@@ -1,27 +1,27 @@
 //! The cluster as this client sees it: which broker leads what, and how to reach it.
 
+mod ask;
 mod backoff;
 mod connections;
+mod interest;
 mod metadata;
+mod refresh;
 mod supervision;
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
-use kafka_protocol::protocol::{Request, StrBytes};
+use kafka_protocol::protocol::Request;
 use parking_lot::{Mutex, RwLock};
-use rand::seq::SliceRandom;
 use tokio::sync::{watch, Notify};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use backoff::Backoff;
 use connections::Connections;
 pub use connections::Purpose;
-pub use metadata::{Leader, NodeId, PartitionInfo, Snapshot, TopicInfo};
+use interest::Interests;
+pub use interest::{is_topic_name, Interest};
+pub use metadata::{Leader, NodeId, PartitionInfo, Snapshot, TopicId, TopicInfo};
 pub use supervision::OnFailure;
 
 use crate::error::Error;
@@ -69,8 +69,8 @@ pub struct Cluster {
     config: ClusterConfig,
     connections: Connections,
     snapshot: RwLock<Arc<Snapshot>>,
-    /// Topics whose leaders are of interest, and to how many.
-    wanted: Mutex<HashMap<String, usize>>,
+    /// Topics whose leaders are of interest.
+    interests: Arc<Interests>,
     refresh: Notify,
     /// Why the last refresh failed, if it did.
     refresh_failure: Mutex<Option<NetError>>,
@@ -86,14 +86,14 @@ impl Cluster {
             connections: Connections::new(config.connect.clone(), first, max),
             config,
             snapshot: RwLock::default(),
-            wanted: Mutex::default(),
+            interests: Arc::default(),
             refresh: Notify::new(),
             refresh_failure: Mutex::default(),
             changes: watch::Sender::new(0),
             closed: CancellationToken::new(),
         });
         let runtime = tokio::runtime::Handle::current();
-        cluster.supervise(&runtime, "metadata", refresher(cluster.clone()));
+        cluster.supervise(&runtime, "metadata", refresh::run(cluster.clone()));
         cluster
     }
 
@@ -123,26 +123,11 @@ impl Cluster {
         self.changes.subscribe()
     }
 
-    /// Declares interest in a topic: its metadata is kept fresh from now on.
-    pub fn watch_topic(&self, topic: &str) {
-        let mut wanted = self.wanted.lock();
-        match wanted.get_mut(topic) {
-            Some(count) => *count += 1,
-            None => {
-                wanted.insert(topic.to_owned(), 1);
-            }
-        }
-    }
-
-    /// Takes back one declaration of interest.
-    pub fn unwatch_topic(&self, topic: &str) {
-        let mut wanted = self.wanted.lock();
-        if let Some(count) = wanted.get_mut(topic) {
-            *count -= 1;
-            if *count == 0 {
-                wanted.remove(topic);
-            }
-        }
+    /// Declares interest in a topic: its metadata is kept fresh for as long as the result lives. A name that
+    /// no topic can have is taken and does nothing: brokers are not asked for it.
+    #[must_use = "the interest ends with this value"]
+    pub fn watch_topic(&self, topic: &str) -> Interest {
+        self.interests.hold(topic)
     }
 
     /// Asks the refresher for fresh metadata soon: something that was known turned out wrong.
@@ -164,6 +149,10 @@ impl Cluster {
         leader: Leader,
         endpoint: Option<&Endpoint>,
     ) {
+        // A broker says so in each refusal of a batch: what is known costs nobody anything.
+        if !self.snapshot().is_news(topic, partition, leader, endpoint) {
+            return;
+        }
         self.modify(|snapshot| {
             snapshot.set_leader(topic, partition, leader, endpoint);
         });
@@ -177,125 +166,6 @@ impl Cluster {
         *current = Arc::new(next);
         drop(current);
         self.changes.send_replace(version);
-    }
-
-    /// Connects to the first bootstrap endpoint that answers, and learns the brokers.
-    ///
-    /// Fails with [`Error::Unreachable`] and what happened at each endpoint.
-    pub async fn connect(&self) -> Result<(), Error> {
-        self.fetch_metadata(Some(&[]), false).await.map(|_| ())
-    }
-
-    /// Asks any broker for the metadata of `topics` (`None`: all), and takes it in.
-    pub async fn fetch_metadata(
-        &self,
-        topics: Option<&[String]>,
-        auto_create: bool,
-    ) -> Result<MetadataResponse, Error> {
-        let (connection, mut response) = self
-            .try_brokers(|connection| self.ask_metadata(connection, topics, auto_create))
-            .await?;
-        response
-            .brokers
-            .retain(|broker| u16::try_from(broker.port).is_ok());
-        self.modify(|snapshot| snapshot.update(&response, topics.is_none()));
-        self.keep(connection).await;
-        Ok(response)
-    }
-
-    async fn ask_metadata(
-        &self,
-        connection: Connection,
-        topics: Option<&[String]>,
-        auto_create: bool,
-    ) -> Result<MetadataResponse, NetError> {
-        let version = connection.versions().pick::<MetadataRequest>()?;
-        let named = topics.map(|topics| {
-            let by_name = |topic: &String| {
-                let name = TopicName(StrBytes::from_string(topic.clone()));
-                MetadataRequestTopic::default().with_name(Some(name))
-            };
-            topics.iter().map(by_name).collect::<Vec<_>>()
-        });
-        // Version 0 has no null list: an empty one means all. Before version 4 the broker
-        // creates topics as it is configured to.
-        let named = if version == 0 {
-            Some(named.unwrap_or_default())
-        } else {
-            named
-        };
-        let request = MetadataRequest::default()
-            .with_topics(named)
-            .with_allow_auto_topic_creation(auto_create || version < 4);
-        connection
-            .call_version(&request, version, self.config.metadata_timeout)
-            .await
-    }
-
-    /// Runs `ask` against known brokers, those with an open connection first, then the bootstrap
-    /// endpoints, until one answers.
-    async fn try_brokers<T, F>(
-        &self,
-        ask: impl Fn(Connection) -> F,
-    ) -> Result<(Connection, T), Error>
-    where
-        F: std::future::Future<Output = Result<T, NetError>>,
-    {
-        let snapshot = self.snapshot();
-        let mut nodes: Vec<_> = snapshot.brokers.iter().collect();
-        nodes.shuffle(&mut rand::rng());
-        // Those that answered last are asked first: a broker that hangs would cost its time limit
-        // each time. A client that has just connected goes on asking the endpoint it was given.
-        nodes.sort_by_key(|(node, _)| !self.connections.is_open(**node));
-        let mut failures = Vec::new();
-        for (node, endpoint) in nodes {
-            if self.closed.is_cancelled() {
-                return Err(Error::Closed);
-            }
-            // A broker that is down must not hold up the question: others can answer it.
-            let attempt = async {
-                let connection = self.connections.get(*node, endpoint, Purpose::Main).await?;
-                ask(connection.clone())
-                    .await
-                    .map(|answer| (connection, answer))
-            };
-            match timeout(self.config.metadata_timeout, attempt).await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => failures.push((endpoint.clone(), error)),
-                Err(_) => failures.push((endpoint.clone(), NetError::Timeout)),
-            }
-        }
-        for endpoint in &self.config.bootstrap {
-            if self.closed.is_cancelled() {
-                return Err(Error::Closed);
-            }
-            if failures.iter().any(|(tried, _)| tried == endpoint) {
-                continue;
-            }
-            let attempt = async {
-                let connection = self.connections.open(endpoint).await?;
-                ask(connection.clone())
-                    .await
-                    .map(|answer| (connection, answer))
-            };
-            match attempt.await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => failures.push((endpoint.clone(), error)),
-            }
-        }
-        Err(Error::Unreachable(failures))
-    }
-
-    /// Keeps a bootstrap connection for the broker that it turned out to lead to.
-    async fn keep(&self, connection: Connection) {
-        let snapshot = self.snapshot();
-        let node = snapshot
-            .brokers
-            .iter()
-            .find(|(_, e)| *e == connection.endpoint());
-        if let Some((node, _)) = node {
-            self.connections.adopt(*node, connection).await;
-        }
     }
 
     /// An open connection to a broker.
@@ -349,10 +219,17 @@ impl Cluster {
         if let Ok(leader) = self.snapshot().leader(topic, partition) {
             return Ok(leader);
         }
-        self.watch_topic(topic);
+        if !is_topic_name(topic) {
+            return Err(ErrorCode::INVALID_TOPIC_EXCEPTION.into());
+        }
+        let _interest = self.watch_topic(topic);
         self.fetch_metadata(Some(&[topic.to_owned()]), false)
             .await?;
-        Ok(self.snapshot().leader(topic, partition)?)
+        let leader = self.snapshot().leader(topic, partition)?;
+        // Only topics that exist, of which there is no end of names.
+        self.interests
+            .linger(topic, Instant::now() + self.config.metadata_max_age);
+        Ok(leader)
     }
 
     /// The broker that is the cluster's controller.
@@ -367,43 +244,5 @@ impl Cluster {
     /// Where a broker listens.
     pub fn endpoint(&self, node: NodeId) -> Option<Endpoint> {
         self.snapshot().brokers.get(&node).cloned()
-    }
-}
-
-/// Keeps the metadata of the wanted topics fresh: on demand, and by age.
-async fn refresher(cluster: Arc<Cluster>) {
-    let config = &cluster.config;
-    let mut backoff = Backoff::new(config.refresh_backoff, Duration::from_secs(2));
-    loop {
-        tokio::select! {
-            _ = cluster.closed.cancelled() => return,
-            _ = cluster.refresh.notified() => {}
-            _ = tokio::time::sleep(config.metadata_max_age) => {}
-        }
-        let topics: Vec<String> = cluster.wanted.lock().keys().cloned().collect();
-        let refreshed = tokio::select! {
-            _ = cluster.closed.cancelled() => return,
-            refreshed = cluster.fetch_metadata(Some(&topics), false) => refreshed,
-        };
-        let wait = match refreshed {
-            Ok(_) => {
-                *cluster.refresh_failure.lock() = None;
-                backoff.reset();
-                config.refresh_backoff
-            }
-            Err(error) => {
-                tracing::warn!(%error, "metadata refresh failed");
-                if let Error::Unreachable(failures) = &error {
-                    let last = failures.last().map(|(_, why)| why.clone());
-                    *cluster.refresh_failure.lock() = last;
-                }
-                cluster.refresh.notify_one();
-                backoff.next_wait()
-            }
-        };
-        tokio::select! {
-            _ = cluster.closed.cancelled() => return,
-            _ = tokio::time::sleep(wait) => {}
-        }
     }
 }

@@ -34,7 +34,7 @@ pub use config::{BeginOffset, ConsumerConfig, Isolation, OffsetResetPolicy};
 pub use sink::{DecodedBatch, Delivered, MessageSet, Sink};
 pub(crate) use transactions::Aborted;
 
-use crate::cluster::{Cluster, NodeId};
+use crate::cluster::{Cluster, Interest, NodeId};
 use crate::error::Error;
 use fetcher::FetcherHandle;
 use shared::Shared;
@@ -100,10 +100,10 @@ impl Consumers {
             partitions.insert(key, shared.clone());
             self.share.store(share(partitions.len()), Ordering::Relaxed);
         }
-        self.cluster.watch_topic(topic);
         Some(Consumer {
             consumers: self.clone(),
             shared,
+            _interest: self.cluster.watch_topic(topic),
         })
     }
 }
@@ -112,6 +112,7 @@ impl Consumers {
 pub struct Consumer {
     consumers: Arc<Consumers>,
     shared: Arc<Shared>,
+    _interest: Interest,
 }
 
 /// What is known of a consumer.

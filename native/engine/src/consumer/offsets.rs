@@ -118,7 +118,11 @@ impl Consumers {
         if let BeginOffset::Offset(offset) = to {
             return Ok((offset, -1));
         }
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+        let mut backoff = Backoff::new(
+            Duration::from_millis(100),
+            Duration::from_secs(1),
+            rand::random(),
+        );
         loop {
             let isolation = {
                 let state = shared.lock();

@@ -91,7 +91,7 @@ impl Partition {
             grown: 0,
             waiting: None,
             fruitless: 0,
-            backoff: Backoff::new(RETRY.0, RETRY.1),
+            backoff: Backoff::new(RETRY.0, RETRY.1, rand::random()),
         }
     }
 

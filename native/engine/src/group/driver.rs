@@ -17,7 +17,7 @@ use super::{
     requests, CommitOutcome, Event, GroupConfig, JoinWish, OffsetToCommit, PartitionCounts,
     TopicPartitions,
 };
-use crate::cluster::{Cluster, NodeId, Purpose};
+use crate::cluster::{Cluster, Interest, NodeId, Purpose};
 use crate::error::Error;
 use brod_protocol::error::ErrorCode;
 
@@ -77,6 +77,7 @@ impl Group {
             commit_in_flight: false,
             commit_not_before: None,
             tasks: JoinSet::new(),
+            interests: Vec::new(),
         };
         let runtime = Handle::current();
         let cluster = driver.cluster.clone();
@@ -151,6 +152,8 @@ struct Driver {
     commit_not_before: Option<Instant>,
     changes: watch::Receiver<u64>,
     tasks: JoinSet<Done>,
+    /// In the topics of the last join.
+    interests: Vec<Interest>,
 }
 
 impl Driver {
@@ -240,7 +243,7 @@ impl Driver {
     fn send(&mut self, number: u64, request: Request) {
         if let Request::CountPartitions { topics } = &request {
             // Growth is noticed by the refresher.
-            topics.iter().for_each(|t| self.cluster.watch_topic(t));
+            self.interests = topics.iter().map(|t| self.cluster.watch_topic(t)).collect();
         }
         let (cluster, config) = (self.cluster.clone(), self.config.clone());
         let purpose = self.purpose.clone();
@@ -334,7 +337,7 @@ impl Driver {
         let seen = assigned
             .keys()
             .filter_map(|name| {
-                let topic = snapshot.topics.get(name)?;
+                let topic = snapshot.topics.get(name.as_str())?;
                 let count = i32::try_from(topic.partitions.len()).ok()?;
                 Some((name.clone(), count))
             })

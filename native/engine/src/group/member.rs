@@ -105,7 +105,7 @@ impl Member {
             in_flight: None,
             last_number: 0,
             not_before: None,
-            backoff: Backoff::new(RETRY_BACKOFF.0, RETRY_BACKOFF.1),
+            backoff: Backoff::new(RETRY_BACKOFF.0, RETRY_BACKOFF.1, rand::random()),
             refusals: 0,
             reported: None,
             assigns_owed: 0,

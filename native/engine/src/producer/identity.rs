@@ -44,7 +44,11 @@ impl Identities {
         idempotence: Idempotence,
     ) -> Result<Option<ProducerId>, ErrorCode> {
         let mut state = self.state.lock().await;
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+        let mut backoff = Backoff::new(
+            Duration::from_millis(50),
+            Duration::from_secs(1),
+            rand::random(),
+        );
         loop {
             if let Some(code) = state.refused {
                 return match idempotence {

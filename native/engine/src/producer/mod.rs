@@ -127,7 +127,6 @@ impl<D: Delivery> Producers<D> {
         config: ProducerConfig,
         delivery: D,
     ) -> Arc<Partition<D>> {
-        self.cluster.watch_topic(topic);
         let partition = Partition::new(self.clone(), topic, index, config, delivery);
         self.note_opened(&partition);
         if partition.config().wants_idempotence() {

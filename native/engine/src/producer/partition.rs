@@ -11,7 +11,7 @@ use super::batch::ProducerId;
 use super::buffer::{AppendError, Appended, Buffer, Outcome, Take};
 use super::failure::{Cause, Failure};
 use super::{Delivery, ProducerConfig, Producers};
-use crate::cluster::{NodeId, Snapshot};
+use crate::cluster::{Interest, NodeId, Snapshot};
 use brod_protocol::batch_writer::BatchWriter;
 use brod_protocol::error::ErrorCode;
 
@@ -45,12 +45,8 @@ pub struct Partition<D: Delivery> {
     config: ProducerConfig,
     delivery: D,
     state: Mutex<State<D>>,
-}
-
-impl<D: Delivery> Drop for Partition<D> {
-    fn drop(&mut self) {
-        self.producers.cluster.unwatch_topic(&self.topic);
-    }
+    /// Which leader the topic has is kept fresh while this lives.
+    _interest: Interest,
 }
 
 /// An append that was taken.
@@ -84,6 +80,7 @@ impl<D: Delivery> Partition<D> {
             hands_over: false,
             leader: (0, Err(ErrorCode::LEADER_NOT_AVAILABLE)),
         };
+        let _interest = producers.cluster.watch_topic(topic);
         let (topic, state) = (topic.into(), Mutex::new(state));
         Arc::new(Partition {
             producers,
@@ -92,6 +89,7 @@ impl<D: Delivery> Partition<D> {
             config,
             delivery,
             state,
+            _interest,
         })
     }
 

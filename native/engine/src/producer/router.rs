@@ -38,7 +38,7 @@ impl<D: Delivery> Router<D> {
 pub(super) async fn run<D: Delivery>(producers: Arc<Producers<D>>) {
     let cluster = producers.cluster.clone();
     let mut changes = cluster.changes();
-    let mut backoff = Backoff::new(Duration::from_millis(20), MAX_WAIT);
+    let mut backoff = Backoff::new(Duration::from_millis(20), MAX_WAIT, rand::random());
     loop {
         if producers.router.homeless.lock().is_empty() {
             backoff.reset();
@@ -85,7 +85,7 @@ fn waits<D: Delivery>(
     code: ErrorCode,
     now: Instant,
 ) {
-    if !snapshot.topics.contains_key(&**partition.topic()) {
+    if !snapshot.topics.contains_key(partition.topic()) {
         // Not told yet. If that is because no broker can be reached, it is why the calls wait.
         if let Some(error) = cluster.refresh_failure() {
             partition.waits_because(Cause::Net(error));

@@ -1,0 +1,161 @@
+//! Asking whichever broker answers: for metadata, and for what any broker can tell.
+
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use rand::seq::SliceRandom;
+use rand::Rng;
+use tokio::time::timeout;
+
+use super::{is_topic_name, Cluster, NodeId, Purpose, Snapshot};
+use crate::error::Error;
+use crate::net::{Connection, Endpoint, NetError};
+use brod_protocol::error::ErrorCode;
+
+impl Cluster {
+    /// Connects to the first bootstrap endpoint that answers, and learns the brokers.
+    ///
+    /// Fails with [`Error::Unreachable`] and what happened at each endpoint.
+    pub async fn connect(&self) -> Result<(), Error> {
+        self.fetch_metadata(Some(&[]), false).await.map(|_| ())
+    }
+
+    /// Asks any broker for the metadata of `topics` (`None`: all), and takes in what it says of those that
+    /// somebody is interested in.
+    pub async fn fetch_metadata(
+        &self,
+        topics: Option<&[String]>,
+        auto_create: bool,
+    ) -> Result<MetadataResponse, Error> {
+        // The answer for names that no topic can have is known.
+        let (legal, illegal) = topics
+            .unwrap_or_default()
+            .iter()
+            .cloned()
+            .partition::<Vec<_>, _>(|name| is_topic_name(name));
+        let asked = topics.map(|_| &*legal);
+        let (connection, mut response) = self
+            .try_brokers(|connection| self.ask_metadata(connection, asked, auto_create))
+            .await?;
+        response
+            .brokers
+            .retain(|broker| u16::try_from(broker.port).is_ok());
+        self.modify(|snapshot| {
+            snapshot.update(&response, |name| self.interests.contains(name));
+        });
+        self.keep(connection).await;
+        response.topics.extend(illegal.into_iter().map(|name| {
+            MetadataResponseTopic::default()
+                .with_name(Some(TopicName(StrBytes::from_string(name))))
+                .with_error_code(ErrorCode::INVALID_TOPIC_EXCEPTION.0)
+        }));
+        Ok(response)
+    }
+
+    async fn ask_metadata(
+        &self,
+        connection: Connection,
+        topics: Option<&[String]>,
+        auto_create: bool,
+    ) -> Result<MetadataResponse, NetError> {
+        let version = connection.versions().pick::<MetadataRequest>()?;
+        let named = topics.map(|topics| {
+            let by_name = |topic: &String| {
+                let name = TopicName(StrBytes::from_string(topic.clone()));
+                MetadataRequestTopic::default().with_name(Some(name))
+            };
+            topics.iter().map(by_name).collect::<Vec<_>>()
+        });
+        // Version 0 has no null list: an empty one means all. Before version 4 the broker
+        // creates topics as it is configured to.
+        let named = if version == 0 {
+            Some(named.unwrap_or_default())
+        } else {
+            named
+        };
+        let request = MetadataRequest::default()
+            .with_topics(named)
+            .with_allow_auto_topic_creation(auto_create || version < 4);
+        connection
+            .call_version(&request, version, self.config.metadata_timeout)
+            .await
+    }
+
+    /// Runs `ask` against known brokers, those with an open connection first, then the bootstrap
+    /// endpoints, until one answers.
+    pub(super) async fn try_brokers<T, F>(
+        &self,
+        ask: impl Fn(Connection) -> F,
+    ) -> Result<(Connection, T), Error>
+    where
+        F: std::future::Future<Output = Result<T, NetError>>,
+    {
+        let snapshot = self.snapshot();
+        let is_open = |node| self.connections.is_open(node);
+        let nodes = in_order(&snapshot, is_open, &mut rand::rng());
+        let mut failures = Vec::new();
+        for (node, endpoint) in nodes {
+            if self.closed.is_cancelled() {
+                return Err(Error::Closed);
+            }
+            // A broker that is down must not hold up the question: others can answer it.
+            let attempt = async {
+                let connection = self.connections.get(node, endpoint, Purpose::Main).await?;
+                ask(connection.clone())
+                    .await
+                    .map(|answer| (connection, answer))
+            };
+            match timeout(self.config.metadata_timeout, attempt).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => failures.push((endpoint.clone(), error)),
+                Err(_) => failures.push((endpoint.clone(), NetError::Timeout)),
+            }
+        }
+        for endpoint in &self.config.bootstrap {
+            if self.closed.is_cancelled() {
+                return Err(Error::Closed);
+            }
+            if failures.iter().any(|(tried, _)| tried == endpoint) {
+                continue;
+            }
+            let attempt = async {
+                let connection = self.connections.open(endpoint).await?;
+                ask(connection.clone())
+                    .await
+                    .map(|answer| (connection, answer))
+            };
+            match attempt.await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => failures.push((endpoint.clone(), error)),
+            }
+        }
+        Err(Error::Unreachable(failures))
+    }
+
+    /// Keeps a bootstrap connection for the broker that it turned out to lead to.
+    async fn keep(&self, connection: Connection) {
+        let snapshot = self.snapshot();
+        let node = snapshot
+            .brokers
+            .iter()
+            .find(|(_, e)| *e == connection.endpoint());
+        if let Some((node, _)) = node {
+            self.connections.adopt(*node, connection).await;
+        }
+    }
+}
+
+/// The brokers in the order in which to ask them. Those with an open connection come first: a broker that hangs
+/// would cost its time limit each time. A client that has just connected goes on asking the endpoint it was given.
+fn in_order<'a>(
+    snapshot: &'a Snapshot,
+    is_open: impl Fn(NodeId) -> bool,
+    random: &mut impl Rng,
+) -> Vec<(NodeId, &'a Endpoint)> {
+    let brokers = snapshot.brokers.iter();
+    let mut brokers: Vec<_> = brokers.map(|(node, endpoint)| (*node, endpoint)).collect();
+    brokers.shuffle(random);
+    brokers.sort_by_key(|(node, _)| !is_open(*node));
+    brokers
+}

@@ -1,0 +1,70 @@
+//! Keeps the metadata of the topics of interest fresh: on demand, and by age.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Backoff, Cluster};
+use crate::error::Error;
+
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// Runs until the cluster is closed.
+pub(super) async fn run(cluster: Arc<Cluster>) {
+    let config = &cluster.config;
+    let mut backoff = Backoff::new(config.refresh_backoff, LONGEST_WAIT, rand::random());
+    loop {
+        tokio::select! {
+            _ = cluster.closed.cancelled() => return,
+            _ = cluster.refresh.notified() => {}
+            _ = tokio::time::sleep(config.metadata_max_age) => {}
+        }
+        cluster.interests.expire(Instant::now());
+        let topics = cluster.interests.names();
+        let refreshed = tokio::select! {
+            _ = cluster.closed.cancelled() => return,
+            refreshed = refresh(&cluster, topics) => refreshed,
+        };
+        let wait = match refreshed {
+            Ok(()) => {
+                *cluster.refresh_failure.lock() = None;
+                backoff.reset();
+                config.refresh_backoff
+            }
+            Err(error) => {
+                tracing::warn!(%error, "metadata refresh failed");
+                if let Error::Unreachable(failures) = &error {
+                    let last = failures.last().map(|(_, why)| why.clone());
+                    *cluster.refresh_failure.lock() = last;
+                }
+                cluster.refresh.notify_one();
+                backoff.next_wait()
+            }
+        };
+        tokio::select! {
+            _ = cluster.closed.cancelled() => return,
+            _ = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Asks for all topics together. A question that no broker answers, although they answer others, is taken apart:
+/// one topic that brokers stumble over must not keep the others from being known.
+async fn refresh(cluster: &Cluster, topics: Vec<String>) -> Result<(), Error> {
+    let mut questions = vec![topics];
+    while let Some(mut topics) = questions.pop() {
+        let Err(error) = cluster.fetch_metadata(Some(&topics), false).await else {
+            continue;
+        };
+        if topics.is_empty() || cluster.fetch_metadata(Some(&[]), false).await.is_err() {
+            return Err(error);
+        }
+        match &*topics {
+            [topic] => tracing::warn!(topic, %error, "brokers do not answer for the topic"),
+            _ => {
+                let half = topics.split_off(topics.len() / 2);
+                questions.extend([half, topics]);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! What a client learns of topics, and what it asks for, against a scripted broker.
+
+#[path = "../support/server.rs"]
+mod server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use brod_engine::cluster::{Cluster, ClusterConfig, Leader};
+use brod_engine::error::Error;
+use brod_engine::net::Endpoint;
+use brod_protocol::error::ErrorCode;
+use bytes::Bytes;
+use kafka_protocol::messages::{ApiKey, MetadataRequest};
+use kafka_protocol::protocol::Decodable;
+use parking_lot::Mutex;
+use server::{encoded, metadata, serve, Versions};
+use tokio::net::TcpListener;
+
+const VERSIONS: Versions = &[(ApiKey::ApiVersions, 3), (ApiKey::Metadata, 9)];
+const LIMIT: Duration = Duration::from_secs(10);
+/// The broker hangs up on whoever names this topic.
+const GUILTY: &str = "guilty";
+
+#[derive(Default)]
+struct Script {
+    epoch: i32,
+    /// The names in each metadata request.
+    asked: Vec<Vec<String>>,
+}
+
+type SharedScript = Arc<Mutex<Script>>;
+
+async fn start() -> (Arc<Cluster>, SharedScript) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let script = SharedScript::default();
+    let broker = script.clone();
+    serve(listener, VERSIONS, move |_key, version, mut body: Bytes| {
+        let request = MetadataRequest::decode(&mut body, version).unwrap();
+        let topics = request.topics.unwrap_or_default();
+        let names = topics.into_iter().filter_map(|topic| topic.name);
+        let names: Vec<_> = names.map(|name| name.to_string()).collect();
+        let mut script = broker.lock();
+        script.asked.push(names.clone());
+        let mut answer = metadata(&[(1, port)], 1, script.epoch);
+        answer.topics.retain(|topic| {
+            let name = topic.name.as_ref().unwrap();
+            names.iter().any(|asked| asked == name.as_str())
+        });
+        let is_hung_up_on = names.iter().any(|name| name == GUILTY);
+        async move { (!is_hung_up_on).then(|| encoded(&answer, version)) }
+    });
+    let cluster = Cluster::start(ClusterConfig {
+        bootstrap: vec![Endpoint {
+            host: "127.0.0.1".into(),
+            port,
+        }],
+        refresh_backoff: Duration::from_millis(1),
+        ..Default::default()
+    });
+    (cluster, script)
+}
+
+/// Waits until the cluster's picture is as `is_so` wants it.
+async fn eventually(cluster: &Cluster, is_so: impl Fn(&Cluster) -> bool) {
+    let mut changes = cluster.changes();
+    let wait = async {
+        while !is_so(cluster) {
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(LIMIT, wait).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_topic_that_brokers_hang_up_on_hides_no_leader_of_another_one() {
+    let (cluster, script) = start().await;
+    let _held: Vec<_> = ["a", "b", GUILTY, "t", "z"]
+        .iter()
+        .map(|topic| cluster.watch_topic(topic))
+        .collect();
+    for epoch in [1, 2] {
+        script.lock().epoch = epoch;
+        cluster.request_refresh();
+        let leader = Leader { node: 1, epoch };
+        eventually(&cluster, |c| c.snapshot().leader("t", 0) == Ok(leader)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_no_topic_can_have_is_an_error_of_its_caller_alone() {
+    let (cluster, script) = start().await;
+    let long = "x".repeat(33_000);
+    let refused = Err(Error::from(ErrorCode::INVALID_TOPIC_EXCEPTION));
+    assert_eq!(cluster.leader(&long, 0).await, refused);
+    let names = [long, "t".to_owned()];
+    let response = cluster.fetch_metadata(Some(&names), false).await.unwrap();
+    let codes: Vec<_> = response.topics.iter().map(|t| t.error_code).collect();
+    assert_eq!(codes, [0, ErrorCode::INVALID_TOPIC_EXCEPTION.0]);
+    assert_eq!(script.lock().asked, [["t"]]);
+}
+
+#[tokio::test]
+async fn topics_that_were_only_looked_up_in_vain_are_not_asked_for_again() {
+    let (cluster, script) = start().await;
+    for number in 0..20 {
+        let topic = format!("unknown-{number}");
+        assert!(cluster.leader(&topic, 0).await.is_err());
+    }
+    assert!(cluster.leader("t", 0).await.is_ok());
+    script.lock().asked.clear();
+    script.lock().epoch = 1;
+    cluster.request_refresh();
+    let leader = Leader { node: 1, epoch: 1 };
+    eventually(&cluster, |c| c.snapshot().leader("t", 0) == Ok(leader)).await;
+    assert_eq!(script.lock().asked, [["t"]]);
+    assert_eq!(cluster.snapshot().topics.len(), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_that_names_the_known_leader_wakes_nobody() {
+    let (cluster, _) = start().await;
+    let leader = cluster.leader("t", 0).await.unwrap();
+    let (before, changes) = (cluster.snapshot(), cluster.changes());
+    cluster.learn_leader("t", 0, leader, None);
+    assert!(!changes.has_changed().unwrap());
+    assert!(Arc::ptr_eq(&before, &cluster.snapshot()));
+}
