@@ -11,9 +11,9 @@ use parking_lot::RwLock;
 use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
 
 use crate::atoms;
-use crate::delivery::ErlDelivery;
 use crate::dispatcher::Dispatcher;
 use crate::options::{BadOption, Options};
+use crate::replies::ErlReplies;
 use crate::runtime;
 
 /// What a client's producers may buffer in all, unless configured.
@@ -24,7 +24,7 @@ pub struct ClientResource {
     /// The cluster it talks to.
     pub cluster: Arc<Cluster>,
     /// Its producers.
-    pub producers: Arc<Producers<ErlDelivery>>,
+    pub producers: Producers<ErlReplies>,
     /// Its consumers.
     pub consumers: Arc<Consumers>,
     /// Processes that pass its producers' acks on.

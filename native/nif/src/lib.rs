@@ -5,9 +5,9 @@
 mod acks;
 mod answers;
 mod atoms;
+mod batch_input;
 mod client;
 mod consumer;
-mod delivery;
 mod directory;
 mod dispatcher;
 mod group;
@@ -17,7 +17,7 @@ mod options;
 mod producer;
 mod raw;
 mod reason;
-mod records;
+mod replies;
 mod runtime;
 
 rustler::init!("brod_nif");

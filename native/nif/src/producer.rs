@@ -13,18 +13,18 @@ use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, Reso
 
 use crate::acks::{ErlAcks, Target};
 use crate::atoms;
+use crate::batch_input::{now_ms, write, Allowance, Refusal};
 use crate::client::Client;
-use crate::delivery::{ErlDelivery, Waiter};
 use crate::directory::{self, Place, Process};
 use crate::dispatcher::Dispatcher;
 use crate::options::{BadOption, Options};
 use crate::raw::make_tuple;
-use crate::records::{now_ms, write, Allowance, Refusal};
+use crate::replies::{ErlReplies, Waiter};
 use crate::runtime;
 
 /// One partition's producer, as Erlang holds it.
 pub struct ProducerResource {
-    partition: Arc<Partition<ErlDelivery>>,
+    partition: Arc<Partition<ErlReplies>>,
     runtime: tokio::runtime::Handle,
     /// The client's name, once callers find the producer by it.
     published: OnceLock<Atom>,
@@ -33,7 +33,7 @@ pub struct ProducerResource {
 impl ProducerResource {
     /// Closes from a thread of the engine: telling callers is not for a scheduler.
     fn close(&self) {
-        if self.partition.delivery().orphan() {
+        if self.partition.replies().orphan() {
             let partition = self.partition.clone();
             self.runtime.spawn(async move {
                 partition.close();
@@ -45,7 +45,7 @@ impl ProducerResource {
     /// Callers find it no more. After a failure they should until its process is gone, and learn
     /// that it is closed.
     fn withdraw(&self, env: Env<'_>) {
-        let process = Process::new(self.partition.delivery().process().encode(env));
+        let process = Process::new(self.partition.replies().process().encode(env));
         directory::leave(&process, |other| self.is(other));
         if let Some(client) = self.published.get() {
             directory::withdraw(&self.place(*client), |other| self.is(other));
@@ -92,8 +92,8 @@ fn producer_open<'a>(
     };
     let runtime = runtime::handle().ok_or(rustler::Error::BadArg)?;
     let dispatcher = pick_dispatcher(&client, partition);
-    let delivery = ErlDelivery::new(topic, partition, env.pid(), dispatcher);
-    let partition = client.producers.open(topic, partition, config, delivery);
+    let replies = ErlReplies::new(topic, partition, env.pid(), dispatcher);
+    let partition = client.producers.open(topic, partition, config, replies);
     let producer = ResourceArc::new(ProducerResource {
         partition,
         runtime,
@@ -121,7 +121,7 @@ fn producer_publish(env: Env<'_>, producer: Producer, client: Atom) -> Atom {
     let client = *producer.published.get_or_init(|| client);
     directory::publish(producer.place(client), producer.clone());
     // If its process went in the meantime, it was not found there.
-    if producer.partition.delivery().is_orphan() {
+    if producer.partition.replies().is_orphan() {
         producer.withdraw(env);
     }
     atoms::ok()
@@ -268,13 +268,13 @@ fn taken<'a>(
 ) -> Term<'a> {
     match (appended, waiter_id) {
         (Append::Wait, Some(id)) => (atoms::wait(), id).encode(env),
-        _ => producer.partition.delivery().process().encode(env),
+        _ => producer.partition.replies().process().encode(env),
     }
 }
 
 #[rustler::nif]
 fn producer_process(producer: Producer) -> LocalPid {
-    producer.partition.delivery().process()
+    producer.partition.replies().process()
 }
 
 #[rustler::nif]
@@ -285,25 +285,25 @@ fn producer_cancel_wait(producer: Producer, id: u64) -> Atom {
 
 #[rustler::nif]
 fn producer_acks_done(producer: &ProducerResource) -> Atom {
-    producer.partition.delivery().passed_on();
+    producer.partition.replies().passed_on();
     atoms::ok()
 }
 
 #[rustler::nif]
 fn producer_close<'a>(producer: Producer, reason: Term<'a>, heir: LocalPid) -> Atom {
-    producer.partition.delivery().leave(reason, heir);
+    producer.partition.replies().leave(reason, heir);
     producer.close();
     atoms::ok()
 }
 
 #[rustler::nif]
 fn producer_info<'a>(env: Env<'a>, producer: Producer) -> NifResult<Term<'a>> {
-    let (buffered, on_wire, waiting) = producer.partition.load();
+    let (buffered, in_flight, waiting) = producer.partition.load();
     Term::map_from_pairs(
         env,
         &[
             ("buffered_calls", buffered as usize),
-            ("on_wire_batches", on_wire),
+            ("in_flight_batches", in_flight),
             ("waiting", waiting),
         ]
         .map(|(name, count)| (Atom::from_str(env, name).ok(), count)),
@@ -356,6 +356,7 @@ fn decode_config<'a>(options: &Options<'a>) -> Result<ProducerConfig, BadOption<
         max_linger_count: options.get("max_linger_count", default.max_linger_count, |_| true)?,
         delivery_timeout: ms("delivery_timeout_ms", default.delivery_timeout)?,
         idempotence: options.choice("enable_idempotence", default.idempotence, &idempotence)?,
+        transaction: None,
         produce_version: match options.term("produce_req_vsn") {
             None => None,
             Some(version) => Some(

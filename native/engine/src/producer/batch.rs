@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
+use super::acks::{Acks, Split};
 use super::cut_calls::{CutCalls, Share};
 use super::failure::{Cause, Failure};
-use super::{Acks, Split};
 use brod_protocol::batch_writer::{self, BatchWriter, SealOptions, SealedBatch};
 use brod_protocol::compress::Codec;
 use brod_protocol::error::ErrorCode;
@@ -27,7 +27,7 @@ enum Body {
     Sealed(SealedBatch),
 }
 
-/// A batch on its way. Belongs to the buffer while it waits, to the sender while on the wire.
+/// A batch on its way. Belongs to the buffer while it waits, to the sender while in flight.
 pub struct Batch<A> {
     body: Body,
     /// The calls that are in it as a whole.
@@ -93,7 +93,12 @@ impl<A: Acks> Batch<A> {
     }
 
     /// Brings it into wire form, compressed, under its current sequence number.
-    pub fn seal(&mut self, codec: Codec, level: Option<i32>) -> Result<bytes::Bytes, Failure> {
+    pub fn seal(
+        &mut self,
+        codec: Codec,
+        level: Option<i32>,
+        transactional: bool,
+    ) -> Result<bytes::Bytes, Failure> {
         let (id, epoch, sequence) = match self.sequence {
             Some((producer, sequence)) => (producer.id, producer.epoch, sequence),
             None => (-1, -1, -1),
@@ -113,7 +118,7 @@ impl<A: Acks> Batch<A> {
                     base_sequence: sequence,
                     codec,
                     level,
-                    transactional: false,
+                    transactional,
                 })
                 .map_err(|error| Failure::Codec(error.to_string()))?,
         };

@@ -6,11 +6,13 @@ mod completion;
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::acks::Acks;
 use super::batch::{add_sequence, Batch, ProducerId, ORDER_STEP};
 use super::config::ProducerConfig;
 use super::cut_calls::CutCalls;
 use super::failure::{Cause, Failure};
-use super::Acks;
+use super::identity::Source;
+use super::transaction::Membership;
 use brod_protocol::batch_writer::BatchWriter;
 
 /// How far a partition is with getting a producer id.
@@ -49,9 +51,12 @@ pub enum Take<A> {
     At(Instant),
     /// A producer id must be asked for first. Come back at this instant if it has not arrived.
     NeedsIdentity(Instant),
+    /// The partition must be added to the transaction first. Come back at this instant if it has not
+    /// been.
+    NotInTransaction(Instant),
     /// What is to be sent has waited for too long: see [`Buffer::expire`].
     Expired,
-    /// Nothing to send, or enough on the wire: an append or a completion changes that.
+    /// Nothing to send, or enough in flight: an append or a completion changes that.
     Idle,
 }
 
@@ -77,7 +82,8 @@ pub struct Buffer<A> {
     next_order: u64,
     next_sequence: i32,
     identity: Identity,
-    /// Batches from this order on go under a new producer id, once nothing is on the wire.
+    membership: Membership,
+    /// Batches from this order on go under a new producer id, once nothing is in flight.
     renew_from: Option<u64>,
     retry_at: Option<Instant>,
     /// True while the sender has this partition in its queue, or waits for `timer`.
@@ -93,10 +99,10 @@ pub struct Buffer<A> {
 impl<A: Acks> Buffer<A> {
     /// An empty buffer.
     pub fn new(config: &ProducerConfig) -> Self {
-        let identity = if config.wants_idempotence() {
-            Identity::Needed
-        } else {
-            Identity::Off
+        let (identity, membership) = match config.identity_source() {
+            Source::Nowhere => (Identity::Off, Membership::Unneeded),
+            Source::Client { .. } => (Identity::Needed, Membership::Unneeded),
+            Source::Transaction => (Identity::Pending, Membership::Idle),
         };
         Buffer {
             open: None,
@@ -108,6 +114,7 @@ impl<A: Acks> Buffer<A> {
             next_order: 0,
             next_sequence: 0,
             identity,
+            membership,
             renew_from: None,
             retry_at: None,
             queued: false,
@@ -185,7 +192,7 @@ impl<A: Acks> Buffer<A> {
 
     fn appended(&mut self, config: &ProducerConfig, bytes: usize) -> Appended {
         self.buffered_calls += 1;
-        // With as many batches on the wire as may be, the next completion looks again.
+        // With as many batches in flight as may be, the next completion looks again.
         let wake = (!self.queued || self.lingers_in_vain(config))
             && self.in_flight.len() < self.in_flight_limit(config);
         if wake {
@@ -204,8 +211,14 @@ impl<A: Acks> Buffer<A> {
         let full = |open: &Batch<A>| open.calls >= config.max_linger_count.max(1);
         self.timer.is_some()
             && self.retry_at.is_none()
-            && self.identity != Identity::Pending
+            && !self.is_held()
             && (!self.ready.is_empty() || self.open.as_ref().is_some_and(full))
+    }
+
+    /// Whatever there is to send waits for a producer id, or for a transaction.
+    fn is_held(&self) -> bool {
+        self.identity == Identity::Pending
+            || matches!(self.membership, Membership::Idle | Membership::Joining)
     }
 
     /// True for the timer that `Take::At` last asked for, false once something else came first.
@@ -273,7 +286,11 @@ impl<A: Acks> Buffer<A> {
                 return Take::Idle;
             }
             self.renew_from = None;
-            self.identity = Identity::Needed;
+            self.identity = match self.membership {
+                Membership::Unneeded => Identity::Needed,
+                // The next transaction brings one.
+                _ => Identity::Pending,
+            };
             self.forget_sequences();
         }
         if self.ready.is_empty() {
@@ -297,6 +314,17 @@ impl<A: Acks> Buffer<A> {
             }
             Identity::Pending => return self.later_if_not_expired(now, expiry, expiry),
         };
+        match self.membership {
+            Membership::Unneeded | Membership::Inside => {}
+            Membership::Outside => {
+                self.membership = Membership::Joining;
+                self.later(expiry);
+                return Take::NotInTransaction(expiry);
+            }
+            Membership::Idle | Membership::Joining => {
+                return self.later_if_not_expired(now, expiry, expiry)
+            }
+        }
         let Some(mut batch) = self.ready.pop_front() else {
             return Take::Idle;
         };
@@ -339,21 +367,51 @@ impl<A: Acks> Buffer<A> {
     pub fn set_identity(&mut self, identity: Option<ProducerId>) {
         self.identity = identity.map_or(Identity::Off, Identity::Is);
         self.forget_sequences();
+        self.held_no_more();
+    }
+
+    /// The timer was for the case that this does not happen.
+    fn held_no_more(&mut self) {
         if self.timer.take().is_some() {
-            // It was for the case that no id comes.
             self.queued = false;
         }
     }
 
-    /// A producer id has been asked for before there was anything to send.
+    /// A transaction begins. Sequence numbers go on, unless it has another producer id or epoch.
+    pub fn begin(&mut self, producer: ProducerId) {
+        self.membership = Membership::Outside;
+        if self.identity != Identity::Is(producer) {
+            self.identity = Identity::Is(producer);
+            self.forget_sequences();
+        }
+        self.renew_from = None;
+        self.held_no_more();
+    }
+
+    /// The partition is part of the transaction.
+    pub fn joined(&mut self) {
+        if self.membership == Membership::Joining {
+            self.membership = Membership::Inside;
+            self.held_no_more();
+        }
+    }
+
+    /// What comes waits for the next transaction.
+    pub fn transaction_ended(&mut self) {
+        self.membership = Membership::Idle;
+    }
+
+    /// A producer id has been asked for before there was anything to send, if one is needed.
     pub fn identity_asked(&mut self) {
-        self.identity = Identity::Pending;
+        if self.identity == Identity::Needed {
+            self.identity = Identity::Pending;
+        }
     }
 
     /// True when the sender should look at this partition; it is counted as queued then.
     pub fn wants_queueing(&mut self, config: &ProducerConfig) -> bool {
         let free = !self.queued || self.lingers_in_vain(config);
-        let wants = free && self.is_sendable(config) && self.identity != Identity::Pending;
+        let wants = free && self.is_sendable(config) && !self.is_held();
         if wants {
             self.queued = true;
             self.timer = None;
@@ -361,14 +419,14 @@ impl<A: Acks> Buffer<A> {
         wants
     }
 
-    /// There is something that may go on the wire, now or after a wait.
+    /// There is something that may be sent, now or after a wait.
     fn is_sendable(&self, config: &ProducerConfig) -> bool {
         self.in_flight.len() < self.in_flight_limit(config)
             && self.next().is_some()
             && (self.in_flight.is_empty() || !self.renews())
     }
 
-    /// Nothing waits and nothing is on the wire.
+    /// Nothing waits and nothing is in flight.
     pub fn is_idle(&self) -> bool {
         self.in_flight.is_empty() && self.next().is_none()
     }
@@ -383,7 +441,7 @@ impl<A: Acks> Buffer<A> {
         std::mem::take(&mut self.freed)
     }
 
-    /// Calls that are not on the wire yet.
+    /// Calls that are not in flight yet.
     pub fn buffered_calls(&self) -> u32 {
         self.buffered_calls
     }
@@ -393,7 +451,7 @@ impl<A: Acks> Buffer<A> {
         self.next().map_or(0, Batch::records)
     }
 
-    /// Batches on the wire.
+    /// Batches in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
     }

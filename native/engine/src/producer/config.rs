@@ -1,8 +1,12 @@
 //! A producer's settings. Names and defaults are brod's (its producer configuration).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use brod_protocol::compress::Codec;
+
+use super::identity::Source;
+use super::transaction::Transaction;
 
 /// Whether batches carry a producer id, epoch and sequence, so that a broker drops repeats
 /// (KIP-98).
@@ -21,7 +25,7 @@ pub enum Idempotence {
 pub struct ProducerConfig {
     /// Calls that may wait for the wire before further callers are held up.
     pub partition_buffer_limit: u32,
-    /// Batches of this partition on the wire at once. At most 5 count when idempotent.
+    /// Batches of this partition in flight at once. At most 5 count when idempotent.
     pub partition_onwire_limit: usize,
     /// A batch is closed before it exceeds this many bytes, before compression. A single call
     /// may exceed it alone.
@@ -46,9 +50,11 @@ pub struct ProducerConfig {
     pub delivery_timeout: Duration,
     /// See [`Idempotence`].
     pub idempotence: Idempotence,
+    /// What its records belong to; None: they stand for themselves.
+    pub transaction: Option<Arc<dyn Transaction>>,
     /// A fixed version for Produce requests; None: negotiated.
     pub produce_version: Option<i16>,
-    /// Report each request put on the wire (brod's only telemetry event).
+    /// Report each request sent (brod's only telemetry event).
     pub report_requests: bool,
 }
 
@@ -68,6 +74,7 @@ impl Default for ProducerConfig {
             max_linger_count: 0,
             delivery_timeout: Duration::from_secs(120),
             idempotence: Idempotence::Auto,
+            transaction: None,
             produce_version: None,
             report_requests: false,
         }
@@ -75,7 +82,7 @@ impl Default for ProducerConfig {
 }
 
 impl ProducerConfig {
-    /// Batches of one partition on the wire at once: a broker remembers the last five batches
+    /// Batches of one partition in flight at once: a broker remembers the last five batches
     /// of a producer id, so more could not be told apart from repeats.
     pub(super) fn in_flight_limit(&self, idempotent: bool) -> usize {
         let limit = self.partition_onwire_limit.max(1);
@@ -86,8 +93,19 @@ impl ProducerConfig {
         }
     }
 
-    /// Idempotence needs the answer of all replicas.
-    pub(super) fn wants_idempotence(&self) -> bool {
-        self.idempotence != Idempotence::Off && self.required_acks == -1
+    /// Where the producer id comes from. Idempotence needs the answer of all replicas.
+    pub(super) fn identity_source(&self) -> Source {
+        match self.idempotence {
+            _ if self.transaction.is_some() => Source::Transaction,
+            _ if self.required_acks != -1 => Source::Nowhere,
+            Idempotence::Off => Source::Nowhere,
+            Idempotence::Auto => Source::Client { required: false },
+            Idempotence::On => Source::Client { required: true },
+        }
+    }
+
+    /// The transactional id, where there is one.
+    pub(super) fn transactional_id(&self) -> Option<&str> {
+        self.transaction.as_deref().map(Transaction::id)
     }
 }

@@ -23,7 +23,7 @@ impl Distance {
         self.0 = Some(self.0.map_or(time, |shortest| shortest.min(time)));
     }
 
-    /// How many requests are worth to be on the wire at once. One, while nothing is known.
+    /// How many requests are worth to be in flight at once. One, while nothing is known.
     pub fn requests(&self) -> usize {
         let shortest = self.0.unwrap_or_default();
         let further = (shortest.as_micros() / WORK.as_micros()) as usize;

@@ -8,11 +8,22 @@ use std::time::Duration;
 use kafka_protocol::messages::InitProducerIdRequest;
 
 use super::batch::ProducerId;
-use super::config::Idempotence;
 use crate::cluster::{Backoff, Cluster};
 use crate::error::{check, Error};
 use crate::net::NetError;
 use brod_protocol::error::ErrorCode;
+
+/// Where the producer id of a partition's batches comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Nowhere: batches are not numbered.
+    Nowhere,
+    /// One for all partitions of a client, from any broker. Where there is none to be had, batches
+    /// are not numbered, unless it is required.
+    Client { required: bool },
+    /// The transaction's coordinator, through [`super::partition::Partition::begin`].
+    Transaction,
+}
 
 #[derive(Default)]
 struct State {
@@ -36,12 +47,12 @@ impl Identities {
     }
 
     /// A producer id that the partition has not had yet; `None` where there is none to be had
-    /// and `idempotence` leaves that open. Asks until the cluster answers or is closed.
+    /// and it is not `required`. Asks until the cluster answers or is closed.
     pub(super) async fn assign(
         &self,
         topic: &str,
         partition: i32,
-        idempotence: Idempotence,
+        required: bool,
     ) -> Result<Option<ProducerId>, ErrorCode> {
         let mut state = self.state.lock().await;
         let mut backoff = Backoff::new(
@@ -51,10 +62,7 @@ impl Identities {
         );
         loop {
             if let Some(code) = state.refused {
-                return match idempotence {
-                    Idempotence::On => Err(code),
-                    _ => Ok(None),
-                };
+                return if required { Err(code) } else { Ok(None) };
             }
             if let Some(current) = state.current {
                 if state.used.insert((topic.to_owned(), partition)) {

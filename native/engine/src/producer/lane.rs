@@ -1,4 +1,4 @@
-//! One of a broker's lanes: a connection, what is on the wire there, and what waits for it.
+//! One of a broker's lanes: a connection, what is in flight there, and what waits for it.
 //!
 //! A broker works on one request of a connection at a time, and on nothing between its answer and the
 //! next request. With a second connection it always has one at hand. A partition's batches keep to
@@ -14,11 +14,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::acks::Replies;
 use super::batch::Batch;
 use super::distance::Distance;
 use super::partition::Partition;
 use super::queue::Queue;
-use super::Delivery;
 use crate::cluster::{Cluster, NodeId, Purpose};
 use crate::error::Error;
 use crate::net::{Connection, NetError};
@@ -35,21 +35,21 @@ pub(super) fn lane_of(partition: i32) -> usize {
     partition.unsigned_abs() as usize / NEIGHBOURS % LANES
 }
 
-/// A batch on the wire, and whose it is.
-pub(super) struct Item<D: Delivery> {
-    pub partition: Arc<Partition<D>>,
-    pub batch: Batch<D::Acks>,
+/// A batch in flight, and whose it is.
+pub(super) struct Item<R: Replies> {
+    pub partition: Arc<Partition<R>>,
+    pub batch: Batch<R::Acks>,
 }
 
-/// A request on the wire.
-pub(super) struct Request<D: Delivery> {
+/// A request in flight.
+pub(super) struct Request<R: Replies> {
     pub answer: oneshot::Receiver<Result<Bytes, NetError>>,
     pub sent: Instant,
     pub deadline: Instant,
     pub version: i16,
     /// False with acks 0: being written is all there is to wait for.
     pub answered: bool,
-    pub items: Vec<Item<D>>,
+    pub items: Vec<Item<R>>,
 }
 
 /// What a lane waits for.
@@ -63,19 +63,19 @@ pub(super) enum Event {
 type Connecting = Pin<Box<dyn Future<Output = Result<Connection, Error>> + Send>>;
 
 /// See the module's text.
-pub(super) struct Lane<D: Delivery> {
+pub(super) struct Lane<R: Replies> {
     purpose: Purpose,
     /// Partitions that may have something to send.
-    pub queue: Queue<Arc<Partition<D>>>,
+    pub queue: Queue<Arc<Partition<R>>>,
     /// In the order in which they are answered.
-    pub in_flight: VecDeque<Request<D>>,
+    pub in_flight: VecDeque<Request<R>>,
     connection: Option<Connection>,
     connecting: Option<Connecting>,
     /// How far away the broker is.
     pub distance: Distance,
 }
 
-impl<D: Delivery> Lane<D> {
+impl<R: Replies> Lane<R> {
     /// The lane with this number, not connected yet.
     pub fn new(number: usize) -> Self {
         Lane {
@@ -103,7 +103,7 @@ impl<D: Delivery> Lane<D> {
         None
     }
 
-    /// Closes the connection: what is on the wire fails.
+    /// Closes the connection: what is in flight fails.
     pub fn disconnect(&mut self) {
         if let Some(connection) = self.connection.take() {
             connection.close();

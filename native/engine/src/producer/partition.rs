@@ -2,15 +2,19 @@
 //! are held up.
 
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::acks::Replies;
 use super::batch::ProducerId;
+use super::budget::Budget;
 use super::buffer::{AppendError, Appended, Buffer, Outcome, Take};
+use super::config::ProducerConfig;
 use super::failure::{Cause, Failure};
-use super::{Delivery, ProducerConfig, Producers};
 use crate::cluster::{Interest, NodeId, Snapshot};
 use brod_protocol::batch_writer::BatchWriter;
 use brod_protocol::error::ErrorCode;
@@ -20,31 +24,40 @@ use brod_protocol::error::ErrorCode;
 /// buffer has run empty.
 const RESERVE: usize = 16 * 1024;
 
-struct State<D: Delivery> {
-    buffer: Buffer<D::Acks>,
+struct State<R: Replies> {
+    buffer: Buffer<R::Acks>,
     /// Taken from the budget, and not used yet.
     reserved: usize,
-    waiters: VecDeque<D::Waiter>,
+    waiters: VecDeque<R::Waiter>,
     /// The budget will tell when there are bytes for them.
     waits_for_bytes: bool,
-    /// `Delivery::stopped` has been called.
+    /// `Replies::stopped` has been called.
     stop_told: bool,
     /// Results that have left the buffer and are not told yet. The stop is told after them.
     telling: u32,
-    /// `Delivery::handed_over` is to be called once nothing is being told.
+    /// `Replies::handed_over` is to be called once nothing is being told.
     hands_over: bool,
     /// The leader as of a version of the cluster's metadata.
     leader: (u64, Result<NodeId, ErrorCode>),
 }
 
+/// What a partition needs of the client that it belongs to.
+pub(super) trait Host<R: Replies>: Send + Sync {
+    /// Hands the partition to the task of its leader, or to the router while there is none.
+    fn route(&self, partition: Arc<Partition<R>>);
+    /// Runs a task on the engine's threads.
+    fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>);
+}
+
 /// See the module's text.
-pub struct Partition<D: Delivery> {
-    producers: Arc<Producers<D>>,
+pub struct Partition<R: Replies> {
+    host: Arc<dyn Host<R>>,
+    budget: Arc<Budget<Weak<Partition<R>>>>,
     topic: Arc<str>,
     index: i32,
     config: ProducerConfig,
-    delivery: D,
-    state: Mutex<State<D>>,
+    replies: R,
+    state: Mutex<State<R>>,
     /// Which leader the topic has is kept fresh while this lives.
     _interest: Interest,
 }
@@ -58,18 +71,18 @@ pub enum Append {
     Wait,
 }
 
-impl<D: Delivery> Partition<D> {
+impl<R: Replies> Partition<R> {
     pub(super) fn new(
-        producers: Arc<Producers<D>>,
+        host: Arc<dyn Host<R>>,
+        budget: Arc<Budget<Weak<Partition<R>>>>,
+        interest: Interest,
         topic: &str,
         index: i32,
         config: ProducerConfig,
-        delivery: D,
+        replies: R,
     ) -> Arc<Self> {
         let mut buffer = Buffer::new(&config);
-        if config.wants_idempotence() {
-            buffer.identity_asked();
-        }
+        buffer.identity_asked();
         let state = State {
             buffer,
             reserved: 0,
@@ -80,16 +93,16 @@ impl<D: Delivery> Partition<D> {
             hands_over: false,
             leader: (0, Err(ErrorCode::LEADER_NOT_AVAILABLE)),
         };
-        let _interest = producers.cluster.watch_topic(topic);
         let (topic, state) = (topic.into(), Mutex::new(state));
         Arc::new(Partition {
-            producers,
+            host,
+            budget,
             topic,
             index,
             config,
-            delivery,
+            replies,
             state,
-            _interest,
+            _interest: interest,
         })
     }
 
@@ -109,16 +122,16 @@ impl<D: Delivery> Partition<D> {
     }
 
     /// Who is told about its records.
-    pub fn delivery(&self) -> &D {
-        &self.delivery
+    pub fn replies(&self) -> &R {
+        &self.replies
     }
 
     /// Adds one call's records to the open batch, in this thread; see [`Buffer::append`] for
     /// `fill`. Past the limits `waiter` is asked for who is to be held up, if anyone.
     pub fn append<E>(
         self: &Arc<Self>,
-        fill: impl FnMut(&mut BatchWriter, &mut D::Acks, u32) -> Result<(), E>,
-        waiter: impl FnOnce() -> Option<D::Waiter>,
+        fill: impl FnMut(&mut BatchWriter, &mut R::Acks, u32) -> Result<(), E>,
+        waiter: impl FnOnce() -> Option<R::Waiter>,
     ) -> Result<Append, AppendError<E>> {
         let mut state = self.state.lock();
         let appended = state.buffer.append(&self.config, Instant::now, fill)?;
@@ -129,9 +142,9 @@ impl<D: Delivery> Partition<D> {
     pub fn append_batch(
         self: &Arc<Self>,
         writer: BatchWriter,
-        acks: D::Acks,
-        waiter: impl FnOnce() -> Option<D::Waiter>,
-    ) -> Result<Append, AppendError<D::Acks>> {
+        acks: R::Acks,
+        waiter: impl FnOnce() -> Option<R::Waiter>,
+    ) -> Result<Append, AppendError<R::Acks>> {
         let mut state = self.state.lock();
         let appended = state
             .buffer
@@ -141,9 +154,9 @@ impl<D: Delivery> Partition<D> {
 
     fn after_append(
         self: &Arc<Self>,
-        mut state: parking_lot::MutexGuard<'_, State<D>>,
+        mut state: parking_lot::MutexGuard<'_, State<R>>,
         appended: Appended,
-        waiter: impl FnOnce() -> Option<D::Waiter>,
+        waiter: impl FnOnce() -> Option<R::Waiter>,
     ) -> Append {
         let out_of_bytes = self.take_bytes(&mut state, appended.bytes);
         let mut result = Append::Done;
@@ -157,7 +170,7 @@ impl<D: Delivery> Partition<D> {
         state.waits_for_bytes |= waits;
         drop(state);
         if appended.wake {
-            self.producers.route(self.clone());
+            self.host.route(self.clone());
         }
         if waits {
             self.wait_for_bytes();
@@ -171,13 +184,13 @@ impl<D: Delivery> Partition<D> {
     }
 
     /// Counts bytes in, from what is reserved if that is enough. True when the budget is used up.
-    fn take_bytes(&self, state: &mut State<D>, bytes: usize) -> bool {
+    fn take_bytes(&self, state: &mut State<R>, bytes: usize) -> bool {
         if let Some(left) = state.reserved.checked_sub(bytes) {
             state.reserved = left;
-            return self.producers.budget.is_exceeded();
+            return self.budget.is_exceeded();
         }
         state.reserved += RESERVE;
-        self.producers.budget.add(bytes + RESERVE)
+        self.budget.add(bytes + RESERVE)
     }
 
     /// The broker that leads the partition. Looked up once for each change of the metadata: this is
@@ -194,7 +207,7 @@ impl<D: Delivery> Partition<D> {
     }
 
     /// Takes back a waiter that gave up. True if it was still there.
-    pub fn forget_waiter(&self, is_it: impl Fn(&D::Waiter) -> bool) -> bool {
+    pub fn forget_waiter(&self, is_it: impl Fn(&R::Waiter) -> bool) -> bool {
         let mut state = self.state.lock();
         let before = state.waiters.len();
         state.waiters.retain(|waiter| !is_it(waiter));
@@ -207,7 +220,7 @@ impl<D: Delivery> Partition<D> {
     }
 
     /// The sender's question for work.
-    pub(super) fn take(self: &Arc<Self>, now: Instant) -> Take<D::Acks> {
+    pub(super) fn take(self: &Arc<Self>, now: Instant) -> Take<R::Acks> {
         let mut state = self.state.lock();
         let taken = state.buffer.take(&self.config, now);
         if matches!(taken, Take::Batch { .. }) {
@@ -219,26 +232,26 @@ impl<D: Delivery> Partition<D> {
     /// The budget tells when there are bytes; `waits_for_bytes` is set. If there are some already,
     /// another thread goes on from here: this may be a caller's.
     fn wait_for_bytes(self: &Arc<Self>) {
-        let waiting = self.producers.budget.wait(Arc::downgrade(self));
+        let waiting = self.budget.wait(Arc::downgrade(self));
         if !waiting.is_empty() {
-            let runtime = &self.producers.runtime;
-            runtime.spawn(async move { tell_of_bytes(waiting) });
+            self.host
+                .spawn(Box::pin(async move { tell_of_bytes(waiting) }));
         }
     }
 
     /// There are bytes, as long as no other caller takes them.
-    fn bytes_came(self: &Arc<Self>) {
+    fn bytes_freed(self: &Arc<Self>) {
         let mut state = self.state.lock();
         state.waits_for_bytes = false;
         self.let_go(state);
     }
 
     /// Lets the callers go on for whom there is room again.
-    fn let_go(self: &Arc<Self>, mut state: parking_lot::MutexGuard<'_, State<D>>) {
+    fn let_go(self: &Arc<Self>, mut state: parking_lot::MutexGuard<'_, State<R>>) {
         if state.waiters.is_empty() {
             return;
         }
-        if self.producers.budget.is_exceeded() {
+        if self.budget.is_exceeded() {
             let waits = !std::mem::replace(&mut state.waits_for_bytes, true);
             drop(state);
             if waits {
@@ -256,14 +269,14 @@ impl<D: Delivery> Partition<D> {
         }
         let released: Vec<_> = state.waiters.drain(..free).collect();
         drop(state);
-        self.delivery.room(released);
+        self.replies.room(released);
     }
 
     /// Passes an event through the buffer's state machine, tells whom it concerns, and queues
     /// the partition if there is something to send.
     pub(super) fn event(
         self: &Arc<Self>,
-        change: impl FnOnce(&mut Buffer<D::Acks>, &ProducerConfig) -> Option<Outcome<D::Acks>>,
+        change: impl FnOnce(&mut Buffer<R::Acks>, &ProducerConfig) -> Option<Outcome<R::Acks>>,
     ) {
         let mut state = self.state.lock();
         let outcome = change(&mut state.buffer, &self.config);
@@ -277,21 +290,21 @@ impl<D: Delivery> Partition<D> {
         drop(state);
         match outcome {
             Some(Outcome::Delivered(acks, base_offset)) => {
-                self.delivery.delivered(acks, base_offset)
+                self.replies.delivered(acks, base_offset)
             }
             Some(Outcome::Settled(all)) => {
                 for (acks, result) in all {
                     match result {
-                        Ok(base_offset) => self.delivery.delivered(acks, base_offset),
-                        Err(why) => self.delivery.failed(acks, &why),
+                        Ok(base_offset) => self.replies.delivered(acks, base_offset),
+                        Err(why) => self.replies.failed(acks, &why),
                     }
                 }
             }
             Some(Outcome::Retried) | None => {}
         }
-        tell_of_bytes(self.producers.budget.release(freed));
+        tell_of_bytes(self.budget.release(freed));
         if wants_queueing {
-            self.producers.route(self.clone());
+            self.host.route(self.clone());
         }
         self.tell_if_stopped(tells);
     }
@@ -304,7 +317,7 @@ impl<D: Delivery> Partition<D> {
         }
         if std::mem::take(&mut state.hands_over) {
             drop(state);
-            self.delivery.handed_over();
+            self.replies.handed_over();
             state = self.state.lock();
         }
         let is_time = state.telling == 0 && !state.stop_told;
@@ -315,9 +328,9 @@ impl<D: Delivery> Partition<D> {
         let released: Vec<_> = state.waiters.drain(..).collect();
         drop(state);
         if !released.is_empty() {
-            self.delivery.room(released);
+            self.replies.room(released);
         }
-        self.delivery.stopped(&why);
+        self.replies.stopped(&why);
     }
 
     pub(super) fn identity_arrived(
@@ -334,6 +347,37 @@ impl<D: Delivery> Partition<D> {
                 Some(Outcome::Settled(buffer.stop(why)))
             }
         });
+    }
+
+    /// A transaction begins, whose batches carry this producer id. They wait for [`Self::joined`].
+    pub fn begin(self: &Arc<Self>, producer: ProducerId) {
+        self.event(|buffer, _| {
+            buffer.begin(producer);
+            None
+        });
+    }
+
+    /// The partition has been added to the transaction under way.
+    pub fn joined(self: &Arc<Self>) {
+        self.event(|buffer, _| {
+            buffer.joined();
+            None
+        });
+    }
+
+    /// The transaction has ended: what comes waits for the next one.
+    pub fn transaction_ended(self: &Arc<Self>) {
+        self.event(|buffer, _| {
+            buffer.transaction_ended();
+            None
+        });
+    }
+
+    /// Asks the transaction to add the partition.
+    pub(super) fn join(&self) {
+        if let Some(transaction) = &self.config.transaction {
+            transaction.add(&self.topic, self.index);
+        }
     }
 
     /// The brokers say that there is no such partition.
@@ -367,19 +411,19 @@ impl<D: Delivery> Partition<D> {
         self.config.ack_timeout + Duration::from_secs(10)
     }
 
-    /// Takes no more. What is not on the wire fails at once, the rest when its answer comes.
+    /// Takes no more. What is not in flight fails at once, the rest when its answer comes.
     pub fn close(self: &Arc<Self>) {
         self.event(|buffer, _| Some(Outcome::Settled(buffer.stop(Failure::Closed))));
     }
 
-    /// Has `Delivery::handed_over` called once all results are told that are being told now. For
+    /// Has `Replies::handed_over` called once all results are told that are being told now. For
     /// after [`Self::close`]: while a producer is busy, there may always be one.
     pub fn hand_over(self: &Arc<Self>) {
         self.state.lock().hands_over = true;
         self.tell_if_stopped(0);
     }
 
-    /// Calls not on the wire, batches on the wire, callers held up.
+    /// Calls not sent yet, batches in flight, callers held up.
     pub fn load(&self) -> (u32, usize, usize) {
         let state = self.state.lock();
         (
@@ -391,8 +435,8 @@ impl<D: Delivery> Partition<D> {
 }
 
 /// Lets their callers go on, as far as the bytes go.
-fn tell_of_bytes<D: Delivery>(waiting: Vec<Weak<Partition<D>>>) {
+fn tell_of_bytes<R: Replies>(waiting: Vec<Weak<Partition<R>>>) {
     for partition in waiting.iter().filter_map(Weak::upgrade) {
-        partition.bytes_came();
+        partition.bytes_freed();
     }
 }

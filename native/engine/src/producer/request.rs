@@ -31,6 +31,7 @@ pub(super) struct PartResult {
 
 /// Encodes a request's body.
 pub(super) fn encode_request<'a>(
+    transactional_id: Option<&str>,
     parts: impl Iterator<Item = Part<'a>>,
     acks: i16,
     timeout_ms: i32,
@@ -60,6 +61,9 @@ pub(super) fn encode_request<'a>(
         );
     }
     let request = ProduceRequest::default()
+        .with_transactional_id(
+            transactional_id.map(|id| StrBytes::from_string(id.to_owned()).into()),
+        )
         .with_acks(acks)
         .with_timeout_ms(timeout_ms)
         .with_topic_data(topics);

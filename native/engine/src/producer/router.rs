@@ -4,56 +4,36 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use tokio::sync::Notify;
-
+use super::acks::Replies;
+use super::failure::Cause;
 use super::partition::Partition;
-use super::{Cause, Delivery, Producers};
+use super::shared::Shared;
 use crate::cluster::{Backoff, Cluster, Snapshot};
 use brod_protocol::error::ErrorCode;
 
 /// Longest wait before leaders are looked for again.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 
-pub(super) struct Router<D: Delivery> {
-    homeless: Mutex<Vec<Arc<Partition<D>>>>,
-    notify: Notify,
-}
-
-impl<D: Delivery> Router<D> {
-    pub(super) fn new() -> Self {
-        Router {
-            homeless: Mutex::default(),
-            notify: Notify::new(),
-        }
-    }
-
-    pub(super) fn push(&self, partition: Arc<Partition<D>>) {
-        self.homeless.lock().push(partition);
-        self.notify.notify_one();
-    }
-}
-
 /// Looks for leaders until the cluster is closed.
-pub(super) async fn run<D: Delivery>(producers: Arc<Producers<D>>) {
-    let cluster = producers.cluster.clone();
+pub(super) async fn run<R: Replies>(shared: Arc<Shared<R>>) {
+    let cluster = shared.cluster.clone();
     let mut changes = cluster.changes();
     let mut backoff = Backoff::new(Duration::from_millis(20), MAX_WAIT, rand::random());
     loop {
-        if producers.router.homeless.lock().is_empty() {
+        if shared.leaderless.is_empty() {
             backoff.reset();
             tokio::select! {
                 _ = cluster.closed().cancelled() => break,
-                _ = producers.router.notify.notified() => {}
+                _ = shared.leaderless.notify.notified() => {}
             }
         }
-        let homeless = std::mem::take(&mut *producers.router.homeless.lock());
+        let leaderless = shared.leaderless.take();
         let snapshot = cluster.snapshot();
         let now = Instant::now();
         let mut left = Vec::new();
-        for partition in homeless {
+        for partition in leaderless {
             match partition.leader(&snapshot) {
-                Ok(node) => producers.sender(node).push(partition),
+                Ok(node) => shared.inbox(node).push(partition),
                 Err(code) => {
                     waits(&cluster, &snapshot, &partition, code, now);
                     if !partition.leaves_queue_if_empty() {
@@ -65,7 +45,7 @@ pub(super) async fn run<D: Delivery>(producers: Arc<Producers<D>>) {
         if left.is_empty() {
             continue;
         }
-        producers.router.homeless.lock().extend(left);
+        shared.leaderless.put_back(left);
         cluster.request_refresh();
         tokio::select! {
             _ = cluster.closed().cancelled() => break,
@@ -73,15 +53,15 @@ pub(super) async fn run<D: Delivery>(producers: Arc<Producers<D>>) {
             _ = tokio::time::sleep(backoff.next_wait()) => {}
         }
     }
-    producers.router.homeless.lock().clear();
-    producers.close_all();
+    drop(shared.leaderless.take());
+    shared.close_all();
 }
 
 /// There is no leader: what this means for what waits for one.
-fn waits<D: Delivery>(
+fn waits<R: Replies>(
     cluster: &Cluster,
     snapshot: &Snapshot,
-    partition: &Arc<Partition<D>>,
+    partition: &Arc<Partition<R>>,
     code: ErrorCode,
     now: Instant,
 ) {

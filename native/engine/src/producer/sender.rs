@@ -8,18 +8,17 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, ProduceRequest};
-use parking_lot::Mutex;
-use tokio::sync::Notify;
 
-use super::answers;
+use super::acks::Replies;
 use super::buffer::Take;
 use super::failure::Cause;
+use super::inbox::Inbox;
 use super::lane::{lane_of, Event, Item, Lane, Request, LANES};
-use super::partition::Partition;
+use super::partition::{Host, Partition};
 use super::request::{decode_response, encode_request, Part};
+use super::responses;
+use super::shared::Shared;
 use super::timers::Timers;
-use super::{Delivery, Producers};
-use crate::cluster::NodeId;
 use crate::error::Error;
 use crate::net::{Connection, NetError};
 use brod_protocol::compress::Codec;
@@ -34,7 +33,7 @@ const FULL_REQUEST: usize = 64;
 /// batches have one record, and waiting makes them no larger.
 const FULL_REQUEST_RECORDS: u32 = 512;
 
-/// Requests on the wire to one broker, over all lanes, where more are not worth it for its distance
+/// Requests in flight to one broker, over all lanes, where more are not worth it for its distance
 /// but they are full: nothing could join them.
 const MAX_FULL_REQUESTS: usize = 2;
 
@@ -47,57 +46,19 @@ const COMPRESSED_IN_PASSING: usize = 64 * 1024;
 
 const PRODUCE: i16 = ApiKey::Produce as i16;
 
-/// The queue into a broker's task.
-pub(super) struct Sender<D: Delivery> {
-    node: NodeId,
-    inboxes: Mutex<[Inbox<D>; LANES]>,
-    notify: Notify,
-}
-
-struct Inbox<D: Delivery> {
-    partitions: Vec<Arc<Partition<D>>>,
-    /// With how many of them the task can do something. Waking a thread costs more than a message.
-    wake_at: usize,
-}
-
-impl<D: Delivery> Sender<D> {
-    pub(super) fn new(node: NodeId) -> Self {
-        Sender {
-            node,
-            inboxes: Mutex::new(std::array::from_fn(|_| Inbox {
-                partitions: Vec::new(),
-                wake_at: 1,
-            })),
-            notify: Notify::new(),
-        }
-    }
-
-    /// The partition has something to send.
-    pub(super) fn push(&self, partition: Arc<Partition<D>>) {
-        let mut inboxes = self.inboxes.lock();
-        let inbox = &mut inboxes[lane_of(partition.index())];
-        inbox.partitions.push(partition);
-        let wakes = inbox.partitions.len() >= inbox.wake_at;
-        drop(inboxes);
-        if wakes {
-            self.notify.notify_one();
-        }
-    }
-}
-
-struct Task<D: Delivery> {
-    sender: Arc<Sender<D>>,
-    producers: Arc<Producers<D>>,
-    timers: Timers<D>,
-    lanes: [Lane<D>; LANES],
+struct Task<R: Replies> {
+    inbox: Arc<Inbox<R>>,
+    shared: Arc<Shared<R>>,
+    timers: Timers<R>,
+    lanes: [Lane<R>; LANES],
 }
 
 /// Sends until the cluster is closed.
-pub(super) async fn run<D: Delivery>(sender: Arc<Sender<D>>, producers: Arc<Producers<D>>) {
-    let cluster = producers.cluster.clone();
+pub(super) async fn run<R: Replies>(inbox: Arc<Inbox<R>>, shared: Arc<Shared<R>>) {
+    let cluster = shared.cluster.clone();
     let mut task = Task {
-        sender: sender.clone(),
-        producers,
+        inbox: inbox.clone(),
+        shared,
         timers: Timers::new(),
         lanes: std::array::from_fn(Lane::new),
     };
@@ -111,7 +72,7 @@ pub(super) async fn run<D: Delivery>(sender: Arc<Sender<D>>, producers: Arc<Prod
                 Event::Answer(answer) => task.answered(lane, answer),
                 Event::Connected(result) => task.connected(lane, result),
             },
-            _ = sender.notify.notified() => {}
+            _ = inbox.notify.notified() => {}
             _ = sleep_until(deadline) => task.deadline_passed(),
         }
     }
@@ -119,7 +80,7 @@ pub(super) async fn run<D: Delivery>(sender: Arc<Sender<D>>, producers: Arc<Prod
 }
 
 /// Waits until something happens in one of the lanes.
-async fn next_event<D: Delivery>(lanes: &mut [Lane<D>; LANES]) -> (usize, Event) {
+async fn next_event<R: Replies>(lanes: &mut [Lane<R>; LANES]) -> (usize, Event) {
     poll_fn(|context| {
         let mut lanes = lanes.iter_mut().enumerate();
         let event = lanes.find_map(|(number, lane)| match lane.poll_event(context) {
@@ -138,7 +99,7 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-impl<D: Delivery> Task<D> {
+impl<R: Replies> Task<R> {
     fn send_ready(&mut self) {
         let now = Instant::now();
         while let Some(partition) = self.timers.due(now) {
@@ -153,26 +114,25 @@ impl<D: Delivery> Task<D> {
     /// Takes in what is new, and picks the lane to send on. None: there is nothing to do before the
     /// next event, among which is that enough has come to do something.
     fn next_lane(&mut self) -> Option<(usize, Connection)> {
-        let on_the_wire: usize = self.lanes.iter().map(|lane| lane.in_flight.len()).sum();
-        let enough = |lane: &Lane<D>| {
+        let in_flight: usize = self.lanes.iter().map(|lane| lane.in_flight.len()).sum();
+        let enough = |lane: &Lane<R>| {
             // One lane does not wait for another one's answers.
-            if lane.in_flight.is_empty() || on_the_wire < lane.distance.requests() {
+            if lane.in_flight.is_empty() || in_flight < lane.distance.requests() {
                 1
-            } else if on_the_wire < MAX_FULL_REQUESTS {
+            } else if in_flight < MAX_FULL_REQUESTS {
                 FULL_REQUEST
             } else {
                 usize::MAX
             }
         };
-        let mut inboxes = self.sender.inboxes.lock();
-        for (lane, inbox) in self.lanes.iter_mut().zip(inboxes.iter_mut()) {
-            for partition in inbox.partitions.drain(..) {
+        self.inbox.empty(|lane, partitions| {
+            let lane = &mut self.lanes[lane];
+            for partition in partitions {
                 lane.queue.push(partition);
             }
-            inbox.wake_at = enough(lane).saturating_sub(lane.queue.len()).max(1);
-        }
-        drop(inboxes);
-        let (cluster, node) = (&self.producers.cluster, self.sender.node);
+            enough(lane).saturating_sub(lane.queue.len())
+        });
+        let (cluster, node) = (&self.shared.cluster, self.inbox.node);
         let lanes = self.lanes.iter_mut().enumerate();
         lanes
             .filter(|(_, lane)| lane.queue.len() >= enough(lane))
@@ -180,13 +140,13 @@ impl<D: Delivery> Task<D> {
                 let connection = lane.connection(cluster, node)?;
                 Some((lane.in_flight.len(), number, connection))
             })
-            .min_by_key(|(on_the_wire, ..)| *on_the_wire)
+            .min_by_key(|(in_flight, ..)| *in_flight)
             .map(|(_, number, connection)| (number, connection))
     }
 
     fn connected(&mut self, lane: usize, result: Result<(), Error>) {
         let Err(error) = result else { return };
-        tracing::warn!(node = self.sender.node, %error, "cannot connect to send");
+        tracing::warn!(node = self.inbox.node, %error, "cannot connect to send");
         let cause = match &error {
             Error::Unreachable(failures) => failures.last().map(|(_, why)| why.clone()),
             Error::Net(why) => Some(why.clone()),
@@ -200,25 +160,25 @@ impl<D: Delivery> Task<D> {
                 partition.waits_because(Cause::Net(why.clone()));
             }
             partition.expire(now);
-            self.producers.route(partition);
+            self.shared.route(partition);
         }
         if matches!(error, Error::Kafka { .. }) {
-            self.producers.cluster.request_refresh();
+            self.shared.cluster.request_refresh();
         }
     }
 
-    /// Puts one request on the wire, if any partition in the lane's queue has a batch.
+    /// Puts one request in flight, if any partition in the lane's queue has a batch.
     fn send_one(&mut self, lane: usize, connection: &Connection, now: Instant) {
-        let mut items: Vec<Item<D>> = Vec::new();
+        let mut items: Vec<Item<R>> = Vec::new();
         let (mut other_kind, mut more_behind) = (Vec::new(), Vec::new());
         let (mut bytes, mut records) = (0, 0);
-        let snapshot = self.producers.cluster.snapshot();
+        let snapshot = self.shared.cluster.snapshot();
         let queue = &mut self.lanes[lane].queue;
         queue.arrange(FULL_REQUEST, |partition| partition.next_records());
         while let Some(waiting) = queue.pop() {
             let partition = &waiting.item;
-            if partition.leader(&snapshot).ok() != Some(self.sender.node) {
-                self.producers.route(waiting.item);
+            if partition.leader(&snapshot).ok() != Some(self.inbox.node) {
+                self.shared.route(waiting.item);
                 continue;
             }
             if items
@@ -246,7 +206,11 @@ impl<D: Delivery> Task<D> {
                 }
                 Take::At(at) => self.timers.push(at, waiting.item),
                 Take::NeedsIdentity(at) => {
-                    self.producers.give_identity(partition.clone());
+                    self.shared.give_identity(partition.clone());
+                    self.timers.push(at, waiting.item);
+                }
+                Take::NotInTransaction(at) => {
+                    partition.join();
                     self.timers.push(at, waiting.item);
                 }
                 Take::Expired => partition.expire(now),
@@ -266,7 +230,7 @@ impl<D: Delivery> Task<D> {
         &mut self,
         lane: usize,
         connection: &Connection,
-        mut items: Vec<Item<D>>,
+        mut items: Vec<Item<R>>,
         now: Instant,
     ) {
         let batches = seal(&mut items);
@@ -275,6 +239,7 @@ impl<D: Delivery> Task<D> {
         }
         let config = items[0].partition.config();
         let (acks, fixed) = (config.required_acks, config.produce_version);
+        let transactional_id = config.transactional_id();
         let timeout_ms = i32::try_from(config.ack_timeout.as_millis()).unwrap_or(i32::MAX);
         let parts = items.iter().zip(batches).map(|(item, batch)| Part {
             topic: item.partition.topic(),
@@ -287,16 +252,17 @@ impl<D: Delivery> Task<D> {
             .map_err(NetError::from)
             .and_then(|negotiated| {
                 let version = fixed.map_or(negotiated, |fixed| fixed.clamp(3, negotiated));
-                encode_request(parts, acks, timeout_ms, version).map(|body| (body, version))
+                encode_request(transactional_id, parts, acks, timeout_ms, version)
+                    .map(|body| (body, version))
             });
         let (body, version) = match encoded {
             Ok(encoded) => encoded,
-            Err(error) => return answers::failed(items, &error, now),
+            Err(error) => return responses::failed(items, &error, now),
         };
         for item in &items {
             if item.partition.config().report_requests {
                 item.partition
-                    .delivery()
+                    .replies()
                     .sent(item.batch.records(), item.batch.payload());
             }
         }
@@ -321,7 +287,7 @@ impl<D: Delivery> Task<D> {
         };
         let now = Instant::now();
         if !request.answered && answer.is_ok() {
-            return answers::written(request.items);
+            return responses::written(request.items);
         }
         if answer.is_ok() {
             lane.distance
@@ -338,12 +304,12 @@ impl<D: Delivery> Task<D> {
         });
         match results {
             Ok(results) => {
-                let (producers, node) = (&self.producers, self.sender.node);
-                answers::answered(producers, node, request.items, results, now);
+                let (shared, node) = (&self.shared, self.inbox.node);
+                responses::answered(shared, node, request.items, results, now);
             }
             Err(error) => {
-                self.producers.cluster.request_refresh();
-                answers::failed(request.items, &error, now);
+                self.shared.cluster.request_refresh();
+                responses::failed(request.items, &error, now);
             }
         }
     }
@@ -367,9 +333,10 @@ impl<D: Delivery> Task<D> {
     /// The client is closed: whatever is left fails.
     fn close(&mut self) {
         let mut left: Vec<_> = self.timers.drain().collect();
-        for inbox in self.sender.inboxes.lock().iter_mut() {
-            left.append(&mut inbox.partitions);
-        }
+        self.inbox.empty(|_, partitions| {
+            left.extend(partitions);
+            1
+        });
         for lane in &mut self.lanes {
             left.extend(lane.queue.drain());
             for item in lane.in_flight.drain(..).flat_map(|request| request.items) {
@@ -387,7 +354,7 @@ impl<D: Delivery> Task<D> {
 }
 
 /// Brings the batches into wire form. What cannot be is failed and taken out.
-fn seal<D: Delivery>(items: &mut Vec<Item<D>>) -> Vec<Bytes> {
+fn seal<R: Replies>(items: &mut Vec<Item<R>>) -> Vec<Bytes> {
     let to_compress = items
         .iter()
         .filter(|item| item.partition.config().codec != Codec::None)
@@ -398,7 +365,11 @@ fn seal<D: Delivery>(items: &mut Vec<Item<D>>) -> Vec<Bytes> {
         let mut kept = Vec::with_capacity(items.len());
         for mut item in items.drain(..) {
             let config = item.partition.config();
-            match item.batch.seal(config.codec, config.compression_level) {
+            match item.batch.seal(
+                config.codec,
+                config.compression_level,
+                config.transaction.is_some(),
+            ) {
                 Ok(bytes) => {
                     batches.push(bytes);
                     kept.push(item);
@@ -420,10 +391,11 @@ fn seal<D: Delivery>(items: &mut Vec<Item<D>>) -> Vec<Bytes> {
     }
 }
 
-/// A request has one acks setting, one timeout and one version for all its partitions.
-fn goes_with<D: Delivery>(a: &Partition<D>, b: &Partition<D>) -> bool {
+/// A request has one acks setting, one timeout, one transaction and one version for all its partitions.
+fn goes_with<R: Replies>(a: &Partition<R>, b: &Partition<R>) -> bool {
     let (a, b) = (a.config(), b.config());
     a.required_acks == b.required_acks
         && a.ack_timeout == b.ack_timeout
+        && a.transactional_id() == b.transactional_id()
         && a.produce_version == b.produce_version
 }

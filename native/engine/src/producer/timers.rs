@@ -5,18 +5,18 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::acks::Replies;
 use super::partition::Partition;
-use super::Delivery;
 
 /// See the module's text.
-pub(super) struct Timers<D: Delivery>(BinaryHeap<Timer<D>>);
+pub(super) struct Timers<R: Replies>(BinaryHeap<Timer<R>>);
 
-impl<D: Delivery> Timers<D> {
+impl<R: Replies> Timers<R> {
     pub fn new() -> Self {
         Timers(BinaryHeap::new())
     }
 
-    pub fn push(&mut self, at: Instant, partition: Arc<Partition<D>>) {
+    pub fn push(&mut self, at: Instant, partition: Arc<Partition<R>>) {
         self.0.push(Timer { at, partition });
     }
 
@@ -26,7 +26,7 @@ impl<D: Delivery> Timers<D> {
     }
 
     /// The next partition that is due by now. One that has changed its mind meanwhile is passed over.
-    pub fn due(&mut self, now: Instant) -> Option<Arc<Partition<D>>> {
+    pub fn due(&mut self, now: Instant) -> Option<Arc<Partition<R>>> {
         while self.next().is_some_and(|at| at <= now) {
             let Timer { at, partition } = self.0.pop()?;
             if partition.waits_for(at) {
@@ -37,28 +37,28 @@ impl<D: Delivery> Timers<D> {
     }
 
     /// All of them, due or not.
-    pub fn drain(&mut self) -> impl Iterator<Item = Arc<Partition<D>>> + '_ {
+    pub fn drain(&mut self) -> impl Iterator<Item = Arc<Partition<R>>> + '_ {
         self.0.drain().map(|timer| timer.partition)
     }
 }
 
-struct Timer<D: Delivery> {
+struct Timer<R: Replies> {
     at: Instant,
-    partition: Arc<Partition<D>>,
+    partition: Arc<Partition<R>>,
 }
 
-impl<D: Delivery> PartialEq for Timer<D> {
+impl<R: Replies> PartialEq for Timer<R> {
     fn eq(&self, other: &Self) -> bool {
         self.at == other.at
     }
 }
-impl<D: Delivery> Eq for Timer<D> {}
-impl<D: Delivery> PartialOrd for Timer<D> {
+impl<R: Replies> Eq for Timer<R> {}
+impl<R: Replies> PartialOrd for Timer<R> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
-impl<D: Delivery> Ord for Timer<D> {
+impl<R: Replies> Ord for Timer<R> {
     /// The earliest is the greatest, for a max-heap.
     fn cmp(&self, other: &Self) -> Ordering {
         other.at.cmp(&self.at)

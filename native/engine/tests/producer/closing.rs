@@ -88,7 +88,7 @@ async fn a_topic_without_producers_is_not_asked_for() {
     until("asked for no more", || asked_for(&[])).await;
 }
 
-async fn client(broker: &Broker) -> (Arc<Cluster>, Arc<Producers<Recorder>>) {
+async fn client(broker: &Broker) -> (Arc<Cluster>, Producers<Recorder>) {
     let cluster = Cluster::start(ClusterConfig {
         bootstrap: vec![Endpoint {
             host: "127.0.0.1".into(),
@@ -101,7 +101,7 @@ async fn client(broker: &Broker) -> (Arc<Cluster>, Arc<Producers<Recorder>>) {
     (cluster, producers)
 }
 
-fn open(producers: &Arc<Producers<Recorder>>, partition: i32, config: ProducerConfig) -> Producer {
+fn open(producers: &Producers<Recorder>, partition: i32, config: ProducerConfig) -> Producer {
     let (sender, results) = mpsc::unbounded_channel();
     let partition = producers.open("t", partition, config, Recorder(sender));
     Producer { partition, results }

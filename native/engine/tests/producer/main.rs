@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use brod_engine::cluster::{Cluster, ClusterConfig};
 use brod_engine::net::Endpoint;
 use brod_engine::producer::{
-    Acks, Delivery, Failure, Idempotence, Partition, ProducerConfig, Producers, Split,
+    Acks, Failure, Idempotence, Partition, ProducerConfig, Producers, Replies, Split,
 };
 use brod_protocol::batch_writer::BatchWriter;
 use broker::{Broker, Named};
@@ -56,7 +56,7 @@ impl Acks for Calls {
 
 struct Recorder(mpsc::UnboundedSender<Result<i64, Failure>>);
 
-impl Delivery for Recorder {
+impl Replies for Recorder {
     type Acks = Calls;
     type Waiter = ();
 

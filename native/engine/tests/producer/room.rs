@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use brod_engine::cluster::{Cluster, ClusterConfig};
 use brod_engine::net::Endpoint;
 use brod_engine::producer::{
-    Append, Delivery, Failure, Idempotence, Partition, ProducerConfig, Producers,
+    Append, Failure, Idempotence, Partition, ProducerConfig, Producers, Replies,
 };
 use brod_protocol::batch_writer::BatchWriter;
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ struct Callers {
     greedy: Arc<OnceLock<()>>,
 }
 
-impl Delivery for Callers {
+impl Replies for Callers {
     type Acks = Calls;
     type Waiter = ();
 
@@ -76,11 +76,7 @@ async fn a_caller_whose_bytes_another_one_took_is_not_forgotten() {
             greedy: greedy.clone(),
         };
         let partition = producers.open("t", index, config, callers);
-        assert!(partition
-            .delivery()
-            .partition
-            .set(partition.clone())
-            .is_ok());
+        assert!(partition.replies().partition.set(partition.clone()).is_ok());
         partition
     };
     let [first, second] = [0, 1].map(open);

@@ -4,10 +4,11 @@
 use std::time::Instant;
 
 use super::{Buffer, Outcome};
+use crate::producer::acks::Acks;
 use crate::producer::batch::Batch;
 use crate::producer::config::ProducerConfig;
 use crate::producer::failure::{Cause, Failure};
-use crate::producer::Acks;
+use crate::producer::transaction::Membership;
 use brod_protocol::error::ErrorCode;
 
 impl<A: Acks> Buffer<A> {
@@ -113,7 +114,7 @@ impl<A: Acks> Buffer<A> {
     }
 
     /// Another broker is known to lead by now: what was refused goes there without waiting. Not
-    /// while more is on the wire, which would come back behind it.
+    /// while more is in flight, which would come back behind it.
     pub fn leader_moved(&mut self) {
         if self.in_flight.is_empty() {
             self.retry_at = None;
@@ -131,6 +132,13 @@ impl<A: Acks> Buffer<A> {
         batch: Batch<A>,
         cause: Cause,
     ) -> Outcome<A> {
+        if self.membership != Membership::Unneeded {
+            // What was sent under that producer id belongs to the transaction: it cannot go on.
+            let Cause::Code(code) = cause else {
+                return self.retry(config, now, batch, cause);
+            };
+            return self.give_up(batch, Failure::NotRetriable(code));
+        }
         let earlier = self.in_flight.iter().any(|order| *order < batch.order)
             || self.ready.iter().any(|other| other.order < batch.order);
         let renewed = self.renew_from.is_some_and(|from| from <= batch.order);
@@ -184,7 +192,7 @@ impl<A: Acks> Buffer<A> {
         Outcome::Settled(told)
     }
 
-    /// Nothing will be delivered any more. What is on the wire fails when it comes back.
+    /// Nothing will be delivered any more. What is in flight fails when it comes back.
     fn give_up_all(&mut self, batch: Batch<A>, why: Failure) -> Outcome<A> {
         let mut told = Vec::new();
         self.settle(batch, &Err(why.clone()), &mut told);
@@ -192,7 +200,7 @@ impl<A: Acks> Buffer<A> {
         Outcome::Settled(told)
     }
 
-    /// Takes no more, and hands out what is not on the wire.
+    /// Takes no more, and hands out what is not in flight.
     pub fn stop(&mut self, why: Failure) -> Vec<(A, Result<i64, Failure>)> {
         self.close_open();
         self.stopping.get_or_insert_with(|| why.clone());

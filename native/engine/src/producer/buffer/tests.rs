@@ -126,17 +126,18 @@ impl Bench {
             Take::Batch { batch, .. } => batch,
             Take::At(at) => panic!("nothing before {:?}", at - self.now),
             Take::NeedsIdentity(_) => panic!("needs a producer id"),
+            Take::NotInTransaction(_) => panic!("not in the transaction"),
             Take::Expired => panic!("expired"),
             Take::Idle => panic!("nothing to send"),
         }
     }
 
-    /// Sends the next batch: its calls, and the base sequence it carries on the wire.
+    /// Sends the next batch: its calls, and the base sequence it carries in flight.
     fn send(&mut self) -> (Batch<Calls>, i32) {
         let mut batch = self.batch();
-        let bytes = batch.seal(Codec::None, None).unwrap();
-        let on_wire = batches(bytes).next().unwrap().unwrap();
-        (batch, on_wire.base_sequence)
+        let bytes = batch.seal(Codec::None, None, false).unwrap();
+        let written = batches(bytes).next().unwrap().unwrap();
+        (batch, written.base_sequence)
     }
 
     fn fail(&mut self, batch: Batch<Calls>, code: ErrorCode) -> Outcome<Calls> {
@@ -170,7 +171,7 @@ fn failed(outcome: Outcome<Calls>) -> (Vec<&'static str>, Failure) {
 }
 
 #[test]
-fn calls_gather_while_one_batch_is_on_the_wire() {
+fn calls_gather_while_one_batch_is_in_flight() {
     let mut bench = Bench::new(|_| {});
     assert!(bench.call("a").wake);
     let first = bench.batch();
@@ -328,7 +329,7 @@ fn what_the_former_leader_refused_is_sent_at_once_and_in_order() {
         assert!(matches!(outcome, Outcome::Retried));
         bench.buffer.leader_moved();
         if waits {
-            assert!(matches!(bench.take(), Take::At(_)), "b is on the wire");
+            assert!(matches!(bench.take(), Take::At(_)), "b is in flight");
         }
     }
     assert!(bench.buffer.wants_queueing(&bench.config));
@@ -405,23 +406,23 @@ fn a_message_that_is_too_large_fails_alone_and_the_rest_is_delivered() {
 #[test]
 fn batches_in_flight_come_back_in_order_under_their_old_sequence_numbers() {
     let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 9);
-    let mut on_wire = Vec::new();
+    let mut in_flight = Vec::new();
     for name in ["a", "b", "c"] {
         bench.call(name);
-        on_wire.push(bench.send());
+        in_flight.push(bench.send());
     }
     assert_eq!(
-        on_wire
+        in_flight
             .iter()
             .map(|(_, sequence)| *sequence)
             .collect::<Vec<_>>(),
         [0, 1, 2]
     );
-    let mut on_wire = on_wire.into_iter().map(|(batch, _)| batch);
+    let mut in_flight = in_flight.into_iter().map(|(batch, _)| batch);
     let (a, b, c) = (
-        on_wire.next().unwrap(),
-        on_wire.next().unwrap(),
-        on_wire.next().unwrap(),
+        in_flight.next().unwrap(),
+        in_flight.next().unwrap(),
+        in_flight.next().unwrap(),
     );
     assert!(matches!(
         bench.fail(a, ErrorCode::NOT_ENOUGH_REPLICAS),
@@ -478,7 +479,7 @@ fn a_repeat_that_the_broker_recognizes_is_a_success() {
 #[test]
 fn closing_hands_out_what_waits_and_fails_what_comes_back() {
     let mut bench = Bench::new(|_| {});
-    bench.call("on the wire");
+    bench.call("in flight");
     let batch = bench.batch();
     bench.call("waiting");
     let left = bench.buffer.stop(Failure::Closed);
@@ -486,7 +487,7 @@ fn closing_hands_out_what_waits_and_fails_what_comes_back() {
     assert_eq!(left, [(waiting, Err(Failure::Closed))]);
     assert!(bench.buffer.stopped().is_none());
     let (names, why) = failed(bench.fail(batch, ErrorCode::REQUEST_TIMED_OUT));
-    assert_eq!((names, why), (vec!["on the wire"], Failure::Closed));
+    assert_eq!((names, why), (vec!["in flight"], Failure::Closed));
     assert_eq!(bench.buffer.stopped(), Some(&Failure::Closed));
 }
 
@@ -519,7 +520,7 @@ fn all_bytes_that_came_in_are_counted_out() {
     assert!(batch.bytes() > 0 && bench.call("e").bytes > 0);
     let e = came_in;
     let mut batch = batch;
-    batch.seal(Codec::None, None).unwrap();
+    batch.seal(Codec::None, None, false).unwrap();
     assert!(matches!(
         bench.fail(batch, ErrorCode::MESSAGE_TOO_LARGE),
         Outcome::Retried
@@ -687,13 +688,13 @@ fn a_list_of_records_that_is_too_large_is_split() {
 }
 
 #[test]
-fn what_is_behind_a_refused_batch_on_the_wire_goes_under_a_new_producer_id() {
+fn what_is_behind_a_refused_batch_in_flight_goes_under_a_new_producer_id() {
     let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 5);
     let a = bench.sent("a");
     let b = bench.sent("b");
     bench.call("c");
     failed(bench.fail(a, ErrorCode::MESSAGE_TOO_LARGE));
-    assert!(matches!(bench.take(), Take::Idle), "b is on the wire");
+    assert!(matches!(bench.take(), Take::Idle), "b is in flight");
     assert!(!bench.buffer.wants_queueing(&bench.config));
     let outcome = bench.fail(b, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
     assert!(matches!(outcome, Outcome::Retried));
@@ -740,7 +741,7 @@ fn nothing_overtakes_a_batch_whose_producer_id_is_being_replaced() {
     let outcome = bench.fail(a, ErrorCode::UNKNOWN_PRODUCER_ID);
     assert!(matches!(outcome, Outcome::Retried));
     bench.pass(500);
-    assert!(matches!(bench.take(), Take::Idle), "b is on the wire");
+    assert!(matches!(bench.take(), Take::Idle), "b is in flight");
     let net = Cause::Net(NetError::Closed);
     let outcome = bench.buffer.failed(&bench.config, bench.now, b, net);
     assert!(matches!(outcome, Outcome::Retried));
@@ -834,4 +835,84 @@ fn the_time_of_a_call_does_not_begin_with_the_batch_that_it_did_not_fit_into() {
     bench.buffer.delivered(a, 0);
     bench.pass(600);
     assert!(bench.buffer.expire(&bench.config, bench.now).is_none());
+}
+
+#[derive(Debug)]
+struct NoTransaction;
+
+impl crate::producer::Transaction for NoTransaction {
+    fn id(&self) -> &str {
+        "no-transaction"
+    }
+    fn add(&self, _topic: &std::sync::Arc<str>, _partition: i32) {}
+}
+
+fn transactional() -> Bench {
+    Bench::new(|config| config.transaction = Some(std::sync::Arc::new(NoTransaction)))
+}
+
+#[test]
+fn records_of_a_transaction_wait_until_their_partition_belongs_to_it() {
+    let mut bench = transactional();
+    bench.call("a");
+    let Take::At(expiry) = bench.take() else {
+        panic!("no transaction is under way");
+    };
+    assert_eq!(expiry, bench.now + bench.config.delivery_timeout);
+    assert!(!bench.buffer.wants_queueing(&bench.config));
+    bench.buffer.begin(ID);
+    assert!(bench.buffer.wants_queueing(&bench.config));
+    assert!(matches!(bench.take(), Take::NotInTransaction(at) if at == expiry));
+    assert!(matches!(bench.take(), Take::At(_)), "it is asked once");
+    assert!(
+        !bench.call("b").wake,
+        "there is nothing to do before it has joined"
+    );
+    bench.buffer.joined();
+    assert!(bench.buffer.wants_queueing(&bench.config));
+    let mut batch = bench.batch();
+    let written = batch.seal(Codec::None, None, true).unwrap();
+    let written = batches(written).next().unwrap().unwrap();
+    assert!(written.is_transactional());
+    assert_eq!((written.producer_id, written.base_sequence), (ID.id, 0));
+}
+
+#[test]
+fn the_next_transaction_goes_on_with_the_sequence_unless_it_has_another_epoch() {
+    let mut bench = transactional();
+    let sequence = |bench: &mut Bench, id| {
+        bench.buffer.begin(id);
+        bench.call("a");
+        assert!(matches!(bench.take(), Take::NotInTransaction(_)));
+        bench.buffer.joined();
+        let (batch, sequence) = bench.send();
+        bench.buffer.delivered(batch, 0);
+        bench.buffer.transaction_ended();
+        sequence
+    };
+    assert_eq!(sequence(&mut bench, ID), 0);
+    assert_eq!(sequence(&mut bench, ID), 1);
+    let bumped = ProducerId {
+        epoch: ID.epoch + 1,
+        ..ID
+    };
+    assert_eq!(sequence(&mut bench, bumped), 0);
+    bench.call("too late");
+    assert!(
+        matches!(bench.take(), Take::At(_)),
+        "no transaction is under way"
+    );
+}
+
+#[test]
+fn a_fenced_transaction_fails_its_calls_and_takes_no_other_producer_id() {
+    let mut bench = transactional();
+    bench.buffer.begin(ID);
+    bench.call("a");
+    assert!(matches!(bench.take(), Take::NotInTransaction(_)));
+    bench.buffer.joined();
+    let batch = bench.batch();
+    let outcome = bench.fail(batch, ErrorCode::INVALID_PRODUCER_EPOCH);
+    let why = Failure::NotRetriable(ErrorCode::INVALID_PRODUCER_EPOCH);
+    assert_eq!(failed(outcome), (vec!["a"], why));
 }

@@ -3,38 +3,39 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::acks::Replies;
 use super::batch::Batch;
 use super::failure::Cause;
 use super::lane::Item;
 use super::partition::Partition;
 use super::request::{PartResult, Results};
-use super::{Delivery, Producers};
+use super::shared::Shared;
 use crate::cluster::NodeId;
 use crate::net::NetError;
 
 /// They are written, and no answer was asked for.
-pub(super) fn written<D: Delivery>(items: Vec<Item<D>>) {
+pub(super) fn written<R: Replies>(items: Vec<Item<R>>) {
     tell_all(items, |partition, batch| {
         partition.event(|buffer, _| Some(buffer.delivered(batch, -1)));
     });
 }
 
 /// The broker `node` has answered.
-pub(super) fn answered<D: Delivery>(
-    producers: &Producers<D>,
+pub(super) fn answered<R: Replies>(
+    shared: &Shared<R>,
     node: NodeId,
-    items: Vec<Item<D>>,
+    items: Vec<Item<R>>,
     mut results: Results,
     now: Instant,
 ) {
     tell_all(items, |partition, batch| {
         let result = results.find(partition.topic(), partition.index());
-        finish(producers, node, partition, batch, result, now);
+        finish(shared, node, partition, batch, result, now);
     });
 }
 
 /// Nobody knows what the broker did with them.
-pub(super) fn failed<D: Delivery>(items: Vec<Item<D>>, error: &NetError, now: Instant) {
+pub(super) fn failed<R: Replies>(items: Vec<Item<R>>, error: &NetError, now: Instant) {
     tell_all(items, |partition, batch| {
         let cause = Cause::Net(error.clone());
         partition.event(|buffer, config| Some(buffer.failed(config, now, batch, cause)));
@@ -42,9 +43,9 @@ pub(super) fn failed<D: Delivery>(items: Vec<Item<D>>, error: &NetError, now: In
 }
 
 /// Has each batch's result told, and lets go what was kept to be told together.
-fn tell_all<D: Delivery>(
-    items: Vec<Item<D>>,
-    mut tell: impl FnMut(&Arc<Partition<D>>, Batch<D::Acks>),
+fn tell_all<R: Replies>(
+    items: Vec<Item<R>>,
+    mut tell: impl FnMut(&Arc<Partition<R>>, Batch<R::Acks>),
 ) {
     let mut told = Vec::with_capacity(items.len());
     for Item { partition, batch } in items {
@@ -52,15 +53,15 @@ fn tell_all<D: Delivery>(
         told.push(partition);
     }
     for partition in told {
-        partition.delivery().flush();
+        partition.replies().flush();
     }
 }
 
-fn finish<D: Delivery>(
-    producers: &Producers<D>,
+fn finish<R: Replies>(
+    shared: &Shared<R>,
     node: NodeId,
-    partition: &Arc<Partition<D>>,
-    batch: Batch<D::Acks>,
+    partition: &Arc<Partition<R>>,
+    batch: Batch<R::Acks>,
     result: Option<PartResult>,
     now: Instant,
 ) {
@@ -74,7 +75,7 @@ fn finish<D: Delivery>(
         partition.event(|buffer, _| Some(buffer.delivered(batch, result.base_offset)));
         return;
     }
-    let cluster = &producers.cluster;
+    let cluster = &shared.cluster;
     if let Some((leader, endpoint)) = result.leader {
         let (topic, index) = (partition.topic(), partition.index());
         cluster.learn_leader(topic, index, leader, endpoint.as_ref());

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use brod_engine::producer::{Delivery, Failure};
+use brod_engine::producer::{Failure, Replies};
 use parking_lot::Mutex;
 use rustler::env::SavedTerm;
 use rustler::{Encoder, Env, LocalPid, OwnedEnv, Term};
@@ -33,7 +33,7 @@ pub struct Waiter {
 }
 
 /// Tells one partition's results to Erlang.
-pub struct ErlDelivery {
+pub struct ErlReplies {
     topic: String,
     partition: i32,
     /// The producer process.
@@ -58,7 +58,7 @@ struct Will {
     heir: LocalPid,
 }
 
-impl ErlDelivery {
+impl ErlReplies {
     /// For a producer that the process opens.
     pub fn new(
         topic: &str,
@@ -66,7 +66,7 @@ impl ErlDelivery {
         process: LocalPid,
         dispatcher: Option<Dispatcher>,
     ) -> Self {
-        ErlDelivery {
+        ErlReplies {
             topic: topic.to_owned(),
             partition,
             process,
@@ -302,7 +302,7 @@ impl ErlDelivery {
     }
 }
 
-impl Delivery for ErlDelivery {
+impl Replies for ErlReplies {
     type Acks = ErlAcks;
     type Waiter = Waiter;
 

@@ -1,0 +1,120 @@
+//! What the producers of a client have in common: where a partition's batches go, who gives it a
+//! producer id, and how many bytes all may buffer.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::acks::Replies;
+use super::budget::Budget;
+use super::identity::{Identities, Source};
+use super::inbox::{Inbox, Leaderless};
+use super::partition::{Host, Partition};
+use crate::cluster::{Cluster, NodeId};
+
+/// See the module's text.
+pub(super) struct Shared<R: Replies> {
+    pub cluster: Arc<Cluster>,
+    /// What its callers wait for is told to their partition.
+    pub budget: Arc<Budget<Weak<Partition<R>>>>,
+    pub leaderless: Leaderless<R>,
+    runtime: Handle,
+    identities: Identities,
+    inboxes: Mutex<HashMap<NodeId, Arc<Inbox<R>>>>,
+    /// New ones, which need a task.
+    new_inboxes: mpsc::UnboundedSender<Arc<Inbox<R>>>,
+    /// All that are open, and some that no longer are.
+    opened: Mutex<Vec<Weak<Partition<R>>>>,
+}
+
+impl<R: Replies> Shared<R> {
+    /// Must be called on a tokio runtime.
+    pub fn new(
+        cluster: Arc<Cluster>,
+        buffer_bytes: usize,
+        new_inboxes: mpsc::UnboundedSender<Arc<Inbox<R>>>,
+    ) -> Arc<Self> {
+        Arc::new(Shared {
+            identities: Identities::new(cluster.clone()),
+            budget: Arc::new(Budget::new(buffer_bytes)),
+            leaderless: Leaderless::new(),
+            inboxes: Mutex::default(),
+            new_inboxes,
+            opened: Mutex::default(),
+            runtime: Handle::current(),
+            cluster,
+        })
+    }
+
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// So that it is closed with the cluster, whether or not anyone has it in a queue by then.
+    pub fn note_opened(&self, partition: &Arc<Partition<R>>) {
+        let mut opened = self.opened.lock();
+        if opened.len() == opened.capacity() {
+            opened.retain(|partition| partition.strong_count() > 0);
+        }
+        opened.push(Arc::downgrade(partition));
+        drop(opened);
+        // After `close_all` nobody else would.
+        if self.cluster.closed().is_cancelled() {
+            let partition = partition.clone();
+            self.runtime.spawn(async move { partition.close() });
+        }
+    }
+
+    /// The cluster is closed: nothing is taken any more, and what waits fails.
+    pub fn close_all(&self) {
+        let opened = std::mem::take(&mut *self.opened.lock());
+        for partition in opened.iter().filter_map(Weak::upgrade) {
+            partition.close();
+        }
+    }
+
+    /// The queue into the task of a broker.
+    pub fn inbox(&self, node: NodeId) -> Arc<Inbox<R>> {
+        let mut inboxes = self.inboxes.lock();
+        let inbox = inboxes.entry(node).or_insert_with(|| {
+            let inbox = Arc::new(Inbox::new(node));
+            // Nobody listens once the cluster is closed; its partitions are closed with it.
+            let _ = self.new_inboxes.send(inbox.clone());
+            inbox
+        });
+        inbox.clone()
+    }
+
+    /// Gets the partition a producer id, in the background, and queues it then. Not for those that
+    /// get it elsewhere, or none.
+    pub fn give_identity(self: &Arc<Self>, partition: Arc<Partition<R>>) {
+        let Source::Client { required } = partition.config().identity_source() else {
+            return;
+        };
+        let shared = self.clone();
+        self.runtime.spawn(async move {
+            let identity = shared
+                .identities
+                .assign(partition.topic(), partition.index(), required)
+                .await;
+            partition.identity_arrived(identity);
+        });
+    }
+}
+
+impl<R: Replies> Host<R> for Shared<R> {
+    fn route(&self, partition: Arc<Partition<R>>) {
+        match partition.leader(&self.cluster.snapshot()) {
+            Ok(node) => self.inbox(node).push(partition),
+            Err(_) => self.leaderless.push(partition),
+        }
+    }
+
+    fn spawn(&self, task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) {
+        self.runtime.spawn(task);
+    }
+}
