@@ -7,6 +7,14 @@
 
 mod error;
 mod external;
+mod login;
+mod oauthbearer;
+mod plain;
+mod provider;
+mod scram;
+mod secret;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::future::Future;
@@ -19,6 +27,12 @@ use super::Endpoint;
 
 pub use error::SaslError;
 pub use external::{ExternalAuthentication, Loan};
+pub use login::{Login, LoginFile};
+pub use oauthbearer::{OauthBearer, Token};
+pub use plain::Plain;
+pub use provider::{Asked, CredentialsError, Fixed, Provider, Reply};
+pub use scram::{Scram, ScramHash};
+pub use secret::Secret;
 
 /// A future in a box.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -79,4 +93,29 @@ pub enum Step {
     },
     /// The client is satisfied with what the broker sent.
     Done,
+}
+
+impl Step {
+    fn token(secret: Secret) -> Self {
+        Step::Token {
+            bytes: secret.into(),
+            last: false,
+        }
+    }
+
+    fn last(secret: Secret) -> Self {
+        Step::Token {
+            bytes: secret.into(),
+            last: true,
+        }
+    }
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Token { last, .. } => write!(f, "Token {{ last: {last} }}"),
+            Step::Done => f.write_str("Done"),
+        }
+    }
 }
