@@ -1,5 +1,5 @@
-%% @private The commits of a group member: what is acknowledged goes to Kafka one commit at a time,
-%% so that an older one never overtakes a newer one. Part of the coordinator's state.
+%% @private The commits of a group member: what is acknowledged, what of it is on its way to Kafka,
+%% and who waits for that. The engine sees to the order. Part of the coordinator's state.
 %%
 %% Whoever waits for a commit is a term of the coordinator's own; functions that may end a wait
 %% return those that have waited, with the outcome.
@@ -17,7 +17,7 @@
 -type waiter() :: gen_server:from() | rejoin.
 -type waited() :: [{waiter(), ok | {error, term()}}].
 
-%% A commit that is under way, and who waits for it.
+%% A commit that is under way, and who waits for it and all before it.
 -record(commit, {ref :: reference(),
                  generation :: brod:group_generation_id(),
                  offsets :: #{brod_group_acks:tp() => brod:offset()},
@@ -28,9 +28,8 @@
                   %% undefined between generations
                   generation :: undefined | brod:group_generation_id(),
                   acks = brod_group_acks:new() :: brod_group_acks:acks(),
-                  current :: undefined | #commit{},
-                  %% whose commit comes after the current one
-                  next = [] :: [waiter()]}).
+                  %% the newest first; answered in the order they were sent in
+                  under_way = [] :: [#commit{}]}).
 
 -opaque commits() :: #commits{}.
 
@@ -67,86 +66,77 @@ ack_all(New, #commits{acks = Acks} = Commits) ->
   Ack = fun({TP, Offset}, Acc) -> brod_group_acks:ack(TP, Offset, Acc) end,
   Commits#commits{acks = lists:foldl(Ack, Acks, New)}.
 
-%% @doc Commits what was acknowledged since the last time; `Waiting' are told when that is done.
+%% @doc Commits what was acknowledged since the last time; `Waiting' are told when that is done, and
+%% all that was to be committed before.
 -spec commit([waiter()], commits()) -> {waited(), commits()}.
-commit(Waiting, #commits{current = #commit{}, next = Next} = Commits) ->
-  {[], Commits#commits{next = Waiting ++ Next}};
-commit(Waiting, #commits{generation = Generation} = Commits) ->
-  case take(Commits) of
-    {nothing, Rest} ->
+commit(Waiting, #commits{generation = Generation, under_way = UnderWay} = Commits) ->
+  case {take(Commits), UnderWay} of
+    {{nothing, Rest}, []} ->
       {[{Waiter, ok} || Waiter <- Waiting], Rest};
-    {nowhere, Rest} ->
+    {{nothing, Rest}, [Newest | Older]} ->
+      Joined = Newest#commit{waiting = Waiting ++ Newest#commit.waiting},
+      {[], Rest#commits{under_way = [Joined | Older]}};
+    {{nowhere, Rest}, _} ->
       {[{Waiter, {error, not_a_member}} || Waiter <- Waiting], Rest};
-    {Offsets, Rest} ->
+    {{Offsets, Rest}, _} ->
       Commit = #commit{ref = send(Offsets, Commits), generation = Generation, offsets = Offsets,
                        waiting = Waiting},
-      {[], Rest#commits{current = Commit}}
+      {[], Rest#commits{under_way = [Commit | UnderWay]}}
   end.
 
 %% @doc Takes an answer of the engine; `unknown' when it is not to a commit.
 -spec reply(reference(), term(), commits()) -> {waited(), commits()} | unknown.
-reply(Ref, Result, #commits{current = #commit{ref = Ref}} = Commits) -> done(Result, Commits);
-reply(_Ref, _Result, _Commits) -> unknown.
+reply(Ref, Result, #commits{under_way = UnderWay} = Commits) ->
+  case lists:keytake(Ref, #commit.ref, UnderWay) of
+    {value, Commit, Others} -> done(Result, Commit, Commits#commits{under_way = Others});
+    false -> unknown
+  end.
 
 %% @doc The member has lost its handle: nothing can be committed any more in this generation.
 -spec abandon(term(), commits()) -> {waited(), commits()}.
-abandon(_Reason, #commits{current = undefined} = Commits) ->
-  {[], Commits#commits{handle = undefined}};
-abandon(Reason, Commits) ->
-  done({error, Reason}, Commits#commits{handle = undefined}).
+abandon(Reason, #commits{under_way = UnderWay} = Commits) ->
+  Waited = [{Waiter, {error, Reason}} || #commit{waiting = Waiting} <- UnderWay,
+                                         Waiter <- Waiting],
+  {Waited, Commits#commits{handle = undefined, under_way = []}}.
 
-done(Result, #commits{current = Commit, next = Next, generation = Generation} = Commits) ->
-  #commit{offsets = Offsets, waiting = Waiting, generation = ItsGeneration} = Commit,
+done(Result, #commit{offsets = Offsets, generation = Generation} = Commit, Commits) ->
   {Outcome, Failed} = outcome(Result, Offsets),
   map_size(Failed) =:= 0 orelse
     ?BROD_LOG_WARNING("group coordinator ~p: commit of ~p partitions failed: ~p",
                       [self(), map_size(Failed), Result]),
-  Acks = case ItsGeneration of
-           Generation -> brod_group_acks:give_back(Failed, Commits#commits.acks);
-           _ -> Commits#commits.acks
-         end,
-  Done = Commits#commits{current = undefined, next = [], acks = Acks},
-  %% The end of the generation has to wait for the commits that were asked for before it.
-  StaysOn = fun(Waiter) -> Waiter =:= rejoin andalso Next =/= [] andalso Outcome =:= ok end,
-  {Ending, Callers} = lists:partition(StaysOn, Waiting),
-  Waited = [{Waiter, Outcome} || Waiter <- Callers],
-  case Ending ++ Next of
-    [] ->
-      {Waited, Done};
-    More ->
-      {WaitedMore, Now} = commit(More, Done),
-      {WaitedMore ++ Waited, Now}
-  end.
+  Waited = [{Waiter, Outcome} || Waiter <- Commit#commit.waiting],
+  {Waited, give_back(Failed, Generation, Commits)}.
+
+%% Offsets that a later commit goes beyond are none of ours any more.
+give_back(Failed, Generation, #commits{generation = Generation, acks = Acks} = Commits) ->
+  Later = lists:append([maps:keys(Offsets) || #commit{offsets = Offsets} <- Commits#commits.under_way]),
+  Commits#commits{acks = brod_group_acks:give_back(maps:without(Later, Failed), Acks)};
+give_back(_Failed, _Generation, Commits) ->
+  Commits.
 
 outcome(ok, _Offsets) -> {ok, #{}};
 outcome({error, _} = Error, Offsets) -> {Error, Offsets};
 outcome({partial, Refused}, Offsets) ->
   {{error, Refused}, maps:with([{T, P} || {T, P, _Code} <- Refused], Offsets)}.
 
-%% @doc The last words: what is in the trackers, and in a commit that is still under way. Waits for
-%% the answers, each at most `TimeoutMs'.
+%% @doc The last words: what is in the trackers, and commits that are still under way. Waits for the
+%% answers, each at most `TimeoutMs'.
 -spec farewell(non_neg_integer(), commits()) -> ok.
-farewell(TimeoutMs, #commits{current = #commit{ref = Ref}} = Commits) ->
+farewell(TimeoutMs, Commits) ->
+  {_, Last} = commit([], Commits),
+  await(TimeoutMs, Last).
+
+await(_TimeoutMs, #commits{under_way = []}) ->
+  ok;
+await(TimeoutMs, #commits{under_way = UnderWay} = Commits) ->
+  #commit{ref = Ref} = lists:last(UnderWay),
   receive
     {brod_reply, Ref, Result} ->
-      {Waited, Now} = done(Result, Commits),
+      {Waited, Now} = reply(Ref, Result, Commits),
       _ = [gen_server:reply(From, Outcome) || {From, Outcome} <- Waited, From =/= rejoin],
-      farewell(TimeoutMs, Now)
+      await(TimeoutMs, Now)
   after TimeoutMs ->
-    ok
-  end;
-farewell(TimeoutMs, Commits) ->
-  case take(Commits) of
-    {None, _} when is_atom(None) ->
-      ok;
-    {Offsets, _} ->
-      Ref = send(Offsets, Commits),
-      receive
-        {brod_reply, Ref, ok} -> ok;
-        {brod_reply, Ref, Error} -> ?BROD_LOG_WARNING("last commit failed: ~p", [Error])
-      after TimeoutMs ->
-        ?BROD_LOG_WARNING("last commit was not answered", [])
-      end
+    ?BROD_LOG_WARNING("group coordinator ~p: the last commit was not answered", [self()])
   end.
 
 take(#commits{acks = Acks, policy = Policy, handle = Handle} = Commits) ->

@@ -32,8 +32,6 @@
 -define(COMMIT_CALL_TIMEOUT_MS, 15000).
 %% The time of the last commit and of leaving, each.
 -define(FAREWELL_TIMEOUT_MS, 5000).
--define(GROWTH_CHECK_MS, 60000).
--define(METADATA_TIMEOUT_MS, 10000).
 %% An outage of the client is no reason to fill the log.
 -define(OPEN_ATTEMPTS_A_LOG, 10).
 %% Why a generation ended when its offsets can still be committed. After any other reason the broker
@@ -55,21 +53,17 @@
              member_monitor :: reference(),
              %% undefined: the client is not there (any more)
              handle :: term(),
-             engine :: term(),
              open_attempts = 0 :: non_neg_integer(),
              has_been_member = false :: boolean(),
              phase = starting :: phase(),
              join_id = 0 :: non_neg_integer(),
-             is_leader = false :: boolean(),
              commits :: brod_group_commits:commits(),
              %% the callbacks that run: the process, and what to do with their result
              callback :: undefined | {pid(), fun((term(), #st{}) -> #st{})},
              %% what waits for the callbacks that run: why the generation has to end, or events
              rejoin :: undefined | atom(),
              postponed = [] :: [term()],
-             user_data = <<>> :: binary(),
-             counts :: undefined | #{brod:topic() => non_neg_integer()},
-             counts_ref :: undefined | reference()}).
+             user_data = <<>> :: binary()}).
 
 %%% API
 
@@ -139,8 +133,7 @@ init({Client, GroupId, Topics, Config, MemberModule, MemberPid}) ->
   end.
 
 handle_continue(open, St) ->
-  start_timer(commit, St),
-  start_timer(growth_check, St),
+  start_commit_timer(St),
   {noreply, end_generation(first_join, St)}.
 
 handle_call({commit_offsets, Offsets}, From, #st{commits = Commits} = St) ->
@@ -168,19 +161,14 @@ handle_info({brod_group, Handle, JoinId, Event}, #st{handle = Handle, join_id = 
   handle_event(Event, St);
 handle_info({brod_group, Handle, _JoinId, {down, _} = Event}, #st{handle = Handle} = St) ->
   handle_event(Event, St);
-handle_info({brod_reply, Ref, Result}, #st{counts_ref = Ref} = St) ->
-  {noreply, check_growth(Result, St#st{counts_ref = undefined})};
 handle_info({brod_reply, Ref, Result}, #st{commits = Commits} = St) ->
   case brod_group_commits:reply(Ref, Result, Commits) of
     unknown -> {noreply, St};
     Done -> {noreply, tell(Done, St)}
   end;
 handle_info({?MODULE, commit}, St) ->
-  start_timer(commit, St),
+  start_commit_timer(St),
   {noreply, commit([], St)};
-handle_info({?MODULE, growth_check}, St) ->
-  start_timer(growth_check, St),
-  {noreply, ask_counts(St)};
 handle_info({?MODULE, open}, #st{phase = opening} = St) ->
   open(St);
 handle_info({?MODULE, callbacks_done, Pid, Result}, #st{callback = {Pid, Then}} = St) ->
@@ -235,7 +223,7 @@ handle_event({down, {max_rejoin_attempts, Reason}}, St) ->
   {stop, max_rejoin_attempts, St};
 handle_event({down, Reason}, St) ->
   log(warning, "has lost its client: ~p", [Reason], St),
-  Lost = St#st{handle = undefined, engine = undefined, counts_ref = undefined},
+  Lost = St#st{handle = undefined},
   Answered = tell(brod_group_commits:abandon(client_down, Lost#st.commits), Lost),
   {noreply, end_generation(client_down, Answered)}.
 
@@ -255,9 +243,8 @@ begin_generation(#{member_id := MemberId, generation := Generation, leader := Is
                                                 Partitions)
               end,
   Commits = brod_group_commits:begin_generation(St#st.handle, Generation, St#st.commits),
-  Member = St#st{phase = member, commits = Commits, is_leader = IsLeader, has_been_member = true,
-                 counts = undefined},
-  ask_counts(run_callbacks(Callbacks, fun(_Result, Now) -> Now end, Member)).
+  Member = St#st{phase = member, commits = Commits, has_been_member = true},
+  run_callbacks(Callbacks, fun(_Result, Now) -> Now end, Member).
 
 %% Where reading begins is then up to the member's consumer options, and may be the end.
 log_new(commit_to_kafka_v2, [_ | _] = New, St) ->
@@ -289,8 +276,8 @@ last_commit(_Why, St) ->
   join(St).
 
 join(#st{commits = Commits} = St) ->
-  join_again(St#st{commits = brod_group_commits:end_generation(Commits), is_leader = false,
-                   rejoin = undefined, postponed = []}).
+  join_again(St#st{commits = brod_group_commits:end_generation(Commits), rejoin = undefined,
+                   postponed = []}).
 
 join_again(#st{handle = undefined} = St) ->
   self() ! {?MODULE, open},
@@ -306,8 +293,8 @@ open(#st{client = Client, group_id = GroupId, options = Options} = St) ->
   #{max_rejoin_attempts := MaxAttempts, rejoin_delay_seconds := Delay} = Options,
   Attempt = St#st.open_attempts + 1,
   case open_group(Client, brod_group_options:engine_config(GroupId, Options)) of
-    {ok, Engine, Handle} ->
-      {noreply, join(St#st{engine = Engine, handle = Handle, open_attempts = 0})};
+    {ok, Handle} ->
+      {noreply, join(St#st{handle = Handle, open_attempts = 0})};
     {error, Reason} when Attempt >= MaxAttempts, not St#st.has_been_member ->
       log(error, "gives up after ~p attempts (max_rejoin_attempts) to reach client ~p: ~p",
           [Attempt, Client, Reason], St),
@@ -321,11 +308,7 @@ open(#st{client = Client, group_id = GroupId, options = Options} = St) ->
 
 open_group(Client, Config) ->
   try brod_client:engine(Client) of
-    {ok, Engine} ->
-      case brod_nif:group_open(Engine, Config) of
-        {ok, Handle} -> {ok, Engine, Handle};
-        {error, Reason} -> {error, Reason}
-      end;
+    {ok, Engine} -> brod_nif:group_open(Engine, Config);
     {error, Reason} -> {error, Reason}
   catch
     exit:Reason -> {error, Reason}
@@ -384,36 +367,10 @@ leave(#st{handle = Handle, options = #{group_instance_id := InstanceId}}) ->
   after ?FAREWELL_TIMEOUT_MS -> ok
   end.
 
-%%% Topics that gain partitions: the leader deals anew
-
-ask_counts(#st{is_leader = true, engine = Engine, counts_ref = undefined} = St)
-  when Engine =/= undefined ->
-  Op = {metadata, St#st.topics, false},
-  St#st{counts_ref = brod_nif:op(Engine, Op, ?METADATA_TIMEOUT_MS)};
-ask_counts(St) -> St.
-
-check_growth({ok, Metadata}, #st{counts = Before} = St) ->
-  Counts = maps:from_list([{T, Count} || {T, {ok, Count}} <- brod_topic_cache:counts(Metadata)]),
-  Now = St#st{counts = Counts},
-  case Before =/= undefined andalso
-       [Topic || {Topic, Count} <- maps:to_list(Counts), Count > maps:get(Topic, Before, 0)] of
-    false -> Now;
-    [] -> Now;
-    Grown when St#st.is_leader ->
-      log(info, "joins again, topics have more partitions: ~p", [Grown], St),
-      end_generation(partitions_added, Now);
-    _ -> Now
-  end;
-check_growth({error, _}, St) -> St.
-
 %%% Misc
 
-start_timer(What, #st{options = Options}) ->
-  Ms = case What of
-         commit -> round(maps:get(offset_commit_interval_seconds, Options) * 1000);
-         growth_check -> application:get_env(brod, partition_check_interval_ms, ?GROWTH_CHECK_MS)
-       end,
-  _ = erlang:send_after(max(1, Ms), self(), {?MODULE, What}),
+start_commit_timer(#st{options = #{offset_commit_interval_seconds := Seconds}}) ->
+  _ = erlang:send_after(max(1, round(Seconds * 1000)), self(), {?MODULE, commit}),
   ok.
 
 level(shutdown) -> info;

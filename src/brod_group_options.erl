@@ -8,6 +8,8 @@
 
 -type options() :: #{atom() => term()}.
 
+%% How often a leader looks whether topics have gained partitions.
+-define(GROWTH_CHECK_MS, 60000).
 -define(DEFAULTS,
         #{partition_assignment_strategy => roundrobin_v2,
           session_timeout_seconds => 30,
@@ -49,7 +51,9 @@ engine_config(GroupId, Options) ->
                     callback_implemented -> owner;
                     roundrobin_v2 -> engine
                   end,
-    fetch_offsets => Policy =:= commit_to_kafka_v2}.
+    fetch_offsets => Policy =:= commit_to_kafka_v2,
+    growth_check_interval_ms => application:get_env(brod, partition_check_interval_ms,
+                                                    ?GROWTH_CHECK_MS)}.
 
 %% @doc Where a member begins to read a partition: at the committed offset, or else where the consumer
 %% options say. Consumers are shared by what runs on a client, so one may have been read from before,

@@ -31,6 +31,7 @@ coordinator_test_() ->
                      {"assignment by the leader", fun assigns/0},
                      {"trackers", fun trackers/0},
                      {"a failed commit is tried again", fun failed_commit/0},
+                     {"an older commit never overtakes a newer one", fun commits_in_order/0},
                      {"events of an old join", fun stale_events/0},
                      {"new partitions", fun new_partitions/0},
                      {"the client is restarted", fun client_restarts/0},
@@ -50,8 +51,7 @@ setup() ->
                    {group_join, 4} => fun(handle, Id, Ts, UD) -> Tell({join, Id, Ts, UD}) end,
                    {group_assign, 3} => fun(handle, Id, As) -> Tell({assign, Id, As}) end,
                    {group_commit, 4} => fun(handle, Gen, Os, _) -> Ref({commit, Gen, Os}) end,
-                   {group_close, 2} => fun(handle, Leave) -> Ref({close, Leave}) end,
-                   {op, 3} => fun(engine, Op, _) -> Ref(Op) end}).
+                   {group_close, 2} => fun(handle, Leave) -> Ref({close, Leave}) end}).
 
 cleanup() ->
   Coordinator = get(coordinator),
@@ -252,27 +252,32 @@ stale_events() ->
   assigned(Pid, Next, 3, false, []),
   ?assertMatch({received, _, 3, _}, answer(received, ok)).
 
+%% The leader's engine has seen a topic grow.
 new_partitions() ->
-  Pid = start([]),
+  {Pid, Id} = member([]),
+  brod_group_coordinator:ack(Pid, 1, ?T, 0, 7),
+  event(Pid, Id, {revoke, partitions_added}),
   answer(revoked, ok),
-  receive {join, Id, _, _} -> ok end,
-  assigned(Pid, Id, 1, true, []),
-  answer(received, ok),
-  counts(Pid, 2),
-  Pid ! {brod_group_coordinator, growth_check},
-  counts(Pid, 2),
-  Pid ! {brod_group_coordinator, growth_check},
-  counts(Pid, 3),
-  answer(revoked, ok),
-  receive {join, _, _, _} -> ok end.
+  {Ref, 1, [{?T, 0, 8}]} = commit_request(),
+  Pid ! {brod_reply, Ref, ok},
+  receive {join, Next, _, _} -> ?assert(Next > Id) end.
 
-counts(Pid, N) ->
-  receive
-    {Ref, {metadata, [?T], false}} ->
-      Pid ! {brod_reply, Ref, {ok, #{topics => [#{name => ?T, error_code => no_error,
-                                                  partitions => lists:seq(1, N)}]}}}
-  after 2000 -> error(no_metadata)
-  end.
+commits_in_order() ->
+  {Pid, _} = member([]),
+  brod_group_coordinator:ack(Pid, 1, ?T, 0, 1),
+  brod_group_coordinator:commit_async(Pid),
+  {Ref1, 1, [{?T, 0, 2}]} = commit_request(),
+  brod_group_coordinator:ack(Pid, 1, ?T, 0, 5),
+  brod_group_coordinator:commit_async(Pid),
+  {Ref2, 1, [{?T, 0, 6}]} = commit_request(),
+  %% Nothing new, but what is under way is waited for.
+  async(fun() -> brod_group_coordinator:commit_offsets(Pid) end),
+  Pid ! {brod_reply, Ref1, {error, request_timed_out}},
+  Pid ! {brod_reply, Ref2, ok},
+  ?assertEqual(ok, result()),
+  %% The older offset, whose commit failed, does not go out behind the newer one.
+  ?assertEqual(ok, brod_group_coordinator:commit_offsets(Pid)),
+  receive {_, {commit, _, _}} -> error(committed) after 0 -> ok end.
 
 client_restarts() ->
   {Pid, Id} = member([]),

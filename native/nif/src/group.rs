@@ -167,28 +167,29 @@ fn group_close<'a>(env: Env<'a>, handle: Handle, leave: bool) -> NifResult<Term<
     Ok(reference)
 }
 
+/// Erlang's table of options has the defaults; here every key is there.
 fn decode_config<'a>(options: &Options<'a>) -> Result<GroupConfig, BadOption<'a>> {
-    let second = Duration::from_secs(1);
-    let session_timeout = options.duration_ms("session_timeout_ms", 30 * second)?;
     let choices = [("engine", AssignBy::Engine), ("owner", AssignBy::Owner)];
-    let protocols: Vec<String> = options.get("protocols", Vec::new(), |names| !names.is_empty())?;
     Ok(GroupConfig {
-        group_id: options.get("group_id", String::new(), |_| true)?,
-        session_timeout,
-        rebalance_timeout: options.duration_ms("rebalance_timeout_ms", session_timeout)?,
+        group_id: options.required("group_id", |_| true)?,
+        session_timeout: options.required_ms("session_timeout_ms")?,
+        rebalance_timeout: options.required_ms("rebalance_timeout_ms")?,
         heartbeat_interval: options
-            .duration_ms("heartbeat_interval_ms", 5 * second)?
+            .required_ms("heartbeat_interval_ms")?
             .max(Duration::from_millis(10)),
-        max_rejoin_attempts: options.get("max_rejoin_attempts", 5, |_| true)?,
-        rejoin_delay: options.duration_ms("rejoin_delay_ms", second)?,
-        retention_ms: options.get("retention_ms", -1, |_| true)?,
+        max_rejoin_attempts: options.required("max_rejoin_attempts", |_| true)?,
+        rejoin_delay: options.required_ms("rejoin_delay_ms")?,
+        retention_ms: options.required("retention_ms", |_| true)?,
         group_instance_id: match options.term("group_instance_id") {
             Some(term) if atoms::null() == term => None,
             _ => options.get("group_instance_id", None::<String>, |_| true)?,
         },
-        protocols,
-        assignment: options.choice("assignment", AssignBy::Engine, &choices)?,
-        fetch_offsets: options.get("fetch_offsets", true, |_| true)?,
+        protocols: options.required("protocols", |names: &Vec<String>| !names.is_empty())?,
+        assignment: options.required_choice("assignment", &choices)?,
+        fetch_offsets: options.required("fetch_offsets", |_| true)?,
+        growth_check_interval: options
+            .required_ms("growth_check_interval_ms")?
+            .max(Duration::from_millis(100)),
     })
 }
 

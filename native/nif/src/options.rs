@@ -86,6 +86,48 @@ impl<'a> Options<'a> {
             .ok_or(BadOption { name, value })
     }
 
+    /// An option that has to be there, of any decodable type, that passes `check`.
+    pub fn required<T: Decoder<'a>>(
+        &self,
+        name: &'static str,
+        check: impl Fn(&T) -> bool,
+    ) -> Checked<'a, T> {
+        let value = self.present(name)?;
+        match value.decode::<T>() {
+            Ok(decoded) if check(&decoded) => Ok(decoded),
+            _ => Err(BadOption { name, value }),
+        }
+    }
+
+    /// As [`Options::duration_ms`] of an option that has to be there.
+    pub fn required_ms(&self, name: &'static str) -> Checked<'a, Duration> {
+        self.present(name)?;
+        self.duration_ms(name, Duration::ZERO)
+    }
+
+    /// One of the atoms in `choices`, of an option that has to be there.
+    pub fn required_choice<T: Copy>(
+        &self,
+        name: &'static str,
+        choices: &[(&str, T)],
+    ) -> Checked<'a, T> {
+        let value = self.present(name)?;
+        let chosen = value.atom_to_string().ok();
+        choices
+            .iter()
+            .find(|(choice, _)| chosen.as_deref() == Some(*choice))
+            .map(|(_, chosen)| *chosen)
+            .ok_or(BadOption { name, value })
+    }
+
+    fn present(&self, name: &'static str) -> Checked<'a, Term<'a>> {
+        let undefined = atoms::undefined().to_term(self.0.get_env());
+        self.term(name).ok_or(BadOption {
+            name,
+            value: undefined,
+        })
+    }
+
     /// What is wrong with an option that was decoded by hand.
     pub fn bad(&self, name: &'static str, value: Term<'a>) -> BadOption<'a> {
         BadOption { name, value }

@@ -1,13 +1,14 @@
-//! One member of one consumer group, in Kafka's classic group protocol.
+//! One member of one consumer group.
 //!
-//! [`member`] decides: a state machine without I/O. [`driver`] carries out: a task per member that
-//! sends the requests and keeps the time. [`assignor`] and [`metadata`] hold what is specific to
-//! the way partitions are shared out, so that other ways can stand beside them.
+//! A group protocol is a state machine without I/O behind the trait [`membership::Membership`];
+//! [`classic`] is the one there is. [`driver`] carries out what it decides: a task a member that sends
+//! the requests and keeps the time. [`commits`] orders the commits, whatever the protocol.
 
-mod actions;
-pub mod assignor;
+mod classic;
+mod commits;
 mod driver;
-mod member;
+mod handle;
+mod membership;
 mod metadata;
 mod requests;
 mod trouble;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use driver::{EventSink, Group, Reply};
+pub use handle::{EventSink, Group, Reply};
 pub use metadata::Subscription;
 
 use crate::error::Error;
@@ -64,6 +65,8 @@ pub struct GroupConfig {
     pub assignment: AssignBy,
     /// Whether [`Assigned`] carries the committed offsets.
     pub fetch_offsets: bool,
+    /// How often the leader looks whether topics have gained partitions.
+    pub growth_check_interval: Duration,
 }
 
 /// A member as the leader sees it.
@@ -110,6 +113,8 @@ pub struct Assigned {
 pub enum RevokeReason {
     /// The group changes. Commits are still taken.
     Rebalance,
+    /// Topics have more partitions than the leader has shared out. Commits are still taken.
+    PartitionsAdded,
     /// The broker told that the member has no part in the generation any more.
     Lost(ErrorCode),
     /// No heartbeat got through for the session timeout.
@@ -121,6 +126,7 @@ impl RevokeReason {
     pub fn name(self) -> &'static str {
         match self {
             RevokeReason::Rebalance => ErrorCode::REBALANCE_IN_PROGRESS.name(),
+            RevokeReason::PartitionsAdded => "partitions_added",
             RevokeReason::Lost(code) => code.name(),
             RevokeReason::HeartbeatTimeout => "hb_timeout",
         }

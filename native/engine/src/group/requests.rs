@@ -18,7 +18,8 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::actions::{Coordinator, Heartbeat, JoinOutcome, Joined};
+use super::classic::{Heartbeat, JoinOutcome, Joined};
+use super::membership::Coordinator;
 use super::metadata::{decode_assignment, encode_assignment, Subscription, PROTOCOL_TYPE};
 use super::{
     AssignedPartition, CommitOutcome, GroupConfig, GroupMember, JoinWish, OffsetToCommit,

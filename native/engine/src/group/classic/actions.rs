@@ -1,22 +1,13 @@
-//! What the state machine asks to have done, and what comes back.
+//! What the state machine sends, and what comes back.
 
 use std::time::Instant;
 
-use super::{AssignedPartition, Event, GroupMember, JoinWish, PartitionCounts, TopicPartitions};
 use crate::cluster::NodeId;
 use crate::error::Error;
-use crate::net::Endpoint;
+use crate::group::membership::Coordinator;
+use crate::group::{AssignedPartition, GroupMember, JoinWish, PartitionCounts, TopicPartitions};
 
-/// The broker that coordinates the group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Coordinator {
-    /// Its node id.
-    pub node: NodeId,
-    /// Where it listens.
-    pub endpoint: Endpoint,
-}
-
-/// A request of the join sequence.
+/// Requests of the join sequence, and the heartbeat beside it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Request {
     FindCoordinator,
@@ -41,17 +32,7 @@ pub enum Request {
         node: NodeId,
         partitions: TopicPartitions,
     },
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Send, and bring the answer with the same number.
-    Send(u64, Request),
-    /// Send, and bring the answer to [`Member::heartbeat_answer`].
     Heartbeat(Heartbeat),
-    /// Tell the owner.
-    Tell(i64, Event),
 }
 
 /// A heartbeat to send.
@@ -92,11 +73,5 @@ pub enum Answer {
     Partitions(Result<PartitionCounts, Error>),
     Synced(Result<TopicPartitions, Error>),
     Offsets(Result<Vec<AssignedPartition>, Error>),
-}
-
-/// Where a commit goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommitTarget {
-    pub node: NodeId,
-    pub member_id: String,
+    Heartbeat(Heartbeat, Result<(), Error>),
 }

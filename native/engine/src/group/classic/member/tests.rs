@@ -1,5 +1,5 @@
-use super::super::{GroupMember, Subscription};
 use super::*;
+use crate::group::{GroupMember, Subscription};
 use crate::net::NetError;
 
 /// A member, a clock, and the events that the owner has been told.
@@ -10,6 +10,8 @@ struct Bench {
     /// Requests that were sent and not answered.
     sent: Vec<(u64, Request)>,
     heartbeats: Vec<Heartbeat>,
+    watched: BTreeSet<String>,
+    refreshes: u32,
 }
 
 fn config() -> GroupConfig {
@@ -25,6 +27,7 @@ fn config() -> GroupConfig {
         protocols: vec!["roundrobin_v2".into()],
         assignment: AssignBy::Engine,
         fetch_offsets: true,
+        growth_check_interval: Duration::from_secs(60),
     }
 }
 
@@ -91,11 +94,13 @@ impl Bench {
     fn new(config: GroupConfig) -> Self {
         let now = Instant::now();
         Bench {
-            member: Member::new(Arc::new(config), now),
+            member: Member::new(Arc::new(config), now, 0),
             now,
             told: Vec::new(),
             sent: Vec::new(),
             heartbeats: Vec::new(),
+            watched: BTreeSet::new(),
+            refreshes: 0,
         }
     }
 
@@ -103,8 +108,10 @@ impl Bench {
         for action in self.member.actions() {
             match action {
                 Action::Tell(id, event) => self.told.push((id, event)),
+                Action::Send(_, Request::Heartbeat(heartbeat)) => self.heartbeats.push(heartbeat),
                 Action::Send(number, request) => self.sent.push((number, request)),
-                Action::Heartbeat(heartbeat) => self.heartbeats.push(heartbeat),
+                Action::Watch(topics) => self.watched = topics,
+                Action::RefreshMetadata => self.refreshes += 1,
             }
         }
     }
@@ -130,7 +137,8 @@ impl Bench {
     fn answer_heartbeats(&mut self, result: Result<(), Error>) {
         for heartbeat in std::mem::take(&mut self.heartbeats) {
             let now = self.now;
-            self.member.heartbeat_answer(heartbeat, result.clone(), now);
+            let answer = Answer::Heartbeat(heartbeat, result.clone());
+            self.member.answer(0, answer, now);
             self.act();
         }
     }
@@ -352,14 +360,14 @@ fn an_answer_of_the_owner_to_an_older_generation_is_not_taken() {
 fn a_required_member_id_is_joined_with_at_once() {
     let mut bench = Bench::new(config());
     bench.join(1);
-    assert!(!bench.member.awaits_member_id());
+    assert!(!bench.member.awaits_answer_to_leave());
     bench.found(1);
-    assert!(bench.member.awaits_member_id());
+    assert!(bench.member.awaits_answer_to_leave());
     bench.answer(Answer::Joined(Ok(JoinOutcome::MemberIdRequired(
         "id".into(),
     ))));
     assert!(matches!(bench.request(), Request::Join { member_id, .. } if member_id == "id"));
-    assert!(!bench.member.awaits_member_id());
+    assert!(!bench.member.awaits_answer_to_leave());
     assert_eq!(bench.events().len(), 1, "the coordinator alone");
 }
 
@@ -678,8 +686,20 @@ fn partitions_that_came_on_top_start_a_rebalance() {
     }
     bench.member.partitions_seen(&seen(3), bench.now);
     bench.act();
-    bench.revoked(RevokeReason::Rebalance);
+    bench.revoked(RevokeReason::PartitionsAdded);
     assert!(bench.member.commit_target(1).is_ok());
+}
+
+#[test]
+fn a_leader_has_the_topics_looked_at_now_and_then_and_a_follower_does_not() {
+    let mut leader = Bench::stable_leader(config());
+    let mut follower = Bench::stable(config());
+    assert_eq!(leader.watched, BTreeSet::from(["a".to_string()]));
+    for (bench, refreshes) in [(&mut leader, 3), (&mut follower, 0)] {
+        bench.pass(Duration::from_secs(185), Some(Ok(())));
+        assert_eq!(bench.refreshes, refreshes);
+        assert!(bench.told.is_empty());
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{GroupMember, PartitionCounts, TopicPartitions};
+use crate::group::{GroupMember, PartitionCounts, TopicPartitions};
 
 /// A strategy that the engine knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,8 +97,8 @@ fn run_of(partition: i32, count: i32, runs: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Subscription;
     use super::*;
+    use crate::group::Subscription;
     use proptest::prelude::*;
 
     fn member(id: &str, topics: &[&str]) -> GroupMember {

@@ -1,8 +1,7 @@
 //! The decisions of one group member: a state machine without I/O or clock of its own.
 //!
-//! What happens goes in with the time ([`Member::join`], [`Member::answer`], [`Member::tick`], ...);
-//! what is to be done comes out of [`Member::actions`]. At most one request of the join sequence
-//! (find the coordinator, join, sync, fetch offsets) is under way, and one heartbeat beside it.
+//! At most one request of the join sequence (find the coordinator, join, count partitions, sync, fetch
+//! offsets) is under way, and one heartbeat beside it.
 //!
 //! A lost connection or a coordinator that moves does not end a generation: the coordinator is
 //! looked for and heartbeats go on with the next one, as a Kafka coordinator loads the generation
@@ -10,20 +9,21 @@
 //! for the session timeout.
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::actions::{
-    Action, Answer, CommitTarget, Coordinator, Heartbeat, JoinOutcome, Joined, Request,
-};
+use super::actions::{Answer, Heartbeat, JoinOutcome, Joined, Request};
 use super::assignor::Assignor;
-use super::trouble::{trouble, Trouble};
-use super::{
+use super::send;
+use crate::cluster::{Backoff, NodeId};
+use crate::error::Error;
+use crate::group::membership::{self, CommitTarget, Coordinator, Link, Membership};
+use crate::group::trouble::{trouble, Trouble};
+use crate::group::{
     AssignBy, Assigned, AssignedPartition, DownReason, Event, GroupConfig, JoinWish,
     PartitionCounts, RevokeReason, TopicPartitions,
 };
-use crate::cluster::{Backoff, NodeId};
-use crate::error::Error;
 use crate::net::Endpoint;
 use brod_protocol::error::ErrorCode;
 
@@ -32,6 +32,8 @@ use brod_protocol::error::ErrorCode;
 const FENCED_DELAY: Duration = Duration::from_secs(10);
 /// Waits between attempts at what passes by itself.
 const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// Heartbeats are not numbered.
+const HEARTBEAT: u64 = 0;
 /// Shortest time between two reports of trouble that passes by itself.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -66,6 +68,8 @@ struct InFlight {
     held: bool,
 }
 
+type Action = membership::Action<Request>;
+
 /// See the module's text.
 pub struct Member {
     config: Arc<GroupConfig>,
@@ -86,6 +90,8 @@ pub struct Member {
     assigns_owed: u32,
     heartbeat_in_flight: bool,
     next_heartbeat: Instant,
+    /// Leader: when the topics are looked at for more partitions.
+    next_growth_check: Instant,
     /// When the last request that the broker took as a sign of life was sent.
     alive: Instant,
     actions: Vec<Action>,
@@ -93,7 +99,7 @@ pub struct Member {
 
 impl Member {
     /// A member that has not joined.
-    pub fn new(config: Arc<GroupConfig>, now: Instant) -> Self {
+    pub fn new(config: Arc<GroupConfig>, now: Instant, seed: u64) -> Self {
         Member {
             config,
             wish: JoinWish::default(),
@@ -105,24 +111,28 @@ impl Member {
             in_flight: None,
             last_number: 0,
             not_before: None,
-            backoff: Backoff::new(RETRY_BACKOFF.0, RETRY_BACKOFF.1, rand::random()),
+            backoff: Backoff::new(RETRY_BACKOFF.0, RETRY_BACKOFF.1, seed),
             refusals: 0,
             reported: None,
             assigns_owed: 0,
             heartbeat_in_flight: false,
             next_heartbeat: now,
+            next_growth_check: now,
             alive: now,
             actions: Vec::new(),
         }
     }
+}
 
-    /// What is to be done now, in this order.
-    pub fn actions(&mut self) -> Vec<Action> {
+impl Membership for Member {
+    type Request = Request;
+    type Answer = Answer;
+
+    fn actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
     }
 
-    /// When [`Member::tick`] is due, if nothing else happens before.
-    pub fn deadline(&self) -> Option<Instant> {
+    fn deadline(&self) -> Option<Instant> {
         let request = match self.in_flight {
             None if self.has_request() => self.not_before,
             _ => None,
@@ -130,63 +140,29 @@ impl Member {
         let heartbeat = (self.beats() && self.coordinator.is_some() && !self.heartbeat_in_flight)
             .then_some(self.next_heartbeat);
         let expiry = self.beats().then(|| self.expiry());
-        [request, heartbeat, expiry].into_iter().flatten().min()
+        let growth = self.assigned_counts().map(|_| self.next_growth_check);
+        [request, heartbeat, expiry, growth]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    /// The group's coordinator, if known.
-    pub fn coordinator(&self) -> Option<&Coordinator> {
-        self.coordinator.as_ref()
+    fn tick(&mut self, now: Instant) {
+        self.step(now);
     }
 
-    /// The id that the broker gave; empty before that.
-    pub fn member_id(&self) -> &str {
-        &self.member_id
-    }
-
-    /// Whether the broker is about to give this member an id. Until the id joins or leaves, the
-    /// whole group waits for it.
-    pub fn awaits_member_id(&self) -> bool {
-        let joins = self.in_flight.as_ref().is_some_and(|request| request.held);
-        joins && self.member_id.is_empty()
-    }
-
-    /// The partition counts that the present assignment rests on, if this member made it.
-    pub fn assigned_counts(&self) -> Option<&PartitionCounts> {
-        let generation = self.generation.as_ref()?;
-        (self.phase == Phase::Stable && generation.joined.leader).then_some(&generation.counts)
-    }
-
-    /// Whether a commit of this generation may go out; `Ok(None)`: once the coordinator is found.
-    pub fn commit_target(&self, generation: i32) -> Result<Option<CommitTarget>, ErrorCode> {
-        let present = matches!(self.phase, Phase::Stable | Phase::Revoking)
-            && self.generation_id() == Some(generation);
-        if !present {
-            return Err(ErrorCode::ILLEGAL_GENERATION);
-        }
-        Ok(self.coordinator.as_ref().map(|c| CommitTarget {
-            node: c.node,
-            member_id: self.member_id.clone(),
-        }))
-    }
-
-    /// The owner joins, giving up what it has.
-    pub fn join(&mut self, wish: JoinWish, now: Instant) {
+    fn join(&mut self, wish: JoinWish, now: Instant) {
         if self.phase == Phase::Down {
             return;
         }
+        self.watch(wish.topics.iter());
         self.wish = wish;
         self.assigns_owed = 0;
         self.rejoin();
         self.step(now);
     }
 
-    /// The owner has shared out the partitions.
-    pub fn assign(
-        &mut self,
-        join_id: i64,
-        assignments: Vec<(String, TopicPartitions)>,
-        now: Instant,
-    ) {
+    fn assign(&mut self, join_id: i64, assignments: Vec<(String, TopicPartitions)>, now: Instant) {
         if join_id != self.wish.join_id || self.assigns_owed == 0 {
             return;
         }
@@ -197,53 +173,11 @@ impl Member {
         }
     }
 
-    /// The client was closed.
-    pub fn client_closed(&mut self) {
-        self.go_down(DownReason::ClientDown);
-    }
-
-    /// Time has passed.
-    pub fn tick(&mut self, now: Instant) {
-        self.step(now);
-    }
-
-    /// The partition counts of the topics in [`Member::assigned_counts`] as now known. Partitions
-    /// that came on top are shared out by a new generation, which a leader that joins starts.
-    pub fn partitions_seen(&mut self, seen: &PartitionCounts, now: Instant) {
-        let grown = self.assigned_counts().is_some_and(|assigned| {
-            assigned
-                .iter()
-                .any(|(topic, count)| seen.get(topic).is_some_and(|seen| seen > count))
-        });
-        if grown {
-            self.revoke(RevokeReason::Rebalance);
-            self.step(now);
-        }
-    }
-
-    /// How a heartbeat ended.
-    pub fn heartbeat_answer(&mut self, sent: Heartbeat, result: Result<(), Error>, now: Instant) {
-        self.heartbeat_in_flight = false;
-        let rebalance = matches!(&result, Err(error)
-            if error.code() == Some(ErrorCode::REBALANCE_IN_PROGRESS));
-        if self.generation_id() == Some(sent.generation) && (result.is_ok() || rebalance) {
-            self.alive = sent.sent;
-            self.backoff.reset();
-        }
-        if let Err(error) = result {
-            self.generation_trouble(sent.node, sent.generation, &error, now);
-        }
-        self.step(now);
-    }
-
-    /// How a commit failed.
-    pub fn commit_failed(&mut self, node: NodeId, generation: i32, error: &Error, now: Instant) {
-        self.generation_trouble(node, generation, error, now);
-        self.step(now);
-    }
-
-    /// The answer to [`Action::Send`].
-    pub fn answer(&mut self, number: u64, answer: Answer, now: Instant) {
+    fn answer(&mut self, number: u64, answer: Answer, now: Instant) {
+        let answer = match answer {
+            Answer::Heartbeat(sent, result) => return self.heartbeat_answer(&sent, result, now),
+            answer => answer,
+        };
         let Some(request) = self.in_flight.take_if(|request| request.number == number) else {
             return;
         };
@@ -262,6 +196,84 @@ impl Member {
             Answer::Partitions(result) => self.counted(result, now),
             Answer::Synced(result) => self.synced(result, current, now),
             Answer::Offsets(result) => self.offsets(result, now),
+            Answer::Heartbeat(..) => {}
+        }
+        self.step(now);
+    }
+
+    /// Partitions that came on top are shared out by a new generation, which a leader that joins
+    /// starts.
+    fn partitions_seen(&mut self, seen: &PartitionCounts, now: Instant) {
+        let grown = self.assigned_counts().is_some_and(|assigned| {
+            assigned
+                .iter()
+                .any(|(topic, count)| seen.get(topic).is_some_and(|seen| seen > count))
+        });
+        if grown {
+            self.revoke(RevokeReason::PartitionsAdded);
+            self.step(now);
+        }
+    }
+
+    fn client_closed(&mut self) {
+        self.go_down(DownReason::ClientDown);
+    }
+
+    fn coordinator(&self) -> Option<&Coordinator> {
+        self.coordinator.as_ref()
+    }
+
+    fn commit_target(&self, generation: i32) -> Result<Option<CommitTarget>, ErrorCode> {
+        let present = matches!(self.phase, Phase::Stable | Phase::Revoking)
+            && self.generation_id() == Some(generation);
+        if !present {
+            return Err(ErrorCode::ILLEGAL_GENERATION);
+        }
+        Ok(self.coordinator.as_ref().map(|c| CommitTarget {
+            node: c.node,
+            member_id: self.member_id.clone(),
+        }))
+    }
+
+    fn commit_failed(&mut self, node: NodeId, generation: i32, error: &Error, now: Instant) {
+        self.generation_trouble(node, generation, error, now);
+        self.step(now);
+    }
+
+    /// An id that the broker is about to give: until it joins or leaves, the whole group waits for
+    /// it.
+    fn awaits_answer_to_leave(&self) -> bool {
+        let joins = self.in_flight.as_ref().is_some_and(|request| request.held);
+        joins && self.member_id.is_empty()
+    }
+
+    fn ask(link: Link, request: Request) -> impl Future<Output = Answer> + Send {
+        send::ask(link, request)
+    }
+
+    fn leave(&self, link: Link) -> impl Future<Output = Result<(), Error>> + Send {
+        let coordinator = self.coordinator.as_ref().map(|c| c.node);
+        send::leave(link, self.member_id.clone(), coordinator)
+    }
+}
+
+impl Member {
+    /// The partition counts that the present assignment rests on, if this member made it.
+    fn assigned_counts(&self) -> Option<&PartitionCounts> {
+        let generation = self.generation.as_ref()?;
+        (self.phase == Phase::Stable && generation.joined.leader).then_some(&generation.counts)
+    }
+
+    fn heartbeat_answer(&mut self, sent: &Heartbeat, result: Result<(), Error>, now: Instant) {
+        self.heartbeat_in_flight = false;
+        let rebalance = matches!(&result, Err(error)
+            if error.code() == Some(ErrorCode::REBALANCE_IN_PROGRESS));
+        if self.generation_id() == Some(sent.generation) && (result.is_ok() || rebalance) {
+            self.alive = sent.sent;
+            self.backoff.reset();
+        }
+        if let Err(error) = result {
+            self.generation_trouble(sent.node, sent.generation, &error, now);
         }
         self.step(now);
     }
@@ -340,7 +352,7 @@ impl Member {
                 if self.config.fetch_offsets && !partitions.is_empty() {
                     self.phase = Phase::FetchingOffsets(partitions);
                 } else {
-                    self.assigned(without_offsets(partitions));
+                    self.assigned(without_offsets(partitions), now);
                 }
             }
             Ok(_) => {}
@@ -353,12 +365,12 @@ impl Member {
 
     fn offsets(&mut self, result: Result<Vec<AssignedPartition>, Error>, now: Instant) {
         match result {
-            Ok(partitions) => self.assigned(partitions),
+            Ok(partitions) => self.assigned(partitions, now),
             Err(error) => self.failed(error, now),
         }
     }
 
-    fn assigned(&mut self, partitions: Vec<AssignedPartition>) {
+    fn assigned(&mut self, partitions: Vec<AssignedPartition>, now: Instant) {
         let Some(generation) = &self.generation else {
             return;
         };
@@ -373,6 +385,7 @@ impl Member {
         self.phase = Phase::Stable;
         self.refusals = 0;
         self.backoff.reset();
+        self.next_growth_check = now + self.config.growth_check_interval;
         self.tell(Event::Assigned(assigned));
     }
 
@@ -547,6 +560,10 @@ impl Member {
             self.send_request(now);
         }
         self.send_heartbeat(now);
+        if self.assigned_counts().is_some() && now >= self.next_growth_check {
+            self.next_growth_check = now + self.config.growth_check_interval;
+            self.actions.push(Action::RefreshMetadata);
+        }
     }
 
     fn send_request(&mut self, now: Instant) {
@@ -584,13 +601,15 @@ impl Member {
                 let Some(generation) = &self.generation else {
                     return;
                 };
-                let topics: BTreeSet<&String> = generation
+                let topics: BTreeSet<String> = generation
                     .joined
                     .members
                     .iter()
                     .flat_map(|m| &m.subscription.topics)
+                    .cloned()
                     .collect();
-                let topics = topics.into_iter().cloned().collect();
+                self.watch(topics.iter());
+                let topics = topics.into_iter().collect();
                 self.send(Request::CountPartitions { topics }, false);
             }
             Phase::FetchingOffsets(partitions) => {
@@ -628,7 +647,13 @@ impl Member {
         };
         self.heartbeat_in_flight = true;
         self.next_heartbeat = now + self.config.heartbeat_interval;
-        self.actions.push(Action::Heartbeat(heartbeat));
+        self.actions
+            .push(Action::Send(HEARTBEAT, Request::Heartbeat(heartbeat)));
+    }
+
+    /// Growth of the topics is noticed by whoever keeps their metadata fresh.
+    fn watch<'a>(&mut self, topics: impl Iterator<Item = &'a String>) {
+        self.actions.push(Action::Watch(topics.cloned().collect()));
     }
 
     fn tell(&mut self, event: Event) {
@@ -649,5 +674,4 @@ fn without_offsets(partitions: TopicPartitions) -> Vec<AssignedPartition> {
 }
 
 #[cfg(test)]
-#[path = "member_tests.rs"]
 mod tests;

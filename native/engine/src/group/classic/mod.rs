@@ -1,0 +1,10 @@
+//! Kafka's classic group protocol: join, sync, heartbeat; a leader among the members shares out the
+//! partitions.
+
+mod actions;
+mod assignor;
+mod member;
+mod send;
+
+pub(super) use actions::{Heartbeat, JoinOutcome, Joined};
+pub(super) use member::Member;
