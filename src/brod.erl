@@ -146,8 +146,11 @@ start_client(Endpoints, ClientId) -> start_client(Endpoints, ClientId, []).
 %% `get_metadata_timeout_seconds' (5), `reconnect_cool_down_seconds' (1),
 %% `allow_topic_auto_creation' (true), `auto_start_producers' (false), `default_producer_config'
 %% ([]), `unknown_topic_cache_ttl' (ms, 120000), `metadata_max_age' (ms, 300000), `buffer_bytes'
-%% (limit of unsent messages in all partitions together), `rack_id'. A value that an option cannot
-%% have is `{error, {bad_option, Key, Value}}'. Exits with a text when `Endpoints' is empty.
+%% (limit of unsent messages in all partitions together, 268435456), `rack_id',
+%% `query_api_versions' (true), `extra_sock_opts' (those of `gen_tcp' that concern the socket: nodelay,
+%% keepalive, sndbuf, recbuf, tos, ip, inet, inet6, linger, bind_to_device). A timeout may be
+%% `infinity'. A value that an option cannot have is `{error, {bad_option, Key, Value}}', an option
+%% that nobody reads is a warning in the log. Exits with a text when `Endpoints' is empty.
 -spec start_client([endpoint()], client_id(), client_config()) -> ok | {error, term()}.
 start_client(Endpoints, ClientId, Config) ->
   case brod_options:client(Config) of

@@ -233,6 +233,7 @@ coordinator(Client, Kind, Id) ->
 start_producer(Client, Topic, Config) ->
   start_workers(Client, Topic, brod_options:producer(Config),
                 fun(#{client := Pid, producers_sup := Sup}) ->
+                  ok = brod_options:warn_unknown(producer, Config),
                   brod_producers_sup:start_producer(Sup, Pid, Topic, Config)
                 end).
 
@@ -241,6 +242,7 @@ start_producer(Client, Topic, Config) ->
 start_consumer(Client, Topic, Config) ->
   start_workers(Client, Topic, brod_consumer_options:new(Config),
                 fun(#{client := Pid, consumers_sup := Sup}) ->
+                  ok = brod_options:warn_unknown(consumer, Config),
                   brod_consumers_sup:start_consumer(Sup, Pid, Topic, Config)
                 end).
 
@@ -393,6 +395,7 @@ init({Endpoints, ClientId, Config}) ->
 open(Endpoints, ClientId, Config) ->
   case brod_options:client(Config) of
     {ok, Options0} ->
+      ok = brod_options:warn_unknown(client, Config),
       Id = atom_to_binary(ClientId, utf8),
       Options = Options0#{client_id => Id},
       Public = maps:with(brod_options:connection_keys(), brod_options:to_map(Config)),
@@ -409,7 +412,7 @@ open(Endpoints, ClientId, Config) ->
 
 handle_continue(connect, #state{context = Context} = State) ->
   #{engine := Engine, endpoints := Endpoints, options := #{connect_timeout := Timeout}} = Context,
-  Limit = Timeout * length(Endpoints),
+  Limit = min(Timeout * length(Endpoints), 16#7fffffff),
   Ref = brod_nif:op(Engine, connect, Limit),
   _ = erlang:send_after(Limit + ?CONNECT_GRACE_MS, self(), {brod_reply, Ref, {error, timeout}}),
   {noreply, State#state{connecting = Ref}}.

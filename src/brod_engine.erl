@@ -11,6 +11,7 @@
 
 %% The engine answers in time by itself; this is the margin before we stop to believe it.
 -define(GRACE_MS, 5000).
+-define(LONGEST_RECEIVE_MS, 16#ffffffff).
 
 %% What an operation needs: the engine client, the checked connection options, and the endpoints
 %% as the user wrote them. That of a brod_client has more keys.
@@ -25,7 +26,7 @@ call(Engine, Op, TimeoutMs) ->
   Ref = brod_nif:op(Engine, Op, TimeoutMs),
   receive
     {brod_reply, Ref, Result} -> Result
-  after TimeoutMs + ?GRACE_MS ->
+  after min(TimeoutMs + ?GRACE_MS, ?LONGEST_RECEIVE_MS) ->
     {error, timeout}
   end.
 
@@ -45,6 +46,7 @@ connect(#{engine := Engine, endpoints := Endpoints}, TimeoutMs) ->
 open(Endpoints, ConnConfig) ->
   case brod_options:connection(ConnConfig) of
     {ok, Options} ->
+      ok = brod_options:warn_unknown(connection, ConnConfig),
       open_checked(Endpoints, maps:merge(#{client_id => <<"kpro-client">>}, Options));
     {error, Reason} -> {error, Reason}
   end.

@@ -1,15 +1,19 @@
 %% Options of clients, connections, producers and consumers: known keys, defaults, checks.
 %% Input is a proplist (an atom `K' counts as `{K, true}') or a map. Unknown keys are ignored, so
-%% that configurations written for other versions keep working; a value that a known key cannot
-%% have is an error. `undefined' counts as not set.
+%% that configurations written for other versions keep working; where users give options,
+%% warn_unknown/2 tells them. A value that a known key cannot have is an error. `undefined' counts
+%% as not set, and as a timeout `infinity' is the longest one there is.
 -module(brod_options).
 
 -export([client/1, connection/1, producer/1, consumer/1, connection_keys/0]).
--export([to_map/1, engine_config/1]).
+-export([to_map/1, engine_config/1, warn_unknown/2, warn_unknown/3]).
 
 -export_type([error/0]).
 
 -include("brod_int.hrl").
+
+%% What `infinity' stands for; the engine takes no more.
+-define(LONGEST_MS, 16#7fffffff).
 
 -type error() :: {bad_option, Key :: term(), Value :: term()}
                | {not_supported_yet, ssl | sasl}.
@@ -48,7 +52,9 @@ consumer(Config) ->
 %% @doc Keys of a connection's options.
 -spec connection_keys() -> [atom()].
 connection_keys() ->
-  [element(1, Spec) || Spec <- connection_specs()].
+  keys(connection_specs()).
+
+keys(Specs) -> [element(1, Spec) || Spec <- Specs].
 
 %% @doc A proplist or a map as a map. Of a key that is given twice the first value counts.
 -spec to_map(list() | map()) -> map().
@@ -57,33 +63,87 @@ to_map(Config) when is_map(Config) ->
 to_map(Config) when is_list(Config) ->
   maps:from_list([case E of {K, V} -> {K, V}; K -> {K, true} end || E <- lists:reverse(Config)]).
 
-%% @doc The part of checked client or connection options that the engine reads.
--spec engine_config(map()) -> map().
-engine_config(Options) ->
-  Keys = [client_id, connect_timeout, request_timeout, reconnect_backoff, reconnect_backoff_max,
-          metadata_max_age, buffer_bytes, rack_id],
-  Config = cool_down(Options, maps:with(Keys, Options)),
-  case Config of
-    #{client_id := Id} -> Config#{client_id := brod_engine:to_binary(Id)};
-    _ -> Config
+%% @doc Log which options nobody reads, each with the known name that is nearest to it.
+-spec warn_unknown(client | connection | producer | consumer, list() | map()) -> ok.
+warn_unknown(Kind, Config) ->
+  warn_unknown(Kind, Config, known(Kind)).
+
+%% @doc As {@link warn_unknown/2}, for options of any kind. Meant for where a user's options come in,
+%% not for each process that reads them.
+-spec warn_unknown(Kind :: atom(), list() | map(), Known :: [atom()]) -> ok.
+warn_unknown(Kind, Config, Known) ->
+  Given = to_map(Config),
+  ok = warn_unknown_socket_options(Given),
+  case [Key || Key <- lists:usort(maps:keys(Given)), not lists:member(Key, Known)] of
+    [] -> ok;
+    Unknown ->
+      ?BROD_LOG_WARNING("Unknown ~p options are ignored: ~ts",
+                        [Kind, lists:join(", ", [with_nearest(Key, Known) || Key <- Unknown])])
   end.
 
-%% brod's pause between two attempts to connect is the engine's smallest backoff.
-cool_down(#{reconnect_cool_down_seconds := S}, Config)
-  when S > 0, not is_map_key(reconnect_backoff, Config) ->
-  Ms = S * 1000,
-  Config#{reconnect_backoff => Ms,
-          reconnect_backoff_max => max(Ms, maps:get(reconnect_backoff_max, Config, Ms))};
-cool_down(_Options, Config) ->
-  Config.
-
-check(Kind, Config, Specs) when is_list(Config); is_map(Config) ->
-  Given = maps:filter(fun(_, V) -> V =/= undefined end, to_map(Config)),
-  case maps:keys(Given) -- [element(1, Spec) || Spec <- Specs] of
+warn_unknown_socket_options(#{extra_sock_opts := [_ | _] = Options}) ->
+  case brod_socket_options:unknown(Options) of
     [] -> ok;
-    Unknown -> ?BROD_LOG_DEBUG("Unknown ~p options are ignored: ~p", [Kind, Unknown])
-  end,
-  check_each(Specs, Given, #{});
+    Unknown -> ?BROD_LOG_WARNING("Socket options that the engine does not know are ignored: ~0p", [Unknown])
+  end;
+warn_unknown_socket_options(_) ->
+  ok.
+
+known(connection) -> known(client);
+known(client) -> keys(client_specs() ++ connection_specs());
+known(producer) -> keys(producer_specs());
+known(consumer) -> keys(consumer_specs()).
+
+with_nearest(Key, Known) when is_atom(Key) ->
+  Name = atom_to_list(Key),
+  {Distance, Nearest} = lists:min([{distance(Name, atom_to_list(K)), K} || K <- Known]),
+  case Distance =< max(2, length(Name) div 3) of
+    true -> io_lib:format("~p (did you mean ~p?)", [Key, Nearest]);
+    false -> io_lib:format("~p", [Key])
+  end;
+with_nearest(Key, _Known) ->
+  io_lib:format("~0P", [Key, 8]).
+
+%% Levenshtein's: how many letters have to be changed, added or removed.
+distance(From, To) ->
+  lists:last(lists:foldl(fun distance_row/2, lists:seq(0, length(From)), [{C, From} || C <- To])).
+
+distance_row({C, From}, [Corner | Above]) ->
+  {Row, _, _} = lists:foldl(fun({F, Up}, {[Left | _] = Acc, Diagonal, Char}) ->
+                              Changed = Diagonal + case F of Char -> 0; _ -> 1 end,
+                              {[lists:min([Up + 1, Left + 1, Changed]) | Acc], Up, Char}
+                            end, {[Corner + 1], Corner, C}, lists:zip(From, Above)),
+  lists:reverse(Row).
+
+%% @doc What the engine is told by checked client or connection options. It has no defaults of its own:
+%% every key is there, `undefined' where nothing is set.
+-spec engine_config(map()) -> map().
+engine_config(Options) ->
+  All = #{client_id := Id, extra_sock_opts := SocketOptions} =
+    maps:merge(engine_defaults(), cool_down(Options)),
+  Config = maps:with([connect_timeout, request_timeout, metadata_timeout, metadata_max_age,
+                      reconnect_backoff, reconnect_backoff_max, buffer_bytes, rack_id,
+                      query_api_versions], All),
+  Config#{client_id => brod_engine:to_binary(Id),
+          socket => brod_socket_options:engine(SocketOptions),
+          threads => application:get_env(brod, engine_threads, undefined)}.
+
+%% Of what a connection has no option for, too.
+engine_defaults() ->
+  maps:from_list([{K, V} || {K, _, V} <- client_specs() ++ connection_specs()] ++
+                 [{client_id, <<"brod">>}, {metadata_timeout, 5000}, {reconnect_backoff, 50},
+                  {reconnect_backoff_max, 1000}]).
+
+%% brod's pause between two attempts to connect is the engine's smallest backoff.
+cool_down(#{reconnect_backoff := _} = Options) -> Options;
+cool_down(#{reconnect_cool_down_seconds := S} = Options) when S > 0 ->
+  Ms = ceil(S * 1000),
+  Options#{reconnect_backoff => Ms,
+           reconnect_backoff_max => max(Ms, maps:get(reconnect_backoff_max, Options, Ms))};
+cool_down(Options) -> Options.
+
+check(_Kind, Config, Specs) when is_list(Config); is_map(Config) ->
+  check_each(Specs, maps:filter(fun(_, V) -> V =/= undefined end, to_map(Config)), #{});
 check(Kind, Config, _Specs) ->
   {error, {bad_option, Kind, Config}}.
 
@@ -94,7 +154,7 @@ check_each([Spec | Specs], Given, Acc) ->
   case Given of
     #{Key := Value} ->
       case is_valid(element(2, Spec), Value) of
-        true -> check_each(Specs, Given, Acc#{Key => Value});
+        true -> check_each(Specs, Given, Acc#{Key => plain(element(2, Spec), Value)});
         later -> {error, {not_supported_yet, Key}};
         false -> {error, {bad_option, Key, Value}}
       end;
@@ -104,33 +164,40 @@ check_each([Spec | Specs], Given, Acc) ->
       check_each(Specs, Given, Acc)
   end.
 
+plain(Timeout, infinity) when Timeout =:= timeout; Timeout =:= seconds -> ?LONGEST_MS div unit(Timeout);
+plain(ttl, infinity) -> 1 bsl 62;
+plain(_Check, Value) -> Value.
+
+unit(timeout) -> 1;
+unit(seconds) -> 1000.
+
 %% {Key, Check} or {Key, Check, Default}. What goes to the engine or to Kafka fits into 32 bits,
 %% offsets, timestamps and the prefetch window into 64.
 
 client_specs() ->
-  [ {restart_delay_seconds, non_neg}
-  , {get_metadata_timeout_seconds, pos, 5}
-  , {reconnect_cool_down_seconds, non_neg}
+  [ {restart_delay_seconds, delay_seconds, 10}
+  , {get_metadata_timeout_seconds, seconds, 5}
+  , {reconnect_cool_down_seconds, delay_seconds}
   , {allow_topic_auto_creation, boolean, true}
   , {auto_start_producers, boolean, false}
   , {default_producer_config, config, []}
-  , {unknown_topic_cache_ttl, non_neg, 120000}
+  , {unknown_topic_cache_ttl, ttl, 120000}
   , {metadata_max_age, pos_int32, 300000}
-  , {buffer_bytes, pos}
-  , {rack_id, binary}
+  , {buffer_bytes, pos_int64, 268435456}
+  , {rack_id, binary, <<>>}
   , {endpoints, any}
   ].
 
 connection_specs() ->
-  [ {connect_timeout, pos_int32, 5000}
-  , {request_timeout, pos_int32, 240000}
+  [ {connect_timeout, timeout, 5000}
+  , {request_timeout, timeout, 240000}
   , {client_id, text}
   , {ssl, tls}
   , {sasl, tls}
   , {reconnect_backoff, pos_int32}
   , {reconnect_backoff_max, pos_int32}
-  , {query_api_versions, boolean}
-  , {extra_sock_opts, any}
+  , {query_api_versions, boolean, true}
+  , {extra_sock_opts, socket_options, []}
   , {debug, any}
   , {nolink, boolean}
   ].
@@ -180,7 +247,13 @@ is_valid(partitions, V) ->
 is_valid(begin_offset, {timestamp, Ms}) -> is_valid(int64, Ms);
 is_valid(begin_offset, V) when is_integer(V) -> V =:= -1 orelse V =:= -2 orelse is_valid(int64, V);
 is_valid(begin_offset, V) -> V =:= earliest orelse V =:= latest;
-is_valid(pos, V) -> is_integer(V) andalso V > 0;
+is_valid(pos_int64, V) -> is_valid(int64, V) andalso V > 0;
+is_valid(timeout, V) -> V =:= infinity orelse is_valid(pos_int32, V);
+is_valid(seconds, V) ->
+  V =:= infinity orelse (is_integer(V) andalso V > 0 andalso V * 1000 =< ?LONGEST_MS);
+is_valid(delay_seconds, V) -> is_number(V) andalso V >= 0 andalso V * 1000 =< ?LONGEST_MS;
+is_valid(ttl, V) -> V =:= infinity orelse is_valid(int64, V);
+is_valid(socket_options, V) -> brod_socket_options:is_valid(V);
 is_valid(non_neg, V) -> is_integer(V) andalso V >= 0;
 is_valid(signed_int32, V) -> is_integer(V) andalso V >= -(1 bsl 31) andalso V < 1 bsl 31;
 is_valid(int16, V) -> is_integer(V) andalso V >= 0 andalso V < 1 bsl 15;

@@ -8,7 +8,6 @@
 -include("brod_int.hrl").
 
 -define(SUP, ?MODULE).
--define(DEFAULT_RESTART_DELAY_SECONDS, 10).
 
 %% @doc Start the supervisor and the clients of the application environment (`clients').
 -spec start_link() -> {ok, pid()} | {error, term()}.
@@ -47,7 +46,7 @@ post_init(_) ->
   ignore.
 
 client_spec({ClientId, Config}) when is_atom(ClientId) ->
-  client_spec(proplists:get_value(endpoints, Config, []), ClientId, Config);
+  client_spec(maps:get(endpoints, brod_options:to_map(Config), []), ClientId, Config);
 client_spec({ClientId, _Config}) ->
   exit({bad_client_id, ClientId});
 client_spec(Other) ->
@@ -56,6 +55,16 @@ client_spec(Other) ->
 client_spec([], ClientId, _Config) ->
   exit(lists:flatten(io_lib:format("No endpoints found in brod client '~p' config", [ClientId])));
 client_spec(Endpoints, ClientId, Config) ->
-  Delay = proplists:get_value(restart_delay_seconds, Config, ?DEFAULT_RESTART_DELAY_SECONDS),
-  Args = [Endpoints, ClientId, proplists:delete(restart_delay_seconds, Config)],
-  {ClientId, {brod_client, start_link, Args}, {permanent, Delay}, 5000, worker, [brod_client]}.
+  Args = [Endpoints, ClientId, without_delay(Config)],
+  {ClientId, {brod_client, start_link, Args}, {permanent, restart_delay(Config)}, 5000, worker,
+   [brod_client]}.
+
+%% Options that cannot be used are refused by the client, whose error names them.
+restart_delay(Config) ->
+  case brod_options:client(Config) of
+    {ok, #{restart_delay_seconds := Delay}} -> Delay;
+    {error, _} -> 0
+  end.
+
+without_delay(Config) when is_map(Config) -> maps:remove(restart_delay_seconds, Config);
+without_delay(Config) -> proplists:delete(restart_delay_seconds, Config).

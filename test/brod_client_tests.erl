@@ -63,6 +63,7 @@ teardown(Sup) ->
   receive {'DOWN', MRef, process, Sup, _} -> ok end,
   receive {'EXIT', Sup, _} -> ok after 0 -> ok end,
   application:unset_env(brod, produce_room_timeout),
+  logger:set_primary_config(level, notice),
   ok = brod_fake_nif:unload(),
   flush().
 

@@ -51,3 +51,57 @@ cool_down_is_the_engine_s_backoff_test() ->
   {ok, Options} = brod_options:client([{reconnect_cool_down_seconds, 3}, {rack_id, <<"r">>}]),
   ?assertMatch(#{reconnect_backoff := 3000, rack_id := <<"r">>},
                brod_options:engine_config(Options)).
+
+unknown_options_are_a_warning_with_the_nearest_name_test() ->
+  Log = brod_log:start(),
+  ok = brod_options:warn_unknown(producer, [{max_retrys, 1}, {max_retries, 1}, {"x", 1}]),
+  ok = brod_options:warn_unknown(client, #{nothing_like_it => 1, conect_timeout => 2}),
+  ok = brod_options:warn_unknown(group, [session_timeout], [session_timeout_seconds]),
+  Has = [brod_log:has(Log, Text)
+         || Text <- ["Unknown producer options are ignored: max_retrys (did you mean max_retries?), \"x\"",
+                     "conect_timeout (did you mean connect_timeout?), nothing_like_it"]],
+  HasGroup = brod_log:has(Log, "group"),
+  brod_log:stop(Log),
+  ?assertEqual([true, true], Has),
+  ?assert(HasGroup).
+
+known_options_are_no_warning_test() ->
+  Log = brod_log:start(),
+  ok = brod_options:warn_unknown(connection, [{restart_delay_seconds, 1}, nolink, {ssl, true}]),
+  Has = brod_log:has(Log, "Unknown"),
+  brod_log:stop(Log),
+  ?assertNot(Has).
+
+times_that_no_timer_takes_are_bad_values_test_() ->
+  [?_assertEqual({error, {bad_option, K, V}}, brod_options:client([{K, V}]))
+   || {K, V} <- [{restart_delay_seconds, 1 bsl 60}, {get_metadata_timeout_seconds, 1 bsl 60},
+                 {get_metadata_timeout_seconds, 0}, {reconnect_cool_down_seconds, 1 bsl 31},
+                 {connect_timeout, 1 bsl 31}, {restart_delay_seconds, -1}]].
+
+infinity_is_the_longest_time_test() ->
+  {ok, Options} = brod_options:client([{K, infinity} || K <- [connect_timeout, request_timeout,
+                                                              unknown_topic_cache_ttl,
+                                                              get_metadata_timeout_seconds]]),
+  #{connect_timeout := Connect, request_timeout := Request,
+    get_metadata_timeout_seconds := Metadata} = Options,
+  ?assert(Connect > 1_000_000_000),
+  ?assertEqual(Connect, Request),
+  ?assertEqual(Connect div 1000, Metadata).
+
+the_engine_is_told_every_option_test() ->
+  {ok, Client} = brod_options:client([]),
+  {ok, Connection} = brod_options:connection([{request_timeout, 7}]),
+  Keys = lists:sort(maps:keys(brod_options:engine_config(Client))),
+  ?assertEqual(Keys, lists:sort(maps:keys(brod_options:engine_config(Connection)))),
+  ?assertMatch(#{request_timeout := 7, buffer_bytes := 268435456, query_api_versions := true,
+                 rack_id := <<>>}, brod_options:engine_config(Connection)).
+
+socket_options_reach_the_engine_test() ->
+  {ok, Options} = brod_options:client([{extra_sock_opts,
+                                        [inet6, {sndbuf, 1000}, {ip, {127, 0, 0, 1}},
+                                         {nodelay, false}, {linger, {true, 2}}, {active, true}]}]),
+  ?assertMatch(#{socket := #{family := inet6, sndbuf := 1000, ip := <<"127.0.0.1">>,
+                             nodelay := false, keepalive := true, linger := 2000}},
+               brod_options:engine_config(Options)),
+  ?assertMatch({error, {bad_option, extra_sock_opts, _}},
+               brod_options:client([{extra_sock_opts, [{sndbuf, many}]}])).

@@ -11,6 +11,7 @@ rustler::atoms! {
     wait,
     no_ack,
     bad_option,
+    missing_option,
     already_open,
     infinity,
     yes = "true",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use brod_engine::cluster::{Cluster, ClusterConfig};
 use brod_engine::consumer::Consumers;
-use brod_engine::net::{ConnectOptions, Endpoint, SocketOptions};
+use brod_engine::net::{AddressFamily, ConnectOptions, Endpoint, SocketOptions};
 use brod_engine::producer::Producers;
 use parking_lot::RwLock;
 use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
@@ -15,9 +15,6 @@ use crate::dispatcher::Dispatcher;
 use crate::options::{BadOption, Options};
 use crate::replies::ErlReplies;
 use crate::runtime;
-
-/// What a client's producers may buffer in all, unless configured.
-const DEFAULT_BUFFER_BYTES: usize = 256 * 1024 * 1024;
 
 /// An Erlang client's engine.
 pub struct ClientResource {
@@ -108,52 +105,54 @@ fn decode_config<'a>(
     options: &Options<'a>,
     bootstrap: Vec<Endpoint>,
 ) -> Result<Decoded, BadOption<'a>> {
-    let default = ClusterConfig::default();
-    let defaults = ConnectOptions::default();
-    let client_id: String = options.get("client_id", defaults.client_id.clone(), |_| true)?;
     let connect = ConnectOptions {
-        client_id,
-        connect_timeout: options.duration_ms("connect_timeout", defaults.connect_timeout)?,
-        query_api_versions: options.get("query_api_versions", true, |_| true)?,
-        socket: SocketOptions {
-            send_buffer: size_option(options, "sndbuf")?,
-            receive_buffer: size_option(options, "recbuf")?,
-            ..SocketOptions::default()
-        },
-        ..defaults
+        client_id: options.required("client_id", |_| true)?,
+        connect_timeout: options.required_ms("connect_timeout")?,
+        query_api_versions: options.required("query_api_versions", |_| true)?,
+        socket: decode_socket(&options.required_map("socket")?)?,
+        ..ConnectOptions::default()
     };
-    let (first, max) = default.reconnect_backoff;
-    let first = options.duration_ms("reconnect_backoff", first)?;
-    let max = options.duration_ms("reconnect_backoff_max", max)?;
+    let first = options.required_ms("reconnect_backoff")?;
+    let max = options.required_ms("reconnect_backoff_max")?;
     let config = ClusterConfig {
         bootstrap,
         connect,
-        request_timeout: options.duration_ms("request_timeout", default.request_timeout)?,
-        metadata_timeout: options.duration_ms("metadata_timeout", default.metadata_timeout)?,
-        metadata_max_age: at_least_a_second(
-            options.duration_ms("metadata_max_age", default.metadata_max_age)?,
-        ),
+        request_timeout: options.required_ms("request_timeout")?,
+        metadata_timeout: options.required_ms("metadata_timeout")?,
+        metadata_max_age: at_least_a_second(options.required_ms("metadata_max_age")?),
         reconnect_backoff: (first, max),
-        refresh_backoff: default.refresh_backoff,
-        on_failure: None,
+        ..ClusterConfig::default()
     };
-    let buffer_bytes = options.get("buffer_bytes", DEFAULT_BUFFER_BYTES, |n| *n > 0)?;
-    let threads = options.get("threads", 0usize, |n| *n <= 64)?;
-    let rack_id = options.get("rack_id", String::new(), |_| true)?;
-    Ok((
-        config,
-        buffer_bytes,
-        (threads > 0).then_some(threads),
-        rack_id,
-    ))
+    let buffer_bytes = options.required("buffer_bytes", |n| *n > 0)?;
+    let threads = options.optional("threads", |n| (1..=64usize).contains(n))?;
+    let rack_id = options.required("rack_id", |_| true)?;
+    Ok((config, buffer_bytes, threads, rack_id))
 }
 
-fn size_option<'a>(
-    options: &Options<'a>,
-    name: &'static str,
-) -> Result<Option<usize>, BadOption<'a>> {
-    let size = options.get(name, 0usize, |_| true)?;
-    Ok((size > 0).then_some(size))
+fn decode_socket<'a>(options: &Options<'a>) -> Result<SocketOptions, BadOption<'a>> {
+    let families = [
+        ("any", AddressFamily::Any),
+        ("inet", AddressFamily::V4),
+        ("inet6", AddressFamily::V6),
+    ];
+    let address: Option<String> = options.optional("ip", |ip: &String| is_address(ip))?;
+    Ok(SocketOptions {
+        nodelay: options.required("nodelay", |_| true)?,
+        keepalive: options.required("keepalive", |_| true)?,
+        send_buffer: options.optional("sndbuf", |_| true)?,
+        receive_buffer: options.optional("recbuf", |_| true)?,
+        tos: options.optional("tos", |_| true)?,
+        local_address: address.and_then(|ip| ip.parse().ok()),
+        family: options.required_choice("family", &families)?,
+        linger: options
+            .optional("linger", |_| true)?
+            .map(Duration::from_millis),
+        bind_to_device: options.optional("bind_to_device", |_| true)?,
+    })
+}
+
+fn is_address(text: &str) -> bool {
+    text.parse::<std::net::IpAddr>().is_ok()
 }
 
 fn at_least_a_second(age: Duration) -> Duration {
