@@ -9,6 +9,9 @@ use super::WireError;
 /// `max_bytes` or one larger batch; brokers refuse batches near this size by default.
 pub const MAX_FRAME: usize = 512 * 1024 * 1024;
 
+/// The longest frame without a header. Brokers take tokens of half that size.
+const MAX_BARE_FRAME: usize = 1024 * 1024;
+
 /// How much is allocated at once on the word of a length prefix; what is longer grows as its
 /// bytes arrive.
 const TRUSTED_ALLOCATION: usize = 16 * 1024 * 1024;
@@ -72,14 +75,24 @@ impl FrameReader {
         usize::try_from(i32::from_be_bytes(prefix)).ok()
     }
 
-    /// The next whole frame without its length prefix, if it has arrived.
+    /// The next whole frame without its length prefix, if it has arrived. It has a response header, of
+    /// which four bytes are the least.
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, WireError> {
+        self.next_of(4, MAX_FRAME)
+    }
+
+    /// As [`FrameReader::next_frame`], of a frame without a header: a SASL token, which may be empty.
+    pub fn next_bare_frame(&mut self) -> Result<Option<Bytes>, WireError> {
+        self.next_of(0, MAX_BARE_FRAME)
+    }
+
+    fn next_of(&mut self, least: usize, most: usize) -> Result<Option<Bytes>, WireError> {
         let Some(prefix) = self.buf.get(..4) else {
             return Ok(None);
         };
         let declared = i32::from_be_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]);
         let len = match usize::try_from(declared) {
-            Ok(len) if (4..=MAX_FRAME).contains(&len) => len,
+            Ok(len) if (least..=most).contains(&len) => len,
             _ => {
                 return Err(WireError::NotKafka(format!(
                     "it answers with a frame of {declared} bytes"
@@ -112,6 +125,14 @@ mod tests {
             }
             assert_eq!(frames, vec![vec![1, 2, 3, 4, 5], vec![9, 9, 9, 9]]);
         }
+    }
+
+    #[test]
+    fn a_token_may_be_empty_and_an_answer_may_not() {
+        let mut reader = FrameReader::default();
+        reader.space().extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(reader.next_bare_frame().unwrap(), Some(Bytes::new()));
+        assert!(matches!(reader.next_frame(), Err(WireError::NotKafka(_))));
     }
 
     #[test]

@@ -54,9 +54,24 @@ pub enum NetError {
     Io(io::ErrorKind),
 }
 
+impl NetError {
+    /// Whether another address of the same host would answer alike: it is about what the client says,
+    /// not about where it says it.
+    pub(super) fn is_of_the_cluster(&self) -> bool {
+        match self {
+            NetError::Sasl(error) => error.is_refusal(),
+            NetError::Tls(TlsError::File { .. } | TlsError::Option { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
 impl From<io::Error> for NetError {
     fn from(error: io::Error) -> Self {
         use io::ErrorKind::*;
+        if let Some(error) = TlsError::of_established(&error) {
+            return NetError::Tls(error);
+        }
         match error.kind() {
             ConnectionRefused => NetError::Refused,
             TimedOut => NetError::Timeout,

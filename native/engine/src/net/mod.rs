@@ -1,10 +1,16 @@
 //! Connections to brokers: dialling, TLS, SASL, version negotiation, requests pipelined in order.
 
 mod connection;
+mod dial;
 mod error;
+mod handshake;
+mod lifetime;
 mod options;
+mod race;
 pub mod sasl;
 pub mod tls;
+mod transport;
+mod wire;
 
 pub use connection::Connection;
 pub use error::NetError;

@@ -6,6 +6,7 @@ use kafka_protocol::messages::ApiKey;
 use super::shape::{Field, Fields, Kind, Null, Shape};
 
 mod groups;
+mod sasl;
 mod topics;
 
 /// By API key.
@@ -28,6 +29,8 @@ pub const ALL: &[&Shape] = &[
     &topics::DELETE_TOPICS,
     &topics::INIT_PRODUCER_ID,
     &topics::OFFSET_FOR_LEADER_EPOCH,
+    &sasl::SASL_HANDSHAKE,
+    &sasl::SASL_AUTHENTICATE,
 ];
 
 /// The shape of the API's responses.

@@ -98,6 +98,8 @@ fn apis() -> Vec<Api> {
         api::<FindCoordinatorRequest>(),
         api::<HeartbeatRequest>(),
         api::<InitProducerIdRequest>(),
+        api::<SaslHandshakeRequest>(),
+        api::<SaslAuthenticateRequest>(),
         api::<JoinGroupRequest>(),
         api::<LeaveGroupRequest>(),
         api::<ListGroupsRequest>(),

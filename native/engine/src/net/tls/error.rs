@@ -55,9 +55,6 @@ pub enum TlsError {
     /// The handshake did not end in time. `ssl`: `timeout`.
     #[error("the TLS handshake did not end in time")]
     Stalled,
-    /// An established connection ended without close_notify: what came last may have been cut off.
-    #[error("TLS ended without notice")]
-    Truncated,
     /// The peer breaks TLS on an established connection (a record that cannot be decrypted, ...).
     #[error("TLS broke: {0}")]
     Broken(String),
@@ -79,6 +76,13 @@ pub enum TlsError {
         /// What is wrong.
         why: String,
     },
+}
+
+impl TlsError {
+    /// What rustls says of an established connection; None for errors that are not of TLS.
+    pub(in crate::net) fn of_established(_error: &io::Error) -> Option<TlsError> {
+        None
+    }
 }
 
 /// What is wrong with a file.

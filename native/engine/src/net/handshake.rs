@@ -1,0 +1,320 @@
+//! What is said on a connection before it is used: the version query, then SASL; and SASL again on a live
+//! connection (KIP-368).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use brod_protocol::error::ErrorCode;
+use brod_protocol::{decode_response, ApiVersions};
+use bytes::Bytes;
+use kafka_protocol::messages::{
+    ApiVersionsRequest, SaslAuthenticateRequest, SaslHandshakeRequest, SaslHandshakeResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
+
+use super::connection::{Answer, Connection, Exclusive};
+use super::sasl::{Exchange, Mechanism, Sasl, SaslError, Step};
+use super::{ConnectOptions, NetError};
+
+/// Tokens that are computed at the same time: hundreds of connections that come back at once leave the
+/// node's cores to others.
+static COMPUTING: Semaphore = Semaphore::const_new(2);
+
+/// How long the broker takes the client for who it is; None: until the connection ends.
+pub(super) type Session = Option<Duration>;
+
+/// Makes a new connection ready. Fails with [`NetError::Timeout`] when the time is up.
+pub(super) async fn begin(
+    connection: &Connection,
+    options: &ConnectOptions,
+    until: Instant,
+) -> Result<Session, NetError> {
+    let talk = async {
+        let stream = connection.exclusive();
+        if options.query_api_versions {
+            let asked = Instant::now();
+            let versions = query_versions(&stream)
+                .await
+                .map_err(|cause| not_answered("api_versions", cause))?;
+            connection.learn(versions, Some(asked.elapsed()));
+        } else {
+            connection.learn(ApiVersions::default(), None);
+        }
+        match &options.sasl {
+            None => Ok(None),
+            Some(sasl) => {
+                authenticate(stream, connection.versions(), sasl, Opening::New, until).await
+            }
+        }
+    };
+    match timeout_at(until.into(), talk).await {
+        Ok(result) => result,
+        Err(_) => Err(NetError::Timeout),
+    }
+    .inspect_err(|error| connection.fail(error.clone()))
+}
+
+/// Authenticates a live connection again, in time for its session's end. Requests wait from the first
+/// request of the handshake to the last token, which is a round trip at most; answers to earlier ones come
+/// as ever.
+pub(super) async fn again(
+    connection: &Connection,
+    sasl: &Sasl,
+    until: Instant,
+) -> Result<Session, NetError> {
+    let prepared = match sasl {
+        // Whatever takes long is done before requests have to wait.
+        Sasl::Mechanism(mechanism) => {
+            let exchange = mechanism.start(connection.endpoint()).await?;
+            Some(next(exchange, Bytes::new()).await?)
+        }
+        Sasl::External(_) => None,
+    };
+    let stream = connection.exclusive();
+    let opening = Opening::Again(prepared);
+    let talk = authenticate(stream, connection.versions(), sasl, opening, until);
+    match timeout_at(until.into(), talk).await {
+        Ok(result) => result,
+        Err(_) => Err(NetError::Timeout),
+    }
+}
+
+fn not_answered(api: &'static str, cause: NetError) -> NetError {
+    match cause {
+        NetError::Closed | NetError::Tls(_) | NetError::Io(_) => NetError::NotAnswered {
+            api,
+            cause: Box::new(cause),
+        },
+        other => other,
+    }
+}
+
+async fn query_versions(stream: &Exclusive) -> Result<ApiVersions, NetError> {
+    let request = ApiVersionsRequest::default()
+        .with_client_software_name(StrBytes::from_static_str("brod"))
+        .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
+    let body = stream.ask(&request, 3)?.body().await?;
+    // A broker that does not know version 3 says so in the shape of version 0.
+    let response = match decode_response::<ApiVersionsRequest>(body.clone(), 3) {
+        Ok(response) if response.error_code == 0 => response,
+        _ => {
+            let old = decode_response::<ApiVersionsRequest>(body, 0).map_err(not_kafka)?;
+            if ErrorCode(old.error_code) != ErrorCode::UNSUPPORTED_VERSION {
+                return Err(NetError::NotKafka(format!(
+                    "it answers the version query with error {}",
+                    old.error_code
+                )));
+            }
+            let request = ApiVersionsRequest::default();
+            let body = stream.ask(&request, 0)?.body().await?;
+            decode_response::<ApiVersionsRequest>(body, 0).map_err(not_kafka)?
+        }
+    };
+    Ok(ApiVersions::from_response(&response))
+}
+
+fn not_kafka(error: impl std::fmt::Display) -> NetError {
+    NetError::NotKafka(format!(
+        "its answer to the version query does not parse: {error}"
+    ))
+}
+
+/// How an authentication begins.
+enum Opening {
+    /// On a new connection: each request waits for the answer to the one before.
+    New,
+    /// On a live one. The first token is at hand, unless somebody else makes it, and goes out right
+    /// behind the SaslHandshake.
+    Again(Option<(Box<dyn Exchange>, Step)>),
+}
+
+async fn authenticate(
+    stream: Exclusive,
+    versions: &ApiVersions,
+    sasl: &Sasl,
+    opening: Opening,
+    until: Instant,
+) -> Result<Session, NetError> {
+    let handshake = versions.pick::<SaslHandshakeRequest>();
+    let authenticate = versions.pick::<SaslAuthenticateRequest>();
+    match sasl {
+        Sasl::External(external) => {
+            let again = matches!(opening, Opening::Again(_));
+            let loan = stream.lend(handshake.unwrap_or(0), again, until);
+            external.authenticate(loan).await?;
+            Ok(None)
+        }
+        Sasl::Mechanism(mechanism) => match (handshake, authenticate) {
+            (Ok(1..), Ok(version)) if !is_unknown(versions) => {
+                framed(stream, mechanism, version, opening).await
+            }
+            // The broker is older than 1.0, or it is not known what it speaks.
+            _ => bare(stream, mechanism).await,
+        },
+    }
+    .inspect_err(|error| {
+        if let (NetError::Sasl(error), Sasl::Mechanism(mechanism)) = (error, sasl) {
+            if error.is_refusal() {
+                mechanism.refused();
+            }
+        }
+    })
+}
+
+fn is_unknown(versions: &ApiVersions) -> bool {
+    versions
+        .range(kafka_protocol::messages::ApiKey::SaslHandshake as i16)
+        .is_none()
+}
+
+type Handshake = Answer<SaslHandshakeRequest>;
+
+fn ask_handshake(
+    stream: &Exclusive,
+    mechanism: &Arc<dyn Mechanism>,
+    version: i16,
+) -> Result<Handshake, NetError> {
+    let name = StrBytes::from_string(mechanism.name().to_owned());
+    stream.ask(
+        &SaslHandshakeRequest::default().with_mechanism(name),
+        version,
+    )
+}
+
+async fn check_handshake(
+    handshake: Handshake,
+    mechanism: &Arc<dyn Mechanism>,
+) -> Result<(), NetError> {
+    let SaslHandshakeResponse {
+        error_code,
+        mechanisms,
+        ..
+    } = handshake
+        .response()
+        .await
+        .map_err(|cause| not_answered("sasl_handshake", cause))?;
+    let mechanism = mechanism.name().to_owned();
+    match ErrorCode(error_code) {
+        code if code.is_ok() => Ok(()),
+        ErrorCode::UNSUPPORTED_SASL_MECHANISM => Err(SaslError::Unsupported {
+            mechanism,
+            offered: mechanisms.iter().map(|name| name.to_string()).collect(),
+        }
+        .into()),
+        code => Err(SaslError::Refused {
+            mechanism,
+            code,
+            message: None,
+        }
+        .into()),
+    }
+}
+
+/// Computes the next step on a thread that may take its time.
+async fn next(
+    mut exchange: Box<dyn Exchange>,
+    challenge: Bytes,
+) -> Result<(Box<dyn Exchange>, Step), NetError> {
+    let permit = COMPUTING.acquire().await;
+    let computed = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let step = exchange.next(&challenge);
+        (exchange, step)
+    });
+    match computed.await {
+        Ok((exchange, step)) => Ok((exchange, step?)),
+        Err(_) => Err(NetError::Closed),
+    }
+}
+
+/// Tokens in SaslAuthenticate requests (KIP-152).
+async fn framed(
+    stream: Exclusive,
+    mechanism: &Arc<dyn Mechanism>,
+    version: i16,
+    opening: Opening,
+) -> Result<Session, NetError> {
+    let mut handshake = Some(ask_handshake(&stream, mechanism, 1)?);
+    let again = matches!(opening, Opening::Again(_));
+    let (mut exchange, mut step) = match opening {
+        Opening::Again(Some(prepared)) => prepared,
+        Opening::New | Opening::Again(None) => {
+            if let Some(handshake) = handshake.take() {
+                check_handshake(handshake, mechanism).await?;
+            }
+            let exchange = mechanism.start(stream.endpoint()).await?;
+            next(exchange, Bytes::new()).await?
+        }
+    };
+    let mut session = None;
+    let mut stream = Some(stream);
+    let mut challenge = Bytes::new();
+    while let Step::Token { bytes, last } = step {
+        let Some(open) = stream.as_ref() else {
+            // Requests have gone out behind the last token. What the broker says against it is an error.
+            let message = String::from_utf8_lossy(&challenge).into_owned();
+            return Err(refused(
+                mechanism,
+                ErrorCode::SASL_AUTHENTICATION_FAILED,
+                Some(message),
+            ));
+        };
+        let request =
+            SaslAuthenticateRequest::default().with_auth_bytes(Bytes::copy_from_slice(&bytes));
+        let answer = open.ask(&request, version)?;
+        if again && last {
+            stream = None;
+        }
+        if let Some(handshake) = handshake.take() {
+            check_handshake(handshake, mechanism).await?;
+        }
+        let response = answer
+            .response()
+            .await
+            .map_err(|cause| not_answered("sasl_authenticate", cause))?;
+        let code = ErrorCode(response.error_code);
+        if !code.is_ok() {
+            let message = response.error_message.map(|text| text.to_string());
+            return Err(refused(mechanism, code, message));
+        }
+        if response.session_lifetime_ms > 0 {
+            session = Some(Duration::from_millis(response.session_lifetime_ms as u64));
+        }
+        challenge = response.auth_bytes;
+        (exchange, step) = next(exchange, challenge.clone()).await?;
+    }
+    drop(exchange);
+    Ok(session)
+}
+
+fn refused(mechanism: &Arc<dyn Mechanism>, code: ErrorCode, message: Option<String>) -> NetError {
+    let mechanism = mechanism.name().to_owned();
+    SaslError::Refused {
+        mechanism,
+        code,
+        message: message.filter(|text| !text.is_empty()),
+    }
+    .into()
+}
+
+/// Tokens with nothing but their length before them, as Kafka 0.10 takes them.
+async fn bare(stream: Exclusive, mechanism: &Arc<dyn Mechanism>) -> Result<Session, NetError> {
+    check_handshake(ask_handshake(&stream, mechanism, 0)?, mechanism).await?;
+    let exchange = mechanism.start(stream.endpoint()).await?;
+    let (mut exchange, mut step) = next(exchange, Bytes::new()).await?;
+    while let Step::Token { bytes, .. } = step {
+        let token = Bytes::copy_from_slice(&bytes);
+        let challenge = stream.exchange_bare(token).await.map_err(|error| {
+            let mechanism = mechanism.name().to_owned();
+            match error {
+                NetError::Closed => SaslError::HungUp { mechanism }.into(),
+                other => other,
+            }
+        })?;
+        (exchange, step) = next(exchange, challenge).await?;
+    }
+    drop(exchange);
+    Ok(None)
+}

@@ -1,0 +1,372 @@
+//! The two loops of a connection, over any stream: one writes requests in the order in which they were
+//! queued, the other hands each frame that comes to whoever waits for it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use brod_protocol::frame::{request_head, FrameReader};
+use brod_protocol::ApiVersions;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::{Endpoint, NetError};
+
+/// Who waits for the answer to a request.
+pub(super) type Reply = oneshot::Sender<Result<Bytes, NetError>>;
+
+/// How long a writer whose peer is gone waits for the reader to find out why.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How long the end of a connection may take to be said.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What the writer does next.
+pub(super) enum Turn {
+    /// Writes a request.
+    Request(Outgoing),
+    /// Writes nothing else until these are written and their queue is closed.
+    Exclusive(mpsc::UnboundedReceiver<Turn>),
+    /// Writes what comes here, as it comes, until that queue is closed; whatever the broker sends
+    /// meanwhile goes back the other way.
+    Loan {
+        to_broker: mpsc::Receiver<Bytes>,
+        from_broker: mpsc::Sender<Bytes>,
+    },
+}
+
+/// A request to write.
+pub(super) struct Outgoing {
+    pub head: Head,
+    pub body: Bytes,
+    /// False for Produce with acks 0: `reply` is told once the request is written.
+    pub expects_response: bool,
+    pub reply: Reply,
+}
+
+/// What stands before a request's body.
+pub(super) enum Head {
+    /// A length and a request header.
+    Request { api_key: i16, version: i16 },
+    /// A length alone: SASL as in Kafka 0.10.
+    Bare,
+}
+
+/// Who waits for the next frame.
+pub(super) enum Pending {
+    Answer { correlation_id: i32, reply: Reply },
+    Bare(Reply),
+    Loan(mpsc::Sender<Bytes>),
+}
+
+/// What the handles and the loops of a connection share.
+pub(super) struct Shared {
+    pub endpoint: Endpoint,
+    pub client_id: String,
+    pub versions: OnceLock<ApiVersions>,
+    pub round_trip: OnceLock<Duration>,
+    /// Requests in flight, in order: a broker answers in the order of the requests.
+    pub pending: Mutex<VecDeque<Pending>>,
+    pub closed: CancellationToken,
+    pub failed: AtomicBool,
+    opened: Instant,
+    /// When a request was last written, in ms since `opened`.
+    used: AtomicU64,
+}
+
+impl Shared {
+    pub fn new(endpoint: Endpoint, client_id: String) -> Self {
+        Shared {
+            endpoint,
+            client_id,
+            versions: OnceLock::new(),
+            round_trip: OnceLock::new(),
+            pending: Mutex::default(),
+            closed: CancellationToken::new(),
+            failed: AtomicBool::new(false),
+            opened: Instant::now(),
+            used: AtomicU64::new(0),
+        }
+    }
+
+    /// Ends the connection; who waits for an answer is told why.
+    pub fn fail(&self, error: NetError) {
+        // The flag goes up under the lock, so that no request slips in behind the last drain.
+        let waiting = {
+            let mut pending = self.pending.lock();
+            self.failed.store(true, Ordering::Release);
+            std::mem::take(&mut *pending)
+        };
+        self.closed.cancel();
+        for request in waiting {
+            match request {
+                Pending::Answer { reply, .. } | Pending::Bare(reply) => {
+                    let _ = reply.send(Err(error.clone()));
+                }
+                Pending::Loan(_) => {}
+            }
+        }
+    }
+
+    /// Enters somebody who waits for a frame. False: the connection has failed.
+    fn expect(&self, pending: Pending) -> bool {
+        let mut queue = self.pending.lock();
+        if self.failed.load(Ordering::Acquire) {
+            return false;
+        }
+        queue.push_back(pending);
+        true
+    }
+
+    fn touch(&self) {
+        let since = self.opened.elapsed().as_millis() as u64;
+        self.used.store(since, Ordering::Relaxed);
+    }
+
+    /// When a request was last written.
+    pub fn last_used(&self) -> Instant {
+        self.opened + Duration::from_millis(self.used.load(Ordering::Relaxed))
+    }
+
+    /// Whether an answer is waited for.
+    pub fn is_busy(&self) -> bool {
+        !self.pending.lock().is_empty()
+    }
+}
+
+/// Fails the connection when one of its tasks ends, however it ends.
+struct FailOnDrop(Arc<Shared>);
+
+impl Drop for FailOnDrop {
+    fn drop(&mut self) {
+        self.0.fail(NetError::Closed);
+    }
+}
+
+/// Writes until the connection fails or its last handle is dropped. What is queued then is dropped, and
+/// who waits for it sees that.
+pub(super) async fn write_loop<W: AsyncWrite + Unpin>(
+    socket: W,
+    mut turns: mpsc::UnboundedReceiver<Turn>,
+    shared: Arc<Shared>,
+) {
+    let _guard = FailOnDrop(shared.clone());
+    let mut writer = Writer {
+        socket,
+        shared: shared.clone(),
+        correlation_id: 0,
+    };
+    if let Err(error) = writer.serve(&mut turns).await {
+        // The reader may know more: a peer says why it hangs up.
+        let _ = timeout(LAST_WORDS, shared.closed.cancelled()).await;
+        shared.fail(error);
+    }
+    shared.fail(NetError::Closed);
+    drop(turns);
+    let _ = timeout(FAREWELL, writer.socket.shutdown()).await;
+}
+
+async fn next(shared: &Shared, turns: &mut mpsc::UnboundedReceiver<Turn>) -> Option<Turn> {
+    tokio::select! {
+        biased;
+        _ = shared.closed.cancelled() => None,
+        turn = turns.recv() => turn,
+    }
+}
+
+struct Writer<W> {
+    socket: W,
+    shared: Arc<Shared>,
+    correlation_id: i32,
+}
+
+impl<W: AsyncWrite + Unpin> Writer<W> {
+    async fn serve(&mut self, turns: &mut mpsc::UnboundedReceiver<Turn>) -> Result<(), NetError> {
+        while let Some(turn) = next(&self.shared, turns).await {
+            match turn {
+                Turn::Exclusive(mut turns) => {
+                    while let Some(turn) = next(&self.shared, &mut turns).await {
+                        self.take(turn).await?;
+                    }
+                }
+                turn => self.take(turn).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, turn: Turn) -> Result<(), NetError> {
+        match turn {
+            Turn::Request(request) => self.request(request).await,
+            Turn::Loan {
+                to_broker,
+                from_broker,
+            } => self.lend(to_broker, from_broker).await,
+            // Only a connection has turns to itself, and they are not divided.
+            Turn::Exclusive(_) => Ok(()),
+        }
+    }
+
+    async fn request(&mut self, request: Outgoing) -> Result<(), NetError> {
+        self.correlation_id = self.correlation_id.wrapping_add(1);
+        let head = match request.head {
+            Head::Request { api_key, version } => request_head(
+                api_key,
+                version,
+                self.correlation_id,
+                &self.shared.client_id,
+                request.body.len(),
+            ),
+            Head::Bare => bare_head(request.body.len()),
+        };
+        let head = match head {
+            Ok(head) => head,
+            Err(error) => {
+                let _ = request.reply.send(Err(error.into()));
+                return Ok(());
+            }
+        };
+        let (waits, written) = match (request.expects_response, request.head) {
+            (false, _) => (None, Some(request.reply)),
+            (true, Head::Bare) => (Some(Pending::Bare(request.reply)), None),
+            (true, Head::Request { .. }) => {
+                let correlation_id = self.correlation_id;
+                let reply = request.reply;
+                (
+                    Some(Pending::Answer {
+                        correlation_id,
+                        reply,
+                    }),
+                    None,
+                )
+            }
+        };
+        if let Some(pending) = waits {
+            if !self.shared.expect(pending) {
+                return Err(NetError::Closed);
+            }
+        }
+        let result = self.write(head.chain(request.body)).await;
+        if let Some(reply) = written {
+            let _ = reply.send(result.clone().map(|()| Bytes::new()));
+        }
+        result
+    }
+
+    async fn write(&mut self, mut bytes: impl Buf) -> Result<(), NetError> {
+        self.shared.touch();
+        tokio::select! {
+            biased;
+            result = async {
+                self.socket.write_all_buf(&mut bytes).await?;
+                // TLS may still hold what it has encrypted.
+                self.socket.flush().await
+            } => Ok(result?),
+            _ = self.shared.closed.cancelled() => Err(NetError::Closed),
+        }
+    }
+
+    async fn lend(
+        &mut self,
+        mut to_broker: mpsc::Receiver<Bytes>,
+        from_broker: mpsc::Sender<Bytes>,
+    ) -> Result<(), NetError> {
+        if !self.shared.expect(Pending::Loan(from_broker)) {
+            return Err(NetError::Closed);
+        }
+        loop {
+            let bytes = tokio::select! {
+                biased;
+                _ = self.shared.closed.cancelled() => return Err(NetError::Closed),
+                bytes = to_broker.recv() => bytes,
+            };
+            match bytes {
+                Some(bytes) => self.write(bytes).await?,
+                None => break,
+            }
+        }
+        // Nothing was written behind the loan, so it is the last that waits.
+        self.shared.pending.lock().pop_back();
+        Ok(())
+    }
+}
+
+fn bare_head(len: usize) -> Result<Bytes, brod_protocol::WireError> {
+    let len = i32::try_from(len)
+        .map_err(|_| brod_protocol::WireError::Malformed("token larger than 2 GiB".into()))?;
+    let mut head = BytesMut::with_capacity(4);
+    head.put_i32(len);
+    Ok(head.freeze())
+}
+
+/// Reads until the connection fails.
+pub(super) async fn read_loop<R: AsyncRead + Unpin>(mut socket: R, shared: Arc<Shared>) {
+    let _guard = FailOnDrop(shared.clone());
+    let mut frames = FrameReader::default();
+    let error = loop {
+        let read = tokio::select! {
+            _ = shared.closed.cancelled() => break NetError::Closed,
+            read = socket.read_buf(frames.space()) => read,
+        };
+        match read {
+            Ok(0) => break NetError::Closed,
+            Ok(_) => {}
+            Err(error) => break error.into(),
+        }
+        if let Err(error) = deliver(&mut frames, &shared) {
+            break error;
+        }
+    };
+    shared.fail(error);
+}
+
+/// Hands every whole frame to whoever waits for it.
+fn deliver(frames: &mut FrameReader, shared: &Shared) -> Result<(), NetError> {
+    loop {
+        let bare = matches!(
+            shared.pending.lock().front(),
+            Some(Pending::Bare(_) | Pending::Loan(_))
+        );
+        let frame = if bare {
+            frames.next_bare_frame()?
+        } else {
+            frames.next_frame()?
+        };
+        let Some(frame) = frame else { return Ok(()) };
+        let mut pending = shared.pending.lock();
+        match pending.pop_front() {
+            None => return Err(NetError::NotKafka("it answers what was not asked".into())),
+            Some(Pending::Bare(reply)) => {
+                let _ = reply.send(Ok(frame));
+            }
+            Some(Pending::Loan(borrower)) => {
+                let mut whole = BytesMut::with_capacity(4 + frame.len());
+                whole.put_u32(frame.len() as u32);
+                whole.put_slice(&frame);
+                let taken = borrower.try_send(whole.freeze());
+                pending.push_front(Pending::Loan(borrower));
+                if let Err(mpsc::error::TrySendError::Full(_)) = taken {
+                    return Err(NetError::NotKafka("it answers what was not asked".into()));
+                }
+            }
+            Some(Pending::Answer {
+                correlation_id,
+                reply,
+            }) => {
+                drop(pending);
+                let answered = i32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);
+                if answered != correlation_id {
+                    let error = NetError::NotKafka("it answers out of order".into());
+                    let _ = reply.send(Err(error.clone()));
+                    return Err(error);
+                }
+                let _ = reply.send(Ok(frame));
+            }
+        }
+    }
+}
