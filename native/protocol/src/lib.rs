@@ -2,6 +2,7 @@
 //! compression, and the names of error codes. Requests and responses come from `kafka-protocol`; the
 //! lengths in responses are checked here before.
 
+pub mod api;
 pub mod batch_reader;
 pub mod batch_writer;
 mod classes;
@@ -11,11 +12,11 @@ mod decompress;
 pub mod error;
 pub mod frame;
 pub mod header;
+pub mod isolation;
 mod lz4;
 pub mod memory;
 mod records;
 pub mod shape;
-pub mod shapes;
 mod snappy;
 pub mod varint;
 mod versions;

@@ -2,26 +2,10 @@
 
 use std::collections::HashMap;
 
-use kafka_protocol::messages::{ApiKey, ApiVersionsResponse};
-use kafka_protocol::protocol::{Message, Request};
+use kafka_protocol::messages::ApiVersionsResponse;
+use kafka_protocol::protocol::Request;
 
-use super::WireError;
-
-/// The newest version of each API that this client uses although its schemas know newer ones.
-/// Produce 13 and Fetch 13 replace topic names by topic ids, which would need a name lookup per
-/// response on the hot path. What that costs: brokers name the new leader in a refused fetch from
-/// version 16 on only (KIP-951), in a refused produce from version 10 on.
-fn newest_used(api_key: i16) -> i16 {
-    const PRODUCE: i16 = ApiKey::Produce as i16;
-    const FETCH: i16 = ApiKey::Fetch as i16;
-    const OFFSET_COMMIT: i16 = ApiKey::OffsetCommit as i16;
-    const OFFSET_FETCH: i16 = ApiKey::OffsetFetch as i16;
-    match api_key {
-        PRODUCE | FETCH => 12,
-        OFFSET_COMMIT | OFFSET_FETCH => 9,
-        _ => i16::MAX,
-    }
-}
+use super::{api, WireError};
 
 /// The version ranges of one broker, by API key.
 #[derive(Debug, Clone, Default)]
@@ -44,24 +28,22 @@ impl ApiVersions {
         self.ranges.get(&api_key).copied()
     }
 
-    /// The newest version of `R` that the broker, the schemas and this client speak.
+    /// The newest version of `R` that the broker and this client speak.
     ///
     /// A broker that was not asked (`query_api_versions` false) is taken to speak the oldest
-    /// version that the schemas know.
+    /// version that this client does.
     pub fn pick<R: Request>(&self) -> Result<i16, WireError> {
+        let api = const { api::of_request::<R>() };
+        let (oldest, newest) = api.versions;
         if self.ranges.is_empty() {
-            return Ok(R::VERSIONS.min);
+            return Ok(oldest);
         }
         let unsupported = || WireError::UnsupportedApi {
-            api: ApiKey::try_from(R::KEY)
-                .map(|key| format!("{key:?}"))
-                .unwrap_or_else(|()| R::KEY.to_string()),
+            api: api.name.to_owned(),
         };
         let (min, max) = self.range(R::KEY).ok_or_else(unsupported)?;
-        let version = max
-            .min(<R as Message>::VERSIONS.max)
-            .min(newest_used(R::KEY));
-        if version < min || version < <R as Message>::VERSIONS.min {
+        let version = max.min(newest);
+        if version < min || version < oldest {
             return Err(unsupported());
         }
         Ok(version)

@@ -9,8 +9,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::HashSet;
 
+use brod_protocol::api;
 use brod_protocol::shape::{Fault, Null, Shape};
-use brod_protocol::shapes;
 use brod_protocol::{decode_response, WireError};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::*;
@@ -65,6 +65,8 @@ type CrateDecoded = Result<(usize, BytesMut), String>;
 
 /// One response of all that the engine decodes.
 struct Api {
+    name: &'static str,
+    key: i16,
     shape: &'static Shape,
     decode: fn(Bytes, i16) -> Result<(), WireError>,
     /// Decodes without a check.
@@ -73,8 +75,11 @@ struct Api {
 }
 
 fn api<R: Request>() -> Api {
+    let known = api::of(R::KEY).unwrap();
     Api {
-        shape: shapes::of(R::KEY).unwrap(),
+        name: known.name,
+        key: known.key,
+        shape: &known.shape,
         decode: |body, version| decode_response::<R>(body, version).map(|_| ()),
         crate_decode: |body, version| {
             let mut body = Bytes::copy_from_slice(body);
@@ -124,11 +129,11 @@ fn for_every_version(mut test: impl FnMut(&Api, i16)) {
 #[test]
 fn every_shape_is_tested_here_and_has_every_version_that_is_asked_for() {
     let apis = apis();
-    let keys: HashSet<i16> = apis.iter().map(|api| api.shape.api_key).collect();
-    assert_eq!(keys.len(), shapes::ALL.len());
+    let keys: HashSet<i16> = apis.iter().map(|api| api.key).collect();
+    assert_eq!(keys.len(), api::ALL.len());
     for api in apis {
-        let key = ApiKey::try_from(api.shape.api_key).unwrap();
-        assert_eq!(format!("{key:?}"), api.shape.api);
+        let key = ApiKey::try_from(api.key).unwrap();
+        assert_eq!(format!("{key:?}"), api.name);
         assert!(api.shape.oldest <= api.asked_in.0 && api.asked_in.1 <= api.shape.newest);
         // KIP-482: headers became flexible along with the messages. Only this one's stayed.
         for version in api.shape.oldest..=api.shape.newest {
@@ -142,7 +147,7 @@ fn every_shape_is_tested_here_and_has_every_version_that_is_asked_for() {
 #[test]
 fn what_the_crate_encodes_is_accepted_to_its_last_byte() {
     for_every_version(|api, version| {
-        let name = api.shape.api;
+        let name = api.name;
         for style in STYLES {
             let Sample { bytes, .. } = sample(api.shape, version, style);
             let (left, encoded) = (api.crate_decode)(&bytes, version)
@@ -165,7 +170,7 @@ fn null_is_refused_where_the_crate_refuses_it_and_nowhere_else() {
             };
             let Sample { bytes, null, .. } = sample(api.shape, version, style);
             let Some((field, null)) = null else { break };
-            let what = format!("{} {version} {field}", api.shape.api);
+            let what = format!("{} {version} {field}", api.name);
             let decoded = (api.crate_decode)(&bytes, version);
             let checked = api.shape.check(&bytes, version);
             if null == Null::Allowed {
@@ -193,7 +198,7 @@ fn a_tagged_field_of_a_later_version_is_not_decoded() {
         let Sample { bytes, early, .. } = sample(api.shape, version, style);
         if early > 0 {
             let error = (api.crate_decode)(&bytes, version).unwrap_err();
-            let what = format!("{} {version}: {error}", api.shape.api);
+            let what = format!("{} {version}: {error}", api.name);
             assert!(error.contains("is not valid for version"), "{what}");
             told += 1;
         }
@@ -258,7 +263,7 @@ fn a_length_that_lies_is_refused_where_it_is() {
         for length in &whole.lengths {
             for lie in lies(length, whole.left_after(length)) {
                 let body = whole.with(length, &lie);
-                let what = format!("{} {version} {length:?} {lie:?}", api.shape.api);
+                let what = format!("{} {version} {length:?} {lie:?}", api.name);
                 let refused = api.shape.check(&body, version).expect_err(&what);
                 assert_eq!(
                     (refused.field, refused.at),
@@ -284,7 +289,7 @@ fn a_known_tagged_field_of_another_size_is_refused() {
         body.extend_from_slice(&[0; 9]);
         body
     };
-    let shape = shapes::of(ApiKey::ApiVersions as i16).unwrap();
+    let shape = &api::api_versions::API.shape;
     assert_eq!(shape.check(&body(8), 3), Ok(18));
     for said in [0, 7, 9] {
         let refused = shape.check(&body(said), 3).unwrap_err();

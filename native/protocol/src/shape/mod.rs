@@ -2,17 +2,18 @@
 //!
 //! That crate allocates for as many elements as an array claims to have. A claim of 2^31 asks for
 //! more memory than there is, and an allocation that fails ends the process: Erlang's, for us. So
-//! a response is walked first, by the shapes in [`super::shapes`]: every length in it must fit the
+//! a response is walked first, by the shapes in [`crate::api`]: every length in it must fit the
 //! bytes behind it. Walking allocates nothing.
 
 use std::fmt;
 
+pub(crate) mod build;
+
 /// The type of a response's body, in all versions.
 pub struct Shape {
-    /// Kafka's name of the API.
-    pub api: &'static str,
-    pub api_key: i16,
+    /// The versions that `kafka-protocol` decodes.
     pub oldest: i16,
+    /// See `oldest`.
     pub newest: i16,
     /// From this version on lengths are compact and there are tagged fields (KIP-482).
     pub flexible: i16,

@@ -1,0 +1,50 @@
+//! Why an answer is not the one that was hoped for.
+
+use crate::error::ErrorCode;
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// The broker refuses, or the version that it speaks has no way to ask.
+    #[error("{} ({})", .code.name(), .message.as_deref().unwrap_or("no message"))]
+    Refused {
+        /// Kafka's error code.
+        code: ErrorCode,
+        /// The broker's own words, if it has any.
+        message: Option<String>,
+    },
+    /// The answer is not one to what was asked.
+    #[error("protocol error: {0}")]
+    Malformed(String),
+}
+
+impl ApiError {
+    /// `Ok` for code 0.
+    pub(crate) fn check(code: i16, message: Option<&str>) -> Result<(), ApiError> {
+        let code = ErrorCode(code);
+        if code.is_ok() {
+            return Ok(());
+        }
+        let message = message.filter(|text| !text.is_empty()).map(str::to_owned);
+        Err(ApiError::Refused { code, message })
+    }
+
+    /// An answer without what was asked for.
+    pub(crate) fn lacks(api: &str, what: impl std::fmt::Display) -> ApiError {
+        ApiError::Malformed(format!("the {api} response lacks {what}"))
+    }
+}
+
+impl From<ErrorCode> for ApiError {
+    fn from(code: ErrorCode) -> Self {
+        ApiError::Refused {
+            code,
+            message: None,
+        }
+    }
+}
+
+/// `Ok` for code 0, else the refusal.
+pub fn check(code: i16) -> Result<(), ApiError> {
+    ApiError::check(code, None)
+}

@@ -1,0 +1,222 @@
+//! Kafka's APIs, one a file: how a request is written in each version, how the answer is read, its
+//! shape, and the versions that this client speaks.
+//!
+//! To add one: a file with its [`Api`], a line in [`ALL`], and a line in `tests/response_shapes`, which
+//! holds the shape against the message crate.
+
+use std::time::Duration;
+
+use kafka_protocol::messages::{ApiKey, GroupId, TopicName};
+use kafka_protocol::protocol::{Message, Request, StrBytes};
+
+use crate::frame::MAX_FRAME;
+use crate::shape::build::{fields, int32, nullable_string, string};
+use crate::shape::{Fields, Shape};
+
+pub mod api_versions;
+pub mod create_topics;
+pub mod delete_topics;
+pub mod describe_groups;
+mod error;
+pub mod fetch;
+pub mod find_coordinator;
+pub mod heartbeat;
+pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
+pub mod list_offsets;
+mod membership;
+pub mod metadata;
+pub mod offset_commit;
+pub mod offset_fetch;
+pub mod offset_for_leader_epoch;
+pub mod produce;
+pub mod sasl_authenticate;
+pub mod sasl_handshake;
+pub mod sync_group;
+
+pub use error::{check, ApiError};
+pub use membership::Membership;
+
+/// All of them, by API key.
+pub const ALL: &[&Api] = &[
+    &produce::API,
+    &fetch::API,
+    &list_offsets::API,
+    &metadata::API,
+    &offset_commit::API,
+    &offset_fetch::API,
+    &find_coordinator::API,
+    &join_group::API,
+    &heartbeat::API,
+    &leave_group::API,
+    &sync_group::API,
+    &describe_groups::API,
+    &list_groups::API,
+    &api_versions::API,
+    &create_topics::API,
+    &delete_topics::API,
+    &init_producer_id::API,
+    &offset_for_leader_epoch::API,
+    &sasl_handshake::API,
+    &sasl_authenticate::API,
+];
+
+/// What this client knows of one of Kafka's APIs.
+pub struct Api {
+    /// Kafka's name of it.
+    pub name: &'static str,
+    /// Kafka's number of it.
+    pub key: i16,
+    /// The oldest and the newest version that this client speaks.
+    pub versions: (i16, i16),
+    /// Of its responses, in all versions that the message crate knows.
+    pub shape: Shape,
+    /// The longest answer, in bytes, that is taken from a broker. For Fetch see
+    /// [`longest_answer`].
+    pub longest_answer: usize,
+}
+
+/// For answers of a fixed size, or nearly.
+const SHORT: usize = 1024 * 1024;
+/// For answers that grow with the cluster: a hundred thousand groups or members.
+const LONG: usize = 64 * 1024 * 1024;
+
+impl Api {
+    const fn new(
+        (name, key): (&'static str, ApiKey),
+        (oldest, newest): (i16, i16),
+        flexible: i16,
+        body: Fields,
+    ) -> Api {
+        Api {
+            name,
+            key: key as i16,
+            versions: (oldest, newest),
+            shape: Shape {
+                oldest,
+                newest,
+                flexible,
+                body,
+            },
+            longest_answer: LONG,
+        }
+    }
+
+    /// Newer versions are not spoken.
+    const fn up_to(mut self, version: i16) -> Api {
+        self.versions.1 = version;
+        self
+    }
+
+    const fn answers(mut self, longest: usize) -> Api {
+        self.longest_answer = longest;
+        self
+    }
+}
+
+/// The API of this key.
+pub const fn of(key: i16) -> Option<&'static Api> {
+    let mut i = 0;
+    while i < ALL.len() {
+        if ALL[i].key == key {
+            return Some(ALL[i]);
+        }
+        i += 1;
+    }
+    None
+}
+
+/// The API of a request. Does not compile for one that is not here: its answer could not be checked,
+/// so it is not decoded either.
+pub(crate) const fn of_request<R: Request>() -> &'static Api {
+    let Some(api) = of(R::KEY) else {
+        panic!("brod_protocol::api lacks this API");
+    };
+    let decoded = <R::Response as Message>::VERSIONS;
+    assert!(
+        api.shape.oldest == decoded.min && api.shape.newest == decoded.max,
+        "brod_protocol::api has this API in other versions than kafka-protocol"
+    );
+    api
+}
+
+/// The longest answer that a broker may give to this request, in bytes: a frame that says it is
+/// longer is not read.
+pub fn longest_answer(key: i16, version: i16, body: &[u8]) -> usize {
+    match of(key) {
+        _ if key == fetch::API.key => fetch::longest_answer(version, body),
+        Some(api) => api.longest_answer,
+        // Asked by somebody who writes requests himself.
+        None => MAX_FRAME,
+    }
+}
+
+/// The broker that a partition moved to (KIP-951).
+const LEADER: Fields = fields(&[int32("leader_id"), int32("leader_epoch")]);
+
+const NODE_ENDPOINT: Fields = fields(&[
+    int32("node_id"),
+    string("host"),
+    int32("port"),
+    nullable_string("rack"),
+]);
+
+/// Partitions by topic.
+pub type TopicPartitions = Vec<(String, Vec<i32>)>;
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn topic_name(name: &str) -> TopicName {
+    TopicName(text(name))
+}
+
+fn group_id(id: &str) -> GroupId {
+    GroupId(text(id))
+}
+
+/// As fields of requests have it.
+fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
+/// A text of a response that may be null.
+fn owned(text: Option<StrBytes>) -> String {
+    text.map(|text| text.to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod testing {
+    use bytes::BytesMut;
+    use kafka_protocol::protocol::{Decodable, Encodable, Request};
+
+    use super::of_request;
+
+    /// The versions that this client speaks.
+    pub fn versions<R: Request>() -> std::ops::RangeInclusive<i16> {
+        let (oldest, newest) = of_request::<R>().versions;
+        oldest..=newest
+    }
+
+    /// A request as a broker reads it.
+    pub fn as_read<R: Request + Decodable>(request: &R, version: i16) -> R {
+        let mut bytes = crate::encode(request, version)
+            .unwrap_or_else(|error| panic!("version {version}: {error}"));
+        let read = R::decode(&mut bytes, version).unwrap();
+        assert!(bytes.is_empty());
+        read
+    }
+
+    /// A response as this client reads it from the wire.
+    pub fn over_the_wire<R: Request>(response: &R::Response, version: i16) -> R::Response
+    where
+        R::Response: Encodable,
+    {
+        let mut bytes = BytesMut::new();
+        response.encode(&mut bytes, version).unwrap();
+        crate::decode_response::<R>(bytes.freeze(), version).unwrap()
+    }
+}
