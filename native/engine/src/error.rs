@@ -1,6 +1,7 @@
 //! The engine's error: what a caller of any operation gets.
 
 use crate::net::{Endpoint, NetError};
+use brod_protocol::api::ApiError;
 use brod_protocol::error::ErrorCode;
 
 /// Why an operation failed.
@@ -53,6 +54,15 @@ impl Error {
 impl From<brod_protocol::WireError> for Error {
     fn from(error: brod_protocol::WireError) -> Self {
         Error::Net(error.into())
+    }
+}
+
+impl From<ApiError> for Error {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::Refused { code, message } => Error::Kafka { code, message },
+            ApiError::Malformed(why) => Error::Net(NetError::Protocol(why)),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ pub mod batch_reader;
 pub mod batch_writer;
 mod classes;
 pub mod compress;
+pub mod consumer_protocol;
 mod decode;
 mod decompress;
 pub mod error;

@@ -15,4 +15,12 @@ pub enum WireError {
     /// A frame or message that breaks the protocol.
     #[error("protocol error: {0}")]
     Malformed(String),
+    /// What is to be written has more bytes or elements than the protocol can say.
+    #[error("{what} is too long for the protocol: {length}")]
+    TooLong {
+        /// Its kind.
+        what: &'static str,
+        /// Its length.
+        length: usize,
+    },
 }

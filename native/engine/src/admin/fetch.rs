@@ -10,10 +10,12 @@ use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
 use super::leader::at_leader;
 use super::{call, topic_name};
 use crate::cluster::{Cluster, Purpose};
-use crate::consumer::{Aborted, DecodedBatch, Isolation};
+use crate::consumer::DecodedBatch;
 use crate::error::{check, Error};
+use brod_protocol::api::fetch;
 use brod_protocol::batch_reader::{batches, BatchError};
 use brod_protocol::error::ErrorCode;
+use brod_protocol::isolation::Isolation;
 
 /// A batch that decompresses to more bytes than this is an error.
 const MAX_BATCH_BYTES: usize = 256 * 1024 * 1024;
@@ -125,7 +127,7 @@ fn interpret(data: PartitionData, offset: i64, isolation: Isolation) -> Result<S
         Isolation::ReadCommitted => data.last_stable_offset,
         Isolation::ReadUncommitted => data.high_watermark,
     };
-    let mut aborted = Aborted::new(data.aborted_transactions.as_deref());
+    let mut aborted = fetch::aborted(data.aborted_transactions.as_deref());
     let mut read = batches(data.records.unwrap_or_default());
     let mut shown = Vec::new();
     let mut next = offset;

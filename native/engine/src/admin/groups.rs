@@ -10,9 +10,9 @@ use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, Li
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::coordinator::{find_coordinator, CoordinatorKind};
+use super::coordinator::find_coordinator;
 use super::retry::Retry;
-use super::{call, group_id};
+use super::{call, group_id, CoordinatorKind};
 use crate::cluster::{Cluster, NodeId, Purpose, Snapshot};
 use crate::error::{check, Error};
 use crate::net::{Connection, Endpoint, NetError};

@@ -12,8 +12,10 @@ mod offsets;
 mod retry;
 mod topics;
 
-pub use committed::{offset_fetch, CommittedOffset, CommittedTopic};
-pub use coordinator::{find_coordinator, CoordinatorKind};
+pub use brod_protocol::api::find_coordinator::CoordinatorKind;
+pub use brod_protocol::api::offset_fetch::{CommittedOffset, CommittedTopic};
+pub use committed::offset_fetch;
+pub use coordinator::find_coordinator;
 pub use fetch::{fetch_once, FetchOptions, Fetched};
 pub use groups::{describe_groups, list_all_groups, list_groups, BrokerGroups};
 pub use leader::find_leader;

@@ -6,8 +6,8 @@
 use bytes::Bytes;
 
 use super::sink::DecodedBatch;
-use super::transactions::Aborted;
 use brod_protocol::batch_reader::{batches, BatchError, Batches};
+use brod_protocol::isolation::Aborted;
 
 /// Why there is no more to unpack.
 #[derive(Debug)]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use brod_protocol::isolation::Isolation;
+
 /// Where a subscription starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BeginOffset {
@@ -24,25 +26,6 @@ pub enum OffsetResetPolicy {
     ResetToEarliest,
     /// Go on behind the newest message.
     ResetToLatest,
-}
-
-/// Whether messages of transactions that are open or aborted are seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Isolation {
-    /// They are.
-    ReadUncommitted,
-    /// They are not.
-    ReadCommitted,
-}
-
-impl Isolation {
-    /// The number in requests.
-    pub(crate) fn on_wire(self) -> i8 {
-        match self {
-            Isolation::ReadUncommitted => 0,
-            Isolation::ReadCommitted => 1,
-        }
-    }
 }
 
 /// Settings of one partition's consumer.

@@ -12,9 +12,9 @@ use super::answer::{Answer, End};
 use super::partition::Wish;
 use super::shared::{suspend, Shared, State};
 use super::sink::{DecodedBatch, Delivered, MessageSet, Sink};
-use super::transactions::Aborted;
 use super::Consumers;
 use crate::cluster::{Leader, NodeId};
+use brod_protocol::api::fetch::aborted;
 use brod_protocol::error::ErrorCode;
 
 /// A damaged batch may have been damaged on its way only, and is worth another fetch.
@@ -82,7 +82,7 @@ impl Consumers {
         if records.is_empty() {
             return state.keep(claim);
         }
-        let aborted = Aborted::new(data.aborted_transactions.as_deref());
+        let aborted = aborted(data.aborted_transactions.as_deref());
         let rules = &state.rules;
         let limit = rules.config().max_batch_bytes;
         let answer = Answer::new(records, aborted, rules.position(), limit);

@@ -16,7 +16,6 @@ mod router;
 mod session;
 mod shared;
 mod sink;
-mod transactions;
 mod window;
 
 use std::collections::HashMap;
@@ -32,7 +31,6 @@ use tokio::time::Instant;
 
 pub use config::{BeginOffset, ConsumerConfig, Isolation, OffsetResetPolicy};
 pub use sink::{DecodedBatch, Delivered, MessageSet, Sink};
-pub(crate) use transactions::Aborted;
 
 use crate::cluster::{Cluster, Interest, NodeId};
 use crate::error::Error;

@@ -3,27 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::offset_for_leader_epoch_request::{
-    OffsetForLeaderPartition, OffsetForLeaderTopic,
-};
-use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, OffsetForLeaderEpochRequest};
+use kafka_protocol::messages::ListOffsetsRequest;
 use tokio::time::Instant;
 
 use super::config::{BeginOffset, Isolation};
 use super::shared::{Seek, Shared};
 use super::Consumers;
 use crate::cluster::{Backoff, Leader, Purpose};
-use crate::error::{check, Error};
+use crate::error::Error;
 use crate::net::NetError;
+use brod_protocol::api::list_offsets::{self, AtTime, EARLIEST, LATEST};
+use brod_protocol::api::offset_for_leader_epoch::{self, InPartition};
 use brod_protocol::error::ErrorCode;
 
 /// For one question to a broker. One that hangs is not to be waited for, and the next question goes
 /// over another connection: a request whose time is up closes its own.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
-
-const LATEST: i64 = -1;
-const EARLIEST: i64 = -2;
 
 /// Whether a subscription waits through the error.
 pub fn may_pass(error: &Error) -> bool {
@@ -185,35 +180,17 @@ impl Consumers {
     ) -> Result<(i64, i32), Error> {
         let connection = self.cluster.connection(leader.node, Purpose::Main).await?;
         let version = connection.versions().pick::<ListOffsetsRequest>()?;
-        let partition = ListOffsetsPartition::default()
-            .with_partition_index(shared.partition)
-            .with_current_leader_epoch(leader.epoch)
-            .with_timestamp(time);
-        let topic = ListOffsetsTopic::default()
-            .with_name(shared.key.0.clone())
-            .with_partitions(vec![partition]);
-        let mut request = ListOffsetsRequest::default()
-            .with_replica_id(BrokerId(-1))
-            .with_topics(vec![topic]);
-        if version >= 2 {
-            request.isolation_level = isolation.on_wire();
-        }
-        if version >= 10 {
-            request.timeout_ms = i32::try_from(ASK_LIMIT.as_millis()).unwrap_or(i32::MAX);
-        }
+        let at = AtTime {
+            topic: &shared.topic,
+            partition: shared.partition,
+            leader_epoch: leader.epoch,
+            time,
+        };
+        let request = list_offsets::request(version, &at, isolation, ASK_LIMIT);
         let response = connection
             .call_version(&request, version, ASK_LIMIT)
             .await?;
-        let found = response
-            .topics
-            .iter()
-            .find(|topic| topic.name == shared.key.0)
-            .and_then(|topic| {
-                let mut partitions = topic.partitions.iter();
-                partitions.find(|p| p.partition_index == shared.partition)
-            })
-            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        check(found.error_code)?;
+        let found = list_offsets::read(&response, &at)?;
         Ok((found.offset, found.leader_epoch))
     }
 
@@ -225,25 +202,16 @@ impl Consumers {
         leader: Leader,
         epoch: i32,
     ) -> Result<(i64, i32), Error> {
-        let partition = OffsetForLeaderPartition::default()
-            .with_partition(shared.partition)
-            .with_current_leader_epoch(leader.epoch)
-            .with_leader_epoch(epoch);
-        let topic = OffsetForLeaderTopic::default()
-            .with_topic(shared.key.0.clone())
-            .with_partitions(vec![partition]);
-        let request = OffsetForLeaderEpochRequest::default()
-            .with_replica_id(BrokerId(-1))
-            .with_topics(vec![topic]);
+        let of = InPartition {
+            topic: &shared.topic,
+            partition: shared.partition,
+            leader_epoch: leader.epoch,
+            epoch,
+        };
+        let request = offset_for_leader_epoch::request(&of);
         let response = self.cluster.call(leader.node, &request, ASK_LIMIT).await?;
-        let found = response
-            .topics
-            .iter()
-            .flat_map(|topic| &topic.partitions)
-            .find(|p| p.partition == shared.partition)
-            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        check(found.error_code)?;
-        Ok((found.end_offset, found.leader_epoch))
+        let end = offset_for_leader_epoch::read(&response, &of)?;
+        Ok((end.offset, end.epoch))
     }
 
     async fn leader(&self, shared: &Shared) -> Result<Leader, Error> {

@@ -9,7 +9,6 @@ mod commits;
 mod driver;
 mod handle;
 mod membership;
-mod metadata;
 mod requests;
 mod trouble;
 
@@ -19,10 +18,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use handle::{EventSink, Group, Reply};
-pub use metadata::Subscription;
 
 use crate::error::Error;
 use crate::net::Endpoint;
+pub use brod_protocol::consumer_protocol::Subscription;
 use brod_protocol::error::ErrorCode;
 
 /// Partitions by topic, in an order that matters to the reader.

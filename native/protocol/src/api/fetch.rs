@@ -1,8 +1,10 @@
 //! Fetch: record batches of many partitions (KIP-74, sessions: KIP-227).
 
+use kafka_protocol::messages::fetch_response::AbortedTransaction;
 use kafka_protocol::messages::ApiKey;
 
 use super::{Api, LEADER, NODE_ENDPOINT};
+use crate::isolation::Aborted;
 use crate::shape::build::{
     fields, int16, int32, int64, list, nullable_list, records, string, tagged, uuid,
 };
@@ -80,4 +82,13 @@ pub(super) fn longest_answer(version: i16, body: &[u8]) -> usize {
     usize::try_from(max_bytes)
         .unwrap_or(0)
         .saturating_add(SLACK)
+}
+
+/// The transactions that the answer says are aborted; the list is null for readers of everything.
+pub fn aborted(list: Option<&[AbortedTransaction]>) -> Aborted {
+    let list = list.unwrap_or_default().iter();
+    Aborted::new(
+        list.map(|one| (one.first_offset, one.producer_id.0))
+            .collect(),
+    )
 }

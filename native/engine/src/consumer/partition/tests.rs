@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::consumer::transactions::Aborted;
+use brod_protocol::isolation::Aborted;
 
 fn unshared() -> Partition {
     Partition::new(Arc::new(AtomicI32::new(i32::MAX)))

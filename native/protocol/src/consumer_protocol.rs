@@ -6,7 +6,8 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::TopicPartitions;
+use super::api::TopicPartitions;
+use super::WireError;
 
 /// The protocol type of consumer groups.
 pub const PROTOCOL_TYPE: &str = "consumer";
@@ -30,15 +31,17 @@ pub struct Malformed;
 
 impl Subscription {
     /// As sent with JoinGroup.
-    pub fn encode(topics: &[String], user_data: &[u8]) -> Bytes {
+    ///
+    /// An error is a text or a list that is longer than its length can say.
+    pub fn encode(topics: &[String], user_data: &[u8]) -> Result<Bytes, WireError> {
         let mut buf = BytesMut::new();
         buf.put_i16(VERSION);
-        buf.put_i32(topics.len() as i32);
+        put_count(&mut buf, "list of topics", topics.len())?;
         for topic in topics {
-            put_string(&mut buf, topic);
+            put_string(&mut buf, topic)?;
         }
-        put_bytes(&mut buf, user_data);
-        buf.freeze()
+        put_bytes(&mut buf, "user data", user_data)?;
+        Ok(buf.freeze())
     }
 
     /// As another member sent it.
@@ -57,20 +60,20 @@ impl Subscription {
     }
 }
 
-/// An assignment as the leader sends it with SyncGroup.
-pub fn encode_assignment(partitions: &TopicPartitions) -> Bytes {
+/// An assignment as the leader sends it with SyncGroup. Errors: see [`Subscription::encode`].
+pub fn encode_assignment(partitions: &TopicPartitions) -> Result<Bytes, WireError> {
     let mut buf = BytesMut::new();
     buf.put_i16(VERSION);
-    buf.put_i32(partitions.len() as i32);
+    put_count(&mut buf, "list of topics", partitions.len())?;
     for (topic, numbers) in partitions {
-        put_string(&mut buf, topic);
-        buf.put_i32(numbers.len() as i32);
+        put_string(&mut buf, topic)?;
+        put_count(&mut buf, "list of partitions", numbers.len())?;
         for number in numbers {
             buf.put_i32(*number);
         }
     }
-    put_bytes(&mut buf, &[]);
-    buf.freeze()
+    put_bytes(&mut buf, "user data", &[])?;
+    Ok(buf.freeze())
 }
 
 /// An assignment as the leader sent it; no bytes at all are no partitions.
@@ -92,14 +95,26 @@ pub fn decode_assignment(mut bytes: Bytes) -> Result<TopicPartitions, Malformed>
         .collect()
 }
 
-fn put_string(buf: &mut BytesMut, text: &str) {
-    buf.put_i16(text.len() as i16);
+fn put_string(buf: &mut BytesMut, text: &str) -> Result<(), WireError> {
+    let length = i16::try_from(text.len()).map_err(|_| too_long("topic name", text.len()))?;
+    buf.put_i16(length);
     buf.put_slice(text.as_bytes());
+    Ok(())
 }
 
-fn put_bytes(buf: &mut BytesMut, bytes: &[u8]) {
-    buf.put_i32(bytes.len() as i32);
+fn put_bytes(buf: &mut BytesMut, what: &'static str, bytes: &[u8]) -> Result<(), WireError> {
+    put_count(buf, what, bytes.len())?;
     buf.put_slice(bytes);
+    Ok(())
+}
+
+fn put_count(buf: &mut BytesMut, what: &'static str, count: usize) -> Result<(), WireError> {
+    buf.put_i32(i32::try_from(count).map_err(|_| too_long(what, count))?);
+    Ok(())
+}
+
+fn too_long(what: &'static str, length: usize) -> WireError {
+    WireError::TooLong { what, length }
 }
 
 fn get_i16(buf: &mut Bytes) -> Result<i16, Malformed> {
@@ -150,7 +165,7 @@ mod tests {
 
     #[test]
     fn subscription_reads_as_another_implementation_reads_it() {
-        let mut bytes = Subscription::encode(&["a".into(), "b".into()], b"mine");
+        let mut bytes = Subscription::encode(&["a".into(), "b".into()], b"mine").unwrap();
         assert_eq!(bytes.get_i16(), 0);
         let read = ConsumerProtocolSubscription::decode(&mut bytes, 0).unwrap();
         assert!(bytes.is_empty());
@@ -182,7 +197,7 @@ mod tests {
     #[test]
     fn assignment_reads_as_another_implementation_reads_it() {
         let partitions = vec![("a".to_string(), vec![0, 2]), ("b".to_string(), vec![1])];
-        let bytes = encode_assignment(&partitions);
+        let bytes = encode_assignment(&partitions).unwrap();
         assert_eq!(decode_assignment(bytes.clone()), Ok(partitions));
         let read = ConsumerProtocolAssignment::decode(&mut bytes.slice(2..), 0).unwrap();
         assert_eq!(read.assigned_partitions.len(), 2);
@@ -197,6 +212,26 @@ mod tests {
         buf.put_i32(i32::MAX);
         assert_eq!(Subscription::decode(buf.clone().freeze()), Err(Malformed));
         assert_eq!(decode_assignment(buf.freeze()), Err(Malformed));
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_an_error_and_not_another_name() {
+        let longest = ["x".repeat(i16::MAX as usize)];
+        let bytes = Subscription::encode(&longest, b"").unwrap();
+        assert_eq!(Subscription::decode(bytes).unwrap().topics, longest);
+        let longer = ["x".repeat(i16::MAX as usize + 1)];
+        let error = WireError::TooLong {
+            what: "topic name",
+            length: 32_768,
+        };
+        assert_eq!(
+            error.to_string(),
+            "topic name is too long for the protocol: 32768"
+        );
+        let result = Subscription::encode(&longer, b"");
+        assert_eq!(result, Err(error.clone()));
+        let [name] = longer;
+        assert_eq!(encode_assignment(&vec![(name, vec![0])]), Err(error));
     }
 
     proptest! {
