@@ -1,5 +1,5 @@
 # Sourced by the kafka-*.sh scripts: where a cluster lives, and what they all do to its brokers.
-#   KAFKA_PORT_BASE  first port (19092); a broker takes seven ports, broker N from base + 10 * (N - 1)
+#   KAFKA_PORT_BASE  first port (19092); a broker takes eight ports, broker N from base + 10 * (N - 1)
 #   KAFKA_BROKERS    how many brokers (3)
 #   KAFKA_DIR        data, logs, keys and pid files of this cluster
 #   KAFKA_HEAP       maximum heap of each broker (512m)
@@ -59,7 +59,9 @@ start_broker() {
   # Job control gives the broker a process group of its own: an interrupt at the terminal is not for it.
   (
     set -m
-    nohup java "-Xmx$KAFKA_HEAP" -XX:+UseSerialGC "-Dlog4j2.configurationFile=$KAFKA_DIR/log4j2.properties" \
+    nohup java "-Xmx$KAFKA_HEAP" -XX:+UseSerialGC \
+      "-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file://$KAFKA_DIR/tls/jwks.json" \
+      "-Dlog4j2.configurationFile=$KAFKA_DIR/log4j2.properties" \
       -cp "$kafka_jars/*" kafka.Kafka "$properties" </dev/null >>"$KAFKA_DIR/broker-$1.log" 2>&1 &
     echo $! >"$KAFKA_DIR/broker-$1.pid"
   )

@@ -1,10 +1,17 @@
 #!/usr/bin/env bash
 # Starts a fresh Apache Kafka cluster in KRaft mode on loopback and prints where its listeners are.
 # Settings: see kafka-env.sh. A cluster that ran in KAFKA_DIR is stopped first and its data dropped.
-#   SASL user alice, password alice-secret (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512)
+#   SASL user alice, password alice-secret (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512); bob, bob-secret (the same).
+#   OAUTHBEARER: any unsecured token; on the listeners of SASL_SSL one that KAFKA_DIR/tls/jwt.key has signed
+#   (RS256, key id "test", audience "kafka"). On the REAUTH listeners every session ends after KAFKA_REAUTH_MS.
 #   KAFKA_DIR/tls: ca.pem, client.pem, client.key; KAFKA_DIR/env: all of it as shell variables
+#   KAFKA_ACL=1      permissions are checked: alice, the client certificate and who has no name may do all, others
+#                    what they are permitted
+#   KAFKA_REAUTH_MS  connections.max.reauth.ms of the REAUTH listeners (5000)
 set -euo pipefail
 KAFKA_BROKERS=${KAFKA_BROKERS:-3}
+KAFKA_ACL=${KAFKA_ACL:-0}
+KAFKA_REAUTH_MS=${KAFKA_REAUTH_MS:-5000}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 . "$here/kafka-env.sh"
 
@@ -53,7 +60,17 @@ make_keys() (
   signed server /CN=localhost 'subjectAltName=DNS:localhost,IP:127.0.0.1'
   signed client /CN=brod-test-client 'extendedKeyUsage=clientAuth'
   cat server.key server.pem >server-store.pem
+  openssl genrsa -out jwt.key 2048 2>/dev/null
+  write_jwks
 )
+
+# The public half of jwt.key as a JSON Web Key Set.
+write_jwks() {
+  local modulus
+  modulus=$(openssl rsa -in jwt.key -noout -modulus 2>/dev/null | sed 's/^Modulus=//; s/../\\x&/g')
+  modulus=$(printf '%b' "$modulus" | openssl base64 -A | tr '+/' '-_' | tr -d '=')
+  echo '{"keys":[{"kty":"RSA","kid":"test","use":"sig","alg":"RS256","e":"AQAB","n":"'"$modulus"'"}]}' >jwks.json
+}
 
 write_log_config() {
   cat >"$KAFKA_DIR/log4j2.properties" <<'LOG'
@@ -70,12 +87,14 @@ write_properties() {
   local n=$1 voters=() i replicas=$((KAFKA_BROKERS < 3 ? KAFKA_BROKERS : 3)) scheme listeners=""
   for ((i = 1; i <= KAFKA_BROKERS; i++)); do voters+=("$i@127.0.0.1:$(port "$i" 6)"); done
   i=0
-  for scheme in PLAINTEXT SSL MTLS SASL_PLAINTEXT SASL_SSL INNER; do
-    listeners+="$scheme://127.0.0.1:$(port "$n" $i),"
+  for scheme in PLAINTEXT SSL MTLS SASL_PLAINTEXT SASL_SSL INNER CONTROLLER REAUTH; do
+    [ $scheme = CONTROLLER ] || listeners+="$scheme://127.0.0.1:$(port "$n" $i),"
     i=$((i + 1))
   done
-  local plain='org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="alice-secret";'
-  local scram='org.apache.kafka.common.security.scram.ScramLoginModule required;'
+  local modules=org.apache.kafka.common.security
+  local plain="$modules.plain.PlainLoginModule required user_alice=\"alice-secret\" user_bob=\"bob-secret\";"
+  local scram="$modules.scram.ScramLoginModule required;"
+  local oauth="$modules.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\";"
   cat >"$KAFKA_DIR/broker-$n.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=$n
@@ -84,10 +103,10 @@ controller.quorum.voters=$(IFS=,; echo "${voters[*]}")
 controller.listener.names=CONTROLLER
 listeners=${listeners}CONTROLLER://127.0.0.1:$(port "$n" 6)
 advertised.listeners=${listeners%,}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,MTLS:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL,INNER:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,MTLS:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL,REAUTH:SASL_PLAINTEXT,INNER:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=INNER
 log.dirs=$KAFKA_DIR/data-$n
-sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
 ssl.keystore.type=PEM
 ssl.keystore.location=$KAFKA_DIR/tls/server-store.pem
 ssl.truststore.type=PEM
@@ -112,20 +131,33 @@ log.cleaner.dedupe.buffer.size=10485760
 log.index.size.max.bytes=1048576
 PROPERTIES
   local listener
-  for listener in sasl_plaintext sasl_ssl; do
+  for listener in sasl_plaintext sasl_ssl reauth; do
     cat >>"$KAFKA_DIR/broker-$n.properties" <<PROPERTIES
 listener.name.$listener.plain.sasl.jaas.config=$plain
 listener.name.$listener.scram-sha-256.sasl.jaas.config=$scram
 listener.name.$listener.scram-sha-512.sasl.jaas.config=$scram
+listener.name.$listener.oauthbearer.sasl.jaas.config=$oauth
 PROPERTIES
   done
+  cat >>"$KAFKA_DIR/broker-$n.properties" <<PROPERTIES
+listener.name.reauth.connections.max.reauth.ms=$KAFKA_REAUTH_MS
+listener.name.sasl_ssl.oauthbearer.sasl.server.callback.handler.class=$modules.oauthbearer.OAuthBearerValidatorCallbackHandler
+listener.name.sasl_ssl.oauthbearer.sasl.oauthbearer.jwks.endpoint.url=file://$KAFKA_DIR/tls/jwks.json
+listener.name.sasl_ssl.oauthbearer.sasl.oauthbearer.expected.audience=kafka
+PROPERTIES
+  [ "$KAFKA_ACL" = 0 ] || cat >>"$KAFKA_DIR/broker-$n.properties" <<PROPERTIES
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:alice;User:CN=brod-test-client
+PROPERTIES
 }
 
 format_storage() {
   java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationFile=$KAFKA_DIR/log4j2.properties" \
     -cp "$kafka_jars/*" kafka.tools.StorageTool format -t "$2" -c "$KAFKA_DIR/broker-$1.properties" \
     --add-scram 'SCRAM-SHA-256=[name=alice,password=alice-secret]' \
-    --add-scram 'SCRAM-SHA-512=[name=alice,password=alice-secret]' >"$KAFKA_DIR/broker-$1.log" 2>&1 ||
+    --add-scram 'SCRAM-SHA-512=[name=alice,password=alice-secret]' \
+    --add-scram 'SCRAM-SHA-256=[name=bob,password=bob-secret]' \
+    --add-scram 'SCRAM-SHA-512=[name=bob,password=bob-secret]' >"$KAFKA_DIR/broker-$1.log" 2>&1 ||
     { tail -n 20 "$KAFKA_DIR/broker-$1.log" >&2; die "formatting the storage of broker $1 failed"; }
 }
 
@@ -135,7 +167,7 @@ closed() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 ports_free() {
   local n offset
   for ((n = 1; n <= KAFKA_BROKERS; n++)); do
-    for offset in 0 1 2 3 4 5 6; do
+    for offset in 0 1 2 3 4 5 6 7; do
       wait_until 5 closed "$(port "$n" $offset)" ||
         die "port $(port "$n" $offset) is taken: set KAFKA_PORT_BASE to another first port"
     done
@@ -176,7 +208,8 @@ export BROD_BOOTSTRAP_TLS=$(addresses 1)
 export BROD_BOOTSTRAP_MTLS=$(addresses 2)
 export BROD_BOOTSTRAP_SASL=$(addresses 3)
 export BROD_BOOTSTRAP_SASL_TLS=$(addresses 4)
-export BROD_TLS_DIR='$KAFKA_DIR/tls'
+export BROD_BOOTSTRAP_REAUTH=$(addresses 7)
+export BROD_TLS_DIR='$KAFKA_DIR/tls' BROD_ACL=$KAFKA_ACL
 ENV
 cat <<OUT
 bootstrap: $(addresses 0)
@@ -184,4 +217,5 @@ bootstrap-tls: $(addresses 1)
 bootstrap-mtls: $(addresses 2)
 bootstrap-sasl: $(addresses 3)
 bootstrap-sasl-tls: $(addresses 4)
+bootstrap-reauth: $(addresses 7)
 OUT

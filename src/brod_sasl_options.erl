@@ -1,0 +1,186 @@
+%% The client option `sasl', checked. Passwords, tokens and keys are held in funs: whatever prints the
+%% options shows no secret. An error names what is wrong, never a value.
+-module(brod_sasl_options).
+
+-export([check/1, hide/1]).
+
+-export_type([error/0, checked/0]).
+
+-type error() :: {bad_option, sasl | {sasl, Option :: term()}, Why :: term()}.
+-type secret() :: fun(() -> iodata()).
+-type checked() ::
+        #{mechanism := plain | scram_sha_256 | scram_sha_512, user := binary(),
+          password := secret()}
+      | #{mechanism := plain | scram_sha_256 | scram_sha_512, file := binary()}
+      | #{mechanism := oauthbearer, token := fun(() -> term())}
+      | #{mechanism := oauthbearer, client_credentials := map()}
+      | #{mechanism := aws_msk_iam, atom() => term()}
+      | #{mechanism := callback, module := module(), options := term()}.
+
+-define(IS_LOGIN(M), (M =:= plain orelse M =:= scram_sha_256 orelse M =:= scram_sha_512)).
+-define(IS_TEXT(T), (is_list(T) orelse is_binary(T))).
+
+%% Options that hold secrets, wherever they stand.
+-define(SECRETS, [password, client_secret, secret_access_key, session_token,
+                  client_assertion, client_assertion_key]).
+
+%% @doc Check the value of the option `sasl'. `undefined': no SASL.
+-spec check(term()) -> {ok, undefined | checked()} | {error, error()}.
+check(undefined) -> {ok, undefined};
+check(false) -> {ok, undefined};
+check(Given) ->
+  try {ok, checked(hide(Given))}
+  catch throw:{bad, Option, Why} -> {error, {bad_option, Option, Why}}
+  end.
+
+%% @doc The option as given, with its secrets in funs, so that it can be stored, shown, and given to
+%% {@link check/1} again. Options of a plugin are its own affair and stay as they are.
+-spec hide(term()) -> term().
+hide({callback, _Module, _Opts} = Given) -> Given;
+hide({Mechanism, User, Secret}) -> {Mechanism, User, secret(Secret)};
+hide({Mechanism, Opts}) when is_map(Opts) -> {Mechanism, hide_all(Opts)};
+hide({Mechanism, [{_, _} | _] = Opts}) -> {Mechanism, hide_all(brod_options:to_map(Opts))};
+hide(Opts) when is_map(Opts) -> hide_all(Opts);
+hide([{_, _} | _] = Opts) -> hide_all(brod_options:to_map(Opts));
+hide(Given) -> Given.
+
+hide_all(Opts) ->
+  maps:map(fun(Name, Value) ->
+             case lists:member(Name, ?SECRETS) of
+               true when Value =/= undefined -> secret(Value);
+               _ when is_map(Value) -> hide_all(Value);
+               _ -> Value
+             end
+           end, Opts).
+
+secret(Fun) when is_function(Fun, 0) -> Fun;
+secret(Value) -> fun() -> Value end.
+
+checked({callback, Module, Opts}) when is_atom(Module) ->
+  #{mechanism => callback, module => Module, options => Opts};
+checked({callback, _, _}) ->
+  bad(sasl, callback_module_is_no_atom);
+checked({Mechanism, User, Password}) when ?IS_LOGIN(Mechanism) ->
+  #{mechanism => Mechanism, user => text(user, User), password => password(Password)};
+checked({Mechanism, File}) when ?IS_LOGIN(Mechanism), ?IS_TEXT(File) ->
+  #{mechanism => Mechanism, file => text(file, File)};
+checked({Mechanism, Opts}) when ?IS_LOGIN(Mechanism), is_map(Opts) ->
+  login(Mechanism, Opts);
+checked({oauthbearer, Fun}) when is_function(Fun, 0) ->
+  #{mechanism => oauthbearer, token => Fun};
+checked({oauthbearer, Opts}) when is_map(Opts) ->
+  oauthbearer(Opts);
+checked({aws_msk_iam, []}) ->
+  #{mechanism => aws_msk_iam};
+checked({aws_msk_iam, Opts}) when is_map(Opts) ->
+  aws_msk_iam(Opts);
+checked(#{mechanism := Mechanism} = Opts) when ?IS_LOGIN(Mechanism) ->
+  login(Mechanism, maps:remove(mechanism, Opts));
+checked(#{mechanism := Mechanism} = Opts) when is_atom(Mechanism) ->
+  checked({Mechanism, maps:remove(mechanism, Opts)});
+checked(Given) when is_tuple(Given), tuple_size(Given) > 1, is_atom(element(1, Given)) ->
+  Mechanism = element(1, Given),
+  bad(sasl, case lists:member(Mechanism, mechanisms()) of
+              true -> {not_options_of, Mechanism};
+              false -> {unknown_mechanism, Mechanism}
+            end);
+checked(_) ->
+  bad(sasl, not_options).
+
+mechanisms() ->
+  [plain, scram_sha_256, scram_sha_512, oauthbearer, aws_msk_iam, callback].
+
+login(Mechanism, #{file := File} = Opts) ->
+  only([file], Opts),
+  #{mechanism => Mechanism, file => text(file, File)};
+login(Mechanism, #{password := Password} = Opts) ->
+  only([user, username, password], Opts),
+  User = maps:get(user, Opts, maps:get(username, Opts, undefined)),
+  #{mechanism => Mechanism, user => text(user, User), password => password(Password)};
+login(_Mechanism, _Opts) ->
+  bad({sasl, password}, missing).
+
+oauthbearer(#{token := Fun} = Opts) ->
+  only([token], Opts),
+  is_function(Fun, 0) orelse bad({sasl, token}, not_a_fun_of_arity_0),
+  #{mechanism => oauthbearer, token => Fun};
+oauthbearer(Opts) ->
+  only([token_endpoint, client_id, client_secret, scope, extensions, ssl, audience,
+        client_assertion, client_assertion_file, parameters, connect_timeout, request_timeout],
+       Opts),
+  Given = given(Opts),
+  _ = text(token_endpoint, maps:get(token_endpoint, Given, undefined)),
+  Proofs = maps:with([client_secret, client_assertion, client_assertion_file], Given),
+  maps:size(Proofs) =:= 1 orelse bad({sasl, client_secret}, one_of_secret_and_assertion),
+  is_map_key(client_id, Given) orelse is_map_key(client_secret, Given) =:= false
+    orelse bad({sasl, client_id}, missing),
+  #{mechanism => oauthbearer, client_credentials => maps:map(fun oauth_option/2, Given)}.
+
+oauth_option(Name, Value) when Name =:= client_secret; Name =:= client_assertion ->
+  password(Value);
+oauth_option(Name, Value) when Name =:= extensions; Name =:= parameters ->
+  pairs(Name, Value);
+oauth_option(ssl, Value) ->
+  case brod_ssl_options:check(Value) of
+    {ok, undefined} -> bad({sasl, ssl}, Value);
+    {ok, Checked} -> Checked;
+    {error, {bad_option, Option, Why}} -> bad(Option, Why)
+  end;
+oauth_option(Name, Value) when Name =:= connect_timeout; Name =:= request_timeout ->
+  is_integer(Value) andalso Value > 0 andalso Value < 1 bsl 31 orelse bad({sasl, Name}, Value),
+  Value;
+oauth_option(Name, Value) ->
+  text(Name, Value).
+
+aws_msk_iam(Opts) ->
+  only([credentials, access_key_id, secret_access_key, session_token, profile, region, role_arn,
+        role_session_name, user_agent], Opts),
+  Given = given(Opts),
+  maps:is_key(access_key_id, Given) =:= maps:is_key(secret_access_key, Given)
+    orelse bad({sasl, secret_access_key}, only_with_access_key_id),
+  Checked = maps:map(fun aws_option/2, Given),
+  Checked#{mechanism => aws_msk_iam}.
+
+aws_option(credentials, Fun) when is_function(Fun, 0) -> Fun;
+aws_option(credentials, Source) ->
+  lists:member(Source, [default, environment, profile, container, web_identity, instance])
+    orelse bad({sasl, credentials}, unknown),
+  Source;
+aws_option(Name, Value) when Name =:= secret_access_key; Name =:= session_token ->
+  password(Value);
+aws_option(Name, Value) ->
+  text(Name, Value).
+
+%% What a fun of the user returns is seen when it is needed; what is here can be looked at now. The
+%% two cannot be told apart once a value is hidden, so both wait.
+password(Fun) when is_function(Fun, 0) -> Fun;
+password(_) -> bad({sasl, password}, not_text).
+
+pairs(Name, Given) when is_map(Given); is_list(Given) ->
+  Pairs = maps:to_list(brod_options:to_map(Given)),
+  maps:from_list([{text(Name, key(K)), text(Name, V)} || {K, V} <- Pairs]);
+pairs(Name, _) ->
+  bad({sasl, Name}, not_options).
+
+key(Key) when is_atom(Key) -> atom_to_binary(Key, utf8);
+key(Key) -> Key.
+
+given(Opts) -> maps:filter(fun(_, Value) -> Value =/= undefined end, Opts).
+
+only(Known, Opts) ->
+  case maps:keys(Opts) -- Known of
+    [] -> ok;
+    [Unknown | _] -> bad({sasl, Unknown}, unknown)
+  end.
+
+text(Name, Text) when ?IS_TEXT(Text) ->
+  try unicode:characters_to_binary(Text) of
+    Binary when is_binary(Binary), Binary =/= <<>> -> Binary;
+    _ -> bad({sasl, Name}, not_text)
+  catch error:badarg -> bad({sasl, Name}, not_text)
+  end;
+text(Name, undefined) -> bad({sasl, Name}, missing);
+text(Name, _) -> bad({sasl, Name}, not_text).
+
+-spec bad(term(), term()) -> no_return().
+bad(Option, Why) -> throw({bad, Option, Why}).
