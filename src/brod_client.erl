@@ -58,7 +58,8 @@
 %% lives through any outage. `{error, {bad_option, Key, Value}}' for an option that cannot be used.
 -spec start_link([brod:endpoint()], brod:client_id(), config()) -> {ok, pid()} | {error, term()}.
 start_link(Endpoints, ClientId, Config) when is_atom(ClientId) ->
-  gen_server:start_link({local, ClientId}, ?MODULE, {Endpoints, ClientId, Config}, []).
+  Args = {Endpoints, ClientId, brod_options:hide_secrets(Config)},
+  gen_server:start_link({local, ClientId}, ?MODULE, Args, []).
 
 %% @doc Stop a client; `ok' also when it is not running.
 -spec stop(brod:client()) -> ok.
@@ -110,8 +111,12 @@ store_counts(ClientPid, Counts, TtlMs) ->
         {ok, {[brod:endpoint()], map()}} | {error, term()}.
 get_bootstrap(Client) ->
   with_context(Client, fun(#{endpoints := Endpoints, conn_config := Config}) ->
-    {ok, {Endpoints, Config}}
+    {ok, {Endpoints, public(Config)}}
   end).
+
+%% Passwords stay in their funs.
+public(#{sasl := Sasl} = Config) -> Config#{sasl := brod_sasl_options:public(Sasl)};
+public(Config) -> Config.
 
 %% Metadata
 
@@ -219,7 +224,7 @@ get_transactional_coordinator(Client, TransactionalId) ->
 coordinator(Client, Kind, Id) ->
   with_context(Client, fun(#{conn_config := Config} = Context) ->
     case call(Context, {coordinator, Kind, Id}) of
-      {ok, {_NodeId, Host, Port}} -> {ok, {{Host, Port}, Config}};
+      {ok, {_NodeId, Host, Port}} -> {ok, {{Host, Port}, public(Config)}};
       {error, Code} when is_atom(Code), Code =/= timeout, Code =/= closed ->
         {error, [{error_code, Code}, {error_msg, <<>>}]};
       {error, Reason} -> {error, Reason}
@@ -385,7 +390,11 @@ init({Endpoints, ClientId, Config}) ->
   case open(Endpoints, ClientId, Config) of
     {ok, Context} ->
       ClientId = ets:new(ClientId, [named_table, protected, set, {read_concurrency, true}]),
+      ok = log_tls(ClientId, Context),
       {ok, #state{id = ClientId, context = Context}, {continue, connect}};
+    {error, [_ | _] = Failures} ->
+      %% as if the brokers could not be reached: what is missing may come
+      {ok, #state{id = ClientId, context = #{endpoints => Endpoints}}, {continue, {fail, Failures}}};
     {error, Reason} ->
       ?BROD_LOG_ERROR("Client ~p cannot start: ~p. Correct its endpoints or options.",
                       [ClientId, Reason]),
@@ -415,7 +424,15 @@ handle_continue(connect, #state{context = Context} = State) ->
   Limit = min(Timeout * length(Endpoints), 16#7fffffff),
   Ref = brod_nif:op(Engine, connect, Limit),
   _ = erlang:send_after(Limit + ?CONNECT_GRACE_MS, self(), {brod_reply, Ref, {error, timeout}}),
-  {noreply, State#state{connecting = Ref}}.
+  {noreply, State#state{connecting = Ref}};
+handle_continue({fail, Failures}, State) ->
+  {stop, connect_failed(Failures, State), State}.
+
+log_tls(ClientId, #{options := #{ssl := #{} = Tls}}) ->
+  {Level, Text} = brod_ssl_options:describe(Tls),
+  ?BROD_LOG(Level, "Client ~p: ~ts.", [ClientId, Text]);
+log_tls(_ClientId, _Context) ->
+  ok.
 
 handle_call(stop, _From, State) ->
   {stop, normal, ok, State};
@@ -471,7 +488,9 @@ handle_info(_Info, State) ->
 %% The dispatchers end by themselves, when they have passed on what is left.
 terminate(_Reason, #state{context = #{engine := Engine} = Context}) ->
   lists:foreach(fun shutdown/1, maps:values(maps:with([producers_sup, consumers_sup], Context))),
-  brod_nif:client_close(Engine).
+  brod_nif:client_close(Engine);
+terminate(_Reason, _State) ->
+  ok.
 
 code_change(_OldVsn, State, _Extra) ->
   {ok, State}.
@@ -524,11 +543,8 @@ connect_failed(Reason, #state{id = Id, context = #{endpoints := Endpoints}}) ->
                {error, [_ | _] = L} -> L;
                {error, R} -> [{Endpoint, {R, []}} || Endpoint <- Endpoints]
              end,
-  Tried = [io_lib:format("~ts:~p ~0p", [brod_engine:to_binary(H), P, R])
-           || {{H, P}, {R, _}} <- Failures],
-  ?BROD_LOG_ERROR("Client ~p cannot connect to Kafka: ~s. Check that the endpoints are right, that "
-                  "a broker listens there, and that no firewall is between.",
-                  [Id, lists:join("; ", Tried)]),
+  ?BROD_LOG_ERROR("Client ~p cannot connect to Kafka: ~ts.",
+                  [Id, brod_connect_failure:describe(Failures)]),
   Failures.
 
 store_count(Topic, Result, Ttl, #state{id = Table, context = Context}) ->

@@ -57,13 +57,35 @@ open_checked(Endpoints, Options) ->
   case is_list(Endpoints) andalso Endpoints =/= []
     andalso lists:all(fun is_endpoint/1, Endpoints) of
     true ->
-      Addresses = [{to_binary(H), P} || {H, P} <- Endpoints],
-      case brod_nif:client_open(Addresses, brod_options:engine_config(Options)) of
-        {ok, Engine} -> {ok, #{engine => Engine, options => Options, endpoints => Endpoints}};
-        {error, Reason} -> {error, Reason}
+      Provider = brod_sasl_provider:start(Options),
+      case client_open(Endpoints, engine_config(Options, Provider)) of
+        {ok, Engine} ->
+          {ok, #{engine => Engine, options => Options, endpoints => Endpoints,
+                 sasl_provider => Provider}};
+        {error, Reason} ->
+          brod_sasl_provider:stop(Provider),
+          {error, Reason}
       end;
     false ->
       {error, {bad_option, endpoints, Endpoints}}
+  end.
+
+engine_config(Options, Provider) ->
+  Sasl = case Options of
+           #{sasl := #{} = Checked} -> brod_sasl_options:engine(Checked, Provider);
+           _ -> undefined
+         end,
+  (brod_options:engine_config(Options))#{sasl => Sasl}.
+
+%% Certificates that cannot be read are told as the connections that they would be for.
+client_open(Endpoints, Config) ->
+  Addresses = [{to_binary(H), P} || {H, P} <- Endpoints],
+  try brod_nif:client_open(Addresses, Config) of
+    {error, {tls_error, Reason}} -> {error, [{Endpoint, {Reason, []}} || Endpoint <- Endpoints]};
+    Result -> Result
+  catch
+    %% Raised further, the error would carry the arguments, secrets among them.
+    error:badarg -> {error, {bad_option, client, refused_by_the_engine}}
   end.
 
 is_endpoint({Host, Port}) ->
@@ -75,7 +97,8 @@ is_endpoint(_) ->
 
 %% @doc Close what {@link open/2} made.
 -spec close(context()) -> ok.
-close(#{engine := Engine}) ->
+close(#{engine := Engine} = Context) ->
+  brod_sasl_provider:stop(maps:get(sasl_provider, Context, undefined)),
   brod_nif:client_close(Engine).
 
 %% @doc Connect to a cluster, run `Fun', and close whatever happens.

@@ -4,6 +4,7 @@
 
 -export([op/3]).
 -export([client_open/2, client_close/1]).
+-export([sasl_answer/2, sasl_socket/2]).
 -export([dispatcher_open/1, dispatcher_done/2]).
 -export([producer_open/4, producer_publish/2, producer_withdraw/1, produce/4, produce_to/6,
          produce_dirty/4, producer_process/1, producer_cancel_wait/2, producer_acks_done/1,
@@ -17,8 +18,8 @@
 
 -on_load(load/0).
 
--nifs([op/3, client_open/2, client_close/1, producer_open/4, producer_publish/2,
-       producer_withdraw/1, produce/4, produce_to/6, produce_dirty/4,
+-nifs([op/3, client_open/2, client_close/1, sasl_answer/2, sasl_socket/2,
+       producer_open/4, producer_publish/2, producer_withdraw/1, produce/4, produce_to/6, produce_dirty/4,
        dispatcher_open/1, dispatcher_done/2,
        producer_process/1, producer_cancel_wait/2, producer_acks_done/1, producer_close/3,
        producer_info/1,
@@ -66,6 +67,14 @@ client_open(_Endpoints, _Config) -> ?NOT_LOADED.
 %% @doc Close an engine client with everything that was opened on it.
 -spec client_close(client()) -> ok.
 client_close(_Client) -> ?NOT_LOADED.
+
+%% @doc Answer a question that the engine asked a client's SASL provider.
+-spec sasl_answer(reference(), {ok, term()} | {error, binary()}) -> ok.
+sasl_answer(_Ask, _Answer) -> ?NOT_LOADED.
+
+%% @doc The port from which a plugin's socket is connected to the engine.
+-spec sasl_socket(reference(), inet:port_number()) -> ok.
+sasl_socket(_Ask, _Port) -> ?NOT_LOADED.
 
 %% @doc Make the caller a dispatcher: acks of producers that are opened from now on come to it.
 -spec dispatcher_open(client()) -> {ok, dispatcher()}.

@@ -6,7 +6,7 @@
 -module(brod_options).
 
 -export([client/1, connection/1, producer/1, consumer/1, connection_keys/0]).
--export([to_map/1, engine_config/1, warn_unknown/2, warn_unknown/3]).
+-export([to_map/1, engine_config/1, hide_secrets/1, warn_unknown/2, warn_unknown/3]).
 
 -export_type([error/0]).
 
@@ -15,18 +15,43 @@
 %% What `infinity' stands for; the engine takes no more.
 -define(LONGEST_MS, 16#7fffffff).
 
--type error() :: {bad_option, Key :: term(), Value :: term()}
-               | {not_supported_yet, ssl | sasl}.
+-type error() :: {bad_option, Key :: term(), Value :: term()}.
 
 %% @doc Check a client's options. The result has every key that has a default.
 -spec client(brod:client_config() | map()) -> {ok, map()} | {error, error()}.
 client(Config) ->
-  check(client, Config, client_specs() ++ connection_specs()).
+  secured(check(client, Config, client_specs() ++ connection_specs())).
 
 %% @doc Check the options of a connection for one call (`brod:conn_config()').
 -spec connection(brod:conn_config()) -> {ok, map()} | {error, error()}.
 connection(Config) ->
-  check(connection, Config, connection_specs()).
+  secured(check(connection, Config, connection_specs())).
+
+secured({ok, Options}) ->
+  case brod_ssl_options:check(maps:get(ssl, Options, undefined)) of
+    {ok, Tls} ->
+      case brod_sasl_options:check(maps:get(sasl, Options, undefined)) of
+        {ok, Sasl} -> {ok, Options#{ssl => Tls, sasl => Sasl}};
+        {error, Reason} -> {error, Reason}
+      end;
+    {error, Reason} -> {error, Reason}
+  end;
+secured({error, Reason}) ->
+  {error, Reason}.
+
+%% @doc The options as given, with what is secret in `ssl' and `sasl' in funs. Whatever keeps options
+%% or may print them gets them from here.
+-spec hide_secrets(Config) -> Config when Config :: term().
+hide_secrets(Config) when is_list(Config) -> [hide_secret(Option) || Option <- Config];
+hide_secrets(Config) when is_map(Config) -> maps:map(fun(K, V) -> hide(K, V) end, Config);
+hide_secrets(Config) -> Config.
+
+hide_secret({Name, Value}) -> {Name, hide(Name, Value)};
+hide_secret(Option) -> Option.
+
+hide(ssl, Value) -> brod_ssl_options:hide(Value);
+hide(sasl, Value) -> brod_sasl_options:hide(Value);
+hide(_, Value) -> Value.
 
 %% @doc Check a producer's options; `required_acks' and `compression' come out in one form.
 -spec producer(brod:producer_config() | map()) -> {ok, map()} | {error, error()}.
@@ -126,7 +151,11 @@ engine_config(Options) ->
                       query_api_versions], All),
   Config#{client_id => brod_engine:to_binary(Id),
           socket => brod_socket_options:engine(SocketOptions),
+          tls => tls(All),
           threads => application:get_env(brod, engine_threads, undefined)}.
+
+tls(#{ssl := #{} = Checked}) -> brod_ssl_options:engine(Checked);
+tls(_Options) -> undefined.
 
 %% Of what a connection has no option for, too.
 engine_defaults() ->
@@ -155,7 +184,6 @@ check_each([Spec | Specs], Given, Acc) ->
     #{Key := Value} ->
       case is_valid(element(2, Spec), Value) of
         true -> check_each(Specs, Given, Acc#{Key => plain(element(2, Spec), Value)});
-        later -> {error, {not_supported_yet, Key}};
         false -> {error, {bad_option, Key, Value}}
       end;
     _ when tuple_size(Spec) =:= 3 ->
@@ -192,8 +220,8 @@ connection_specs() ->
   [ {connect_timeout, timeout, 5000}
   , {request_timeout, timeout, 240000}
   , {client_id, text}
-  , {ssl, tls}
-  , {sasl, tls}
+  , {ssl, any}
+  , {sasl, any}
   , {reconnect_backoff, pos_int32}
   , {reconnect_backoff_max, pos_int32}
   , {query_api_versions, boolean, true}
@@ -262,7 +290,6 @@ is_valid(boolean, V) -> is_boolean(V);
 is_valid(binary, V) -> is_binary(V);
 is_valid(text, V) -> is_binary(V) orelse is_atom(V) orelse io_lib:printable_unicode_list(V);
 is_valid(config, V) -> is_list(V) orelse is_map(V);
-is_valid(tls, V) -> V =:= false orelse later;
 is_valid({one_of, Values}, V) -> lists:member(V, Values).
 
 acks(Acks) when Acks =:= all; Acks =:= all_isr -> -1;

@@ -2,7 +2,7 @@
 %% options shows no secret. An error names what is wrong, never a value.
 -module(brod_sasl_options).
 
--export([check/1, hide/1]).
+-export([check/1, hide/1, public/1, engine/2]).
 
 -export_type([error/0, checked/0]).
 
@@ -15,7 +15,7 @@
       | #{mechanism := oauthbearer, token := fun(() -> term())}
       | #{mechanism := oauthbearer, client_credentials := map()}
       | #{mechanism := aws_msk_iam, atom() => term()}
-      | #{mechanism := callback, module := module(), options := term()}.
+      | #{mechanism := callback, module := module(), options := fun(() -> term())}.
 
 -define(IS_LOGIN(M), (M =:= plain orelse M =:= scram_sha_256 orelse M =:= scram_sha_512)).
 -define(IS_TEXT(T), (is_list(T) orelse is_binary(T))).
@@ -29,14 +29,14 @@
 check(undefined) -> {ok, undefined};
 check(false) -> {ok, undefined};
 check(Given) ->
-  try {ok, checked(hide(Given))}
+  try {ok, checked(public(hide(Given)))}
   catch throw:{bad, Option, Why} -> {error, {bad_option, Option, Why}}
   end.
 
 %% @doc The option as given, with its secrets in funs, so that it can be stored, shown, and given to
-%% {@link check/1} again. Options of a plugin are its own affair and stay as they are.
+%% {@link check/1} again. What is secret of a plugin's options is not known, so all of it is hidden.
 -spec hide(term()) -> term().
-hide({callback, _Module, _Opts} = Given) -> Given;
+hide({callback, _Module, _Opts} = Given) -> fun() -> Given end;
 hide({Mechanism, User, Secret}) -> {Mechanism, User, secret(Secret)};
 hide({Mechanism, Opts}) when is_map(Opts) -> {Mechanism, hide_all(Opts)};
 hide({Mechanism, [{_, _} | _] = Opts}) -> {Mechanism, hide_all(brod_options:to_map(Opts))};
@@ -44,20 +44,48 @@ hide(Opts) when is_map(Opts) -> hide_all(Opts);
 hide([{_, _} | _] = Opts) -> hide_all(brod_options:to_map(Opts));
 hide(Given) -> Given.
 
+%% @doc What {@link hide/1} made as users know it: a plugin and its options are visible again.
+-spec public(term()) -> term().
+public(Fun) when is_function(Fun, 0) -> Fun();
+public(Hidden) -> Hidden.
+
+%% @doc Checked options in the form of docs/boundary.md. What the engine is to ask for stays out.
+-spec engine(checked(), Provider :: pid()) -> map().
+engine(Checked, Provider) ->
+  Plain = maps:without([password, token, credentials, module, options], Checked),
+  (maps:map(fun revealed/2, Plain))#{provider => Provider}.
+
+revealed(client_credentials, Opts) ->
+  maps:map(fun revealed/2, Opts);
+revealed(ssl, Checked) ->
+  brod_ssl_options:engine(Checked);
+revealed(_Name, Secret) when is_function(Secret, 0) ->
+  Secret();
+revealed(_Name, Value) ->
+  Value.
+
 hide_all(Opts) ->
   maps:map(fun(Name, Value) ->
              case lists:member(Name, ?SECRETS) of
-               true when Value =/= undefined -> secret(Value);
+               true -> secret(Value);
                _ when is_map(Value) -> hide_all(Value);
                _ -> Value
              end
            end, Opts).
 
+%% What cannot be a secret is not kept: check/1 finds the atom and says so.
 secret(Fun) when is_function(Fun, 0) -> Fun;
-secret(Value) -> fun() -> Value end.
+secret(Text) when ?IS_TEXT(Text) ->
+  try unicode:characters_to_binary(Text) of
+    Secret when is_binary(Secret) -> fun() -> Secret end;
+    _ -> not_text
+  catch error:badarg -> not_text
+  end;
+secret(undefined) -> undefined;
+secret(_) -> not_text.
 
 checked({callback, Module, Opts}) when is_atom(Module) ->
-  #{mechanism => callback, module => Module, options => Opts};
+  #{mechanism => callback, module => Module, options => fun() -> Opts end};
 checked({callback, _, _}) ->
   bad(sasl, callback_module_is_no_atom);
 checked({Mechanism, User, Password}) when ?IS_LOGIN(Mechanism) ->
@@ -151,8 +179,6 @@ aws_option(Name, Value) when Name =:= secret_access_key; Name =:= session_token 
 aws_option(Name, Value) ->
   text(Name, Value).
 
-%% What a fun of the user returns is seen when it is needed; what is here can be looked at now. The
-%% two cannot be told apart once a value is hidden, so both wait.
 password(Fun) when is_function(Fun, 0) -> Fun;
 password(_) -> bad({sasl, password}, not_text).
 

@@ -55,7 +55,8 @@ client_spec(Other) ->
 client_spec([], ClientId, _Config) ->
   exit(lists:flatten(io_lib:format("No endpoints found in brod client '~p' config", [ClientId])));
 client_spec(Endpoints, ClientId, Config) ->
-  Args = [Endpoints, ClientId, without_delay(Config)],
+  %% supervisors print child specifications
+  Args = [Endpoints, ClientId, brod_options:hide_secrets(without_delay(Config))],
   {ClientId, {brod_client, start_link, Args}, {permanent, restart_delay(Config)}, 5000, worker,
    [brod_client]}.
 

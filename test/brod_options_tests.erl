@@ -41,12 +41,6 @@ first_of_a_repeated_key_counts_test() ->
 bare_atom_is_true_test() ->
   ?assertMatch({ok, #{auto_start_producers := true}}, brod_options:client([auto_start_producers])).
 
-tls_is_refused_clearly_test() ->
-  ?assertMatch({ok, _}, brod_options:client([{ssl, false}, {sasl, undefined}])),
-  ?assertEqual({error, {not_supported_yet, ssl}}, brod_options:client([{ssl, true}])),
-  ?assertEqual({error, {not_supported_yet, sasl}},
-               brod_options:client([{sasl, {plain, "u", "p"}}])).
-
 cool_down_is_the_engine_s_backoff_test() ->
   {ok, Options} = brod_options:client([{reconnect_cool_down_seconds, 3}, {rack_id, <<"r">>}]),
   ?assertMatch(#{reconnect_backoff := 3000, rack_id := <<"r">>},

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use brod_engine::cluster::{Cluster, ClusterConfig};
 use brod_engine::consumer::Consumers;
+use brod_engine::net::tls::Tls;
 use brod_engine::net::{AddressFamily, ConnectOptions, Endpoint, SocketOptions};
 use brod_engine::producer::Producers;
 use parking_lot::RwLock;
@@ -44,7 +45,8 @@ impl Drop for ClientResource {
 /// A handle to a client, as Erlang holds it.
 pub type Client = ResourceArc<ClientResource>;
 
-#[rustler::nif]
+/// On a dirty scheduler: certificates and keys are read from files and parsed.
+#[rustler::nif(schedule = "DirtyIo")]
 fn client_open<'a>(
     env: Env<'a>,
     endpoints: Vec<(Binary<'a>, u16)>,
@@ -62,10 +64,22 @@ fn client_open<'a>(
         })
         .collect::<NifResult<Vec<_>>>()?;
     let decoded = decode_config(&options, bootstrap);
-    let (config, buffer_bytes, threads, rack_id) = match decoded {
+    let (mut config, buffer_bytes, threads, rack_id) = match decoded {
         Ok(decoded) => decoded,
         Err(bad) => return Ok((atoms::error(), bad).encode(env)),
     };
+    if let Some(tls) = options.term("tls") {
+        match Tls::new(crate::tls::decode(tls)?) {
+            Ok(tls) => config.connect.tls = Some(tls),
+            Err(why) => {
+                let why = crate::tls::reason(env, &why);
+                return Ok((atoms::error(), (atoms::tls_error(), why)).encode(env));
+            }
+        }
+    }
+    if let Some(sasl) = options.term("sasl") {
+        config.connect.sasl = Some(crate::sasl::decode(sasl)?);
+    }
     let handle = match runtime::start(threads) {
         Ok(handle) => handle,
         Err(text) => return Ok((atoms::error(), text).encode(env)),

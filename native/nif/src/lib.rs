@@ -19,5 +19,7 @@ mod raw;
 mod reason;
 mod replies;
 mod runtime;
+mod sasl;
+mod tls;
 
 rustler::init!("brod_nif");

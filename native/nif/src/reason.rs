@@ -1,6 +1,7 @@
 //! Errors of the engine as Erlang terms: the one place where they are converted.
 
 use brod_engine::error::Error;
+use brod_engine::net::sasl::SaslError;
 use brod_engine::net::{Endpoint, NetError};
 use brod_engine::producer::{Cause, Failure};
 use brod_protocol::error::ErrorCode;
@@ -31,10 +32,40 @@ pub fn net<'a>(env: Env<'a>, error: &NetError) -> Term<'a> {
         NetError::NotKafka(text) => (atoms::not_kafka(), text.as_str()).encode(env),
         NetError::UnsupportedApi { api } => (atoms::unsupported_api(), api.as_str()).encode(env),
         NetError::Protocol(text) => (atoms::protocol_error(), text.as_str()).encode(env),
-        NetError::NotAnswered { cause, .. } => net(env, cause),
-        NetError::Tls(why) => (atoms::tls_error(), why.to_string()).encode(env),
+        NetError::NotAnswered { api, cause } => (request(env, api), net(env, cause)).encode(env),
+        NetError::Tls(why) => crate::tls::reason(env, why),
+        NetError::Sasl(SaslError::External(term)) => plugin(env, term),
         NetError::Sasl(why) => (atoms::sasl_auth_error(), why.to_string()).encode(env),
         NetError::Io(kind) => (atoms::io_error(), format!("{kind:?}")).encode(env),
+    }
+}
+
+/// What a plugin failed with: a term that `brod_sasl_provider` has made.
+fn plugin<'a>(env: Env<'a>, term: &[u8]) -> Term<'a> {
+    env.binary_to_term(term)
+        .map_or_else(|| atoms::undefined().to_term(env), |(term, _)| term)
+}
+
+/// A request as brod's connection names it in its errors: the record `kpro_req`.
+fn request<'a>(env: Env<'a>, api: &str) -> Term<'a> {
+    let api = Atom::from_str(env, api).map_or_else(
+        |_| atoms::undefined().to_term(env),
+        |atom| atom.to_term(env),
+    );
+    let empty: [Term; 0] = [];
+    (atoms::kpro_req(), env.make_ref(), api, 0, false, &empty[..]).encode(env)
+}
+
+/// Why a file cannot be used, in the atoms of Erlang's `file`.
+pub fn posix(env: Env<'_>, kind: std::io::ErrorKind) -> Term<'_> {
+    use std::io::ErrorKind::*;
+    match kind {
+        NotFound => atoms::enoent().to_term(env),
+        PermissionDenied => atoms::eacces().to_term(env),
+        IsADirectory => atoms::eisdir().to_term(env),
+        NotADirectory => atoms::enotdir().to_term(env),
+        FileTooLarge => atoms::efbig().to_term(env),
+        other => (atoms::io_error(), format!("{other:?}")).encode(env),
     }
 }
 

@@ -1,0 +1,66 @@
+%% What a failed connection means to whoever has to mend it, in one line.
+-module(brod_connect_failure).
+
+-export([describe/1]).
+
+%% @doc Endpoints with why each could not be reached, and what to check, as text for a log line.
+-spec describe([{brod:endpoint(), {Reason :: term(), Stack :: list()}}]) -> iodata().
+describe(Failures) ->
+  lists:join("; ", [[brod_engine:to_binary(Host), $:, integer_to_list(Port), $\s, cause(Reason)]
+                    || {{Host, Port}, {Reason, _Stack}} <- Failures]).
+
+cause(econnrefused) -> "nobody listens there: check the port, and that the broker runs";
+cause(nxdomain) -> "the host name does not resolve: check the name, and the DNS servers";
+cause(Reason) when Reason =:= timeout; Reason =:= etimedout ->
+  "no answer in time: check the address, and that no firewall is between";
+cause(closed) ->
+  "it closed the connection: check that it is a Kafka broker, that the options ssl and sasl are what "
+  "this port asks for, and its log";
+cause({failed_to_upgrade_to_ssl, Reason}) -> ["no TLS: ", tls(Reason)];
+cause({Request, Reason}) when is_tuple(Request), element(1, Request) =:= kpro_req ->
+  first_request(Reason);
+cause({sasl_auth_error, Reason}) -> ["SASL: ", sasl(Reason)];
+cause(#{file := File, reason := Reason}) ->
+  io_lib:format("the file ~ts of the option sasl cannot be used (~0p): check that it is there and has "
+                "user and password on two lines", [File, Reason]);
+cause(undef) -> "the plugin of the option sasl does not exist: check module and code path";
+cause({not_kafka, Text}) -> io_lib:format("no Kafka broker (~ts): check the port", [Text]);
+cause(Reason) -> io_lib:format("~0p: check the address and the broker's log", [Reason]).
+
+tls({tls_alert, {unknown_ca, Text}}) ->
+  [Text, ": check cacertfile or cacerts"];
+tls({tls_alert, {certificate_expired, Text}}) ->
+  [Text, ": check the broker's certificate, and the clock here"];
+tls({tls_alert, {handshake_failure, Text}}) ->
+  [flat(Text), ": check the host name, server_name_indication, versions and ciphers"];
+tls({tls_alert, {unexpected_message, _Text}}) -> not_tls();
+tls({tls_alert, {_Alert, Text}}) -> [flat(Text), ": check the broker's certificate and log"];
+tls(closed) -> ["it closed the connection: ", not_tls()];
+tls(timeout) -> ["the handshake did not end in time: ", not_tls()];
+tls({options, {Option, File, {error, Reason}}}) ->
+  io_lib:format("~s ~ts cannot be used (~0tp): check the file and its permissions",
+                [Option, File, Reason]);
+tls({options, {Option, Text}}) ->
+  io_lib:format("~s cannot be used (~ts): check the option", [Option, Text]);
+tls(Reason) -> io_lib:format("~0p: check the option ssl", [Reason]).
+
+not_tls() -> "check that this port speaks TLS; it may be a plaintext listener".
+
+first_request({tls_alert, {_Alert, Text}}) ->
+  [flat(Text), " at the first request: check the client's certificate (certfile, keyfile), which this "
+   "port may ask for"];
+first_request(closed) ->
+  "it closed the connection at the first request: check the options ssl and sasl, this port may ask "
+  "for TLS or for another way to authenticate";
+first_request(Reason) -> cause(Reason).
+
+sasl(illegal_sasl_state) ->
+  "this port does not authenticate: check the option sasl, and the port";
+sasl(unsupported_sasl_mechanism) ->
+  "this port does not offer the mechanism: check the option sasl, and the port";
+sasl(Text) when is_binary(Text) ->
+  [Text, ": check user and password, or the token"];
+sasl(Reason) -> io_lib:format("~0tp: check the option sasl", [Reason]).
+
+%% texts of TLS have lines in them
+flat(Text) -> [case Char of $\n -> $,; _ -> Char end || Char <- Text].

@@ -1,0 +1,185 @@
+%% Answers the engine's questions about SASL: user and password, tokens, credentials, and runs the
+%% authentication of plugins. One process a client that has the option `sasl'; it goes when the
+%% client's owner goes.
+%%
+%% Funs and modules of the user run in a process of their own, for a limited time: what they do does
+%% not stop anybody. Their results go to the engine and are kept nowhere; of their failures only the
+%% kind is told, since the details may hold what is secret.
+-module(brod_sasl_provider).
+-behaviour(gen_server).
+
+-export([start/1, stop/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+
+-export_type([question/0]).
+
+-include("brod_int.hrl").
+
+-type question() :: login | token | credentials
+                  | {auth, #{ host := binary()
+                            , port := inet:port_number()
+                            , handshake_version := integer()
+                            , client_id := binary()
+                            }}.
+
+%% @doc Start a provider for the calling process, by its checked options. `undefined' if they have
+%% no `sasl'.
+-spec start(map()) -> undefined | pid().
+start(#{sasl := #{} = Sasl} = Options) ->
+  {ok, Pid} = gen_server:start(?MODULE, {self(), Sasl, maps:get(connect_timeout, Options)}, []),
+  Pid;
+start(_Options) ->
+  undefined.
+
+%% @doc Stop a provider.
+-spec stop(undefined | pid()) -> ok.
+stop(undefined) -> ok;
+stop(Pid) -> gen_server:cast(Pid, stop).
+
+init({Owner, Sasl, TimeoutMs}) ->
+  process_flag(trap_exit, true),
+  {ok, #{owner => monitor(process, Owner), sasl => Sasl, timeout => TimeoutMs}}.
+
+handle_call(Call, _From, State) ->
+  {reply, {error, {unknown_call, Call}}, State}.
+
+handle_cast(stop, State) ->
+  {stop, shutdown, State};
+handle_cast(_Cast, State) ->
+  {noreply, State}.
+
+%% The engine waits no longer than the limit, so nobody else need.
+handle_info({brod_sasl, Ask, Question, LimitMs}, #{sasl := Sasl, timeout := TimeoutMs} = State) ->
+  Pid = spawn_link(fun() -> brod_nif:sasl_answer(Ask, answer(Question, Sasl, TimeoutMs, Ask)) end),
+  _ = erlang:send_after(LimitMs, self(), {too_long, Pid}),
+  {noreply, State};
+handle_info({too_long, Pid}, State) ->
+  exit(Pid, kill),
+  {noreply, State};
+handle_info({'DOWN', MRef, process, _, _}, #{owner := MRef} = State) ->
+  {stop, shutdown, State};
+handle_info(_Info, State) ->
+  {noreply, State}.
+
+terminate(_Reason, _State) ->
+  ok.
+
+%% Runs in a process of its own.
+answer(Question, Sasl, TimeoutMs, Ask) ->
+  try answer_to(Question, Sasl, TimeoutMs, Ask)
+  catch
+    throw:{unfit, What} -> {error, What};
+    Class:Reason -> {error, failed(Class, Reason)}
+  end.
+
+answer_to(login, #{user := User, password := Password}, _TimeoutMs, _Ask) ->
+  {ok, {User, text(password, value(Password))}};
+answer_to(token, #{token := Fun}, _TimeoutMs, _Ask) ->
+  token(Fun());
+answer_to(credentials, #{credentials := Fun}, _TimeoutMs, _Ask) ->
+  credentials(Fun());
+answer_to({auth, Peer}, #{module := Module, options := Options}, TimeoutMs, Ask) ->
+  plugin(Peer, Module, Options(), TimeoutMs, Ask).
+
+%% brod wraps what may be a fun already.
+value(Fun) when is_function(Fun, 0) -> value(Fun());
+value(Value) -> Value.
+
+text(What, Text) when is_list(Text); is_binary(Text) ->
+  try unicode:characters_to_binary(Text) of
+    Binary when is_binary(Binary) -> Binary;
+    _ -> unfit(What, "is no text")
+  catch error:badarg -> unfit(What, "is no text")
+  end;
+text(What, _) ->
+  unfit(What, "is no text").
+
+token({ok, Token}) -> token(Token);
+token({ok, Token, ExpiresAtMs}) -> token(#{token => Token, expires_at_ms => ExpiresAtMs});
+token({error, Reason}) -> unfit(token, refused(Reason));
+token(#{token := Token} = Map) ->
+  Extensions = maps:to_list(brod_options:to_map(maps:get(extensions, Map, #{}))),
+  {ok, { text(token, Token)
+       , lifetime(Map)
+       , [{text(extension, name(K)), text(extension, V)} || {K, V} <- Extensions]
+       }};
+token(Token) when is_list(Token); is_binary(Token) -> token(#{token => Token});
+token(_) -> unfit(token, "has an unknown form").
+
+%% In ms from now; `undefined': whatever the token says itself.
+lifetime(#{lifetime_ms := Ms}) when is_integer(Ms) -> max(0, Ms);
+lifetime(#{expires_at_ms := At}) when is_integer(At) ->
+  max(0, At - os:system_time(millisecond));
+lifetime(#{expires_at := At}) when is_integer(At) ->
+  max(0, At * 1000 - os:system_time(millisecond));
+lifetime(_) -> undefined.
+
+name(Name) when is_atom(Name) -> atom_to_binary(Name, utf8);
+name(Name) -> Name.
+
+credentials({ok, Credentials}) -> credentials(Credentials);
+credentials({error, Reason}) -> unfit(credentials, refused(Reason));
+credentials(#{access_key_id := Id, secret_access_key := Secret} = Map) ->
+  Session = case maps:get(session_token, Map, undefined) of
+              undefined -> undefined;
+              Token -> text(session_token, Token)
+            end,
+  {ok, {text(access_key_id, Id), text(secret_access_key, Secret), Session, lifetime(Map)}};
+credentials(_) ->
+  unfit(credentials, "have an unknown form").
+
+-spec unfit(atom(), iodata()) -> no_return().
+unfit(What, Why) ->
+  throw({unfit, iolist_to_binary(io_lib:format("the ~s that the fun gave ~s", [What, Why]))}).
+
+refused(Reason) when is_atom(Reason) -> io_lib:format("is an error: ~s", [Reason]);
+refused(_) -> "is an error".
+
+%% What failed without what it failed with.
+failed(Class, Reason) ->
+  iolist_to_binary(io_lib:format("the fun failed: ~s ~s", [Class, kind(Reason)])).
+
+kind(Reason) when is_atom(Reason) -> atom_to_binary(Reason, utf8);
+kind(Reason) when is_tuple(Reason), tuple_size(Reason) > 0 -> kind(element(1, Reason));
+kind(_) -> <<>>.
+
+%% Plugins
+
+%% The plugin talks to a socket on loopback, whose other end is the engine's connection. The engine
+%% takes the socket whose port it is told here, and no other.
+plugin(#{host := Host, port := Port, handshake_version := Version, client_id := ClientId},
+       Module, Options, TimeoutMs, Ask) ->
+  SockOpts = [binary, {packet, 4}, {active, false}, {nodelay, true}],
+  case gen_tcp:connect({127, 0, 0, 1}, Port, SockOpts, TimeoutMs) of
+    {ok, Socket} ->
+      try
+        {ok, {_, Own}} = inet:sockname(Socket),
+        ok = brod_nif:sasl_socket(Ask, Own),
+        run_plugin(Module, unicode:characters_to_list(Host), Socket, Version, ClientId, TimeoutMs,
+                   Options)
+      after
+        gen_tcp:close(Socket)
+      end;
+    {error, Reason} ->
+      plugin_error(Reason)
+  end.
+
+run_plugin(Module, Host, Socket, Version, ClientId, TimeoutMs, Options) ->
+  _ = code:ensure_loaded(Module),
+  Auth = case erlang:function_exported(Module, auth, 7) of
+           true ->
+             fun() -> Module:auth(Host, Socket, Version, gen_tcp, ClientId, TimeoutMs, Options) end;
+           false ->
+             fun() -> Module:auth(Host, Socket, gen_tcp, ClientId, TimeoutMs, Options) end
+         end,
+  try Auth() of
+    ok -> {ok, undefined};
+    {ok, _ServerInfo} -> {ok, undefined};
+    {error, Reason} -> plugin_error({sasl_auth_error, Reason});
+    _Other -> plugin_error({sasl_auth_error, bad_return_value})
+  catch
+    error:undef -> plugin_error(undef);
+    Class:Reason -> plugin_error({sasl_auth_error, failed(Class, Reason)})
+  end.
+
+plugin_error(Reason) -> {error, term_to_binary(Reason)}.
