@@ -13,6 +13,8 @@
 
 -export_type([question/0]).
 
+-define(UNKNOWN_LIFETIME_MS, 300000).
+
 -include("brod_int.hrl").
 
 -type question() :: login | token | credentials
@@ -100,11 +102,35 @@ token({error, Reason}) -> unfit(token, refused(Reason));
 token(#{token := Token} = Map) ->
   Extensions = maps:to_list(brod_options:to_map(maps:get(extensions, Map, #{}))),
   {ok, { text(token, Token)
-       , lifetime(Map)
+       , token_lifetime(Map)
        , [{text(extension, name(K)), text(extension, V)} || {K, V} <- Extensions]
        }};
 token(Token) when is_list(Token); is_binary(Token) -> token(#{token => Token});
 token(_) -> unfit(token, "has an unknown form").
+
+%% A JSON web token says itself until when it is good. Of others it is not known; a broker refuses them
+%% when it is over.
+token_lifetime(#{token := Token} = Map) ->
+  case lifetime(Map) of
+    undefined ->
+      case expiry(string:split(Token, ".", all)) of
+        undefined -> ?UNKNOWN_LIFETIME_MS;
+        At -> lifetime(#{expires_at => At})
+      end;
+    Ms -> Ms
+  end.
+
+expiry([_Header, Claims, _Signature]) ->
+  Padded = pad(iolist_to_binary(string:replace(string:replace(Claims, "-", "+", all), "_", "/", all))),
+  try re:run(base64:decode(Padded), "\"exp\"\\s*:\\s*([0-9]+)", [{capture, all_but_first, list}]) of
+    {match, [At]} -> list_to_integer(At);
+    nomatch -> undefined
+  catch error:_ -> undefined
+  end;
+expiry(_) ->
+  undefined.
+
+pad(Text) -> <<Text/binary, (binary:copy(<<"=">>, -byte_size(Text) band 3))/binary>>.
 
 %% In ms from now; `undefined': whatever the token says itself.
 lifetime(#{lifetime_ms := Ms}) when is_integer(Ms) -> max(0, Ms);

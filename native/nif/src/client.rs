@@ -78,7 +78,7 @@ fn client_open<'a>(
         }
     }
     if let Some(sasl) = options.term("sasl") {
-        config.connect.sasl = Some(crate::sasl::decode(sasl)?);
+        config.connect.sasl = Some(crate::sasl::decode(sasl, config.connect.connect_timeout)?);
     }
     let handle = match runtime::start(threads) {
         Ok(handle) => handle,

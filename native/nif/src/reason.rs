@@ -34,10 +34,30 @@ pub fn net<'a>(env: Env<'a>, error: &NetError) -> Term<'a> {
         NetError::Protocol(text) => (atoms::protocol_error(), text.as_str()).encode(env),
         NetError::NotAnswered { api, cause } => (request(env, api), net(env, cause)).encode(env),
         NetError::Tls(why) => crate::tls::reason(env, why),
-        NetError::Sasl(SaslError::External(term)) => plugin(env, term),
-        NetError::Sasl(why) => (atoms::sasl_auth_error(), why.to_string()).encode(env),
+        NetError::Sasl(why) => sasl(env, why),
         NetError::Io(kind) => (atoms::io_error(), format!("{kind:?}")).encode(env),
     }
+}
+
+/// Why a client could not prove who it is (contract 9b).
+fn sasl<'a>(env: Env<'a>, error: &SaslError) -> Term<'a> {
+    let why = match error {
+        SaslError::External(term) => return plugin(env, term),
+        SaslError::File { path, kind, .. } => {
+            let path = string(env, &path.to_string_lossy());
+            let keys = [atoms::file().to_term(env), atoms::reason().to_term(env)];
+            return Term::map_from_arrays(env, &keys, &[path, posix(env, *kind)])
+                .unwrap_or_else(|_| atoms::enoent().to_term(env));
+        }
+        SaslError::Refused {
+            message: Some(text),
+            ..
+        } => text.as_str().encode(env),
+        SaslError::Refused { code: kafka, .. } => code(env, *kafka),
+        SaslError::Unsupported { .. } => code(env, ErrorCode::UNSUPPORTED_SASL_MECHANISM),
+        other => other.to_string().encode(env),
+    };
+    (atoms::sasl_auth_error(), why).encode(env)
 }
 
 /// What a plugin failed with: a term that `brod_sasl_provider` has made.

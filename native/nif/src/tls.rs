@@ -171,7 +171,6 @@ pub fn reason<'a>(env: Env<'a>, error: &TlsError) -> Term<'a> {
         TlsError::PlaintextPeer => alert(env, "unexpected_message", &text),
         TlsError::ClosedInHandshake => upgrade(env, atoms::closed().to_term(env)),
         TlsError::Stalled => upgrade(env, atoms::timeout().to_term(env)),
-        TlsError::Truncated => atoms::closed().to_term(env),
         TlsError::Broken(_) => (atoms::tls_error(), string(env, &text)).encode(env),
         TlsError::File { option, path, why } => {
             let why = match why {
