@@ -8,25 +8,21 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
-use parking_lot::Mutex;
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use tokio::runtime::Handle;
 
-use super::config::Isolation;
-use super::offsets::code_of;
-use super::partition::Wish;
+use super::driver::PartitionDriver;
+use super::fetch_queue::{FetchQueue, FirstLane};
 use super::poll::{Limits, Poll};
 use super::request::fetch_request;
+use super::routing::FetchId;
 use super::session::{Ask, Key, Plan, Session};
-use super::shared::Shared;
-use super::Consumers;
-use crate::cluster::{Cluster, NodeId, Purpose};
+use super::subscription::NextFetch;
+use crate::cluster::Cluster;
 use crate::error::Error;
-use crate::net::Connection;
 use brod_protocol::error::ErrorCode;
 
 /// What an answer may take beyond the poll.
@@ -34,124 +30,33 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Other tasks get a turn after this many bytes.
 const TURN_BYTES: usize = 64 * 1024;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum FirstLane {
-    Idle,
-    /// In a poll that ends soon, to be joined by what the second lane has.
-    Short,
-    Busy,
-}
-
-/// What the lanes and those who feed them share.
-struct Board {
-    ready: Vec<Arc<Shared>>,
-    /// One of them has messages waiting at the broker.
-    behind: bool,
-    /// Fetches that lost their partition.
-    revoked: Vec<(Key, u64)>,
-    first: FirstLane,
-    second_holds: bool,
-}
-
-struct Fetcher {
-    consumers: Weak<Consumers>,
-    cluster: Arc<Cluster>,
-    node: NodeId,
-    isolation: Isolation,
-    rack_id: String,
-    board: Mutex<Board>,
-    wake: [Notify; 2],
-    /// By lane.
-    connections: Mutex<[Option<Connection>; 2]>,
-    ended: CancellationToken,
-}
-
-/// Keeps a fetcher going; it ends with the last one.
-pub struct FetcherHandle(Arc<Fetcher>);
-
-impl FetcherHandle {
-    pub fn start(consumers: &Arc<Consumers>, node: NodeId, isolation: Isolation) -> Arc<Self> {
-        let fetcher = Arc::new(Fetcher {
-            consumers: Arc::downgrade(consumers),
-            cluster: consumers.cluster.clone(),
-            node,
-            isolation,
-            rack_id: consumers.rack_id.clone(),
-            board: Mutex::new(Board {
-                ready: Vec::new(),
-                behind: false,
-                revoked: Vec::new(),
-                first: FirstLane::Busy,
-                second_holds: false,
-            }),
-            wake: [Notify::new(), Notify::new()],
-            connections: Mutex::default(),
-            ended: consumers.cluster.closed().child_token(),
-        });
-        for number in 0..2 {
-            let lane = Lane::new(fetcher.clone(), number).run();
-            consumers
-                .cluster
-                .supervise(&consumers.runtime, "fetcher", lane);
-        }
-        Arc::new(FetcherHandle(fetcher))
-    }
-
-    pub fn node(&self) -> NodeId {
-        self.0.node
-    }
-
-    /// A partition is to be fetched. `behind`: messages of it wait at the broker.
-    pub fn push(&self, shared: Arc<Shared>, behind: bool) {
-        let mut board = self.0.board.lock();
-        board.ready.push(shared);
-        board.behind |= behind;
-        let lane = usize::from(board.first != FirstLane::Idle);
-        drop(board);
-        self.0.wake[lane].notify_one();
-    }
-
-    /// The answer to a fetch of this partition will be dropped.
-    pub fn revoked(&self, key: Key, claim: u64) {
-        self.0.board.lock().revoked.push((key, claim));
-    }
-}
-
-impl Drop for FetcherHandle {
-    fn drop(&mut self) {
-        self.0.ended.cancel();
-        self.0.hang_up();
-    }
-}
-
-impl Fetcher {
-    /// Nobody waits for what is under way, and a fetcher that starts anew must not wait behind it.
-    fn hang_up(&self) {
-        for connection in self.connections.lock().iter_mut().filter_map(Option::take) {
-            connection.close();
-        }
-    }
-
-    fn purpose(&self, lane: usize) -> Purpose {
-        let isolation = match self.isolation {
-            Isolation::ReadUncommitted => 0,
-            Isolation::ReadCommitted => 2,
-        };
-        Purpose::Fetch(isolation + lane as u32)
+/// Starts the lanes of a queue.
+pub fn start(
+    cluster: &Arc<Cluster>,
+    runtime: &Handle,
+    rack_id: &Arc<str>,
+    queue: &Arc<FetchQueue<PartitionDriver>>,
+) {
+    for number in 0..2 {
+        let lane = Lane::new(cluster.clone(), rack_id.clone(), queue.clone(), number);
+        cluster.supervise(runtime, "fetcher", lane.run());
     }
 }
 
 struct Held {
-    shared: Arc<Shared>,
-    claim: u64,
-    wish: Wish,
+    partition: Arc<PartitionDriver>,
+    fetch: FetchId,
+    next: NextFetch,
     /// Number of the last answer that named it.
     named_in: u64,
 }
 
 /// One connection's fetches, one at a time.
 struct Lane {
-    fetcher: Arc<Fetcher>,
+    cluster: Arc<Cluster>,
+    /// Sent to brokers, which may name a replica that is nearer than the leader (KIP-392).
+    rack_id: Arc<str>,
+    queue: Arc<FetchQueue<PartitionDriver>>,
     number: usize,
     held: HashMap<Key, Held>,
     session: Session,
@@ -163,9 +68,16 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(fetcher: Arc<Fetcher>, number: usize) -> Self {
+    fn new(
+        cluster: Arc<Cluster>,
+        rack_id: Arc<str>,
+        queue: Arc<FetchQueue<PartitionDriver>>,
+        number: usize,
+    ) -> Self {
         Lane {
-            fetcher,
+            cluster,
+            rack_id,
+            queue,
             number,
             held: HashMap::new(),
             session: Session::default(),
@@ -180,26 +92,22 @@ impl Lane {
     }
 
     async fn run(mut self) {
-        let fetcher = self.fetcher.clone();
+        let queue = self.queue.clone();
         tokio::select! {
-            _ = fetcher.ended.cancelled() => {}
+            _ = queue.ended() => {}
             _ = self.fetch() => {}
         }
-        // The client may be closed, or a connection have been opened, after the last handle went.
-        fetcher.hang_up();
+        // The client may be closed, or a connection have been opened, after the last feed went.
+        queue.hang_up();
     }
 
     async fn fetch(&mut self) {
         loop {
             let poll = self.gather().await;
-            let limits = Limits::new(poll, self.held.values().map(|held| held.wish));
-            let answer = self.exchange(&limits).await;
-            let Some(consumers) = self.fetcher.consumers.upgrade() else {
-                return;
-            };
-            match answer {
-                Ok(response) => self.take_in(&consumers, response, &limits).await,
-                Err(error) => self.give_up(&consumers, &error),
+            let limits = Limits::new(poll, self.held.values().map(|held| held.next));
+            match self.exchange(&limits).await {
+                Ok(response) => self.take_in(response, &limits).await,
+                Err(error) => self.give_up(&error),
             }
             if !self.is_first() {
                 self.release();
@@ -216,25 +124,25 @@ impl Lane {
                 self.take_second()
             };
             if let Some((ready, poll)) = taken {
-                for shared in ready {
-                    self.claim(shared);
+                for partition in ready {
+                    self.claim(partition);
                 }
                 if !self.held.is_empty() {
                     return poll;
                 }
                 if !self.is_first() {
-                    self.fetcher.board.lock().second_holds = false;
+                    self.queue.board().second_holds = false;
                 }
             } else {
-                self.fetcher.wake[self.number].notified().await;
+                self.queue.wait(self.number).await;
             }
         }
     }
 
-    fn take_first(&mut self) -> Option<(Vec<Arc<Shared>>, Poll)> {
-        let mut board = self.fetcher.board.lock();
-        for (key, claim) in board.revoked.drain(..) {
-            if self.held.get(&key).is_some_and(|held| held.claim == claim) {
+    fn take_first(&mut self) -> Option<(Vec<Arc<PartitionDriver>>, Poll)> {
+        let mut board = self.queue.board();
+        for (key, fetch) in board.revoked.drain(..) {
+            if self.held.get(&key).is_some_and(|held| held.fetch == fetch) {
                 self.held.remove(&key);
                 self.session.drop(&key);
             }
@@ -254,8 +162,8 @@ impl Lane {
         Some((std::mem::take(&mut board.ready), poll))
     }
 
-    fn take_second(&mut self) -> Option<(Vec<Arc<Shared>>, Poll)> {
-        let mut board = self.fetcher.board.lock();
+    fn take_second(&mut self) -> Option<(Vec<Arc<PartitionDriver>>, Poll)> {
+        let mut board = self.queue.board();
         let for_the_first_lane = match board.first {
             FirstLane::Idle => true,
             FirstLane::Short => !board.behind,
@@ -276,61 +184,45 @@ impl Lane {
     }
 
     /// Makes the partition this lane's, unless it moved or is not to be fetched any more.
-    fn claim(&mut self, shared: Arc<Shared>) {
+    fn claim(&mut self, partition: Arc<PartitionDriver>) {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let mut state = shared.lock();
-        let Some(route) = &state.route else { return };
-        if !Arc::ptr_eq(&route.fetcher.0, &self.fetcher) {
-            return;
-        }
-        let leader_epoch = route.leader.epoch;
-        state.queued = false;
-        if state.claim.is_some() {
-            return;
-        }
-        let Some(wish) = state.rules.wish() else {
+        let fetch = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        let Some((next, leader_epoch)) = partition.claim(&self.queue, fetch) else {
             return;
         };
-        let claim = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        state.claim = Some(claim);
-        drop(state);
+        let key = partition.key().clone();
+        self.session.want(&key, ask(&next, leader_epoch));
         let held = Held {
-            claim,
-            wish,
+            partition,
+            fetch,
+            next,
             named_in: 0,
-            shared: shared.clone(),
         };
-        self.session.want(&shared.key, ask(&wish, leader_epoch));
-        self.held.insert(shared.key.clone(), held);
+        self.held.insert(key, held);
     }
 
     async fn exchange(&mut self, limits: &Limits) -> Result<FetchResponse, Error> {
-        let fetcher = &self.fetcher;
-        let purpose = fetcher.purpose(self.number);
-        let connection = fetcher.cluster.connection(fetcher.node, purpose).await?;
-        fetcher.connections.lock()[self.number] = Some(connection.clone());
+        let queue = &self.queue;
+        let purpose = queue.purpose(self.number);
+        let connection = self.cluster.connection(queue.node, purpose).await?;
+        queue.uses(self.number, connection.clone());
         let version = connection.versions().pick::<FetchRequest>()?;
         let plan = if self.is_first() {
             self.session.plan(version)
         } else {
             Plan::without_session(self.session.wanted())
         };
-        let request = fetch_request(plan, limits, fetcher.isolation, &fetcher.rack_id);
+        let request = fetch_request(plan, limits, queue.isolation, &self.rack_id);
         let limit = limits.max_wait + self.throttle + GRACE;
         Ok(connection.call_version(&request, version, limit).await?)
     }
 
-    async fn take_in(
-        &mut self,
-        consumers: &Arc<Consumers>,
-        response: FetchResponse,
-        limits: &Limits,
-    ) {
+    async fn take_in(&mut self, response: FetchResponse, limits: &Limits) {
         self.throttle = Duration::from_millis(response.throttle_time_ms.max(0) as u64);
         let code = ErrorCode(response.error_code);
         if !code.is_ok() {
             if !self.session.failed(code) {
-                self.give_up(consumers, &code.into());
+                self.give_up(&code.into());
             }
             return;
         }
@@ -349,9 +241,9 @@ impl Lane {
                 let size = data.records.as_ref().map_or(0, |records| records.len());
                 answered += size;
                 held.named_in = self.answers;
-                let node = self.fetcher.node;
-                let wish = consumers.take_in(node, &held.shared, held.claim, data);
-                self.go_on(&key, wish);
+                let partition = &held.partition;
+                let next = partition.answered(held.fetch, self.queue.node, data);
+                self.go_on(&key, next);
                 turn += size;
                 if turn >= TURN_BYTES {
                     turn = 0;
@@ -364,17 +256,17 @@ impl Lane {
             _ => 0,
         };
         if self.throttle.is_zero() && answered > 0 {
-            self.ask_for_larger_batches(consumers, limits.left_by(answered));
+            self.ask_for_larger_batches(limits.left_by(answered));
         }
     }
 
     /// What the partition is to be asked for next. None: it is not this lane's any more.
-    fn go_on(&mut self, key: &Key, wish: Option<Wish>) {
+    fn go_on(&mut self, key: &Key, next: Option<NextFetch>) {
         let held = self.held.get_mut(key);
-        match wish.zip(held) {
-            Some((wish, held)) => {
-                held.wish = wish;
-                self.session.update(key, wish.offset, wish.max_bytes);
+        match next.zip(held) {
+            Some((next, held)) => {
+                held.next = next;
+                self.session.update(key, next.offset, next.max_bytes);
             }
             None => {
                 self.held.remove(key);
@@ -386,35 +278,25 @@ impl Lane {
     /// In a session an answer does not name partitions that have nothing new. One that has messages
     /// nonetheless was passed over: its next batch is larger than what was asked of it, if the
     /// answer had `room` for as much.
-    fn ask_for_larger_batches(&mut self, consumers: &Arc<Consumers>, room: i32) {
+    fn ask_for_larger_batches(&mut self, room: i32) {
         let passed_over = |held: &Held| {
-            held.named_in != self.answers && held.wish.behind && held.wish.max_bytes <= room
+            held.named_in != self.answers && held.next.behind && held.next.max_bytes <= room
         };
         let all = self.held.iter().filter(|(_, held)| passed_over(held));
-        let wishes: Vec<_> = all
-            .map(|(key, held)| (key.clone(), consumers.passed_over(&held.shared, held.claim)))
+        let next: Vec<_> = all
+            .map(|(key, held)| (key.clone(), held.partition.passed_over(held.fetch)))
             .collect();
-        for (key, wish) in wishes {
-            self.go_on(&key, wish);
+        for (key, next) in next {
+            self.go_on(&key, next);
         }
     }
 
     /// The fetch failed as a whole: all of its partitions are routed anew.
-    fn give_up(&mut self, consumers: &Arc<Consumers>, error: &Error) {
-        tracing::debug!(%error, node = self.fetcher.node, "fetch failed");
-        let fatal = code_of(error);
+    fn give_up(&mut self, error: &Error) {
+        tracing::debug!(%error, node = self.queue.node, "fetch failed");
         for held in std::mem::take(&mut self.held).into_values() {
-            self.session.drop(&held.shared.key);
-            match fatal {
-                Some(code) => consumers.failed(&held.shared, held.claim, code, error.to_string()),
-                None => {
-                    let mut state = held.shared.lock();
-                    if state.claim == Some(held.claim) {
-                        state.preferred = None;
-                        consumers.retry_later(&held.shared, &mut state);
-                    }
-                }
-            }
+            self.session.drop(held.partition.key());
+            held.partition.fetch_failed(held.fetch, error);
         }
         self.session.failed(ErrorCode::NETWORK_EXCEPTION);
         self.quiet = 0;
@@ -422,22 +304,18 @@ impl Lane {
 
     /// Gives the partitions back, to whichever lane is free next.
     fn release(&mut self) {
-        self.fetcher.board.lock().second_holds = false;
+        self.queue.board().second_holds = false;
         for held in std::mem::take(&mut self.held).into_values() {
-            self.session.drop(&held.shared.key);
-            let mut state = held.shared.lock();
-            if state.claim == Some(held.claim) {
-                state.claim = None;
-                state.enqueue(&held.shared);
-            }
+            self.session.drop(held.partition.key());
+            held.partition.release(held.fetch);
         }
     }
 }
 
-fn ask(wish: &Wish, leader_epoch: i32) -> Ask {
+fn ask(next: &NextFetch, leader_epoch: i32) -> Ask {
     Ask {
-        offset: wish.offset,
+        offset: next.offset,
         leader_epoch,
-        max_bytes: wish.max_bytes,
+        max_bytes: next.max_bytes,
     }
 }

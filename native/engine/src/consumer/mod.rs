@@ -1,21 +1,26 @@
 //! The consumer: fetches partitions ahead of their subscribers, within limits.
 //!
-//! [`Partition`](partition::Partition), [`Answer`](answer::Answer) and [`Session`](session::Session)
-//! are the rules, without I/O.
-//! A fetcher per broker drives them; the router decides which fetcher a partition belongs to.
+//! Decisions: [`Routing`](routing::Routing) says which broker a partition is fetched from, with
+//! [`Subscription`](subscription::Subscription), which says what of it is to be fetched, and
+//! [`CompletedFetch`](completed_fetch::CompletedFetch), which unpacks what came. [`Session`](session::Session)
+//! and [`poll`] say how it is asked for.
+//!
+//! I/O: a [`driver`] a partition, which does what its routing says, and a [`fetcher`] a broker.
 
-mod answer;
+mod completed_fetch;
 mod config;
-mod delivery;
+mod driver;
+mod fetch_queue;
 mod fetcher;
+mod info;
 mod offsets;
-mod partition;
+mod passing;
 mod poll;
 mod request;
-mod router;
+mod routing;
 mod session;
-mod shared;
 mod sink;
+mod subscription;
 mod window;
 
 use std::collections::HashMap;
@@ -30,18 +35,20 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 pub use config::{BeginOffset, ConsumerConfig, Isolation, OffsetResetPolicy};
+pub use info::Info;
 pub use sink::{DecodedBatch, Delivered, MessageSet, Sink};
 
-use crate::cluster::{Cluster, Interest, NodeId};
+use crate::cluster::{Cluster, Interest};
 use crate::error::Error;
-use fetcher::FetcherHandle;
-use shared::Shared;
+use driver::{Environment, PartitionDriver};
+use fetch_queue::FetchQueues;
+use offsets::Offsets;
 
 /// A subscribe whose begin offset a broker cannot tell within this time fails.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
 
 /// By topic and partition.
-type Partitions = HashMap<(Arc<str>, i32), Arc<Shared>>;
+type Partitions = HashMap<(Arc<str>, i32), Arc<PartitionDriver>>;
 
 /// What a round of fetches over all partitions of a client brings, as far as `max_bytes` allows.
 /// Subscribers hold a round or two in memory; with many partitions, a full `max_bytes` of each
@@ -55,89 +62,94 @@ fn share(partitions: usize) -> i32 {
 
 /// The consumers of one client.
 pub struct Consumers {
-    cluster: Arc<Cluster>,
-    runtime: Handle,
-    /// Sent to brokers, which may name a replica that is nearer than the leader (KIP-392).
-    rack_id: String,
+    environment: Arc<Environment>,
     partitions: Mutex<Partitions>,
     share: Arc<AtomicI32>,
-    fetchers: Mutex<HashMap<(NodeId, Isolation), Weak<FetcherHandle>>>,
-    /// Held while topics are looked up, so that a thousand subscribes ask once.
-    lookup: tokio::sync::Mutex<()>,
 }
 
 impl Consumers {
     /// Must be called on a tokio runtime, which then runs all fetching. `rack_id` may be empty.
     pub fn new(cluster: Arc<Cluster>, rack_id: &str) -> Arc<Self> {
+        let runtime = Handle::current();
+        let rack_id: Arc<str> = rack_id.into();
+        let queues = {
+            let (cluster, runtime) = (cluster.clone(), runtime.clone());
+            FetchQueues::new(cluster.closed().clone(), move |queue| {
+                fetcher::start(&cluster, &runtime, &rack_id, &queue)
+            })
+        };
         let consumers = Arc::new(Consumers {
-            cluster,
-            runtime: Handle::current(),
-            rack_id: rack_id.to_owned(),
+            environment: Arc::new(Environment {
+                offsets: Offsets::new(cluster.clone()),
+                cluster: cluster.clone(),
+                runtime: runtime.clone(),
+                queues,
+            }),
             partitions: Mutex::default(),
             share: Arc::new(AtomicI32::new(share(1))),
-            fetchers: Mutex::default(),
-            lookup: tokio::sync::Mutex::default(),
         });
-        let task = router::follow_changes(Arc::downgrade(&consumers), consumers.cluster.clone());
-        consumers
-            .cluster
-            .supervise(&consumers.runtime, "consumer router", task);
+        let task = follow_changes(Arc::downgrade(&consumers), cluster.clone());
+        cluster.supervise(&runtime, "consumer routing", task);
         consumers
     }
 
     /// A consumer of one partition; fetches nothing before it is subscribed. None when there is one
     /// of the same partition: a fetch session knows a partition once.
     pub fn open(self: &Arc<Self>, topic: &str, partition: i32) -> Option<Consumer> {
-        let shared = Arc::new(Shared::new(topic, partition, self.share.clone()));
-        let key = (shared.topic.clone(), partition);
+        let share_of_one = self.share.clone();
+        let environment = self.environment.clone();
+        let driver = PartitionDriver::new(environment, topic, partition, share_of_one);
+        let driver = Arc::new(driver);
+        let key = (driver.topic().clone(), partition);
         {
             let mut partitions = self.partitions.lock();
             if partitions.contains_key(&key) {
                 return None;
             }
-            partitions.insert(key, shared.clone());
+            partitions.insert(key, driver.clone());
             self.share.store(share(partitions.len()), Ordering::Relaxed);
         }
         Some(Consumer {
             consumers: self.clone(),
-            shared,
-            _interest: self.cluster.watch_topic(topic),
+            driver,
+            _interest: self.environment.cluster.watch_topic(topic),
         })
+    }
+
+    fn forget(&self, driver: &Arc<PartitionDriver>) {
+        let mut partitions = self.partitions.lock();
+        let key = (driver.topic().clone(), driver.partition());
+        let is_it = |known: &Arc<PartitionDriver>| Arc::ptr_eq(known, driver);
+        if partitions.get(&key).is_some_and(is_it) {
+            partitions.remove(&key);
+            self.share.store(share(partitions.len()), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Tells all partitions when the metadata changes, until the client closes.
+async fn follow_changes(consumers: Weak<Consumers>, cluster: Arc<Cluster>) {
+    let mut changes = cluster.changes();
+    loop {
+        tokio::select! {
+            _ = cluster.closed().cancelled() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+        let Some(consumers) = consumers.upgrade() else {
+            return;
+        };
+        let all: Vec<_> = consumers.partitions.lock().values().cloned().collect();
+        for driver in all {
+            driver.metadata_changed();
+        }
     }
 }
 
 /// A consumer of one partition. No method blocks; dropping it closes it.
 pub struct Consumer {
     consumers: Arc<Consumers>,
-    shared: Arc<Shared>,
+    driver: Arc<PartitionDriver>,
     _interest: Interest,
-}
-
-/// What is known of a consumer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Info {
-    /// Counts subscribes and seeks.
-    pub generation: u64,
-    /// The first offset that was not acked; None before it is known. Outlives the subscription.
-    pub next_offset: Option<i64>,
-    /// The offset that is fetched next.
-    pub position: Option<i64>,
-    /// As of the last answer.
-    pub high_watermark: Option<i64>,
-    /// As of the last answer.
-    pub last_stable_offset: Option<i64>,
-    /// Messages between `next_offset` and the end that the subscriber can see.
-    pub lag: Option<i64>,
-    /// Delivered and not acked.
-    pub pending_count: i64,
-    /// Their keys and values.
-    pub pending_bytes: i64,
-    /// Between pause and resume.
-    pub paused: bool,
-    /// True from subscribe to unsubscribe, unless an error stopped it.
-    pub active: bool,
-    /// The broker that it is fetched from.
-    pub node: Option<NodeId>,
 }
 
 impl Consumer {
@@ -152,12 +164,11 @@ impl Consumer {
         sink: Arc<dyn Sink>,
     ) -> oneshot::Receiver<Result<(), Error>> {
         let begin = config.begin_offset;
-        let generation = self.shared.start(config, sink);
-        let consumers = self.consumers.clone();
-        let shared = self.shared.clone();
+        let generation = self.driver.subscribe(config, sink);
+        let driver = self.driver.clone();
         self.answer(async move {
             let limit = Instant::now() + RESOLVE_LIMIT;
-            consumers.position(&shared, generation, begin, limit).await
+            driver.find_position(generation, begin, limit).await
         })
     }
 
@@ -165,13 +176,12 @@ impl Consumer {
     /// [`Consumer::subscribe`] does; with [`Error::Closed`] when there is no subscription. After an
     /// error fetching goes on as if nothing had been asked.
     pub fn seek(&self, to: BeginOffset) -> oneshot::Receiver<Result<(), Error>> {
-        let seek = self.shared.seek_starts();
-        let consumers = self.consumers.clone();
-        let shared = self.shared.clone();
+        let seek = self.driver.seek_starts();
+        let driver = self.driver.clone();
         self.answer(async move {
             let seek = seek.ok_or(Error::Closed)?;
             let limit = Instant::now() + RESOLVE_LIMIT;
-            consumers.seek_to(&shared, seek, to, limit).await
+            driver.seek_to(seek, to, limit).await
         })
     }
 
@@ -180,7 +190,7 @@ impl Consumer {
         result: impl Future<Output = Result<(), Error>> + Send + 'static,
     ) -> oneshot::Receiver<Result<(), Error>> {
         let (reply, answer) = oneshot::channel();
-        self.consumers.runtime.spawn(async move {
+        self.consumers.environment.runtime.spawn(async move {
             let _ = reply.send(result.await);
         });
         answer
@@ -188,43 +198,33 @@ impl Consumer {
 
     /// Ends the subscription. A delivery that is under way may still reach the sink.
     pub fn unsubscribe(&self) {
-        self.shared.stop();
+        self.driver.unsubscribe();
     }
 
     /// The subscriber is done with everything up to `offset`.
     pub fn ack(&self, offset: i64) {
-        self.shared.ack(&self.consumers, offset);
+        self.driver.ack(offset);
     }
 
     /// Fetches no more, until [`Consumer::resume`].
     pub fn pause(&self) {
-        self.shared.set_paused(&self.consumers, true);
+        self.driver.set_paused(true);
     }
 
     /// See [`Consumer::pause`].
     pub fn resume(&self) {
-        self.shared.set_paused(&self.consumers, false);
+        self.driver.set_paused(false);
     }
 
     /// What is known of it.
     pub fn info(&self) -> Info {
-        self.shared.info()
+        self.driver.info()
     }
 
     /// Ends it for good.
     pub fn close(&self) {
-        self.shared.stop();
-        let mut partitions = self.consumers.partitions.lock();
-        let key = (self.shared.topic.clone(), self.shared.partition);
-        if partitions
-            .get(&key)
-            .is_some_and(|known| Arc::ptr_eq(known, &self.shared))
-        {
-            partitions.remove(&key);
-            self.consumers
-                .share
-                .store(share(partitions.len()), Ordering::Relaxed);
-        }
+        self.driver.unsubscribe();
+        self.consumers.forget(&self.driver);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::partition::Wish;
+use super::subscription::NextFetch;
 
 /// A poll that the other lane may wait for.
 const SHORT_POLL: Duration = Duration::from_millis(20);
@@ -53,9 +53,13 @@ pub struct Limits {
 
 impl Limits {
     /// Of a request for these partitions.
-    pub fn new(poll: Poll, wishes: impl Iterator<Item = Wish> + Clone) -> Self {
-        let shortest = wishes.clone().map(|wish| wish.max_wait).min();
-        let least = wishes.clone().map(|wish| wish.min_bytes).min().unwrap_or(1);
+    pub fn new(poll: Poll, fetches: impl Iterator<Item = NextFetch> + Clone) -> Self {
+        let shortest = fetches.clone().map(|fetch| fetch.max_wait).min();
+        let least = fetches
+            .clone()
+            .map(|fetch| fetch.min_bytes)
+            .min()
+            .unwrap_or(1);
         let (max_wait, min_bytes) = match poll {
             // `min_bytes` is for one that may wait `max_wait` for them: a broker that is not given
             // the time would wait nearly as long with messages that it has.
@@ -64,7 +68,7 @@ impl Limits {
             Poll::Long(poll) if least > 1 => (shortest.unwrap_or(poll), least),
             Poll::Long(poll) => (poll, least),
         };
-        let most_of_one = wishes.map(|wish| wish.max_bytes).max().unwrap_or(0);
+        let most_of_one = fetches.map(|fetch| fetch.max_bytes).max().unwrap_or(0);
         Limits {
             max_wait: max_wait.min(shortest.unwrap_or(max_wait)).max(SHORT_POLL),
             min_bytes,
@@ -83,8 +87,8 @@ impl Limits {
 mod tests {
     use super::*;
 
-    fn wish(min_bytes: i32, max_wait: u64) -> Wish {
-        Wish {
+    fn fetch(min_bytes: i32, max_wait: u64) -> NextFetch {
+        NextFetch {
             offset: 0,
             max_bytes: 100,
             min_bytes,
@@ -93,25 +97,25 @@ mod tests {
         }
     }
 
-    fn waits(poll: Poll, wishes: &[Wish]) -> (i32, u128) {
-        let limits = Limits::new(poll, wishes.iter().copied());
+    fn waits(poll: Poll, fetches: &[NextFetch]) -> (i32, u128) {
+        let limits = Limits::new(poll, fetches.iter().copied());
         (limits.min_bytes, limits.max_wait.as_millis())
     }
 
     #[test]
     fn only_a_long_poll_waits_for_many_bytes() {
         let (long, short) = (Duration::from_millis(400), Duration::from_millis(40));
-        let patient = [wish(500, 10_000), wish(1000, 20_000)];
+        let patient = [fetch(500, 10_000), fetch(1000, 20_000)];
         assert_eq!(waits(Poll::Long(long), &patient), (500, 10_000));
         assert_eq!(waits(Poll::Short(short), &patient), (1, 40));
-        let mixed = [wish(500, 10_000), wish(1, 20_000)];
+        let mixed = [fetch(500, 10_000), fetch(1, 20_000)];
         assert_eq!(waits(Poll::Long(long), &mixed), (1, 400));
-        assert_eq!(waits(Poll::Short(short), &[wish(500, 30)]), (1, 30));
+        assert_eq!(waits(Poll::Short(short), &[fetch(500, 30)]), (1, 30));
     }
 
     #[test]
     fn an_answer_has_room_up_to_its_limit() {
-        let limits = Limits::new(Poll::first_lane(0), [wish(1, 30)].into_iter());
+        let limits = Limits::new(Poll::first_lane(0), [fetch(1, 30)].into_iter());
         assert_eq!(limits.left_by(MAX_BYTES as usize - 100), 100);
         assert_eq!(limits.left_by(2 * MAX_BYTES as usize), 0);
         assert_eq!(limits.left_by(usize::MAX), 0);

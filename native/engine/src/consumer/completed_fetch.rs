@@ -21,6 +21,7 @@ pub enum End {
 }
 
 /// A batch, or what is left of it, that is unpacked and not given out.
+#[derive(Debug)]
 struct Unpacked {
     batch: DecodedBatch,
     /// The offset behind it, and its leader epoch.
@@ -28,7 +29,8 @@ struct Unpacked {
 }
 
 /// See the module.
-pub struct Answer {
+#[derive(Debug)]
+pub struct CompletedFetch {
     batches: Batches,
     memory: Bytes,
     aborted: Aborted,
@@ -39,10 +41,10 @@ pub struct Answer {
     reached: (i64, i32),
 }
 
-impl Answer {
+impl CompletedFetch {
     /// What was answered to a fetch at the offset `asked`.
     pub fn new(records: Bytes, aborted: Aborted, asked: i64, max_batch_bytes: usize) -> Self {
-        Answer {
+        CompletedFetch {
             batches: batches(records.clone()),
             memory: records,
             aborted,
@@ -182,8 +184,8 @@ mod tests {
         all
     }
 
-    fn answer(bytes: Vec<u8>, asked: i64) -> Answer {
-        Answer::new(bytes.into(), Aborted::default(), asked, usize::MAX)
+    fn answer(bytes: Vec<u8>, asked: i64) -> CompletedFetch {
+        CompletedFetch::new(bytes.into(), Aborted::default(), asked, usize::MAX)
     }
 
     fn offsets(set: &[DecodedBatch]) -> Vec<i64> {

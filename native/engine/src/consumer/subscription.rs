@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answer::Answer;
+use super::completed_fetch::CompletedFetch;
 use super::config::{
     ConsumerConfig, Isolation, OffsetResetPolicy, SHARED_MAX_BYTES, SHARED_PREFETCH_BYTES,
 };
+use super::info::Info;
 use super::sink::Delivered;
 use super::window::Window;
-use super::Info;
 use crate::cluster::Backoff;
 
 /// First and longest wait before a partition is tried again after an error.
@@ -34,7 +34,7 @@ enum Phase {
 
 /// What a fetch of a partition asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wish {
+pub struct NextFetch {
     pub offset: i64,
     pub max_bytes: i32,
     pub min_bytes: i32,
@@ -44,9 +44,9 @@ pub struct Wish {
 }
 
 /// State of one partition.
-pub struct Partition {
+pub struct Subscription {
     config: ConsumerConfig,
-    /// What one fetch of each of the client's partitions may return; see [`super::share`].
+    /// See [`Subscription::new`].
     share: Arc<AtomicI32>,
     generation: u64,
     phase: Phase,
@@ -66,16 +66,17 @@ pub struct Partition {
     /// More than its share, because its batches are larger.
     grown: i32,
     /// Fetched, and waits for room.
-    waiting: Option<Answer>,
+    waiting: Option<CompletedFetch>,
     /// Fetches at the position that brought nothing to go on with.
     fruitless: u32,
     backoff: Backoff,
 }
 
-impl Partition {
-    /// Not subscribed.
-    pub fn new(share: Arc<AtomicI32>) -> Self {
-        Partition {
+impl Subscription {
+    /// Not subscribed. `share`: what one fetch of each of the client's partitions may return. `seed`: what
+    /// its waits vary by.
+    pub fn new(share: Arc<AtomicI32>, seed: u64) -> Self {
+        Subscription {
             config: ConsumerConfig::default(),
             share,
             generation: 0,
@@ -91,11 +92,11 @@ impl Partition {
             grown: 0,
             waiting: None,
             fruitless: 0,
-            backoff: Backoff::new(RETRY.0, RETRY.1, rand::random()),
+            backoff: Backoff::new(RETRY.0, RETRY.1, seed),
         }
     }
 
-    /// A new subscription; its position is told by [`Partition::begin`] with the generation that
+    /// A new subscription; its position is told by [`Subscription::begin`] with the generation that
     /// this returns.
     pub fn start(&mut self, config: ConsumerConfig) -> u64 {
         self.config = config;
@@ -103,7 +104,7 @@ impl Partition {
         self.restart()
     }
 
-    /// As [`Partition::start`], with the same settings.
+    /// As [`Subscription::start`], with the same settings.
     pub fn restart(&mut self) -> u64 {
         self.leave_position(Phase::Resolving);
         self.generation += 1;
@@ -111,12 +112,12 @@ impl Partition {
         self.early_ack = None;
         self.grown = 0;
         self.last_epoch = -1;
-        self.is_well();
+        self.forget_failures();
         self.generation
     }
 
     /// The position of a subscription is known. False: the generation is over, or a delivery of an
-    /// older one is still under way (see [`Partition::is_delivering`]).
+    /// older one is still under way (see [`Subscription::is_delivering`]).
     pub fn begin(&mut self, generation: u64, offset: i64, leader_epoch: i32) -> bool {
         if self.generation != generation || self.phase != Phase::Resolving || self.delivering {
             return false;
@@ -131,7 +132,7 @@ impl Partition {
         true
     }
 
-    /// The offset is out of range and the policy is to look for another one: [`Partition::begin`]
+    /// The offset is out of range and the policy is to look for another one: [`Subscription::begin`]
     /// goes on within the same subscription. None: the subscriber decides.
     pub fn reset(&mut self) -> Option<OffsetResetPolicy> {
         let policy = self.config.offset_reset_policy;
@@ -193,11 +194,11 @@ impl Partition {
     }
 
     /// What to fetch now, if anything.
-    pub fn wish(&self) -> Option<Wish> {
+    pub fn next_fetch(&self) -> Option<NextFetch> {
         if !self.is_open() || self.delivering || self.waiting.is_some() || self.is_full() {
             return None;
         }
-        Some(Wish {
+        Some(NextFetch {
             offset: self.position,
             max_bytes: self.fetch_size(),
             min_bytes: self.config.min_bytes.max(1),
@@ -227,14 +228,14 @@ impl Partition {
     }
 
     /// The rest of an answer, for which there is no room. Of no effect if the subscription is over.
-    pub fn wait_for_room(&mut self, answer: Answer) {
+    pub fn wait_for_room(&mut self, answer: CompletedFetch) {
         if self.phase == Phase::Fetching {
             self.waiting = Some(answer);
         }
     }
 
     /// What waits, if there is room for it.
-    pub fn take_waiting(&mut self) -> Option<Answer> {
+    pub fn take_waiting(&mut self) -> Option<CompletedFetch> {
         self.room()?;
         self.waiting.take()
     }
@@ -274,12 +275,12 @@ impl Partition {
     ///
     /// None, with data at the position, means that the next batch did not fit beside those of other
     /// partitions: only the first partition of an answer may exceed its size (KIP-74).
-    pub fn came(&mut self, bytes: usize) {
+    pub fn adapt_size(&mut self, bytes: usize) {
         if bytes == 0 {
             if self.visible_end().is_some_and(|end| self.position < end) {
                 self.grown = self.fetch_size().saturating_mul(2);
             } else {
-                self.is_well();
+                self.forget_failures();
             }
         } else if i32::try_from(bytes).is_ok_and(|bytes| bytes < self.grown / 2) {
             // The batches are smaller again.
@@ -288,7 +289,7 @@ impl Partition {
     }
 
     /// The partition works: earlier errors do not count.
-    fn is_well(&mut self) {
+    fn forget_failures(&mut self) {
         self.fruitless = 0;
         self.backoff.reset();
     }
@@ -346,7 +347,7 @@ impl Partition {
         if position > self.position {
             self.position = position;
             self.last_epoch = epoch;
-            self.is_well();
+            self.forget_failures();
         }
         if let Some(offset) = self.early_ack {
             self.ack(offset);

@@ -1,0 +1,428 @@
+//! The clock is a number here: nothing waits.
+
+mod property;
+
+use bytes::Bytes;
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::messages::{BrokerId, MetadataResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+
+use super::*;
+use brod_protocol::batch_writer::{BatchWriter, SealOptions};
+
+const NAMED_FOR: Duration = Duration::from_secs(300);
+
+/// Three brokers; `leader` leads the partition, if any does.
+fn cluster(leader: Option<Leader>) -> Snapshot {
+    topic_with_id(7, leader)
+}
+
+fn topic_with_id(id: u128, leader: Option<Leader>) -> Snapshot {
+    let leader = leader.unwrap_or(Leader { node: -1, epoch: 0 });
+    let partition = MetadataResponsePartition::default()
+        .with_partition_index(0)
+        .with_leader_id(BrokerId(leader.node))
+        .with_leader_epoch(leader.epoch);
+    let topic = MetadataResponseTopic::default()
+        .with_name(Some(TopicName(StrBytes::from_static_str("t"))))
+        .with_topic_id(format!("{id:032x}").parse().expect("an id"))
+        .with_partitions(vec![partition]);
+    let broker = |node| {
+        MetadataResponseBroker::default()
+            .with_node_id(BrokerId(node))
+            .with_host(StrBytes::from_static_str("h"))
+            .with_port(node)
+    };
+    let response = MetadataResponse::default()
+        .with_brokers((1..=3).map(broker).collect())
+        .with_topics(vec![topic]);
+    let mut snapshot = Snapshot::default();
+    snapshot.update(&response, |_| true);
+    snapshot
+}
+
+fn led_by(node: NodeId, epoch: i32) -> Snapshot {
+    cluster(Some(Leader { node, epoch }))
+}
+
+/// An answer without messages, of a log that ends at `end`.
+fn nothing(end: i64) -> PartitionData {
+    PartitionData::default()
+        .with_high_watermark(end)
+        .with_last_stable_offset(end)
+        .with_preferred_read_replica(BrokerId(-1))
+}
+
+/// Three messages from offset `base` on, written in this leader epoch.
+fn messages(base: i64, epoch: i32) -> PartitionData {
+    let mut writer = BatchWriter::new(0);
+    (0..3).for_each(|_| writer.push(1, None, Some(b"value"), &[]));
+    let mut bytes = Vec::new();
+    let sealed = writer.seal(SealOptions::default()).expect("seals");
+    bytes.extend_from_slice(&sealed.bytes);
+    bytes[..8].copy_from_slice(&base.to_be_bytes());
+    bytes[12..16].copy_from_slice(&epoch.to_be_bytes());
+    nothing(base + 3).with_records(Some(Bytes::from(bytes)))
+}
+
+/// Whatever there is to take, as a subscriber would.
+fn take_all(routing: &mut Routing, mut delivery: Delivery, now: Instant) {
+    let generation = delivery.generation;
+    while let Some(room) = routing.room() {
+        let (set, end) = delivery.fetched.take(room);
+        let mut delivered = Delivered::new();
+        for record in set.iter().flat_map(|batch| batch.iter()) {
+            let record = record.expect("reads");
+            delivered.add(record.offset, 5);
+        }
+        let goes_on = routing.delivered(generation, delivered, delivery.fetched.reached());
+        let end = end.or((!goes_on).then_some(End::Done));
+        if let Some(end) = end {
+            return routing.delivery_ends(generation, DeliveryEnd::End(end), now);
+        }
+    }
+    routing.delivery_ends(
+        generation,
+        DeliveryEnd::Full(Box::new(delivery.fetched)),
+        now,
+    );
+}
+
+struct Test {
+    routing: Routing,
+    now: Instant,
+    fetches: FetchId,
+}
+
+impl Test {
+    /// Subscribed to offset 0 with this policy; broker 1 leads since epoch 5.
+    fn with(offset_reset_policy: OffsetResetPolicy) -> Self {
+        let share = Arc::new(AtomicI32::new(i32::MAX));
+        let mut test = Test {
+            routing: Routing::new("t".into(), 0, share, 1),
+            now: Instant::now(),
+            fetches: 0,
+        };
+        let generation = test.routing.subscribe(ConsumerConfig {
+            offset_reset_policy,
+            ..ConsumerConfig::default()
+        });
+        let cluster = led_by(1, 5);
+        let begun = test.routing.begin(generation, (0, -1), &cluster, test.now);
+        assert_eq!(begun, Begun::Yes);
+        assert_eq!(test.actions(), ["route to 1", "enqueue"]);
+        test
+    }
+
+    fn start() -> Self {
+        Test::with(OffsetResetPolicy::ResetBySubscriber)
+    }
+
+    /// What is to be done, in short.
+    fn actions(&mut self) -> Vec<String> {
+        let mut all = Vec::new();
+        while let Some(action) = self.routing.next_action() {
+            all.push(match action {
+                Action::Route(node, _) => format!("route to {node}"),
+                Action::Unroute => "unroute".into(),
+                Action::Enqueue { .. } => "enqueue".into(),
+                Action::Revoke(id) => format!("revoke {id}"),
+                Action::RefreshMetadata => "refresh".into(),
+                Action::WakeAt(_) => "wake".into(),
+                Action::AskEpochEnd { leader, epoch, .. } => {
+                    format!("ask {} for the end of {epoch}", leader.node)
+                }
+                Action::FindOffset { to, .. } => format!("find {to:?}"),
+                Action::Begin { offset, .. } => format!("begin at {offset}"),
+                Action::Deliver(_) => "deliver".into(),
+                Action::Fail { code, .. } => format!("fail: {code}"),
+                Action::Warn(_) => "warn".into(),
+            });
+        }
+        all
+    }
+
+    /// As [`Test::actions`], of which one says when to wake it, or what number a check has.
+    fn actions_with<T>(&mut self, which: impl Fn(&Action) -> Option<T>) -> (Vec<String>, T) {
+        let found = self.routing.actions.iter().find_map(which);
+        (self.actions(), found.expect("an action"))
+    }
+
+    /// Waits after an error; until when.
+    fn waits(&mut self) -> Instant {
+        let (actions, until) = self.actions_with(|action| match action {
+            Action::WakeAt(time) => Some(*time),
+            _ => None,
+        });
+        assert!(actions.ends_with(&["refresh".into(), "wake".into()]));
+        until
+    }
+
+    fn asks(&mut self, question: &str) -> u64 {
+        let (actions, check) = self.actions_with(|action| match action {
+            Action::AskEpochEnd { check, .. } => Some(*check),
+            _ => None,
+        });
+        assert_eq!(actions.last().map(String::as_str), Some(question));
+        check
+    }
+
+    fn fetch(&mut self) -> FetchId {
+        self.fetches += 1;
+        assert!(self.routing.claim(self.fetches).is_some());
+        self.fetches
+    }
+
+    fn answer(&mut self, from: NodeId, data: PartitionData, cluster: &Snapshot) -> Answered {
+        let id = self.fetches;
+        self.routing
+            .answered(id, from, data, NAMED_FOR, cluster, self.now)
+    }
+
+    /// Has consumed up to offset 3, which came in leader epoch 5.
+    fn consumed() -> Self {
+        Test::start().consume()
+    }
+
+    fn consume(mut self) -> Self {
+        let id = self.fetch();
+        match self.answer(1, messages(0, 5), &led_by(1, 5)) {
+            Answered::Deliver(delivery) => take_all(&mut self.routing, *delivery, self.now),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(self.routing.keep(id).map(|next| next.offset), Some(3));
+        assert!(self.actions().is_empty());
+        self
+    }
+}
+
+fn error(code: ErrorCode) -> PartitionData {
+    nothing(0).with_error_code(code.0)
+}
+
+#[test]
+fn a_leader_that_moves_takes_the_partition_along() {
+    let mut test = Test::start();
+    let id = test.fetch();
+    test.routing.metadata_changed(&led_by(1, 5), test.now);
+    assert!(test.actions().is_empty(), "nothing has changed");
+    test.routing.metadata_changed(&led_by(2, 6), test.now);
+    let moved = [&format!("revoke {id}"), "unroute", "route to 2", "enqueue"];
+    assert_eq!(test.actions(), moved);
+    // The answer of the former leader comes too late.
+    let late = test.answer(1, messages(0, 5), &led_by(2, 6));
+    assert!(matches!(late, Answered::Next(None)));
+    assert_eq!(test.routing.info().position, Some(0));
+    test.fetch();
+}
+
+#[test]
+fn the_log_of_a_new_leader_is_checked_before_it_is_fetched_from() {
+    let mut test = Test::consumed();
+    test.routing.metadata_changed(&led_by(2, 6), test.now);
+    let check = test.asks("ask 2 for the end of 5");
+    test.routing.metadata_changed(&led_by(2, 6), test.now);
+    assert!(test.actions().is_empty(), "it is being checked");
+    let end = EpochEnd::At(3, 5);
+    test.routing.epoch_end(check, end, &led_by(2, 6), test.now);
+    assert_eq!(test.actions(), ["route to 2", "enqueue"]);
+    // Once is enough for an epoch.
+    test.routing.metadata_changed(&led_by(3, 6), test.now);
+    assert_eq!(test.actions(), ["unroute", "route to 3", "enqueue"]);
+}
+
+#[test]
+fn a_leader_that_cannot_tell_where_an_epoch_ended_is_trusted() {
+    let mut test = Test::consumed();
+    test.routing.metadata_changed(&led_by(2, 6), test.now);
+    let check = test.asks("ask 2 for the end of 5");
+    test.routing
+        .epoch_end(check, EpochEnd::Unknown, &led_by(2, 6), test.now);
+    assert_eq!(test.actions(), ["route to 2", "enqueue"]);
+}
+
+#[test]
+fn a_check_that_fails_is_made_again_after_a_wait() {
+    let mut test = Test::consumed();
+    let cluster = led_by(2, 6);
+    test.routing.metadata_changed(&cluster, test.now);
+    let check = test.asks("ask 2 for the end of 5");
+    test.routing
+        .epoch_end(check, EpochEnd::Passing, &cluster, test.now);
+    let until = test.waits();
+    test.routing.metadata_changed(&cluster, test.now);
+    test.routing
+        .wake(&cluster, until - Duration::from_millis(1));
+    assert!(test.actions().is_empty(), "it is too early");
+    test.routing.wake(&cluster, until);
+    test.asks("ask 2 for the end of 5");
+}
+
+#[test]
+fn a_leader_that_is_being_checked_is_left_for_the_next_one() {
+    let mut test = Test::consumed();
+    test.routing.metadata_changed(&led_by(2, 6), test.now);
+    let first = test.asks("ask 2 for the end of 5");
+    test.routing.metadata_changed(&led_by(3, 7), test.now);
+    let second = test.asks("ask 3 for the end of 5");
+    // What the former one says does not count any more.
+    let end = EpochEnd::At(1, 5);
+    test.routing.epoch_end(first, end, &led_by(3, 7), test.now);
+    assert!(test.actions().is_empty());
+    let end = EpochEnd::At(3, 5);
+    test.routing.epoch_end(second, end, &led_by(3, 7), test.now);
+    assert_eq!(test.actions(), ["route to 3", "enqueue"]);
+}
+
+#[test]
+fn a_log_that_was_cut_off_goes_by_the_policy() {
+    let cut_off = |policy| {
+        let mut test = Test::with(policy).consume();
+        test.routing.metadata_changed(&led_by(2, 6), test.now);
+        let check = test.asks("ask 2 for the end of 5");
+        let end = EpochEnd::At(2, 4);
+        test.routing.epoch_end(check, end, &led_by(2, 6), test.now);
+        test
+    };
+    let mut told = cut_off(OffsetResetPolicy::ResetBySubscriber);
+    assert_eq!(told.actions(), ["fail: offset_out_of_range"]);
+    assert!(!told.routing.info().active);
+    let mut reset = cut_off(OffsetResetPolicy::ResetToLatest);
+    assert_eq!(reset.actions(), ["warn", "begin at 2"]);
+    let generation = reset.routing.info().generation;
+    reset
+        .routing
+        .begin(generation, (2, 4), &led_by(2, 6), reset.now);
+    assert_eq!(reset.actions(), ["route to 2", "enqueue"]);
+    assert_eq!(reset.routing.info().position, Some(2));
+}
+
+#[test]
+fn a_replica_that_the_leader_names_is_fetched_from_for_a_while() {
+    let mut test = Test::start();
+    let cluster = led_by(1, 5);
+    test.fetch();
+    let named = nothing(3).with_preferred_read_replica(BrokerId(2));
+    test.answer(1, named, &cluster);
+    let moved = ["revoke 1", "unroute", "route to 2", "enqueue"];
+    assert_eq!(test.actions(), moved);
+    test.now += NAMED_FOR - Duration::from_millis(1);
+    test.routing.metadata_changed(&cluster, test.now);
+    assert!(test.actions().is_empty());
+    test.now += Duration::from_millis(1);
+    test.routing.metadata_changed(&cluster, test.now);
+    assert_eq!(test.actions(), ["unroute", "route to 1", "enqueue"]);
+}
+
+#[test]
+fn a_replica_that_is_gone_is_left_for_the_leader() {
+    let mut test = Test::start();
+    test.fetch();
+    let named = || nothing(3).with_preferred_read_replica(BrokerId(2));
+    let mut without = led_by(1, 5);
+    without.brokers.remove(&2);
+    test.answer(1, named(), &without);
+    // The leader would name it again at once.
+    test.now = test.waits();
+    test.routing.wake(&led_by(1, 5), test.now);
+    assert_eq!(test.actions(), ["route to 1", "enqueue"]);
+    test.fetch();
+    test.answer(1, named(), &led_by(1, 5));
+    assert_eq!(test.routing.info().node, Some(2));
+    test.actions();
+    test.routing.metadata_changed(&without, test.now);
+    assert_eq!(test.actions(), ["unroute", "route to 1", "enqueue"]);
+}
+
+#[test]
+fn a_replica_that_lags_behind_does_not_decide_what_is_out_of_range() {
+    let mut test = Test::with(OffsetResetPolicy::ResetToEarliest);
+    let cluster = led_by(1, 5);
+    test.fetch();
+    let named = nothing(3).with_preferred_read_replica(BrokerId(2));
+    test.answer(1, named, &cluster);
+    test.actions();
+    test.fetch();
+    test.answer(2, error(ErrorCode::OFFSET_OUT_OF_RANGE), &cluster);
+    test.now = test.waits();
+    test.routing.wake(&cluster, test.now);
+    assert_eq!(test.actions(), ["route to 1", "enqueue"]);
+    test.fetch();
+    test.answer(1, error(ErrorCode::OFFSET_OUT_OF_RANGE), &cluster);
+    assert_eq!(test.actions(), ["revoke 3", "unroute", "find Earliest"]);
+}
+
+#[test]
+fn waits_after_errors_grow_and_end_with_a_new_leader() {
+    let mut test = Test::start();
+    let cluster = led_by(1, 5);
+    let mut last = Duration::ZERO;
+    for _ in 0..3 {
+        test.fetch();
+        test.answer(1, error(ErrorCode::NOT_LEADER_FOR_PARTITION), &cluster);
+        let until = test.waits();
+        assert!(until - test.now > last, "{last:?}");
+        last = until - test.now;
+        test.routing.metadata_changed(&cluster, test.now);
+        assert!(test.actions().is_empty(), "the same leader");
+        test.now = until;
+        test.routing.wake(&cluster, test.now);
+        assert_eq!(test.actions(), ["route to 1", "enqueue"]);
+    }
+    test.fetch();
+    test.answer(1, error(ErrorCode::NOT_LEADER_FOR_PARTITION), &cluster);
+    let until = test.waits();
+    test.routing.metadata_changed(&led_by(2, 6), test.now);
+    assert_eq!(test.actions(), ["route to 2", "enqueue"]);
+    // Nobody waits for it any more.
+    test.routing.wake(&led_by(2, 6), until);
+    assert!(test.actions().is_empty());
+}
+
+#[test]
+fn a_partition_without_a_leader_waits_for_one() {
+    let mut test = Test::start();
+    test.routing.metadata_changed(&cluster(None), test.now);
+    let until = test.waits();
+    test.routing.metadata_changed(&cluster(None), test.now);
+    assert!(test.actions().is_empty());
+    test.routing.wake(&cluster(None), until);
+    test.waits();
+    test.routing.metadata_changed(&led_by(2, 6), until);
+    assert_eq!(test.actions(), ["route to 2", "enqueue"]);
+}
+
+#[test]
+fn what_is_paused_is_fetched_on_resume() {
+    let mut test = Test::start();
+    let id = test.fetch();
+    test.routing.set_paused(true);
+    assert_eq!(test.actions(), [format!("revoke {id}")]);
+    assert!(matches!(
+        test.answer(1, messages(0, 5), &led_by(1, 5)),
+        Answered::Next(None)
+    ));
+    test.routing.metadata_changed(&led_by(2, 6), test.now);
+    assert_eq!(test.actions(), ["unroute", "route to 2"]);
+    test.routing.set_paused(false);
+    assert_eq!(test.actions(), ["enqueue"]);
+}
+
+#[test]
+fn an_error_that_does_not_pass_stops_the_partition_until_the_next_seek() {
+    let mut test = Test::start();
+    let refused = error(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    test.fetch();
+    test.answer(1, refused, &led_by(1, 5));
+    let told = ["revoke 1", "unroute", "fail: topic_authorization_failed"];
+    assert_eq!(test.actions(), told);
+    test.routing.metadata_changed(&led_by(2, 6), test.now);
+    assert!(test.actions().is_empty());
+    let seek = test.routing.seek_starts().expect("a subscription");
+    let generation = test.routing.seek_ends(seek).expect("it counts");
+    let cluster = led_by(2, 6);
+    test.routing.begin(generation, (7, -1), &cluster, test.now);
+    assert_eq!(test.actions(), ["route to 2", "enqueue"]);
+}
