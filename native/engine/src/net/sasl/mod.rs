@@ -11,6 +11,8 @@ mod login;
 mod oauthbearer;
 mod plain;
 mod provider;
+mod renewal;
+mod renewed;
 mod scram;
 mod secret;
 #[cfg(test)]
@@ -31,6 +33,7 @@ pub use login::{Login, LoginFile};
 pub use oauthbearer::{OauthBearer, Token};
 pub use plain::Plain;
 pub use provider::{Asked, CredentialsError, Fixed, Provider, Reply};
+pub use renewed::{Perishable, Renewed};
 pub use scram::{Scram, ScramHash};
 pub use secret::Secret;
 

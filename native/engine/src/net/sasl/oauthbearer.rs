@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{BoxFuture, CredentialsError, Exchange, Mechanism, Provider, SaslError, Secret, Step};
+use super::{
+    BoxFuture, CredentialsError, Exchange, Mechanism, Perishable, Provider, SaslError, Secret, Step,
+};
 use crate::net::Endpoint;
 
 const NAME: &str = "OAUTHBEARER";
@@ -41,6 +43,12 @@ impl Token {
                 "the token has expired already: check the clock, and that its expiry is in milliseconds".into(),
             )),
         }
+    }
+}
+
+impl Perishable for Token {
+    fn lifetime(&self) -> Option<Duration> {
+        Some(self.lifetime)
     }
 }
 
