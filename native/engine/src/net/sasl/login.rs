@@ -35,6 +35,16 @@ impl Provider<Login> for LoginFile {
     }
 }
 
+/// A file with one secret, an assertion for instance, read at each use.
+pub struct SecretFile(pub PathBuf);
+
+impl Provider<Secret> for SecretFile {
+    fn provide(&self) -> BoxFuture<'_, Result<Secret, CredentialsError>> {
+        let path = self.0.clone();
+        Box::pin(async { off_thread(move || read_secret(&path)).await })
+    }
+}
+
 fn read_login(path: &Path) -> Result<Login, CredentialsError> {
     let text = read_secret(path)?;
     let unfit = |what: &str| CredentialsError::None(format!("{}: {what}", path.display()));

@@ -5,8 +5,12 @@
 //! SaslAuthenticate requests or, for brokers older than 1.0, as bare frames, on a new connection and
 //! again on a live one when its session is about to end (KIP-368).
 
+mod client_credentials;
 mod error;
 mod external;
+#[cfg(test)]
+mod fake_http;
+mod http;
 mod login;
 mod oauthbearer;
 mod plain;
@@ -27,9 +31,10 @@ use zeroize::Zeroizing;
 
 use super::Endpoint;
 
+pub use client_credentials::{ClientCredentials, ClientProof};
 pub use error::SaslError;
 pub use external::{ExternalAuthentication, Loan};
-pub use login::{Login, LoginFile};
+pub use login::{Login, LoginFile, SecretFile};
 pub use oauthbearer::{OauthBearer, Token};
 pub use plain::Plain;
 pub use provider::{Asked, CredentialsError, Fixed, Provider, Reply};

@@ -1,0 +1,98 @@
+//! An HTTP server on loopback that answers as a test says.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// What a client has asked.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// Method and target, as they stand in the first line.
+    pub(super) line: String,
+    pub(super) head: String,
+    pub(super) body: String,
+}
+
+impl Asked {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then_some(value.trim())
+        })
+    }
+}
+
+pub(super) struct FakeHttp {
+    pub(super) port: u16,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    _tasks: JoinSet<()>,
+}
+
+impl FakeHttp {
+    /// `answer` gives the bytes that are sent, the status line and all, then the connection is closed.
+    pub(super) async fn start(
+        answer: impl Fn(&Asked) -> Vec<u8> + Send + Sync + 'static,
+    ) -> FakeHttp {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = JoinSet::new();
+        let log = asked.clone();
+        tasks.spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let Some(call) = read(&mut socket).await else {
+                    continue;
+                };
+                let bytes = answer(&call);
+                log.lock().push(call);
+                let _ = socket.write_all(&bytes).await;
+                let _ = socket.shutdown().await;
+            }
+        });
+        FakeHttp {
+            port,
+            asked,
+            _tasks: tasks,
+        }
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    pub(super) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().clone()
+    }
+}
+
+pub(super) fn answer(status: u16, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+async fn read(socket: &mut TcpStream) -> Option<Asked> {
+    let mut bytes = Vec::new();
+    loop {
+        if socket.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let asked = Asked {
+            line: head.lines().next()?.trim_end_matches(" HTTP/1.1").into(),
+            head: head.into(),
+            body: body.into(),
+        };
+        let length = asked
+            .header("content-length")
+            .map_or(0, |n| n.parse().unwrap());
+        if body.len() >= length {
+            return Some(asked);
+        }
+    }
+}
