@@ -5,6 +5,7 @@
 //! SaslAuthenticate requests or, for brokers older than 1.0, as bare frames, on a new connection and
 //! again on a live one when its session is about to end (KIP-368).
 
+mod aws;
 mod client_credentials;
 mod error;
 mod external;
@@ -31,6 +32,7 @@ use zeroize::Zeroizing;
 
 use super::Endpoint;
 
+pub use aws::{AwsCredentials, AwsEnvironment, AwsMskIam, AwsSource};
 pub use client_credentials::{ClientCredentials, ClientProof};
 pub use error::SaslError;
 pub use external::{ExternalAuthentication, Loan};
