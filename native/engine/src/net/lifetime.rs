@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, WeakConnection};
 use super::handshake::{self, Session};
-use super::sasl::{Sasl, SaslError};
+use super::sasl::Sasl;
 use super::{ConnectOptions, NetError};
 
 /// How much of a session passes before it is renewed.
@@ -76,7 +76,7 @@ impl Watcher {
         match handshake::again(connection, sasl, until).await {
             Ok(session) => self.plan.renewed(session, Instant::now()),
             // Nothing was sent yet. The session lasts a while longer, and a token may come.
-            Err(NetError::Sasl(error @ SaslError::NoCredentials { .. })) => {
+            Err(NetError::Sasl(error)) if !error.is_refusal() => {
                 tracing::warn!(broker = %connection.endpoint(), %error, "session not renewed yet");
                 self.plan.postponed(Instant::now());
             }

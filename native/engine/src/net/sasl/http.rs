@@ -203,8 +203,10 @@ async fn exchange(
     if !target.https {
         return converse(stream, request, target).await;
     }
-    let _ = (tls, until);
-    Err(target.unreachable("TLS is not set up"))
+    let tls = tls.ok_or_else(|| target.unreachable("TLS is not set up"))?;
+    let stream = tls.connect(stream, &target.host, until).await;
+    let stream = stream.map_err(|error| target.unreachable(error))?;
+    converse(stream, request, target).await
 }
 
 fn request(call: Call, target: &Target) -> Result<Request<Full<Bytes>>, HttpError> {
