@@ -185,7 +185,7 @@ fn jwt_lifetime(token: &Secret) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::sasl::fake_http::{answer, FakeHttp};
+    use crate::net::sasl::http::fake::{answer, FakeHttp};
     use crate::net::sasl::{Fixed, Renewed};
 
     fn client(endpoint: String) -> ClientCredentials {

@@ -9,8 +9,6 @@ mod aws;
 mod client_credentials;
 mod error;
 mod external;
-#[cfg(test)]
-mod fake_http;
 mod http;
 mod login;
 mod oauthbearer;

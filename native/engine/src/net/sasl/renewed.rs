@@ -1,6 +1,5 @@
 //! Credentials that expire, kept for all connections of a client and renewed in time.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,19 +92,17 @@ impl<T: Perishable> Shared<T> {
         self.renewal.lock().act(now())
     }
 
-    fn renew(self: Arc<Self>) -> impl Future<Output = ()> + Send {
-        async move {
-            loop {
-                match self.act() {
-                    Act::Ask => {
-                        let answer = self.source.provide().await;
-                        self.take(answer);
-                    }
-                    Act::Sleep(until) => {
-                        tokio::select! {
-                            _ = self.wanted.notified() => {}
-                            _ = sleep_until(until) => {}
-                        }
+    async fn renew(self: Arc<Self>) {
+        loop {
+            match self.act() {
+                Act::Ask => {
+                    let answer = self.source.provide().await;
+                    self.take(answer);
+                }
+                Act::Sleep(until) => {
+                    tokio::select! {
+                        _ = self.wanted.notified() => {}
+                        _ = sleep_until(until) => {}
                     }
                 }
             }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::net::sasl::fake_http::{answer, FakeHttp};
+use crate::net::sasl::http::fake::{answer, FakeHttp};
 use crate::net::sasl::{CredentialsError, Fixed, Renewed};
 
 const HOST: &str = "b-1.name.abc.c2.kafka.eu-west-1.amazonaws.com";

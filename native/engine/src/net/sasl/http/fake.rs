@@ -9,15 +9,15 @@ use tokio::task::JoinSet;
 
 /// What a client has asked.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
+pub(in crate::net::sasl) struct Asked {
     /// Method and target, as they stand in the first line.
-    pub(super) line: String,
-    pub(super) head: String,
-    pub(super) body: String,
+    pub(in crate::net::sasl) line: String,
+    pub(in crate::net::sasl) head: String,
+    pub(in crate::net::sasl) body: String,
 }
 
 impl Asked {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(in crate::net::sasl) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case(name).then_some(value.trim())
@@ -25,15 +25,15 @@ impl Asked {
     }
 }
 
-pub(super) struct FakeHttp {
-    pub(super) port: u16,
+pub(in crate::net::sasl) struct FakeHttp {
+    pub(in crate::net::sasl) port: u16,
     asked: Arc<Mutex<Vec<Asked>>>,
     _tasks: JoinSet<()>,
 }
 
 impl FakeHttp {
     /// `answer` gives the bytes that are sent, the status line and all, then the connection is closed.
-    pub(super) async fn start(
+    pub(in crate::net::sasl) async fn start(
         answer: impl Fn(&Asked) -> Vec<u8> + Send + Sync + 'static,
     ) -> FakeHttp {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -59,16 +59,16 @@ impl FakeHttp {
         }
     }
 
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(in crate::net::sasl) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(in crate::net::sasl) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().clone()
     }
 }
 
-pub(super) fn answer(status: u16, body: &str) -> Vec<u8> {
+pub(in crate::net::sasl) fn answer(status: u16, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
 }

@@ -1,6 +1,11 @@
 //! A small HTTP client, for token endpoints and clouds' credentials: one request a connection, no redirects
 //! (whoever answers would choose who else gets the credentials), bounded in time and in size.
 
+#[cfg(test)]
+pub(super) mod fake;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -331,7 +336,3 @@ pub(super) fn escape(text: &[u8]) -> Secret {
     }
     escaped.into()
 }
-
-#[cfg(test)]
-#[path = "http_tests.rs"]
-mod tests;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::net::sasl::fake_http::{answer, FakeHttp};
+use crate::net::sasl::http::fake::{answer, FakeHttp};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
