@@ -442,8 +442,12 @@ lag(Client, Topic) ->
       {error, Reason}
   end.
 
+%% Nothing is started to be asked.
 consumer_info(Client, Topic, Partition) ->
-  with_consumer(Client, Topic, Partition, fun brod_consumer:info/1).
+  case brod_client_workers:lookup(Client, consumer, Topic, Partition) of
+    {ok, ConsumerPid} -> brod_consumer:info(ConsumerPid);
+    false -> not_running
+  end.
 
 with_consumer(Client, Topic, Partition, Fun) ->
   case get_consumer(Client, Topic, Partition) of

@@ -11,7 +11,7 @@
 -behaviour(gen_server).
 
 -export([start_link/3, stop/1]).
--export([engine/1, context/1, call/2, store_counts/3, get_bootstrap/1]).
+-export([engine/1, context/1, get_bootstrap/1]).
 -export([get_metadata/2, get_metadata_safe/2, get_partitions_count/2, get_partitions_count_safe/2,
          lookup_partitions_count_cache/2]).
 -export([get_leader_connection/3, get_connection/3, get_group_coordinator/2,
@@ -28,7 +28,8 @@
 -include("brod_int.hrl").
 
 -define(MAX_DISPATCHERS, 8).
--define(CALL_TIMEOUT_MS, 60000).
+-define(STOP_LIMIT_MS, 60000).
+-define(GROWTH_CHECK_INTERVAL_MS, 1000).
 -define(CONNECT_GRACE_MS, 5000).
 
 -type config() :: proplists:proplist().
@@ -48,9 +49,11 @@
   , context           :: map()
   , connecting        :: undefined | reference()
   , waiting = []      :: [{term(), gen_server:from()}]
-  , connections = #{} :: #{term() => {pid(), reference()}}
+  , connections       :: brod_client_connections:pool()
     %% monitors
   , dispatchers = []  :: [reference()]
+    %% when a topic was last asked whether it has a partition that nobody knows (monotonic ms)
+  , growth_checks = #{} :: #{brod:topic() => integer()}
   }).
 
 %% @doc Start a client. Returns before it is connected: calls wait until it is, and when no broker
@@ -65,10 +68,10 @@ start_link(Endpoints, ClientId, Config) when is_atom(ClientId) ->
 -spec stop(brod:client()) -> ok.
 stop(Client) ->
   MRef = monitor(process, Client),
-  _ = safe_call(Client, stop),
+  _ = brod_client_ref:call(Client, stop),
   receive
     {'DOWN', MRef, process, _, _} -> ok
-  after ?CALL_TIMEOUT_MS ->
+  after ?STOP_LIMIT_MS ->
     demonitor(MRef, [flush]),
     ok
   end.
@@ -85,38 +88,15 @@ engine(Client) ->
 %% @doc All that is needed to work with the client from another process.
 %% `{error, client_down}' or `{error, {client_down, Reason}}' if it is not running.
 -spec context(brod:client()) -> {ok, context()} | {error, term()}.
-context(Client) ->
-  Name = name(Client),
-  try ets:lookup(Name, engine) of
-    [{engine, _Engine, Context}] -> {ok, Context};
-    [] -> safe_call(Client, context)
-  catch
-    error:badarg -> safe_call(Client, context)
-  end.
-
-%% @private Run an operation that looks something up, for as long as metadata may take.
--spec call(context(), brod_nif:op()) -> term().
-call(#{engine := Engine, endpoints := Endpoints, options := Options}, Op) ->
-  Timeout = maps:get(get_metadata_timeout_seconds, Options) * 1000,
-  brod_engine:failures(brod_engine:call(Engine, Op, Timeout), Endpoints).
-
-%% @private Have the client remember partition counts; unknown topics for `TtlMs'.
--spec store_counts(pid(), [{brod:topic(), {ok, pos_integer()} | {error, term()}}],
-                   TtlMs :: non_neg_integer()) -> ok | {error, term()}.
-store_counts(ClientPid, Counts, TtlMs) ->
-  safe_call(ClientPid, {store_counts, Counts, TtlMs}).
+context(Client) -> brod_client_ref:context(Client).
 
 %% @doc The endpoints and connection options that the client was started with.
 -spec get_bootstrap(brod:client()) ->
         {ok, {[brod:endpoint()], map()}} | {error, term()}.
 get_bootstrap(Client) ->
-  with_context(Client, fun(#{endpoints := Endpoints, conn_config := Config}) ->
-    {ok, {Endpoints, public(Config)}}
+  brod_client_ref:with_context(Client, fun(#{endpoints := Endpoints, conn_config := Config}) ->
+    {ok, {Endpoints, brod_client_lookup:public(Config)}}
   end).
-
-%% Passwords stay in their funs.
-public(#{sasl := Sasl} = Config) -> Config#{sasl := brod_sasl_options:public(Sasl)};
-public(Config) -> Config.
 
 %% Metadata
 
@@ -126,25 +106,25 @@ public(Config) -> Config.
 -spec get_metadata(brod:client(), all | undefined | brod:topic() | [brod:topic()]) ->
         {ok, map()} | {error, term()}.
 get_metadata(Client, Topics) ->
-  with_context(Client, fun(Context) -> brod_metadata:fetch(Context, Topics, true) end).
+  brod_client_lookup:metadata(Client, Topics, true).
 
 %% @doc As {@link get_metadata/2}, but never creates a topic.
 -spec get_metadata_safe(brod:client(), all | undefined | brod:topic() | [brod:topic()]) ->
         {ok, map()} | {error, term()}.
 get_metadata_safe(Client, Topics) ->
-  with_context(Client, fun(Context) -> brod_metadata:fetch(Context, Topics, false) end).
+  brod_client_lookup:metadata(Client, Topics, false).
 
 %% @doc Number of a topic's partitions, remembered after the first time.
 -spec get_partitions_count(brod:client(), brod:topic()) ->
         {ok, pos_integer()} | {error, term()}.
 get_partitions_count(Client, Topic) ->
-  partitions_count(Client, Topic, true).
+  brod_client_lookup:partitions_count(Client, Topic, true).
 
 %% @doc As {@link get_partitions_count/2}, but never creates the topic.
 -spec get_partitions_count_safe(brod:client(), brod:topic()) ->
         {ok, pos_integer()} | {error, term()}.
 get_partitions_count_safe(Client, Topic) ->
-  partitions_count(Client, Topic, false).
+  brod_client_lookup:partitions_count(Client, Topic, false).
 
 %% @doc What is remembered of a topic's partition count; `false' if nothing.
 -spec lookup_partitions_count_cache(atom(), brod:topic()) ->
@@ -152,143 +132,54 @@ get_partitions_count_safe(Client, Topic) ->
 lookup_partitions_count_cache(Table, Topic) ->
   brod_topic_cache:lookup(Table, Topic).
 
-partitions_count(Client, Topic, AutoCreate) ->
-  case brod_topic_cache:lookup(name(Client), Topic) of
-    {ok, Count} ->
-      {ok, Count};
-    {error, Reason} when Reason =/= client_down ->
-      {error, Reason};
-    _ ->
-      with_context(Client, fun(Context) ->
-        brod_metadata:partitions_count(Context, Topic, AutoCreate)
-      end)
-  end.
-
 %% Connections and coordinators
 
 %% @doc A connection to the leader of a partition. It belongs to the client: do not close it.
 -spec get_leader_connection(brod:client(), brod:topic(), brod:partition()) ->
         {ok, brod:connection()} | {error, term()}.
 get_leader_connection(Client, Topic, Partition) ->
-  with_context(Client, fun(#{client := Pid} = Context) ->
-    case call(Context, {leader, Topic, Partition}) of
-      {ok, {_NodeId, Host, Port}} ->
-        connection(Pid, {leader, Host, Port},
-                   fun() -> brod_connection:start_shared(Context, Pid) end);
-      {error, Reason} ->
-        {error, Reason}
-    end
-  end).
+  brod_client_connections:leader(Client, Topic, Partition).
 
 %% @doc A connection to a given broker. It belongs to the client: do not close it.
 %% `{error, {Reason, Stack}}' if nobody answers there.
 -spec get_connection(brod:client(), brod:hostname(), brod:portnum()) ->
         {ok, brod:connection()} | {error, term()}.
 get_connection(Client, Host, Port) ->
-  with_context(Client, fun(#{client := Pid, conn_config := Config}) ->
-    Start = fun() -> brod_connection:start([{Host, Port}], Config, Pid) end,
-    case connection(Pid, {direct, brod_engine:to_binary(Host), Port}, Start) of
-      {error, [{_Endpoint, Reason}]} -> {error, Reason};
-      Result -> Result
-    end
-  end).
-
-connection(ClientPid, Key, Start) ->
-  case safe_call(ClientPid, {find_connection, Key}) of
-    false ->
-      case Start() of
-        {ok, Conn} ->
-          case safe_call(ClientPid, {add_connection, Key, Conn}) of
-            {ok, Conn} -> {ok, Conn};
-            OtherWasFaster -> brod_connection:stop(Conn), OtherWasFaster
-          end;
-        {error, Reason} ->
-          {error, Reason}
-      end;
-    Found ->
-      Found
-  end.
+  brod_client_connections:direct(Client, Host, Port).
 
 %% @doc The broker that coordinates a group, with the options to connect to it.
 -spec get_group_coordinator(brod:client(), brod:group_id()) ->
         {ok, {brod:endpoint(), map()}} | {error, term()}.
 get_group_coordinator(Client, GroupId) ->
-  coordinator(Client, group, GroupId).
+  brod_client_lookup:coordinator(Client, group, GroupId).
 
 %% @doc The broker that coordinates a transactional id, with the options to connect to it.
 -spec get_transactional_coordinator(brod:client(), brod:transactional_id()) ->
         {ok, {brod:endpoint(), map()}} | {error, term()}.
 get_transactional_coordinator(Client, TransactionalId) ->
-  coordinator(Client, txn, TransactionalId).
-
-coordinator(Client, Kind, Id) ->
-  with_context(Client, fun(#{conn_config := Config} = Context) ->
-    case call(Context, {coordinator, Kind, Id}) of
-      {ok, {_NodeId, Host, Port}} -> {ok, {{Host, Port}, public(Config)}};
-      {error, Code} when is_atom(Code), Code =/= timeout, Code =/= closed ->
-        {error, [{error_code, Code}, {error_msg, <<>>}]};
-      {error, Reason} -> {error, Reason}
-    end
-  end).
+  brod_client_lookup:coordinator(Client, txn, TransactionalId).
 
 %% Producers and consumers
 
 %% @doc Start the producers of a topic; `ok' also if they are running.
 -spec start_producer(brod:client(), brod:topic(), brod:producer_config()) -> ok | {error, term()}.
 start_producer(Client, Topic, Config) ->
-  start_workers(Client, Topic, brod_options:producer(Config),
-                fun(#{client := Pid, producers_sup := Sup}) ->
-                  ok = brod_options:warn_unknown(producer, Config),
-                  brod_producers_sup:start_producer(Sup, Pid, Topic, Config)
-                end).
+  brod_client_workers:start_producer(Client, Topic, Config).
 
 %% @doc Start the consumers of a topic; `ok' also if they are running.
 -spec start_consumer(brod:client(), brod:topic(), brod:consumer_config()) -> ok | {error, term()}.
 start_consumer(Client, Topic, Config) ->
-  start_workers(Client, Topic, brod_consumer_options:new(Config),
-                fun(#{client := Pid, consumers_sup := Sup}) ->
-                  ok = brod_options:warn_unknown(consumer, Config),
-                  brod_consumers_sup:start_consumer(Sup, Pid, Topic, Config)
-                end).
-
-start_workers(_Client, _Topic, {error, BadOption}, _Start) ->
-  {error, BadOption};
-start_workers(Client, Topic, {ok, _}, Start) ->
-  with_context(Client, fun(Context) ->
-    case partitions_count(Client, Topic, true) of
-      {ok, _Count} ->
-        case safe(fun() -> Start(Context) end) of
-          {ok, _Pid} -> ok;
-          {error, {already_started, _Pid}} -> ok;
-          {error, Reason} -> {error, Reason}
-        end;
-      {error, invalid_topic_exception} ->
-        {error, unknown_topic_or_partition};
-      {error, Reason} ->
-        {error, Reason}
-    end
-  end).
+  brod_client_workers:start_consumer(Client, Topic, Config).
 
 %% @doc Stop the producers of a topic.
 -spec stop_producer(brod:client(), brod:topic()) -> ok | {error, term()}.
 stop_producer(Client, Topic) ->
-  stop_workers(Client, producer, Topic, fun(#{producers_sup := Sup}) ->
-    brod_producers_sup:stop_producer(Sup, Topic)
-  end).
+  brod_client_workers:stop_producer(Client, Topic).
 
 %% @doc Stop the consumers of a topic.
 -spec stop_consumer(brod:client(), brod:topic()) -> ok | {error, term()}.
 stop_consumer(Client, Topic) ->
-  stop_workers(Client, consumer, Topic, fun(#{consumers_sup := Sup}) ->
-    brod_consumers_sup:stop_consumer(Sup, Topic)
-  end).
-
-stop_workers(Client, Kind, Topic, Stop) ->
-  with_context(Client, fun(#{client := Pid} = Context) ->
-    Result = safe(fun() -> Stop(Context) end),
-    _ = safe_call(Pid, {deregister_topic, Kind, Topic}),
-    Result
-  end).
+  brod_client_workers:stop_consumer(Client, Topic).
 
 %% @doc A partition's producer. Starts the topic's producers if the client's option
 %% `auto_start_producers' says so.
@@ -298,22 +189,7 @@ stop_workers(Client, Kind, Topic, Stop) ->
               | {producer_not_found, brod:topic(), brod:partition()}
               | {producer_down, term()} | client_down | term()}.
 get_producer(Client, Topic, Partition) ->
-  case get_worker(Client, producer, Topic, Partition) of
-    {error, {producer_not_found, Topic}} = Error ->
-      with_context(Client, fun(#{options := Options}) ->
-        case Options of
-          #{auto_start_producers := true, default_producer_config := Config} ->
-            case start_producer(Client, Topic, Config) of
-              ok -> get_worker(Client, producer, Topic, Partition);
-              {error, Reason} -> {error, Reason}
-            end;
-          _ ->
-            Error
-        end
-      end);
-    Result ->
-      Result
-  end.
+  brod_client_workers:get_producer(Client, Topic, Partition).
 
 %% @doc A partition's consumer.
 -spec get_consumer(brod:client(), brod:topic(), brod:partition()) ->
@@ -322,66 +198,44 @@ get_producer(Client, Topic, Partition) ->
               | {consumer_not_found, brod:topic(), brod:partition()}
               | {consumer_down, term()} | client_down | term()}.
 get_consumer(Client, Topic, Partition) ->
-  get_worker(Client, consumer, Topic, Partition).
-
-get_worker(Client, Kind, Topic, Partition) ->
-  try ets:lookup(name(Client), {Kind, Topic, Partition}) of
-    [{_, Pid}] ->
-      case brod_utils:is_pid_alive(Pid) of
-        true -> {ok, Pid};
-        false -> find_worker(Client, Kind, Topic, Partition)
-      end;
-    [] ->
-      find_worker(Client, Kind, Topic, Partition)
-  catch
-    error:badarg -> find_worker(Client, Kind, Topic, Partition)
-  end.
+  brod_client_workers:get_consumer(Client, Topic, Partition).
 
 %% @doc As {@link get_producer/3}, by asking the supervisors.
 -spec find_producer(brod:client(), brod:topic(), brod:partition()) ->
         {ok, pid()} | {error, term()}.
 find_producer(Client, Topic, Partition) ->
-  find_worker(Client, producer, Topic, Partition).
+  brod_client_workers:find_producer(Client, Topic, Partition).
 
 %% @doc As {@link get_consumer/3}, by asking the supervisors.
 -spec find_consumer(brod:client(), brod:topic(), brod:partition()) ->
         {ok, pid()} | {error, term()}.
 find_consumer(Client, Topic, Partition) ->
-  find_worker(Client, consumer, Topic, Partition).
-
-find_worker(Client, Kind, Topic, Partition) ->
-  with_context(Client, fun(#{producers_sup := ProducersSup, consumers_sup := ConsumersSup}) ->
-    case Kind of
-      producer -> brod_producers_sup:find_producer(ProducersSup, Topic, Partition);
-      consumer -> brod_consumers_sup:find_consumer(ConsumersSup, Topic, Partition)
-    end
-  end).
+  brod_client_workers:find_consumer(Client, Topic, Partition).
 
 %% @doc Make the calling process known as a partition's producer.
 -spec register_producer(brod:client(), brod:topic(), brod:partition()) -> ok.
 register_producer(Client, Topic, Partition) ->
-  gen_server:cast(Client, {register, {{producer, Topic, Partition}, self()}}).
+  brod_client_workers:register_producer(Client, Topic, Partition).
 
 %% @doc As {@link register_producer/3}; callers of `brod:produce/5' find it in the engine.
 -spec register_producer(brod:client(), brod:topic(), brod:partition(), brod_nif:producer()) -> ok.
 register_producer(Client, Topic, Partition, Handle) ->
-  gen_server:cast(Client, {publish, Handle}),
-  register_producer(Client, Topic, Partition).
+  brod_client_workers:register_producer(Client, Topic, Partition, Handle).
 
 %% @doc Forget a partition's producer.
 -spec deregister_producer(brod:client(), brod:topic(), brod:partition()) -> ok.
 deregister_producer(Client, Topic, Partition) ->
-  gen_server:cast(Client, {deregister, {producer, Topic, Partition}}).
+  brod_client_workers:deregister_producer(Client, Topic, Partition).
 
 %% @doc Make the calling process known as a partition's consumer.
 -spec register_consumer(brod:client(), brod:topic(), brod:partition()) -> ok.
 register_consumer(Client, Topic, Partition) ->
-  gen_server:cast(Client, {register, {{consumer, Topic, Partition}, self()}}).
+  brod_client_workers:register_consumer(Client, Topic, Partition).
 
 %% @doc Forget a partition's consumer.
 -spec deregister_consumer(brod:client(), brod:topic(), brod:partition()) -> ok.
 deregister_consumer(Client, Topic, Partition) ->
-  gen_server:cast(Client, {deregister, {consumer, Topic, Partition}}).
+  brod_client_workers:deregister_consumer(Client, Topic, Partition).
 
 %% gen_server
 
@@ -391,15 +245,18 @@ init({Endpoints, ClientId, Config}) ->
     {ok, Context} ->
       ClientId = ets:new(ClientId, [named_table, protected, set, {read_concurrency, true}]),
       ok = log_tls(ClientId, Context),
-      {ok, #state{id = ClientId, context = Context}, {continue, connect}};
+      {ok, new_state(ClientId, Context), {continue, connect}};
     {error, [_ | _] = Failures} ->
       %% as if the brokers could not be reached: what is missing may come
-      {ok, #state{id = ClientId, context = #{endpoints => Endpoints}}, {continue, {fail, Failures}}};
+      {ok, new_state(ClientId, #{endpoints => Endpoints}), {continue, {fail, Failures}}};
     {error, Reason} ->
       ?BROD_LOG_ERROR("Client ~p cannot start: ~p. Correct its endpoints or options.",
                       [ClientId, Reason]),
       {stop, Reason}
   end.
+
+new_state(ClientId, Context) ->
+  #state{id = ClientId, context = Context, connections = brod_client_connections:new()}.
 
 open(Endpoints, ClientId, Config) ->
   case brod_options:client(Config) of
@@ -449,9 +306,6 @@ handle_cast({register, Row}, #state{id = Table} = State) ->
 handle_cast({publish, Handle}, #state{id = Id} = State) ->
   ok = brod_nif:producer_publish(Handle, Id),
   {noreply, State};
-handle_cast({publish_count, Topic, Count}, #state{id = Table} = State) ->
-  ok = brod_topic_cache:publish(Table, Topic, Count),
-  {noreply, State};
 handle_cast({deregister, Key}, #state{id = Table} = State) ->
   true = ets:delete(Table, Key),
   {noreply, State};
@@ -479,8 +333,7 @@ handle_info({'DOWN', MRef, process, _Pid, Reason},
     %% it took acks with it: whoever waits for one is told when the producers end
     true -> {stop, {dispatcher_down, Reason}, State};
     false ->
-      Left = maps:filter(fun(_, {_, M}) -> M =/= MRef end, Connections),
-      {noreply, State#state{connections = Left}}
+      {noreply, State#state{connections = brod_client_connections:down(MRef, Connections)}}
   end;
 handle_info(_Info, State) ->
   {noreply, State}.
@@ -497,19 +350,21 @@ code_change(_OldVsn, State, _Extra) ->
 
 handle_request(context, #state{context = Context} = State) ->
   {{ok, Context}, State};
-handle_request({store_counts, Counts, Ttl}, State) ->
-  lists:foreach(fun({Topic, Result}) -> store_count(Topic, Result, Ttl, State) end, Counts),
-  {ok, State};
+handle_request({store_counts, Counts, Ttl}, #state{id = Table} = State) ->
+  {{ok, lists:append([brod_topic_cache:store(Table, T, Result, Ttl) || {T, Result} <- Counts])}, State};
+handle_request({publish_count, Topic, Count}, #state{id = Table} = State) ->
+  {brod_topic_cache:publish(Table, Topic, Count), State};
+handle_request({may_look_for_growth, Topic}, #state{growth_checks = Checks} = State) ->
+  Now = erlang:monotonic_time(millisecond),
+  case Checks of
+    #{Topic := Last} when Now - Last < ?GROWTH_CHECK_INTERVAL_MS -> {false, State};
+    _ -> {true, State#state{growth_checks = Checks#{Topic => Now}}}
+  end;
 handle_request({find_connection, Key}, #state{connections = Connections} = State) ->
-  case Connections of
-    #{Key := {Pid, _}} -> {{ok, Pid}, State};
-    _ -> {false, State}
-  end;
+  {brod_client_connections:find(Key, Connections), State};
 handle_request({add_connection, Key, Pid}, #state{connections = Connections} = State) ->
-  case Connections of
-    #{Key := {First, _}} -> {{ok, First}, State};
-    _ -> {{ok, Pid}, State#state{connections = Connections#{Key => {Pid, monitor(process, Pid)}}}}
-  end;
+  {First, Left} = brod_client_connections:add(Key, Pid, Connections),
+  {{ok, First}, State#state{connections = Left}};
 handle_request({deregister_topic, Kind, Topic}, #state{id = Table} = State) ->
   true = ets:match_delete(Table, {{Kind, Topic, '_'}, '_'}),
   {ok, State};
@@ -547,23 +402,6 @@ connect_failed(Reason, #state{id = Id, context = #{endpoints := Endpoints}}) ->
                   [Id, brod_connect_failure:describe(Failures)]),
   Failures.
 
-store_count(Topic, Result, Ttl, #state{id = Table, context = Context}) ->
-  case brod_topic_cache:store(Table, Topic, Result, Ttl) of
-    {grown, From, To} ->
-      #{producers_sup := ProducersSup, consumers_sup := ConsumersSup, client := Pid} = Context,
-      Partitions = lists:seq(From, To - 1),
-      %% not here: the supervisors call the client when they start partitions. Partitioners may
-      %% choose a partition once it has a producer.
-      _ = spawn(fun() ->
-            brod_producers_sup:start_new_partitions(ProducersSup, Pid, Topic, Partitions),
-            gen_server:cast(Pid, {publish_count, Topic, To}),
-            brod_consumers_sup:start_new_partitions(ConsumersSup, Pid, Topic, Partitions)
-          end),
-      ok;
-    unchanged ->
-      ok
-  end.
-
 %% Partitions that a topic gained are found without anybody asking for them.
 refresh_metadata(#state{id = Table} = State) ->
   _ = case brod_topic_cache:known_topics(Table) of
@@ -581,31 +419,3 @@ shutdown(Sup) ->
   MRef = monitor(process, Sup),
   exit(Sup, shutdown),
   receive {'DOWN', MRef, process, Sup, _} -> ok end.
-
-%% calls
-
-with_context(Client, Fun) ->
-  case context(Client) of
-    {ok, Context} -> Fun(Context);
-    {error, Reason} -> {error, Reason}
-  end.
-
-safe_call(Client, Call) ->
-  safe(fun() -> gen_server:call(Client, Call, ?CALL_TIMEOUT_MS) end).
-
-safe(Fun) ->
-  try Fun()
-  catch
-    exit:{noproc, _} -> {error, client_down};
-    exit:{timeout, _} -> {error, timeout};
-    exit:{Reason, _} -> {error, {client_down, Reason}}
-  end.
-
-%% The name is also that of the table. A pid on another node has none here.
-name(Client) when is_atom(Client) -> Client;
-name(Client) when is_pid(Client), node(Client) =:= node() ->
-  case process_info(Client, registered_name) of
-    {registered_name, Name} -> Name;
-    _ -> undefined
-  end;
-name(Client) when is_pid(Client) -> undefined.

@@ -109,7 +109,7 @@ init({topic, _ClientPid, _Topic, _Config}) -> post_init.
 
 %% @private
 post_init({topic, ClientPid, Topic, Config}) ->
-  case brod_client:get_partitions_count(ClientPid, Topic) of
+  case brod_client_lookup:partitions_count_for_start(ClientPid, Topic) of
     {ok, Count} ->
       {ok, {{one_for_one, 0, 1},
             [partition_spec(ClientPid, Topic, P, Config)

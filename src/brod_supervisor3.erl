@@ -19,6 +19,8 @@
 
 -include("brod_int.hrl").
 
+-define(LONGEST_DELAY_MS, 16#ffffffff).
+
 -type strategy() :: one_for_all | one_for_one | rest_for_one.
 -type sup_name() :: {local, atom()} | {global, term()} | {via, module(), term()}.
 -type sup_ref() :: atom() | {atom(), node()} | {global, term()} | {via, module(), term()} | pid().
@@ -72,11 +74,7 @@ delete_child(Sup, Id) -> gen_server:call(Sup, {delete_child, Id}, infinity).
 
 %% @doc Terminate a child, also one that waits for its restart, and forget it.
 -spec remove_child(sup_ref(), child_id()) -> ok | {error, not_found}.
-remove_child(Sup, Id) ->
-  case terminate_child(Sup, Id) of
-    ok -> delete_child(Sup, Id);
-    {error, Reason} -> {error, Reason}
-  end.
+remove_child(Sup, Id) -> gen_server:call(Sup, {remove_child, Id}, infinity).
 
 %% @doc As `supervisor:which_children/1'.
 -spec which_children(sup_ref()) ->
@@ -164,7 +162,7 @@ handle_call(count_children, _From, #state{children = Children} = State) ->
            {workers, Count(fun(C) -> C#child.child_type =:= worker end)}], State};
 handle_call({Request, Id}, _From, State)
   when Request =:= restart_child; Request =:= terminate_child; Request =:= delete_child;
-       Request =:= find_child; Request =:= get_childspec ->
+       Request =:= find_child; Request =:= get_childspec; Request =:= remove_child ->
   Child = lists:keyfind(Id, #child.name, State#state.children),
   {Reply, NewState} = handle_child_call(Request, Child, State),
   {reply, Reply, NewState};
@@ -223,6 +221,8 @@ handle_child_call(terminate_child, Child, State) ->
     temporary -> {ok, remove(Stopped, State)};
     _ -> {ok, store(Stopped, State)}
   end;
+handle_child_call(remove_child, Child, State) ->
+  {ok, remove(terminate_one(Child), State)};
 handle_child_call(_Request, #child{pid = Pid}, State) when is_pid(Pid) ->
   {{error, running}, State};
 handle_child_call(_Request, #child{pid = {restarting, _}}, State) ->
@@ -254,8 +254,7 @@ restart(#child{restart_type = Type, name = Name} = Child, State0) ->
     {{ok, State}, _} ->
       start_with_siblings(Child, State);
     {{exceeded, State}, {_, DelaySeconds}} ->
-      Timer = erlang:start_timer(round(DelaySeconds * 1000), self(), {delayed_restart, Name}),
-      {noreply, store(Child#child{pid = {restarting, Timer}}, State)};
+      {noreply, store(Child#child{pid = {restarting, restart_timer(DelaySeconds, Name)}}, State)};
     {{exceeded, State}, _} ->
       ?BROD_LOG_ERROR("~p: too many restarts of child ~p, shutting down", [State#state.name, Name]),
       {stop, shutdown, store(Child, State)}
@@ -297,11 +296,15 @@ restart_failed(#child{name = Name, restart_type = Type} = Failed, State0) ->
       gen_server:cast(self(), {try_again_restart, Name}),
       {noreply, store(Failed#child{pid = {restarting, undefined}}, State)};
     {{exceeded, State}, {_, DelaySeconds}} ->
-      Timer = erlang:start_timer(round(DelaySeconds * 1000), self(), {delayed_restart, Name}),
-      {noreply, store(Failed#child{pid = {restarting, Timer}}, State)};
+      {noreply, store(Failed#child{pid = {restarting, restart_timer(DelaySeconds, Name)}}, State)};
     {{exceeded, State}, _} ->
       {stop, shutdown, store(Failed, State)}
   end.
+
+%% A delay that no timer takes must not take the other children down.
+restart_timer(DelaySeconds, Name) ->
+  Ms = min(round(DelaySeconds * 1000), ?LONGEST_DELAY_MS),
+  erlang:start_timer(Ms, self(), {delayed_restart, Name}).
 
 add_restart(#state{restarts = Restarts, max_r = MaxR, max_t = MaxT} = State) ->
   Now = erlang:monotonic_time(millisecond),

@@ -26,25 +26,23 @@ lookup(Table, Topic) ->
 %% @doc Remember a result. Of errors only that a topic does not exist, for `TtlMs', and not while
 %% it has producers: one answer of a broker that lags behind must not hold up their callers, and if
 %% the topic is gone they find out themselves. A count that is larger than the one known before is
-%% returned: when producers of the new partitions are started, it is to be given to {@link publish/3}.
+%% returned: when the processes of the new partitions are started, it is to be given to {@link publish/3}.
 -spec store(ets:tab(), brod:topic(), {ok, pos_integer()} | {error, term()}, ttl_ms()) ->
-        unchanged | {grown, From :: pos_integer(), To :: pos_integer()}.
+        [brod_client_workers:growth()].
 store(Table, Topic, {ok, Count}, _TtlMs) ->
   case ets:lookup(Table, {last_count, Topic}) of
     [{_, Less}] when Less < Count ->
-      %% nobody waits for producers that are not there
-      _ = has_producers(Table, Topic) orelse publish(Table, Topic, Count),
-      {grown, Less, Count};
+      [{Topic, Less, Count}];
     _ ->
       ok = publish(Table, Topic, Count),
-      unchanged
+      []
   end;
 store(Table, Topic, {error, unknown_topic_or_partition = Reason}, TtlMs) ->
   _ = has_producers(Table, Topic) orelse
         ets:insert(Table, {{topics, Topic}, {error, Reason}, {expire, now_ms() + TtlMs}}),
-  unchanged;
+  [];
 store(_Table, _Topic, {error, _}, _TtlMs) ->
-  unchanged.
+  [].
 
 %% @doc Let callers see a partition count.
 -spec publish(ets:tab(), brod:topic(), pos_integer()) -> ok.

@@ -40,6 +40,10 @@ tests() ->
   , {auto_start, fun auto_start/0}
   , {new_partitions, fun new_partitions/0}
   , {new_partitions_have_producers, fun new_partitions_have_producers/0}
+  , {new_partitions_work_at_once, fun new_partitions_work_at_once/0}
+  , {partitions_that_nobody_has_seen, fun partitions_that_nobody_has_seen/0}
+  , {topic_that_waits_for_its_restart, fun topic_that_waits_for_its_restart/0}
+  , {lag_starts_nothing, fun lag_starts_nothing/0}
   , {recreated_topic, fun recreated_topic/0}
   , {unknown_topic_with_producers, fun unknown_topic_with_producers/0}
   , {restart_delay_unset, fun restart_delay_unset/0}
@@ -327,12 +331,55 @@ new_partitions_have_producers() ->
   Ref = make_ref(),
   ok = brod_fake_nif:hold_open(2, Ref),
   ok = brod_fake_nif:set_topic(?T, 3),
-  {ok, _} = brod_client:get_metadata(?C, ?T),
+  _ = spawn_link(fun() -> {ok, _} = brod_client:get_metadata(?C, ?T) end),
   Opens = receive {opens, Pid, Ref} -> Pid after ?LIMIT_MS -> error(not_opened) end,
   ?assertEqual({ok, 2}, brod:get_partitions_count(?C, ?T)),
   Opens ! Ref,
   wait_for(fun() -> brod:get_partitions_count(?C, ?T) end, {ok, 3}),
   ?assertEqual(ok, brod:produce_sync(?C, ?T, fun(_, N, _, _) -> {ok, N - 1} end, <<>>, <<"v">>)).
+
+new_partitions_work_at_once() ->
+  with_producer(),
+  ok = brod:start_consumer(?C, ?T, []),
+  ok = brod_fake_nif:set_topic(?T, 4),
+  {ok, _} = brod_client:get_metadata(?C, ?T),
+  ?assertEqual({ok, 4}, brod:get_partitions_count(?C, ?T)),
+  ?assertMatch({ok, _}, brod:get_producer(?C, ?T, 3)),
+  ?assertEqual(ok, brod:produce_sync(?C, ?T, 3, <<>>, <<"v">>)),
+  ?assertMatch({ok, _}, brod:get_consumer(?C, ?T, 3)).
+
+%% Somebody else knows of them: a member of a group, or another node.
+partitions_that_nobody_has_seen() ->
+  with_producer(),
+  ok = brod:start_consumer(?C, ?T, []),
+  ok = brod_fake_nif:set_topic(?T, 3),
+  ?assertEqual(ok, brod:produce_sync(?C, ?T, 2, <<>>, <<"v">>)),
+  ?assertMatch({ok, _}, brod:get_consumer(?C, ?T, 2)),
+  ?assertEqual({ok, 3}, brod:get_partitions_count(?C, ?T)),
+  %% what is not there is not asked for again and again
+  Asked = brod_fake_nif:metadata_requests(),
+  [?assertEqual({error, {producer_not_found, ?T, 9}}, brod:get_producer(?C, ?T, 9))
+   || _ <- lists:seq(1, 100)],
+  ?assert(brod_fake_nif:metadata_requests() =< Asked + 2).
+
+topic_that_waits_for_its_restart() ->
+  with_producer(),
+  {ok, #{producers_sup := Sup}} = brod_client:context(?C),
+  [TopicSup] = brod_supervisor3:find_child(Sup, ?T),
+  exit(TopicSup, kill),
+  wait_for(fun() -> brod_supervisor3:find_child(Sup, ?T) end, []),
+  ?assertEqual(ok, brod:start_producer(?C, ?T, [])),
+  ?assertEqual(ok, brod:produce_sync(?C, ?T, 0, <<>>, <<"v">>)).
+
+lag_starts_nothing() ->
+  started(),
+  ok = brod:start_consumer(?C, ?T, []),
+  {ok, Pid} = brod:get_consumer(?C, ?T, 0),
+  MRef = monitor(process, Pid),
+  ok = brod_consumer:stop(Pid),
+  _ = reason(MRef),
+  ?assertMatch({ok, Lag} when not is_map_key(0, Lag), brod:lag(?C, ?T)),
+  ?assertEqual([], ets:lookup(?C, {consumer, ?T, 0})).
 
 %% The brokers did not know the topic for a while, and then it has more partitions.
 recreated_topic() ->

@@ -5,7 +5,8 @@
 -module(brod_fake_nif).
 
 -export([load/1, unload/0, set_topic/2, room/1, hide/1, hold_open/2, is_closed/1]).
--export([dispatchers/0, forward/3]).
+-export([dispatchers/0, forward/3, metadata_requests/0]).
+-export([consumer_open/4, consumer_info/1, consumer_close/1]).
 -export([dispatcher_open/1, dispatcher_done/2]).
 -export([op/3, client_open/2, client_close/1, producer_open/4, producer_publish/2,
          producer_withdraw/1, produce/4, produce_to/6, produce_dirty/4, producer_process/1,
@@ -47,7 +48,11 @@ client_close(Client) ->
   true = ets:delete(?TABLE, {client, Client}),
   ok.
 
+%% @doc How often metadata were asked for.
+metadata_requests() -> ets:lookup_element(?TABLE, metadata_requests, 2).
+
 op(Client, Op, _Timeout) ->
+  ok = count(Op),
   Ref = make_ref(),
   Result = case ets:lookup(?TABLE, {client, Client}) of
              [{_, Endpoints}] -> result(Op, Endpoints);
@@ -55,6 +60,12 @@ op(Client, Op, _Timeout) ->
            end,
   self() ! {brod_reply, Ref, Result},
   Ref.
+
+count({metadata, _, _}) ->
+  _ = ets:update_counter(?TABLE, metadata_requests, 1, {metadata_requests, 0}),
+  ok;
+count(_) ->
+  ok.
 
 result(connect, Endpoints) ->
   case [{binary_to_list(H), 1, econnrefused} || {H, 1} <- Endpoints] of
@@ -190,3 +201,9 @@ producer_close(Handle, _Reason, _Heir) ->
     [] -> self() ! brod_handed_over
   end,
   ok.
+
+consumer_open(_Client, _Topic, _Partition, _Config) -> {ok, make_ref()}.
+
+consumer_info(_Consumer) -> #{next_offset => undefined, lag => undefined}.
+
+consumer_close(_Consumer) -> ok.
