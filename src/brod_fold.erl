@@ -15,7 +15,7 @@ fold(Target, Topic, Partition, Offset, Opts, Acc, Fun, Limits) ->
   is_limit(Count, 1) orelse error({bad_limit, message_count, Count}),
   is_limit(Last, 0) orelse error({bad_limit, reach_offset, Last}),
   Result = brod_engine:with_target(Target, fun(Context) ->
-    Fetch = fun(From) -> brod_utils:fetch_with(Context, Topic, Partition, From, Opts) end,
+    Fetch = fun(From) -> brod_calls:fetch_with(Context, Topic, Partition, From, Opts) end,
     {done, loop(Fetch, Offset, Acc, Fun, Count, Last)}
   end),
   case Result of

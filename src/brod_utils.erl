@@ -1,10 +1,10 @@
-%% Calls to a cluster that need no client, and small helpers of other modules.
+%% Calls to a cluster that need no client (their work is in brod_calls), and small helpers of other modules.
 -module(brod_utils).
 
 -export([get_metadata/1, get_metadata/2, get_metadata/3]).
 -export([create_topics/3, create_topics/4, delete_topics/3, delete_topics/4]).
 -export([resolve_offset/4, resolve_offset/5, resolve_offset/6]).
--export([fetch/4, fetch/5, fetch_with/5, fold/8]).
+-export([fetch/4, fetch/5, fold/8]).
 -export([fetch_committed_offsets/3, fetch_committed_offsets/4]).
 -export([list_groups/2, list_all_groups/2, describe_groups/3]).
 -export([connect_leader/4, connect_group_coordinator/3]).
@@ -15,12 +15,6 @@
 
 -include("brod_int.hrl").
 
--define(TOPIC_TIMEOUT_MS, 5000).
-%% What the way to the broker may take on top of the time that the broker is given.
--define(ON_TOP_MS, 10000).
--define(FETCH_DEFAULTS, #{max_wait_time => 1000, min_bytes => 1, max_bytes => 1048576,
-                          isolation_level => read_committed}).
-
 -type endpoints() :: [brod:endpoint()].
 
 %% Metadata and topics
@@ -29,7 +23,7 @@
 -spec get_metadata(endpoints()) -> {ok, map()} | {error, term()}.
 get_metadata(Hosts) -> get_metadata(Hosts, all).
 
-%% @doc Metadata of some topics, or of `all'.
+%% @doc Metadata of some topics, or of `all'; an empty list means all too.
 -spec get_metadata(endpoints(), all | [brod:topic()]) -> {ok, map()} | {error, term()}.
 get_metadata(Hosts, Topics) -> get_metadata(Hosts, Topics, []).
 
@@ -37,43 +31,18 @@ get_metadata(Hosts, Topics) -> get_metadata(Hosts, Topics, []).
 %% The error of a topic that was asked for by name is returned as `{error, Code}'.
 -spec get_metadata(endpoints(), all | [brod:topic()], brod:conn_config()) ->
         {ok, map()} | {error, term()}.
-get_metadata(Hosts, Topics, ConnConfig) ->
-  Result = throw_if_unreachable(brod_engine:with_target({Hosts, ConnConfig}, fun(Context) ->
-    call(Context, {metadata, Topics, true})
-  end)),
-  case Result of
-    {ok, #{topics := Found}} when Topics =/= all ->
-      case [Code || #{error_code := Code} <- Found, ?IS_ERROR(Code)] of
-        [] -> Result;
-        [Code | _] -> {error, Code}
-      end;
-    _ ->
-      Result
-  end.
+get_metadata(Hosts, Topics, ConnConfig) -> brod_calls:get_metadata(Hosts, Topics, ConnConfig).
 
 %% @doc Create topics without options to connect.
 -spec create_topics(endpoints(), [map()], map()) -> ok | {error, term()}.
 create_topics(Hosts, Topics, Opts) -> create_topics(Hosts, Topics, Opts, []).
 
 %% @doc Create topics. `Opts': `timeout' in ms, and `validate_only'. An error is Kafka's text or
-%% code for the first topic that failed, or the list of endpoints that cannot be reached.
+%% code for the first topic that failed, or the list of endpoints that cannot be reached. Raises
+%% `{missing_key, Key, Map}' where a topic lacks its `name', or a config or an assignment a key.
 -spec create_topics(endpoints(), [map()], map(), brod:conn_config()) -> ok | {error, term()}.
 create_topics(Hosts, Topics, Opts, ConnConfig) ->
-  Timeout = maps:get(timeout, Opts, ?TOPIC_TIMEOUT_MS),
-  Op = {create_topics, [topic_config(T) || T <- Topics], Opts#{timeout => Timeout}},
-  brod_engine:with_target({Hosts, ConnConfig}, fun(Context) ->
-    call(Context, Op, Timeout + ?ON_TOP_MS)
-  end).
-
-topic_config(#{name := Name} = Topic) ->
-  Configs = [maps:map(fun(_, V) -> text(V) end, C) || C <- maps:get(configs, Topic, [])],
-  maps:merge(#{assignments => [], num_partitions => -1, replication_factor => -1},
-             Topic#{name := text(Name), configs => Configs}).
-
-text(undefined) -> undefined;
-text(Atom) when is_atom(Atom) -> atom_to_binary(Atom, utf8);
-text(Integer) when is_integer(Integer) -> integer_to_binary(Integer);
-text(Text) -> unicode:characters_to_binary(Text).
+  brod_calls:create_topics(Hosts, Topics, Opts, ConnConfig).
 
 %% @doc Delete topics without options to connect.
 -spec delete_topics(endpoints(), [brod:topic()], timeout()) -> ok | {error, term()}.
@@ -83,10 +52,7 @@ delete_topics(Hosts, Topics, Timeout) -> delete_topics(Hosts, Topics, Timeout, [
 -spec delete_topics(endpoints(), [brod:topic()], timeout(), brod:conn_config()) ->
         ok | {error, term()}.
 delete_topics(Hosts, Topics, Timeout, ConnConfig) ->
-  Op = {delete_topics, [text(T) || T <- Topics], Timeout},
-  brod_engine:with_target({Hosts, ConnConfig}, fun(Context) ->
-    call(Context, Op, Timeout + ?ON_TOP_MS)
-  end).
+  brod_calls:delete_topics(Hosts, Topics, Timeout, ConnConfig).
 
 %% Offsets and messages
 
@@ -105,10 +71,7 @@ resolve_offset(Target, Topic, Partition, Time) ->
 resolve_offset(Hosts, Topic, Partition, Time, ConnConfig) when is_list(Hosts) ->
   resolve_offset(Hosts, Topic, Partition, Time, ConnConfig, #{});
 resolve_offset(Target, Topic, Partition, Time, Opts) ->
-  brod_engine:with_target(Target, fun(#{options := #{request_timeout := Default}} = Context) ->
-    Timeout = maps:get(timeout, brod_options:to_map(Opts), Default),
-    call(Context, {list_offsets, Topic, Partition, offset_time(Time)}, Timeout)
-  end).
+  brod_calls:resolve_offset(Target, Topic, Partition, Time, Opts).
 
 %% @doc As {@link resolve_offset/5}, with both.
 -spec resolve_offset(endpoints(), brod:topic(), brod:partition(), brod:offset_time(),
@@ -116,10 +79,6 @@ resolve_offset(Target, Topic, Partition, Time, Opts) ->
         {ok, brod:offset()} | {error, term()}.
 resolve_offset(Hosts, Topic, Partition, Time, ConnConfig, Opts) ->
   resolve_offset({Hosts, ConnConfig}, Topic, Partition, Time, Opts).
-
-offset_time(latest) -> -1;
-offset_time(earliest) -> -2;
-offset_time(Time) when is_integer(Time) -> Time.
 
 %% @doc {@link fetch/5} with default options.
 -spec fetch(brod_engine:target(), brod:topic(), brod:partition(), brod:offset()) ->
@@ -132,17 +91,7 @@ fetch(Target, Topic, Partition, Offset) ->
             brod:fetch_opts()) ->
         {ok, {brod:offset(), [brod:message()]}} | {error, term()}.
 fetch(Target, Topic, Partition, Offset, Opts) ->
-  brod_engine:with_target(Target, fun(Context) ->
-    fetch_with(Context, Topic, Partition, Offset, Opts)
-  end).
-
-%% @private One fetch with an engine client that the caller has.
--spec fetch_with(brod_engine:context(), brod:topic(), brod:partition(), brod:offset(),
-                 brod:fetch_opts()) ->
-        {ok, {brod:offset(), [brod:message()]}} | {error, term()}.
-fetch_with(#{options := #{request_timeout := Timeout}} = Context, Topic, Partition, Offset, Opts) ->
-  #{max_wait_time := MaxWait} = FetchOpts = maps:merge(?FETCH_DEFAULTS, Opts),
-  call(Context, {fetch, Topic, Partition, Offset, FetchOpts}, Timeout + MaxWait).
+  brod_calls:fetch(Target, Topic, Partition, Offset, Opts).
 
 %% @doc See `brod:fold/8'.
 -spec fold(brod_engine:target(), brod:topic(), brod:partition(), brod:offset(), brod:fetch_opts(),
@@ -158,10 +107,7 @@ fold(Target, Topic, Partition, Offset, Opts, Acc, Fun, Limits) ->
                               [{brod:topic(), [brod:partition()]}]) ->
         {ok, [map()]} | {error, term()}.
 fetch_committed_offsets(Target, GroupId, TopicPartitions) ->
-  Wanted = case TopicPartitions of [] -> all; _ -> TopicPartitions end,
-  brod_engine:with_target(Target, fun(Context) ->
-    call(Context, {offset_fetch, GroupId, Wanted})
-  end).
+  brod_calls:fetch_committed_offsets(Target, GroupId, TopicPartitions).
 
 %% @doc As {@link fetch_committed_offsets/3}, without a client.
 -spec fetch_committed_offsets(endpoints(), brod:conn_config(), brod:group_id(),
@@ -172,39 +118,20 @@ fetch_committed_offsets(Hosts, ConnConfig, GroupId, TopicPartitions) ->
 
 %% @doc Groups that a broker coordinates. Throws `{failed_to_connect, Failures}'.
 -spec list_groups(brod:endpoint(), brod:conn_config()) -> {ok, [brod:cg()]} | {error, term()}.
-list_groups(Endpoint, ConnConfig) ->
-  Result = brod_engine:with_target({[Endpoint], ConnConfig}, fun(Context) ->
-    call(Context, list_groups)
-  end),
-  case throw_if_unreachable(Result) of
-    {ok, Groups} -> {ok, groups(Groups)};
-    {error, Reason} -> {error, Reason}
-  end.
+list_groups(Endpoint, ConnConfig) -> brod_calls:list_groups(Endpoint, ConnConfig).
 
 %% @doc Groups of all brokers, with the broker's own error where it failed.
 %% Throws `{failed_to_connect, Failures}'.
 -spec list_all_groups(endpoints(), brod:conn_config()) ->
         [{brod:endpoint(), [brod:cg()] | {error, term()}}].
-list_all_groups(Endpoints, ConnConfig) ->
-  Result = brod_engine:with_target({Endpoints, ConnConfig}, fun(Context) ->
-    call(Context, list_all_groups)
-  end),
-  case throw_if_unreachable(Result) of
-    {ok, Brokers} -> [{Endpoint, groups(Groups)} || {Endpoint, Groups} <- Brokers];
-    {error, Reason} -> throw({failed_to_connect, Reason})
-  end.
-
-groups({error, Reason}) -> {error, Reason};
-groups(Groups) -> [#brod_cg{id = Id, protocol_type = Type} || {Id, Type} <- Groups].
+list_all_groups(Endpoints, ConnConfig) -> brod_calls:list_all_groups(Endpoints, ConnConfig).
 
 %% @doc State and members of groups that a broker coordinates.
 %% Throws `{failed_to_connect, Failures}'.
 -spec describe_groups(brod:endpoint(), brod:conn_config(), [brod:group_id()]) ->
         {ok, [map()]} | {error, term()}.
 describe_groups(Endpoint, ConnConfig, GroupIds) ->
-  throw_if_unreachable(brod_engine:with_target({[Endpoint], ConnConfig}, fun(Context) ->
-    call(Context, {describe_groups, GroupIds})
-  end)).
+  brod_calls:describe_groups(Endpoint, ConnConfig, GroupIds).
 
 %% Connections
 
@@ -212,20 +139,13 @@ describe_groups(Endpoint, ConnConfig, GroupIds) ->
 -spec connect_leader(endpoints(), brod:topic(), brod:partition(), brod:conn_config()) ->
         {ok, brod:connection()} | {error, term()}.
 connect_leader(Hosts, Topic, Partition, ConnConfig) ->
-  connect(Hosts, {leader, Topic, Partition}, ConnConfig).
+  brod_calls:connect(Hosts, {leader, Topic, Partition}, ConnConfig).
 
 %% @doc See `brod:connect_group_coordinator/3'.
 -spec connect_group_coordinator(endpoints(), brod:conn_config(), brod:group_id()) ->
         {ok, brod:connection()} | {error, term()}.
 connect_group_coordinator(Hosts, ConnConfig, GroupId) ->
-  connect(Hosts, {coordinator, group, GroupId}, ConnConfig).
-
-connect(Hosts, Op, ConnConfig) ->
-  Found = brod_engine:with_target({Hosts, ConnConfig}, fun(Context) -> call(Context, Op) end),
-  case Found of
-    {ok, {_NodeId, Host, Port}} -> brod_connection:start_link([{Host, Port}], ConnConfig);
-    {error, Reason} -> {error, Reason}
-  end.
+  brod_calls:connect(Hosts, {coordinator, group, GroupId}, ConnConfig).
 
 %% Messages
 
@@ -360,17 +280,3 @@ os_time_utc_str() ->
   {{Y, Mo, D}, {H, Mi, S}} = calendar:now_to_universal_time(Now),
   lists:flatten(io_lib:format("~4.4.0w-~2.2.0w-~2.2.0w:~2.2.0w:~2.2.0w:~2.2.0w.~6.6.0w",
                               [Y, Mo, D, H, Mi, S, Micro])).
-
-call(#{options := #{request_timeout := Timeout}} = Context, Op) ->
-  call(Context, Op, Timeout).
-
-call(#{engine := Engine}, Op, Timeout) ->
-  brod_engine:call(Engine, Op, Timeout).
-
-throw_if_unreachable({error, Reason} = Error) ->
-  case brod_engine:is_failures(Reason) of
-    true -> throw({failed_to_connect, Reason});
-    false -> Error
-  end;
-throw_if_unreachable(Result) ->
-  Result.

@@ -27,6 +27,7 @@ tests() ->
   , {connections, fun connections/0}
   , {coordinators, fun coordinators/0}
   , {without_client, fun without_client/0}
+  , {arguments_of_calls, fun arguments_of_calls/0}
   , {folds, fun folds/0}
   , {producers_not_started, fun producers_not_started/0}
   , {produce, fun produce/0}
@@ -200,6 +201,26 @@ without_client() ->
   ?assertEqual(ok, brod_connection:stop(Conn)),
   ?assertEqual({error, {bad_option, connect_timeout, x}},
                brod:fetch({?UP, [{connect_timeout, x}]}, ?T, 0, 0)).
+
+arguments_of_calls() ->
+  ?assertMatch({ok, #{topics := [#{name := ?T}]}}, brod:get_metadata(?UP, [])),
+  ?assertError({missing_key, name, #{num_partitions := 1}},
+               brod:create_topics(?UP, [#{num_partitions => 1}], #{})),
+  ?assertError({missing_key, value, #{name := <<"c">>}},
+               brod:create_topics(?UP, [#{name => <<"t">>, configs => [#{name => <<"c">>}]}], #{})),
+  ok = brod:create_topics(?UP, [#{name => <<"t">>, configs => #{'retention.ms' => 5}}], #{timeout => 7}),
+  ?assertEqual({create_topics, [#{name => <<"t">>, num_partitions => -1, replication_factor => -1,
+                                  assignments => [],
+                                  configs => [#{name => <<"retention.ms">>, value => <<"5">>}]}],
+                #{timeout => 7, validate_only => false}}, brod_fake_nif:last_op()),
+  Limits = fun(Opts) ->
+             {ok, _} = brod:fetch(?UP, ?T, 0, 0, Opts),
+             {fetch, ?T, 0, 0, #{max_bytes := Max, min_bytes := Min}} = brod_fake_nif:last_op(),
+             {Max, Min}
+           end,
+  ?assertEqual({1048576, 1}, Limits(#{})),
+  ?assertEqual({1, 0}, Limits(#{max_bytes => 0, min_bytes => -1})),
+  ?assertEqual({1 bsl 31 - 1, 5}, Limits([{max_bytes, 1 bsl 40}, {min_bytes, 5}])).
 
 folds() ->
   Count = fun(_, N) -> {ok, N + 1} end,

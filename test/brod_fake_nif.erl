@@ -5,7 +5,7 @@
 -module(brod_fake_nif).
 
 -export([load/1, unload/0, set_topic/2, room/1, hide/1, hold_open/2, is_closed/1]).
--export([dispatchers/0, forward/3, metadata_requests/0]).
+-export([dispatchers/0, forward/3, metadata_requests/0, last_op/0]).
 -export([consumer_open/4, consumer_info/1, consumer_close/1]).
 -export([dispatcher_open/1, dispatcher_done/2]).
 -export([op/3, client_open/2, client_close/1, producer_open/4, producer_publish/2,
@@ -51,8 +51,12 @@ client_close(Client) ->
 %% @doc How often metadata were asked for.
 metadata_requests() -> ets:lookup_element(?TABLE, metadata_requests, 2).
 
+%% @doc The operation that was asked for last.
+last_op() -> ets:lookup_element(?TABLE, last_op, 2).
+
 op(Client, Op, _Timeout) ->
   ok = count(Op),
+  true = ets:insert(?TABLE, {last_op, Op}),
   Ref = make_ref(),
   Result = case ets:lookup(?TABLE, {client, Client}) of
              [{_, Endpoints}] -> result(Op, Endpoints);
@@ -83,6 +87,7 @@ result({coordinator, _, _}, [{Host, Port} | _]) -> {ok, {1, Host, Port}};
 result({fetch, _, _, Offset, _}, _) ->
   {ok, {5, [{kafka_message, O, <<>>, <<>>, create, 0, []} || O <- lists:seq(Offset, 4)]}};
 result({list_offsets, _, _, Time}, _) -> {ok, Time};
+result({create_topics, _, _}, _) -> ok;
 result({describe_groups, Groups}, _) -> {ok, [#{group_id => G} || G <- Groups]};
 result(list_groups, _) -> {ok, [{<<"g">>, <<"consumer">>}]}.
 

@@ -1,0 +1,182 @@
+%% @private Calls to a cluster that need no client: each finds or makes an engine client for its length. Their
+%% documentation is that of the functions of `brod' and `brod_utils'.
+-module(brod_calls).
+
+-export([get_metadata/3, create_topics/4, delete_topics/4]).
+-export([resolve_offset/5, fetch/5, fetch_with/5]).
+-export([fetch_committed_offsets/3, list_groups/2, list_all_groups/2, describe_groups/3]).
+-export([connect/3]).
+
+-include("brod_int.hrl").
+
+-define(TOPIC_TIMEOUT_MS, 5000).
+%% What the way to the broker may take on top of the time that the broker is given.
+-define(ON_TOP_MS, 10000).
+-define(FETCH_DEFAULTS, #{max_wait_time => 1000, min_bytes => 1, max_bytes => 1048576,
+                          isolation_level => read_committed}).
+-define(MAX_INT32, 16#7fffffff).
+
+-type endpoints() :: [brod:endpoint()].
+
+%% Metadata and topics
+
+-spec get_metadata(endpoints(), all | [brod:topic()], brod:conn_config()) -> {ok, map()} | {error, term()}.
+get_metadata(Hosts, [], ConnConfig) ->
+  get_metadata(Hosts, all, ConnConfig);
+get_metadata(Hosts, Topics, ConnConfig) ->
+  Result = throw_if_unreachable(brod_engine:with_target({Hosts, ConnConfig}, fun(Context) ->
+    call(Context, {metadata, Topics, true})
+  end)),
+  case Result of
+    {ok, #{topics := Found}} when Topics =/= all ->
+      case [Code || #{error_code := Code} <- Found, ?IS_ERROR(Code)] of
+        [] -> Result;
+        [Code | _] -> {error, Code}
+      end;
+    _ ->
+      Result
+  end.
+
+-spec create_topics(endpoints(), [map()], map(), brod:conn_config()) -> ok | {error, term()}.
+create_topics(Hosts, Topics, Opts, ConnConfig) ->
+  Timeout = maps:get(timeout, Opts, ?TOPIC_TIMEOUT_MS),
+  Op = {create_topics, [topic_config(T) || T <- Topics],
+        #{timeout => Timeout, validate_only => maps:get(validate_only, Opts, false)}},
+  brod_engine:with_target({Hosts, ConnConfig}, fun(Context) ->
+    call(Context, Op, Timeout + ?ON_TOP_MS)
+  end).
+
+topic_config(Topic) ->
+  #{name => text(needed(name, Topic)),
+    num_partitions => maps:get(num_partitions, Topic, -1),
+    replication_factor => maps:get(replication_factor, Topic, -1),
+    assignments => [#{partition_index => needed(partition_index, A), broker_ids => needed(broker_ids, A)}
+                    || A <- maps:get(assignments, Topic, [])],
+    configs => [#{name => text(needed(name, C)), value => text(needed(value, C))}
+                || C <- configs(maps:get(configs, Topic, []))]}.
+
+%% Kafka's form is a list of maps; names with their values are taken too.
+configs(Configs) when is_map(Configs) -> configs(maps:to_list(Configs));
+configs(Configs) -> [case C of {Name, Value} -> #{name => Name, value => Value}; _ -> C end || C <- Configs].
+
+needed(Key, Map) ->
+  case Map of
+    #{Key := Value} -> Value;
+    _ -> error({missing_key, Key, Map})
+  end.
+
+text(undefined) -> undefined;
+text(Atom) when is_atom(Atom) -> atom_to_binary(Atom, utf8);
+text(Integer) when is_integer(Integer) -> integer_to_binary(Integer);
+text(Text) -> unicode:characters_to_binary(Text).
+
+-spec delete_topics(endpoints(), [brod:topic()], timeout(), brod:conn_config()) -> ok | {error, term()}.
+delete_topics(Hosts, Topics, Timeout, ConnConfig) ->
+  Op = {delete_topics, [text(T) || T <- Topics], Timeout},
+  brod_engine:with_target({Hosts, ConnConfig}, fun(Context) ->
+    call(Context, Op, Timeout + ?ON_TOP_MS)
+  end).
+
+%% Offsets and messages
+
+-spec resolve_offset(brod_engine:target(), brod:topic(), brod:partition(), brod:offset_time(),
+                     brod:conn_config() | #{timeout => pos_integer()}) ->
+        {ok, brod:offset()} | {error, term()}.
+resolve_offset(Target, Topic, Partition, Time, Opts) ->
+  brod_engine:with_target(Target, fun(#{options := #{request_timeout := Default}} = Context) ->
+    Timeout = maps:get(timeout, brod_options:to_map(Opts), Default),
+    call(Context, {list_offsets, Topic, Partition, offset_time(Time)}, Timeout)
+  end).
+
+offset_time(latest) -> -1;
+offset_time(earliest) -> -2;
+offset_time(Time) when is_integer(Time) -> Time.
+
+-spec fetch(brod_engine:target(), brod:topic(), brod:partition(), brod:offset(), brod:fetch_opts()) ->
+        {ok, {brod:offset(), [brod:message()]}} | {error, term()}.
+fetch(Target, Topic, Partition, Offset, Opts) ->
+  brod_engine:with_target(Target, fun(Context) ->
+    fetch_with(Context, Topic, Partition, Offset, Opts)
+  end).
+
+%% @doc One fetch with an engine client that the caller has.
+-spec fetch_with(brod_engine:context(), brod:topic(), brod:partition(), brod:offset(), brod:fetch_opts()) ->
+        {ok, {brod:offset(), [brod:message()]}} | {error, term()}.
+fetch_with(#{options := #{request_timeout := Timeout}} = Context, Topic, Partition, Offset, Opts) ->
+  Merged = maps:merge(?FETCH_DEFAULTS, brod_options:to_map(Opts)),
+  #{max_wait_time := MaxWait} = FetchOpts = maps:map(fun fetch_opt/2, Merged),
+  call(Context, {fetch, Topic, Partition, Offset, FetchOpts}, Timeout + MaxWait).
+
+%% As brod takes them: a broker answers with one batch at least, whatever the limit.
+fetch_opt(max_bytes, Bytes) when is_integer(Bytes) -> within(1, Bytes);
+fetch_opt(Key, Number) when Key =:= min_bytes orelse Key =:= max_wait_time, is_integer(Number) ->
+  within(0, Number);
+fetch_opt(_Key, Value) -> Value.
+
+within(Least, Number) -> min(max(Least, Number), ?MAX_INT32).
+
+%% Groups
+
+-spec fetch_committed_offsets(brod_engine:target(), brod:group_id(), [{brod:topic(), [brod:partition()]}]) ->
+        {ok, [map()]} | {error, term()}.
+fetch_committed_offsets(Target, GroupId, TopicPartitions) ->
+  Wanted = case TopicPartitions of [] -> all; _ -> TopicPartitions end,
+  brod_engine:with_target(Target, fun(Context) ->
+    call(Context, {offset_fetch, GroupId, Wanted})
+  end).
+
+-spec list_groups(brod:endpoint(), brod:conn_config()) -> {ok, [brod:cg()]} | {error, term()}.
+list_groups(Endpoint, ConnConfig) ->
+  Result = brod_engine:with_target({[Endpoint], ConnConfig}, fun(Context) ->
+    call(Context, list_groups)
+  end),
+  case throw_if_unreachable(Result) of
+    {ok, Groups} -> {ok, groups(Groups)};
+    {error, Reason} -> {error, Reason}
+  end.
+
+-spec list_all_groups(endpoints(), brod:conn_config()) ->
+        [{brod:endpoint(), [brod:cg()] | {error, term()}}].
+list_all_groups(Endpoints, ConnConfig) ->
+  Result = brod_engine:with_target({Endpoints, ConnConfig}, fun(Context) ->
+    call(Context, list_all_groups)
+  end),
+  case throw_if_unreachable(Result) of
+    {ok, Brokers} -> [{Endpoint, groups(Groups)} || {Endpoint, Groups} <- Brokers];
+    {error, Reason} -> throw({failed_to_connect, Reason})
+  end.
+
+groups({error, Reason}) -> {error, Reason};
+groups(Groups) -> [#brod_cg{id = Id, protocol_type = Type} || {Id, Type} <- Groups].
+
+-spec describe_groups(brod:endpoint(), brod:conn_config(), [brod:group_id()]) ->
+        {ok, [map()]} | {error, term()}.
+describe_groups(Endpoint, ConnConfig, GroupIds) ->
+  throw_if_unreachable(brod_engine:with_target({[Endpoint], ConnConfig}, fun(Context) ->
+    call(Context, {describe_groups, GroupIds})
+  end)).
+
+%% Connections
+
+%% @doc A connection, linked to the caller as brod_connection:start_link/2 says, to the broker that `Op' finds.
+-spec connect(endpoints(), brod_nif:op(), brod:conn_config()) -> {ok, brod:connection()} | {error, term()}.
+connect(Hosts, Op, ConnConfig) ->
+  Found = brod_engine:with_target({Hosts, ConnConfig}, fun(Context) -> call(Context, Op) end),
+  case Found of
+    {ok, {_NodeId, Host, Port}} -> brod_connection:start_link([{Host, Port}], ConnConfig);
+    {error, Reason} -> {error, Reason}
+  end.
+
+call(#{options := #{request_timeout := Timeout}} = Context, Op) ->
+  call(Context, Op, Timeout).
+
+call(#{engine := Engine}, Op, Timeout) ->
+  brod_engine:call(Engine, Op, Timeout).
+
+throw_if_unreachable({error, Reason} = Error) ->
+  case brod_engine:is_failures(Reason) of
+    true -> throw({failed_to_connect, Reason});
+    false -> Error
+  end;
+throw_if_unreachable(Result) ->
+  Result.
