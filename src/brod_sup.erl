@@ -35,11 +35,12 @@ find_client(ClientId) ->
 
 %% @private
 init(clients) ->
+  %% first, for it exits where they are wrong
+  Specs = [client_spec(C) || C <- application:get_env(brod, clients, [])],
   ?BROD_HANDLES = ets:new(?BROD_HANDLES, [named_table, public, set, {read_concurrency, true},
                                           {write_concurrency, true}]),
   {ok, _} = brod_kafka_apis:start_link(),
-  Clients = application:get_env(brod, clients, []),
-  {ok, {{one_for_one, 0, 1}, [client_spec(C) || C <- Clients]}}.
+  {ok, {{one_for_one, 0, 1}, Specs}}.
 
 %% @private
 post_init(_) ->
