@@ -1,21 +1,18 @@
-//! What the scripted brokers of the tests have in common: frames, versions, metadata.
+//! What the scripted brokers of the tests have in common: connections, metadata.
+
+#[path = "wire.rs"]
+mod wire;
 
 use std::future::Future;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::api_versions_response::ApiVersion;
+use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use kafka_protocol::messages::{
-    ApiKey, ApiVersionsResponse, BrokerId, MetadataResponse, RequestHeader, TopicName,
-};
-use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-
-/// The APIs that a broker offers, and the newest version of each.
-pub type Versions = &'static [(ApiKey, i16)];
+use kafka_protocol::messages::{ApiKey, BrokerId, MetadataResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use tokio::net::TcpListener;
+pub use wire::{encoded, talk, Versions};
 
 /// The topic of the tests.
 pub fn topic() -> TopicName {
@@ -58,49 +55,4 @@ where
             tokio::spawn(async move { talk(socket, versions, answer).await });
         }
     });
-}
-
-async fn talk<A, F>(mut socket: TcpStream, versions: Versions, answer: A) -> Option<()>
-where
-    A: Fn(ApiKey, i16, Bytes) -> F,
-    F: Future<Output = Option<BytesMut>>,
-{
-    loop {
-        let size = socket.read_i32().await.ok()?;
-        let mut frame = vec![0; size as usize];
-        socket.read_exact(&mut frame).await.ok()?;
-        let mut frame = Bytes::from(frame);
-        let key = ApiKey::try_from(i16::from_be_bytes([frame[0], frame[1]])).unwrap();
-        let version = i16::from_be_bytes([frame[2], frame[3]]);
-        let header =
-            RequestHeader::decode(&mut frame, key.request_header_version(version)).unwrap();
-        let body = match key {
-            ApiKey::ApiVersions => encoded(&api_versions(versions), version),
-            _ => answer(key, version, frame).await?,
-        };
-        let mut head = BytesMut::new();
-        head.put_i32(header.correlation_id);
-        if key.response_header_version(version) == 1 {
-            head.put_u8(0);
-        }
-        let size = (head.len() + body.len()) as i32;
-        let whole = [&size.to_be_bytes()[..], &head, &body].concat();
-        socket.write_all(&whole).await.ok()?;
-    }
-}
-
-/// A response as it goes on the wire.
-pub fn encoded(response: &impl Encodable, version: i16) -> BytesMut {
-    let mut body = BytesMut::new();
-    response.encode(&mut body, version).unwrap();
-    body
-}
-
-fn api_versions(versions: Versions) -> ApiVersionsResponse {
-    let keys = versions.iter().map(|(key, max)| {
-        ApiVersion::default()
-            .with_api_key(*key as i16)
-            .with_max_version(*max)
-    });
-    ApiVersionsResponse::default().with_api_keys(keys.collect())
 }
