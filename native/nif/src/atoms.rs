@@ -47,6 +47,7 @@ rustler::atoms! {
     null,
     partial,
     revoke,
+    unknown_topics,
     assign,
     assigned,
     coordinator,

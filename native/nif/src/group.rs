@@ -76,7 +76,8 @@ fn group_open<'a>(env: Env<'a>, client: Client, config: Term<'a>) -> NifResult<T
     Ok((atoms::ok(), handle).encode(env))
 }
 
-#[rustler::nif]
+// Dirty, like what follows: the lists may name thousands of topics and partitions.
+#[rustler::nif(schedule = "DirtyCpu")]
 fn group_join(
     handle: Handle,
     join_id: i64,
@@ -94,7 +95,6 @@ fn group_join(
 
 type Shares<'a> = Vec<(Binary<'a>, Vec<(Binary<'a>, Vec<i32>)>)>;
 
-// Dirty, like the commit: the lists may name thousands of partitions.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn group_assign(handle: Handle, join_id: i64, shares: Shares<'_>) -> NifResult<Atom> {
     let shares = shares
@@ -187,6 +187,7 @@ fn decode_config<'a>(options: &Options<'a>) -> Result<GroupConfig, BadOption<'a>
         protocols: options.required("protocols", |names: &Vec<String>| !names.is_empty())?,
         assignment: options.required_choice("assignment", &choices)?,
         fetch_offsets: options.required("fetch_offsets", |_| true)?,
+        create_topics: options.required("create_topics", |_| true)?,
         growth_check_interval: options
             .required_ms("growth_check_interval_ms")?
             .max(Duration::from_millis(100)),
@@ -222,6 +223,10 @@ fn encode_event<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
         }
         Event::Assigned(assigned) => {
             (atoms::assigned(), encode_assigned(env, assigned)).encode(env)
+        }
+        Event::UnknownTopics(topics) => {
+            let topics: Vec<Term> = topics.iter().map(|t| binary(env, t.as_bytes())).collect();
+            (atoms::unknown_topics(), topics).encode(env)
         }
         Event::Coordinator(endpoint) => {
             let host = binary(env, endpoint.host.as_bytes());

@@ -28,6 +28,14 @@ pub enum Purpose {
     Group(u64),
 }
 
+impl Purpose {
+    /// Whether it may be used when the client is closed: a member of a group commits what it has and
+    /// leaves, and then forgets its connection.
+    pub fn outlives_client(&self) -> bool {
+        matches!(self, Purpose::Group(_))
+    }
+}
+
 struct Slot {
     connection: Option<Connection>,
     backoff: Backoff,
@@ -121,9 +129,10 @@ impl Connections {
         self.slots.lock().remove(&(node, purpose));
     }
 
-    /// Closes all.
+    /// Closes all but those that outlive the client.
     pub fn close(&self) {
-        for (_, slot) in self.slots.lock().drain() {
+        let mut slots = self.slots.lock();
+        for (_, slot) in slots.extract_if(|(_, purpose), _| !purpose.outlives_client()) {
             // A slot that is locked is connecting; its connection closes with its last user.
             if let Ok(mut slot) = slot.try_lock() {
                 if let Some(connection) = slot.connection.take() {

@@ -170,7 +170,8 @@ impl Cluster {
 
     /// An open connection to a broker.
     pub async fn connection(&self, node: NodeId, purpose: Purpose) -> Result<Connection, Error> {
-        if self.closed.is_cancelled() {
+        let closable = !purpose.outlives_client();
+        if closable && self.closed.is_cancelled() {
             return Err(Error::Closed);
         }
         let endpoint = self.snapshot().brokers.get(&node).cloned();
@@ -179,7 +180,7 @@ impl Cluster {
             return Err(ErrorCode::BROKER_NOT_AVAILABLE.into());
         };
         tokio::select! {
-            _ = self.closed.cancelled() => Err(Error::Closed),
+            _ = self.closed.cancelled(), if closable => Err(Error::Closed),
             result = self.connections.get(node, &endpoint, purpose) => match result {
                 Ok(connection) => Ok(connection),
                 Err(error) => {

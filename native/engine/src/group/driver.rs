@@ -62,20 +62,25 @@ impl<M: Membership> Driver<M> {
         }
     }
 
-    /// Serves the owner until it closes the member or the client ends.
+    /// Serves the owner until it closes the member. When the client was closed, the owner has the time
+    /// of a rebalance to commit and leave.
     pub(super) async fn run(mut self) {
         let cluster = self.link.cluster.clone();
         let closed = cluster.closed();
+        let mut grace: Option<Instant> = None;
+        let leave_unasked = self.link.config.group_instance_id.is_none();
         let (leave, reply) = loop {
             self.act();
             self.step_commits();
             let deadline = [self.member.deadline(), self.commits.deadline()];
             let deadline = deadline.into_iter().flatten().min();
             tokio::select! {
-                _ = closed.cancelled() => {
+                _ = closed.cancelled(), if grace.is_none() => {
                     self.member.client_closed();
-                    self.act();
-                    break (false, None);
+                    grace = Some(Instant::now() + self.link.config.rebalance_timeout);
+                }
+                _ = sleep_until(grace.unwrap_or_else(Instant::now).into()), if grace.is_some() => {
+                    break (leave_unasked, None)
                 }
                 command = self.commands.recv() => match command {
                     Some(Command::Join(wish)) => self.member.join(wish, Instant::now()),
@@ -84,7 +89,7 @@ impl<M: Membership> Driver<M> {
                     }
                     Some(Command::Commit(commit)) => self.commits.push(commit),
                     Some(Command::Close(leave, reply)) => break (leave, Some(reply)),
-                    None => break (self.link.config.group_instance_id.is_none(), None),
+                    None => break (leave_unasked, None),
                 },
                 Some(done) = self.tasks.join_next() => match done {
                     Ok(done) => self.done(done),
@@ -195,6 +200,9 @@ impl<M: Membership> Driver<M> {
             (commit.reply)(Err(Error::Closed));
         }
         self.tasks.abort_all();
+        if let Some(node) = self.connected_to.filter(|_| self.member.is_held()) {
+            self.forget_connection(node);
+        }
         let result = if leave {
             let left = self.member.leave(self.link.clone());
             timeout_at(end.into(), left)

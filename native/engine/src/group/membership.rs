@@ -90,7 +90,7 @@ pub trait Membership: Send + 'static {
     /// How many partitions the watched topics have, as now known.
     fn partitions_seen(&mut self, seen: &PartitionCounts, now: Instant);
 
-    /// The client was closed.
+    /// The client was closed. The owner is told, and may still commit and leave.
     fn client_closed(&mut self);
 
     /// The group's coordinator, if known.
@@ -104,6 +104,9 @@ pub trait Membership: Send + 'static {
 
     /// Whether an answer under way has to be waited for before the member can leave.
     fn awaits_answer_to_leave(&self) -> bool;
+
+    /// Whether a broker holds an answer back, and with it all else on the member's connection.
+    fn is_held(&self) -> bool;
 
     /// Sends a request and waits for its answer.
     fn ask(link: Link, request: Self::Request) -> impl Future<Output = Self::Answer> + Send;

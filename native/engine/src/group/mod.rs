@@ -64,6 +64,8 @@ pub struct GroupConfig {
     pub assignment: AssignBy,
     /// Whether [`Assigned`] carries the committed offsets.
     pub fetch_offsets: bool,
+    /// Whether a leader has topics created that do not exist, if the cluster permits it.
+    pub create_topics: bool,
     /// How often the leader looks whether topics have gained partitions.
     pub growth_check_interval: Duration,
 }
@@ -86,7 +88,8 @@ pub struct AssignedPartition {
     pub topic: String,
     /// Its number.
     pub partition: i32,
-    /// The committed offset, if there is one and it was asked for.
+    /// The committed offset, if there is one and it was asked for. 0 for a partition without one that
+    /// came while the member was in the group.
     pub offset: Option<i64>,
     /// What was committed along with the offset.
     pub metadata: String,
@@ -155,6 +158,8 @@ pub enum Event {
     },
     /// The member has its partitions.
     Assigned(Assigned),
+    /// The group asked for topics that do not exist. Told to the leader, when the list changes.
+    UnknownTopics(Vec<String>),
     /// The coordinator was found, or it moved.
     Coordinator(Endpoint),
     /// A join did not go through and is tried again. `attempt` counts refusals by the broker; 0
@@ -165,7 +170,8 @@ pub enum Event {
         /// What happened.
         reason: Error,
     },
-    /// Nothing more is sent.
+    /// Nothing more is told. After [`DownReason::ClientDown`] commits are still taken for the rebalance
+    /// timeout, and the member can still leave.
     Down(DownReason),
 }
 

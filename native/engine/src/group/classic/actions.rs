@@ -19,6 +19,8 @@ pub enum Request {
     /// Asks any broker how many partitions the topics have.
     CountPartitions {
         topics: Vec<String>,
+        /// Topics that do not exist are to be created.
+        create: bool,
     },
     Sync {
         node: NodeId,

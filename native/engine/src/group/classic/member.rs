@@ -34,6 +34,8 @@ const FENCED_DELAY: Duration = Duration::from_secs(10);
 const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 /// Heartbeats are not numbered.
 const HEARTBEAT: u64 = 0;
+/// First wait before topics that are not there are looked for again; doubled each time.
+const UNKNOWN_TOPIC_WAIT: Duration = Duration::from_secs(1);
 /// Shortest time between two reports of trouble that passes by itself.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -42,7 +44,7 @@ enum Phase {
     /// The owner has not joined, or was told to join again.
     Idle,
     Joining,
-    /// Leader: learns the number of partitions.
+    /// Learns the number of partitions: a leader to share them out, all to tell new ones.
     Counting,
     /// Leader: the owner shares out the partitions.
     AwaitingOwner,
@@ -56,7 +58,7 @@ enum Phase {
 
 struct Generation {
     joined: Joined,
-    /// Leader: of all topics that members asked for, as the assignment saw them.
+    /// Of the topics, a leader's of all that members asked for, as it began.
     counts: PartitionCounts,
 }
 
@@ -92,6 +94,14 @@ pub struct Member {
     next_heartbeat: Instant,
     /// Leader: when the topics are looked at for more partitions.
     next_growth_check: Instant,
+    /// The next wait while topics are not there.
+    growth_wait: Duration,
+    /// Topics that the owner has been told are not there.
+    told_unknown: Vec<String>,
+    /// How many partitions the topics had in the generation before.
+    known: PartitionCounts,
+    /// The owner has been told that nothing follows.
+    told_down: bool,
     /// When the last request that the broker took as a sign of life was sent.
     alive: Instant,
     actions: Vec<Action>,
@@ -118,6 +128,10 @@ impl Member {
             heartbeat_in_flight: false,
             next_heartbeat: now,
             next_growth_check: now,
+            growth_wait: UNKNOWN_TOPIC_WAIT,
+            told_unknown: Vec::new(),
+            known: PartitionCounts::new(),
+            told_down: false,
             alive: now,
             actions: Vec::new(),
         }
@@ -152,7 +166,7 @@ impl Membership for Member {
     }
 
     fn join(&mut self, wish: JoinWish, now: Instant) {
-        if self.phase == Phase::Down {
+        if self.told_down {
             return;
         }
         self.watch(wish.topics.iter());
@@ -215,8 +229,15 @@ impl Membership for Member {
         }
     }
 
+    /// A generation that lives goes on, for the owner to commit and leave.
     fn client_closed(&mut self) {
-        self.go_down(DownReason::ClientDown);
+        match self.phase {
+            Phase::Stable | Phase::Revoking => {
+                self.tell_down(DownReason::ClientDown);
+                self.phase = Phase::Revoking;
+            }
+            _ => self.go_down(DownReason::ClientDown),
+        }
     }
 
     fn coordinator(&self) -> Option<&Coordinator> {
@@ -243,8 +264,11 @@ impl Membership for Member {
     /// An id that the broker is about to give: until it joins or leaves, the whole group waits for
     /// it.
     fn awaits_answer_to_leave(&self) -> bool {
-        let joins = self.in_flight.as_ref().is_some_and(|request| request.held);
-        joins && self.member_id.is_empty()
+        self.is_held() && self.member_id.is_empty()
+    }
+
+    fn is_held(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|request| request.held)
     }
 
     fn ask(link: Link, request: Request) -> impl Future<Output = Answer> + Send {
@@ -301,11 +325,7 @@ impl Member {
                 if !current {
                     return;
                 }
-                self.phase = if joined.leader {
-                    Phase::Counting
-                } else {
-                    Phase::Syncing(Vec::new())
-                };
+                self.phase = Phase::Counting;
                 self.generation = Some(Generation {
                     joined,
                     counts: PartitionCounts::new(),
@@ -316,14 +336,23 @@ impl Member {
     }
 
     fn counted(&mut self, result: Result<PartitionCounts, Error>, now: Instant) {
-        let counts = match result {
-            Ok(counts) => counts,
-            Err(error) => return self.failed(error, now),
-        };
         let Some(generation) = &mut self.generation else {
             return;
         };
-        generation.counts = counts;
+        if !generation.joined.leader {
+            // The leader has what matters; it is not kept waiting.
+            generation.counts = result.unwrap_or_default();
+            self.phase = Phase::Syncing(Vec::new());
+            return;
+        }
+        generation.counts = match result {
+            Ok(counts) => counts,
+            Err(error) => return self.failed(error, now),
+        };
+        self.tell_unknown_topics();
+        let Some(generation) = &self.generation else {
+            return;
+        };
         let (joined, counts) = (&generation.joined, &generation.counts);
         if joined.skip_assignment {
             self.phase = Phase::Syncing(Vec::new());
@@ -370,10 +399,21 @@ impl Member {
         }
     }
 
-    fn assigned(&mut self, partitions: Vec<AssignedPartition>, now: Instant) {
+    fn assigned(&mut self, mut partitions: Vec<AssignedPartition>, now: Instant) {
         let Some(generation) = &self.generation else {
             return;
         };
+        // What was written to a partition that came while this member was in the group is for the
+        // group, wherever it begins to read partitions that it finds.
+        for partition in partitions.iter_mut().filter(|p| p.offset.is_none()) {
+            let known = self.known.get(&partition.topic);
+            if known.is_some_and(|count| partition.partition >= *count) {
+                partition.offset = Some(0);
+            }
+        }
+        if !generation.counts.is_empty() {
+            self.known = generation.counts.clone();
+        }
         let joined = &generation.joined;
         let assigned = Assigned {
             member_id: joined.member_id.clone(),
@@ -385,8 +425,39 @@ impl Member {
         self.phase = Phase::Stable;
         self.refusals = 0;
         self.backoff.reset();
-        self.next_growth_check = now + self.config.growth_check_interval;
+        self.growth_wait = UNKNOWN_TOPIC_WAIT;
+        self.plan_growth_check(now);
         self.tell(Event::Assigned(assigned));
+    }
+
+    /// A topic that is not there may just have been asked for: it is looked for sooner at first.
+    fn plan_growth_check(&mut self, now: Instant) {
+        let interval = self.config.growth_check_interval;
+        let wait = if self.unknown_topics().is_empty() {
+            interval
+        } else {
+            self.growth_wait.min(interval)
+        };
+        self.growth_wait *= 2;
+        self.next_growth_check = now + wait;
+    }
+
+    fn unknown_topics(&self) -> Vec<String> {
+        let counts = self.generation.iter().flat_map(|g| &g.counts);
+        counts
+            .filter(|(_, count)| **count == 0)
+            .map(|(topic, _)| topic.clone())
+            .collect()
+    }
+
+    fn tell_unknown_topics(&mut self) {
+        let unknown = self.unknown_topics();
+        if unknown != self.told_unknown {
+            self.told_unknown.clone_from(&unknown);
+            if !unknown.is_empty() {
+                self.tell(Event::UnknownTopics(unknown));
+            }
+        }
     }
 
     /// A join or sync failed; the next step joins again.
@@ -459,6 +530,10 @@ impl Member {
             _ => {}
         }
         match trouble(error) {
+            // Without its client a member finds no other coordinator.
+            Trouble::Elsewhere if self.told_down => {
+                self.next_heartbeat = now + self.backoff.next_wait()
+            }
             Trouble::Elsewhere => {
                 if self.coordinator.as_ref().is_some_and(|c| c.node == node) {
                     self.coordinator = None;
@@ -515,10 +590,13 @@ impl Member {
     }
 
     fn go_down(&mut self, reason: DownReason) {
-        if self.phase != Phase::Down {
-            self.end_generation(Phase::Down);
-            self.tell(Event::Down(reason));
-        }
+        self.end_generation(Phase::Down);
+        self.tell_down(reason);
+    }
+
+    fn tell_down(&mut self, reason: DownReason) {
+        self.tell(Event::Down(reason));
+        self.told_down = true;
     }
 
     fn wait(&mut self, now: Instant) {
@@ -561,7 +639,7 @@ impl Member {
         }
         self.send_heartbeat(now);
         if self.assigned_counts().is_some() && now >= self.next_growth_check {
-            self.next_growth_check = now + self.config.growth_check_interval;
+            self.plan_growth_check(now);
             self.actions.push(Action::RefreshMetadata);
         }
     }
@@ -601,16 +679,14 @@ impl Member {
                 let Some(generation) = &self.generation else {
                     return;
                 };
-                let topics: BTreeSet<String> = generation
-                    .joined
-                    .members
-                    .iter()
-                    .flat_map(|m| &m.subscription.topics)
-                    .cloned()
-                    .collect();
+                let joined = &generation.joined;
+                let asked_for = joined.members.iter().flat_map(|m| &m.subscription.topics);
+                let topics: BTreeSet<String> =
+                    asked_for.chain(&self.wish.topics).cloned().collect();
+                let create = joined.leader && self.config.create_topics;
                 self.watch(topics.iter());
                 let topics = topics.into_iter().collect();
-                self.send(Request::CountPartitions { topics }, false);
+                self.send(Request::CountPartitions { topics, create }, false);
             }
             Phase::FetchingOffsets(partitions) => {
                 let partitions = partitions.clone();
@@ -657,6 +733,9 @@ impl Member {
     }
 
     fn tell(&mut self, event: Event) {
+        if self.told_down {
+            return;
+        }
         self.actions.push(Action::Tell(self.wish.join_id, event));
     }
 }

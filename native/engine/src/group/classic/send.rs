@@ -3,7 +3,7 @@
 use tokio::time::timeout;
 
 use super::actions::{Answer, Request};
-use crate::cluster::{Cluster, NodeId, Purpose};
+use crate::cluster::{Cluster, NodeId};
 use crate::error::Error;
 use crate::group::membership::Link;
 use crate::group::{requests, PartitionCounts};
@@ -16,8 +16,8 @@ pub async fn ask(link: Link, request: Request) -> Answer {
         Request::FindCoordinator => {
             Answer::Coordinator(requests::find_coordinator(cluster, &config.group_id).await)
         }
-        Request::CountPartitions { topics } => {
-            Answer::Partitions(count_partitions(cluster, &topics).await)
+        Request::CountPartitions { topics, create } => {
+            Answer::Partitions(count_partitions(cluster, &topics, create).await)
         }
         Request::Join {
             node,
@@ -70,9 +70,13 @@ pub async fn ask(link: Link, request: Request) -> Answer {
 }
 
 /// How many partitions the topics have; 0 for a topic that does not exist (yet).
-async fn count_partitions(cluster: &Cluster, topics: &[String]) -> Result<PartitionCounts, Error> {
+async fn count_partitions(
+    cluster: &Cluster,
+    topics: &[String],
+    create: bool,
+) -> Result<PartitionCounts, Error> {
     let limit = cluster.config().metadata_timeout;
-    let response = timeout(limit, cluster.fetch_metadata(Some(topics), false))
+    let response = timeout(limit, cluster.fetch_metadata(Some(topics), create))
         .await
         .map_err(|_| Error::Timeout)??;
     let mut counts: PartitionCounts = topics.iter().map(|t| (t.clone(), 0)).collect();
@@ -84,7 +88,7 @@ async fn count_partitions(cluster: &Cluster, topics: &[String]) -> Result<Partit
     Ok(counts)
 }
 
-/// Leaves on the coordinator's main connection: the member's own may be held by a join.
+/// Leaves on the member's own connection, which outlives the client.
 pub async fn leave(
     link: Link,
     member_id: String,
@@ -102,7 +106,7 @@ pub async fn leave(
                 .node
         }
     };
-    let connection = cluster.connection(node, Purpose::Main).await?;
+    let connection = link.connection(node).await?;
     match requests::leave(&connection, config, &member_id).await {
         // The broker has let go of the member already.
         Err(error) if error.code() == Some(ErrorCode::UNKNOWN_MEMBER_ID) => Ok(()),

@@ -27,6 +27,7 @@ fn config() -> GroupConfig {
         protocols: vec!["roundrobin_v2".into()],
         assignment: AssignBy::Engine,
         fetch_offsets: true,
+        create_topics: true,
         growth_check_interval: Duration::from_secs(60),
     }
 }
@@ -166,9 +167,23 @@ impl Bench {
         self.answer(Answer::Coordinator(Ok(broker(node))));
     }
 
+    /// A follower is told the number of partitions as well.
     fn joined(&mut self, joined: Joined) {
+        self.joined_of(joined, 2);
+    }
+
+    fn joined_of(&mut self, joined: Joined, partitions: i32) {
         assert!(matches!(self.request(), Request::Join { .. }));
+        let leader = joined.leader;
         self.answer(Answer::Joined(Ok(JoinOutcome::Joined(joined))));
+        if !leader
+            && matches!(
+                self.request(),
+                Request::CountPartitions { create: false, .. }
+            )
+        {
+            self.counted(partitions);
+        }
     }
 
     fn synced(&mut self) {
@@ -282,7 +297,8 @@ fn a_leader_shares_out_what_the_members_asked_for() {
     assert_eq!(
         bench.request(),
         &Request::CountPartitions {
-            topics: vec!["a".into()]
+            topics: vec!["a".into()],
+            create: true
         }
     );
     bench.counted(3);
@@ -703,14 +719,110 @@ fn a_leader_has_the_topics_looked_at_now_and_then_and_a_follower_does_not() {
 }
 
 #[test]
-fn a_closed_client_is_told_once_and_ends_all() {
+fn after_its_client_was_closed_a_member_lives_on_until_it_leaves() {
     let mut bench = Bench::stable(config());
     bench.member.client_closed();
     bench.member.client_closed();
     bench.act();
     assert_eq!(bench.events(), [Event::Down(DownReason::ClientDown)]);
-    assert!(bench.member.deadline().is_none());
+    let target = |bench: &Bench| bench.member.commit_target(1).unwrap().map(|t| t.node);
+    assert_eq!(target(&bench), Some(1));
+    let beat = Error::Net(NetError::Closed);
+    bench.pass(Duration::from_secs(6), Some(Err(beat)));
+    assert_eq!(
+        target(&bench),
+        Some(1),
+        "no other coordinator is looked for"
+    );
+    bench.pass(Duration::from_secs(60), Some(Ok(())));
+    assert_eq!(target(&bench), Some(1));
+    bench.pass(
+        Duration::from_secs(5),
+        Some(err(ErrorCode::UNKNOWN_MEMBER_ID)),
+    );
     assert!(bench.member.commit_target(1).is_err());
+    bench.join(2);
+    assert!(bench.told.is_empty() && bench.sent.is_empty());
+}
+
+#[test]
+fn a_member_without_a_generation_ends_with_its_client() {
+    let mut bench = Bench::new(config());
+    bench.join(1);
+    bench.found(1);
+    bench.told.clear();
+    bench.member.client_closed();
+    bench.act();
+    assert_eq!(bench.events(), [Event::Down(DownReason::ClientDown)]);
+    assert!(bench.member.deadline().is_none());
+    assert!(bench.member.is_held());
+}
+
+#[test]
+fn a_partition_that_came_while_the_member_was_there_is_read_from_its_begin() {
+    for joined in [leader, follower] {
+        let mut bench = Bench::new(config());
+        bench.join(1);
+        bench.found(1);
+        bench.joined_of(joined(1), 1);
+        if joined(1).leader {
+            bench.counted(1);
+        }
+        bench.answer(Answer::Synced(Ok(vec![("a".into(), vec![0])])));
+        bench.answer(Answer::Offsets(Ok(vec![partition(0, None)])));
+        bench.join(2);
+        bench.joined_of(joined(2), 3);
+        if joined(2).leader {
+            bench.counted(3);
+        }
+        bench.answer(Answer::Synced(Ok(vec![("a".into(), vec![0, 1, 2])])));
+        bench.told.clear();
+        let found = vec![
+            partition(0, None),
+            partition(1, None),
+            partition(2, Some(4)),
+        ];
+        bench.answer(Answer::Offsets(Ok(found)));
+        let [Event::Assigned(assigned)] = &bench.events()[..] else {
+            panic!("{:?}", bench.told)
+        };
+        let offsets: Vec<_> = assigned.partitions.iter().map(|p| p.offset).collect();
+        assert_eq!(offsets, [None, Some(0), Some(4)]);
+    }
+}
+
+#[test]
+fn topics_that_are_not_there_are_told_once_created_and_soon_looked_for_again() {
+    let mut bench = Bench::new(config());
+    bench.join(1);
+    bench.found(1);
+    let unknown = Event::UnknownTopics(vec!["a".into()]);
+    for round in 1..=2 {
+        bench.told.clear();
+        bench.joined(leader(round));
+        let request = bench.request();
+        assert!(matches!(
+            request,
+            Request::CountPartitions { create: true, .. }
+        ));
+        bench.counted(0);
+        bench.answer(Answer::Synced(Ok(vec![])));
+        assert_eq!(bench.events().contains(&unknown), round == 1);
+        bench.pass(Duration::from_secs(4), Some(Ok(())));
+        assert_eq!(bench.refreshes, 2 * round as u32);
+        bench.join(1 + i64::from(round));
+    }
+}
+
+#[test]
+fn a_follower_is_not_kept_waiting_by_what_it_does_not_need() {
+    let mut bench = Bench::new(config());
+    bench.join(1);
+    bench.found(1);
+    let joined = JoinOutcome::Joined(follower(1));
+    bench.answer(Answer::Joined(Ok(joined)));
+    bench.answer(Answer::Partitions(Err(Error::Timeout)));
+    bench.synced();
 }
 
 #[test]
