@@ -6,7 +6,7 @@
 %% costs no message, and survives the worker.
 -module(brod_group_acks).
 
--export([new/0, ack/3, tracker/0, put/2, track/3, take/1, give_back/2]).
+-export([new/0, ack/3, tracker/0, put/2, track/3, take/1, give_back/2, summary/1]).
 
 -export_type([acks/0, tracker/0, tp/0]).
 
@@ -32,7 +32,10 @@ tracker() ->
 
 %% @doc As ack/3, by the worker that has the tracker.
 -spec put(tracker(), brod:offset()) -> ok.
-put(Tracker, Offset) -> atomics:put(Tracker, 1, Offset).
+put(Tracker, Offset) when is_integer(Offset), Offset >= -1, Offset < 16#7fffffffffffffff ->
+  atomics:put(Tracker, 1, Offset);
+put(_Tracker, Offset) ->
+  error({bad_offset, Offset}).
 
 -spec track(tp(), tracker(), acks()) -> acks().
 track(TP, Tracker, {Pending, Trackers}) -> {Pending, Trackers#{TP => {Tracker, ?NOTHING}}}.
@@ -43,6 +46,10 @@ take({Pending, Trackers}) ->
   Now = maps:map(fun(_TP, {Tracker, _Seen}) -> {Tracker, atomics:get(Tracker, 1)} end, Trackers),
   New = maps:filter(fun(TP, {_, Offset}) -> Offset =/= element(2, maps:get(TP, Trackers)) end, Now),
   {maps:merge(Pending, maps:map(fun(_TP, {_, Offset}) -> Offset end, New)), {#{}, Now}}.
+
+%% @doc How many partitions have acks that are not committed, and how many have trackers.
+-spec summary(acks()) -> map().
+summary({Pending, Trackers}) -> #{pending => map_size(Pending), trackers => map_size(Trackers)}.
 
 %% @doc What was taken could not be committed: it is taken again, unless something newer has come.
 -spec give_back(#{tp() => brod:offset()}, acks()) -> acks().

@@ -1,7 +1,8 @@
-%% @private What the coordinator asks of a member module, and what a failure of it means. Runs in
-%% the process that the coordinator starts for callbacks.
+%% @private The process that runs the callbacks of a coordinator; what the coordinator asks of a member
+%% module, and what a failure of it means.
 -module(brod_group_callbacks).
 
+-export([serve/1, run/2]).
 -export([revoked/2, await_partitions/2, received/6, assign/4, stop_reason/1]).
 
 -include("brod_int.hrl").
@@ -9,8 +10,41 @@
 -define(PARTITIONS_TRIES, 20).
 -define(PARTITIONS_RETRY_MS, 100).
 
+%% @doc The process: runs what it is given, one after the other. A callback may take it for the
+%% coordinator; what comes for that is passed on, in order and ahead of the result.
+-spec serve(pid()) -> no_return().
+serve(Coordinator) ->
+  receive
+    {?MODULE, run, Fun} ->
+      Result = call(Fun),
+      ok = pass_on(Coordinator),
+      Coordinator ! {brod_callbacks_done, self(), Result};
+    Other ->
+      Coordinator ! Other
+  end,
+  serve(Coordinator).
+
+pass_on(Coordinator) ->
+  receive Other -> Coordinator ! Other, pass_on(Coordinator)
+  after 0 -> ok
+  end.
+
+%% The coordinator reports how callbacks fail, once.
+call(Fun) ->
+  try Fun()
+  catch
+    error:Reason:Stack -> exit({brod_crash:short(Reason), brod_crash:short_stack(Stack)});
+    throw:Value:Stack -> exit({{nocatch, brod_crash:short(Value)}, brod_crash:short_stack(Stack)})
+  end.
+
+%% @doc Runs `Fun' there; the coordinator gets `{brod_callbacks_done, Pid, Result}', or its exit.
+-spec run(pid(), fun(() -> term())) -> ok.
+run(Pid, Fun) ->
+  Pid ! {?MODULE, run, Fun},
+  ok.
+
 %% @doc Has the member let go of its partitions, and returns its user data for the next join.
--spec revoked(module(), pid()) -> binary().
+-spec revoked(module(), term()) -> binary().
 revoked(Module, Pid) ->
   _ = Module:assignments_revoked(Pid),
   iolist_to_binary(brod_utils:optional_callback(Module, user_data, [Pid], <<>>)).
@@ -41,7 +75,7 @@ refresh(Client, Topic, Count, Tries) ->
   await_count(Client, Topic, Count, Tries - 1).
 
 %% @doc Brings the member its partitions. `Partitions' as in the engine's event.
--spec received(module(), pid(), brod:group_member_id(), brod:group_generation_id(),
+-spec received(module(), term(), brod:group_member_id(), brod:group_generation_id(),
                commit_to_kafka_v2 | consumer_managed,
                [{brod:topic(), brod:partition(), undefined | brod:offset(), binary()}]) -> term().
 received(Module, Pid, MemberId, Generation, Policy, Partitions) ->
@@ -54,15 +88,16 @@ with_offsets(commit_to_kafka_v2, _Module, _Pid, Partitions) ->
 with_offsets(consumer_managed, Module, Pid, Partitions) ->
   TPs = [{T, P} || {T, P, _, _} <- Partitions],
   {ok, Stored} = Module:get_committed_offsets(Pid, TPs),
-  [{TP, begin_offset(lists:keyfind(TP, 1, Stored))} || TP <- TPs].
+  [{{T, P}, begin_offset(lists:keyfind({T, P}, 1, Stored), Begin)}
+   || {T, P, Begin, _} <- Partitions].
 
 %% Members store the offset of the last message, as they acknowledge it.
-begin_offset(false) -> undefined;
-begin_offset({_TP, {begin_offset, Offset}}) -> Offset;
-begin_offset({_TP, Last}) when is_integer(Last), Last >= -1 -> Last + 1.
+begin_offset(false, Begin) -> Begin;
+begin_offset({_TP, {begin_offset, Offset}}, _Begin) -> Offset;
+begin_offset({_TP, Last}, _Begin) when is_integer(Last), Last >= -1 -> Last + 1.
 
 %% @doc Has the member, who leads the group, deal out the partitions.
--spec assign(module(), pid(), [brod:group_member()], [{brod:topic(), brod:partition()}]) ->
+-spec assign(module(), term(), [brod:group_member()], [{brod:topic(), brod:partition()}]) ->
         [{brod:group_member_id(), [brod:partition_assignment()]}].
 assign(Module, Pid, Members, Partitions) ->
   Module:assign_partitions(Pid, Members, Partitions).

@@ -6,7 +6,7 @@
 -module(brod_group_commits).
 
 -export([new/1, begin_generation/3, end_generation/1, generation/1, ack/3, track/4, ack_all/2]).
--export([commit/2, reply/3, abandon/2, farewell/2]).
+-export([commit/2, reply/3, farewell/2, summary/1]).
 
 -export_type([commits/0, waiter/0, waited/0]).
 
@@ -92,12 +92,10 @@ reply(Ref, Result, #commits{under_way = UnderWay} = Commits) ->
     false -> unknown
   end.
 
-%% @doc The member has lost its handle: nothing can be committed any more in this generation.
--spec abandon(term(), commits()) -> {waited(), commits()}.
-abandon(Reason, #commits{under_way = UnderWay} = Commits) ->
-  Waited = [{Waiter, {error, Reason}} || #commit{waiting = Waiting} <- UnderWay,
-                                         Waiter <- Waiting],
-  {Waited, Commits#commits{handle = undefined, under_way = []}}.
+%% @doc What may be shown of the commits.
+-spec summary(commits()) -> map().
+summary(#commits{generation = Generation, under_way = UnderWay, acks = Acks}) ->
+  #{generation => Generation, under_way => length(UnderWay), acks => brod_group_acks:summary(Acks)}.
 
 done(Result, #commit{offsets = Offsets, generation = Generation} = Commit, Commits) ->
   {Outcome, Failed} = outcome(Result, Offsets),

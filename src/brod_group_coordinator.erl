@@ -2,8 +2,10 @@
 %% and sends the heartbeats; this process turns what happens into the callbacks of {@link
 %% brod_group_member}, collects acks, and says what is committed and when.
 %%
-%% The callbacks run in a process of their own, linked to this one, one at a time. So a callback may
-%% take long, or call this module, without holding up acks, commits or a stop.
+%% The callbacks run in a process of their own, linked to this one, one at a time and always the same.
+%% So a callback may take long, or call this module, without holding up acks, commits or a stop. What
+%% is sent to this process and is not for it reaches a callback that is running, and what is sent to
+%% the process of the callbacks comes here.
 %%
 %% Options (`group_config') and defaults: `partition_assignment_strategy' roundrobin_v2 (or
 %% callback_implemented), `session_timeout_seconds' 30, `rebalance_timeout_seconds' 30,
@@ -13,14 +15,16 @@
 %% `protocol_name', `group_instance_id' (a binary makes the membership static).
 %%
 %% Stops with `shutdown' (stop/1, or the member has ended orderly), `member_down', `{shutdown,
-%% member_down}' (a callback found no member) or `max_rejoin_attempts'.
+%% member_down}' (a callback found no member), `{shutdown, client_down}' (the client was stopped) or
+%% `max_rejoin_attempts'. In each case it commits what was acknowledged and leaves the group, also when
+%% the client is gone already.
 -module(brod_group_coordinator).
 -behaviour(gen_server).
 
 -export([start_link/6, stop/1, ack/5, track/5, commit_offsets/1, commit_offsets/2,
          commit_async/1, update_topics/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2,
-         code_change/3]).
+         code_change/3, format_status/1]).
 
 -include("brod_int.hrl").
 
@@ -37,7 +41,7 @@
 %% Why a generation ended when its offsets can still be committed. After any other reason the broker
 %% refuses them.
 -define(STILL_MEMBER(Why), (Why =:= rebalance_in_progress orelse Why =:= topics_changed orelse
-                            Why =:= partitions_added)).
+                            Why =:= partitions_added orelse Why =:= client_down)).
 
 %% starting: nothing has happened. revoking: the member lets go. committing: the last commit of the
 %% generation. opening: waits for the client. joining: waits for the engine. member: in a
@@ -49,17 +53,23 @@
              topics :: [brod:topic()],
              options :: brod_group_options:options(),
              member_module :: module(),
-             member_pid :: pid(),
-             member_monitor :: reference(),
-             %% undefined: the client is not there (any more)
+             %% the first argument of callbacks; its end is ours if it is a process
+             member_pid :: term(),
+             member_monitor :: undefined | reference(),
+             client_monitor :: undefined | reference(),
+             %% lost: it has ended, but commits and leaving still work; stopped: on purpose
+             client_state = present :: present | lost | stopped,
+             %% undefined: there is no client
              handle :: term(),
              open_attempts = 0 :: non_neg_integer(),
              has_been_member = false :: boolean(),
              phase = starting :: phase(),
              join_id = 0 :: non_neg_integer(),
              commits :: brod_group_commits:commits(),
-             %% the callbacks that run: the process, and what to do with their result
-             callback :: undefined | {pid(), fun((term(), #st{}) -> #st{})},
+             %% runs the callbacks
+             runner :: pid(),
+             %% callbacks are running, and what to do with their result
+             callback :: undefined | fun((term(), #st{}) -> #st{}),
              %% what waits for the callbacks that run: why the generation has to end, or events
              rejoin :: undefined | atom(),
              postponed = [] :: [term()],
@@ -67,13 +77,13 @@
 
 %%% API
 
-%% @doc Starts a coordinator for the member `MemberPid', linked to the caller. Returns at once; the
-%% group is joined in the background. `{error, {bad_option, Key, Value}}' for an option that cannot
-%% be.
+%% @doc Starts a coordinator for the member `Member', linked to the caller. Returns at once; the group is
+%% joined in the background. `Member' is what callbacks are given; when it is a process, its end is the
+%% coordinator's. `{error, {bad_option, Key, Value}}' for an option that cannot be.
 -spec start_link(brod:client(), brod:group_id(), [brod:topic()], brod:group_config(), module(),
-                 pid()) -> {ok, pid()} | {error, term()}.
-start_link(Client, GroupId, Topics, Config, MemberModule, MemberPid) ->
-  gen_server:start_link(?MODULE, {Client, GroupId, Topics, Config, MemberModule, MemberPid}, []).
+                 Member :: term()) -> {ok, pid()} | {error, term()}.
+start_link(Client, GroupId, Topics, Config, MemberModule, Member) ->
+  gen_server:start_link(?MODULE, {Client, GroupId, Topics, Config, MemberModule, Member}, []).
 
 %% @doc Commits what was acknowledged, leaves the group (a static member stays in it) and stops.
 -spec stop(pid()) -> ok.
@@ -86,6 +96,7 @@ stop(Pid) ->
 %% the next commit. An ack of another generation than the present one is dropped.
 -spec ack(pid(), brod:group_generation_id(), brod:topic(), brod:partition(), brod:offset()) -> ok.
 ack(Pid, Generation, Topic, Partition, Offset) ->
+  ok = brod_group_args:offset(Topic, Partition, Offset),
   Pid ! {ack, Generation, Topic, Partition, Offset},
   ok.
 
@@ -105,6 +116,7 @@ commit_offsets(Pid) -> commit_offsets(Pid, []).
 -spec commit_offsets(pid(), [{{brod:topic(), brod:partition()}, brod:offset()}]) ->
         ok | {error, term()}.
 commit_offsets(Pid, Offsets) ->
+  ok = brod_group_args:offsets(Offsets),
   try gen_server:call(Pid, {commit_offsets, Offsets}, ?COMMIT_CALL_TIMEOUT_MS)
   catch exit:{Reason, _} -> {error, Reason}
   end.
@@ -115,22 +127,39 @@ commit_async(Pid) -> gen_server:cast(Pid, commit_offsets).
 
 %% @doc Makes the member join again for other topics.
 -spec update_topics(pid(), [brod:topic()]) -> ok.
-update_topics(Pid, Topics) -> gen_server:cast(Pid, {update_topics, Topics}).
+update_topics(Pid, Topics) ->
+  ok = brod_group_args:topics(Topics),
+  gen_server:cast(Pid, {update_topics, Topics}).
 
 %%% gen_server
 
-init({Client, GroupId, Topics, Config, MemberModule, MemberPid}) ->
+init({Client, GroupId, Topics, Config, MemberModule, Member}) ->
   process_flag(trap_exit, true),
+  ok = brod_group_args:start(Client, GroupId, Topics),
   case brod_group_options:new(Config) of
     {ok, Options} ->
+      ok = brod_group_args:callbacks(MemberModule, member_callbacks(Options)),
+      ok = brod_group_options:warn(Config),
+      Coordinator = self(),
       St = #st{client = Client, group_id = GroupId, topics = lists:usort(Topics), options = Options,
-               member_module = MemberModule, member_pid = MemberPid,
+               member_module = MemberModule, member_pid = Member,
                commits = brod_group_commits:new(maps:get(offset_commit_policy, Options)),
-               member_monitor = monitor(process, MemberPid)},
+               runner = spawn_link(fun() -> brod_group_callbacks:serve(Coordinator) end),
+               member_monitor = case is_pid(Member) of
+                                  true -> monitor(process, Member);
+                                  false -> undefined
+                                end},
       {ok, St, {continue, open}};
     {error, Reason} ->
       {stop, Reason}
   end.
+
+member_callbacks(Options) ->
+  Optional = [case Kind of
+                offsets -> {get_committed_offsets, 2};
+                assign -> {assign_partitions, 3}
+              end || Kind <- brod_group_options:callbacks(Options)],
+  [{assignments_received, 4}, {assignments_revoked, 1} | Optional].
 
 handle_continue(open, St) ->
   start_commit_timer(St),
@@ -161,6 +190,8 @@ handle_info({brod_group, Handle, JoinId, Event}, #st{handle = Handle, join_id = 
   handle_event(Event, St);
 handle_info({brod_group, Handle, _JoinId, {down, _} = Event}, #st{handle = Handle} = St) ->
   handle_event(Event, St);
+handle_info({brod_group, _Handle, _JoinId, _Event}, St) ->
+  {noreply, St};
 handle_info({brod_reply, Ref, Result}, #st{commits = Commits} = St) ->
   case brod_group_commits:reply(Ref, Result, Commits) of
     unknown -> {noreply, St};
@@ -171,24 +202,43 @@ handle_info({?MODULE, commit}, St) ->
   {noreply, commit([], St)};
 handle_info({?MODULE, open}, #st{phase = opening} = St) ->
   open(St);
-handle_info({?MODULE, callbacks_done, Pid, Result}, #st{callback = {Pid, Then}} = St) ->
+handle_info({?MODULE, open}, St) ->
+  {noreply, St};
+handle_info({?MODULE, client_stopped}, St) ->
+  {stop, {shutdown, client_down}, St};
+handle_info({brod_callbacks_done, Runner, Result}, #st{runner = Runner, callback = Then} = St) ->
   go_on(Then(Result, St#st{callback = undefined}));
-handle_info({'EXIT', Pid, Reason}, #st{callback = {Pid, _}} = St) ->
+handle_info({'EXIT', Runner, Reason}, #st{runner = Runner} = St) ->
   {stop, brod_group_callbacks:stop_reason(Reason), St#st{callback = undefined}};
 handle_info({'EXIT', Pid, Reason}, #st{member_pid = Pid} = St) ->
   {stop, member_stop_reason(Reason), St};
 handle_info({'DOWN', Monitor, process, _, Reason}, #st{member_monitor = Monitor} = St) ->
   {stop, member_stop_reason(Reason), St};
+handle_info({'DOWN', Monitor, process, _, Reason}, #st{client_monitor = Monitor} = St) ->
+  case Reason =/= noproc andalso brod_utils:is_normal_reason(Reason) of
+    true -> client_stopped(St#st{client_monitor = undefined});
+    false -> {noreply, St#st{client_monitor = undefined}}
+  end;
 handle_info({'EXIT', _Pid, Reason}, St) when Reason =/= normal ->
   {stop, Reason, St};
-handle_info(_Info, St) ->
+handle_info(Info, #st{callback = Then, runner = Runner} = St) ->
+  Then =:= undefined orelse (Runner ! Info),
   {noreply, St}.
 
 terminate(Reason, St) ->
   ok = stop_callbacks(St),
-  log(level(Reason), "stops: ~p", [Reason], St),
+  log(level(Reason), "stops: ~0P", [Reason, 20], St),
   ok = brod_group_commits:farewell(?FAREWELL_TIMEOUT_MS, drain_acks(St#st.commits)),
   leave(St).
+
+%% @private
+format_status(#{state := #st{} = St} = Status) ->
+  #st{client = Client, group_id = GroupId, topics = Topics, member_module = Module} = St,
+  Status#{state := #{client => Client, group_id => GroupId, topics => length(Topics),
+                     member_module => Module, phase => St#st.phase, options => St#st.options,
+                     commits => brod_group_commits:summary(St#st.commits)}};
+format_status(Status) ->
+  Status.
 
 code_change(_OldVsn, St, _Extra) -> {ok, St}.
 
@@ -197,8 +247,8 @@ code_change(_OldVsn, St, _Extra) -> {ok, St}.
 handle_event({revoke, Why}, #st{commits = Commits} = St) ->
   log(info, "generation ~p ends: ~p", [brod_group_commits:generation(Commits), Why], St),
   {noreply, end_generation(Why, St)};
-handle_event(Event, #st{callback = {_, _}, postponed = Postponed} = St)
-  when element(1, Event) =:= assign; element(1, Event) =:= assigned ->
+handle_event(Event, #st{callback = Running, postponed = Postponed} = St)
+  when Running =/= undefined, (element(1, Event) =:= assign orelse element(1, Event) =:= assigned) ->
   {noreply, St#st{postponed = Postponed ++ [Event]}};
 handle_event({assign, Members, Partitions}, #st{member_module = Module, member_pid = Pid} = St) ->
   Then = fun(Assignments, #st{handle = Handle, join_id = JoinId} = Now) ->
@@ -212,6 +262,9 @@ handle_event({assigned, Assigned}, St) ->
 handle_event({coordinator, {Host, Port}}, St) ->
   log(info, "coordinator is ~s:~p", [Host, Port], St),
   {noreply, St};
+handle_event({unknown_topics, Topics}, St) ->
+  log(warning, "joined for topics that do not exist: ~0P", [Topics, 20], St),
+  {noreply, St};
 handle_event({retrying, 0, Reason}, St) ->
   log(warning, "waits for the group's coordinator: ~p", [Reason], St),
   {noreply, St};
@@ -221,11 +274,19 @@ handle_event({retrying, Attempt, Reason}, St) ->
 handle_event({down, {max_rejoin_attempts, Reason}}, St) ->
   log(error, "gives up joining after max_rejoin_attempts, the last error: ~p", [Reason], St),
   {stop, max_rejoin_attempts, St};
-handle_event({down, Reason}, St) ->
-  log(warning, "has lost its client: ~p", [Reason], St),
-  Lost = St#st{handle = undefined},
-  Answered = tell(brod_group_commits:abandon(client_down, Lost#st.commits), Lost),
-  {noreply, end_generation(client_down, Answered)}.
+handle_event({down, Reason}, #st{client_state = ClientState} = St) ->
+  log(info, "has lost its client: ~p", [Reason], St),
+  Lost = case ClientState of
+           present -> St#st{client_state = lost};
+           _ -> St
+         end,
+  {noreply, end_generation(client_down, Lost)}.
+
+%% Whoever stopped the client wants no more of it. What was acknowledged is committed first.
+client_stopped(#st{phase = opening} = St) ->
+  {stop, {shutdown, client_down}, St#st{client_state = stopped}};
+client_stopped(St) ->
+  {noreply, end_generation(client_down, St#st{client_state = stopped})}.
 
 %%% The life of a generation: callbacks, last commit, join, callbacks, and so on
 
@@ -256,7 +317,7 @@ log_new(_Policy, _New, _St) -> ok.
 end_generation(_Why, #st{phase = Phase} = St)
   when Phase =:= revoking; Phase =:= committing; Phase =:= opening ->
   St;
-end_generation(Why, #st{callback = {_, _}, rejoin = Earlier} = St) ->
+end_generation(Why, #st{callback = Running, rejoin = Earlier} = St) when Running =/= undefined ->
   %% A lost membership outweighs a wish to rejoin.
   case Earlier =:= undefined orelse ?STILL_MEMBER(Earlier) of
     true -> St#st{rejoin = Why};
@@ -279,6 +340,12 @@ join(#st{commits = Commits} = St) ->
   join_again(St#st{commits = brod_group_commits:end_generation(Commits), rejoin = undefined,
                    postponed = []}).
 
+join_again(#st{client_state = stopped} = St) ->
+  self() ! {?MODULE, client_stopped},
+  St#st{phase = opening};
+join_again(#st{client_state = lost, handle = Handle} = St) ->
+  _ = brod_nif:group_close(Handle, is_dynamic(St)),
+  join_again(St#st{client_state = present, handle = undefined});
 join_again(#st{handle = undefined} = St) ->
   self() ! {?MODULE, open},
   St#st{phase = opening};
@@ -289,12 +356,12 @@ join_again(#st{handle = Handle, join_id = LastId, topics = Topics, user_data = U
 
 %% Before this process has been a member, a client that is missing is an error of who started it;
 %% afterwards the client is being restarted, which may take its time.
-open(#st{client = Client, group_id = GroupId, options = Options} = St) ->
+open(#st{client = Client, options = Options} = St) ->
   #{max_rejoin_attempts := MaxAttempts, rejoin_delay_seconds := Delay} = Options,
   Attempt = St#st.open_attempts + 1,
-  case open_group(Client, brod_group_options:engine_config(GroupId, Options)) of
-    {ok, Handle} ->
-      {noreply, join(St#st{handle = Handle, open_attempts = 0})};
+  case open_group(St) of
+    {ok, Monitor, Handle} ->
+      {noreply, join(St#st{client_monitor = Monitor, handle = Handle, open_attempts = 0})};
     {error, Reason} when Attempt >= MaxAttempts, not St#st.has_been_member ->
       log(error, "gives up after ~p attempts (max_rejoin_attempts) to reach client ~p: ~p",
           [Attempt, Client, Reason], St),
@@ -306,23 +373,29 @@ open(#st{client = Client, group_id = GroupId, options = Options} = St) ->
       {noreply, St#st{open_attempts = Attempt}}
   end.
 
-open_group(Client, Config) ->
-  try brod_client:engine(Client) of
-    {ok, Engine} -> brod_nif:group_open(Engine, Config);
-    {error, Reason} -> {error, Reason}
-  catch
-    exit:Reason -> {error, Reason}
+open_group(#st{client = Client, group_id = GroupId, options = Options, client_monitor = Before}) ->
+  Before =:= undefined orelse demonitor(Before, [flush]),
+  Monitor = monitor(process, Client),
+  Opened = try brod_client:context(Client) of
+             {ok, #{engine := Engine, options := #{allow_topic_auto_creation := Create}}} ->
+               brod_nif:group_open(Engine, brod_group_options:engine_config(GroupId, Create, Options));
+             {error, _} = Error -> Error
+           catch
+             exit:Why -> {error, Why}
+           end,
+  case Opened of
+    {ok, Handle} -> {ok, Monitor, Handle};
+    {error, Reason} -> demonitor(Monitor, [flush]), {error, Reason}
   end.
 
 %%% Callbacks
 
-run_callbacks(Fun, Then, #st{callback = undefined} = St) ->
-  Coordinator = self(),
-  Pid = spawn_link(fun() -> Coordinator ! {?MODULE, callbacks_done, self(), Fun()} end),
-  St#st{callback = {Pid, Then}}.
+run_callbacks(Fun, Then, #st{callback = undefined, runner = Runner} = St) ->
+  ok = brod_group_callbacks:run(Runner, Fun),
+  St#st{callback = Then}.
 
 %% What came up while callbacks were running.
-go_on(#st{callback = {_, _}} = St) -> {noreply, St};
+go_on(#st{callback = Running} = St) when Running =/= undefined -> {noreply, St};
 go_on(#st{rejoin = undefined, postponed = []} = St) -> {noreply, St};
 go_on(#st{rejoin = undefined, postponed = [Event | Events]} = St) ->
   case handle_event(Event, St#st{postponed = Events}) of
@@ -332,8 +405,10 @@ go_on(#st{rejoin = undefined, postponed = [Event | Events]} = St) ->
 go_on(#st{rejoin = Why} = St) ->
   {noreply, end_generation(Why, St#st{rejoin = undefined})}.
 
-stop_callbacks(#st{callback = undefined}) -> ok;
-stop_callbacks(#st{callback = {Pid, _}}) -> unlink(Pid), exit(Pid, kill), ok.
+stop_callbacks(#st{runner = Runner}) ->
+  unlink(Runner),
+  exit(Runner, kill),
+  ok.
 
 member_stop_reason(normal) -> shutdown;
 member_stop_reason(shutdown) -> shutdown;
@@ -361,21 +436,28 @@ drain_acks(Commits) ->
   end.
 
 leave(#st{handle = undefined}) -> ok;
-leave(#st{handle = Handle, options = #{group_instance_id := InstanceId}}) ->
-  Ref = brod_nif:group_close(Handle, not is_binary(InstanceId)),
+leave(#st{handle = Handle} = St) ->
+  Ref = brod_nif:group_close(Handle, is_dynamic(St)),
   receive {brod_reply, Ref, _} -> ok
   after ?FAREWELL_TIMEOUT_MS -> ok
   end.
 
+%% A static member keeps its place in the group.
+is_dynamic(#st{options = #{group_instance_id := InstanceId}}) -> not is_binary(InstanceId).
+
 %%% Misc
 
+start_commit_timer(#st{options = #{offset_commit_interval_seconds := infinity}}) ->
+  ok;
 start_commit_timer(#st{options = #{offset_commit_interval_seconds := Seconds}}) ->
   _ = erlang:send_after(max(1, round(Seconds * 1000)), self(), {?MODULE, commit}),
   ok.
 
-level(shutdown) -> info;
-level(normal) -> info;
-level(_) -> error.
+level(Reason) ->
+  case brod_utils:is_normal_reason(Reason) of
+    true -> info;
+    false -> error
+  end.
 
 log(Level, Format, Args, #st{group_id = GroupId, member_pid = Member}) ->
   ?BROD_LOG(Level, "group member ~p (~ts, coordinator ~p) " ++ Format,

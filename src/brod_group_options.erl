@@ -2,12 +2,19 @@
 %% given.
 -module(brod_group_options).
 
--export([new/1, engine_config/2, begin_offset/2]).
+-export([new/1, warn/1, callbacks/1, engine_config/3, begin_offset/2]).
 
 -export_type([options/0]).
 
+-include("brod_int.hrl").
+
 -type options() :: #{atom() => term()}.
 
+%% What 32 bits of milliseconds hold.
+-define(MAX_SECONDS, 2147483).
+-define(MANY_ATTEMPTS, 16#7fffffff).
+%% More often would only keep the coordinator of the group busy.
+-define(MIN_COMMIT_INTERVAL, 0.1).
 %% How often a leader looks whether topics have gained partitions.
 -define(GROWTH_CHECK_MS, 60000).
 -define(DEFAULTS,
@@ -24,25 +31,92 @@
           protocol_name => undefined,
           group_instance_id => undefined}).
 
-%% @doc Options from what the user gave. `undefined' counts as not given; unknown keys are left out.
--spec new([term()] | map()) -> {ok, options()} | {error, {bad_option, atom(), term()}}.
-new(Given) when is_map(Given) -> new(maps:to_list(Given));
+%% @doc Options from what the user gave, a proplist or a map. `undefined' counts as not given; unknown
+%% keys are left out. What only matters later, and cannot be, is replaced: warn/1 tells.
+-spec new(term()) -> {ok, options()} | {error, {bad_option, atom(), term()}}.
 new(Given) ->
-  Set = [{K, V} || {K, V} <- proplists:unfold(Given), V =/= undefined, is_map_key(K, ?DEFAULTS)],
-  case [{bad_option, K, V} || {K, V} <- Set, not is_valid(K, V)] of
-    [] -> {ok, maps:merge(?DEFAULTS, maps:from_list(lists:reverse(Set)))};
-    [Bad | _] -> {error, Bad}
+  case check(Given) of
+    {ok, Options, _Replaced} -> {ok, Options};
+    {error, _} = Error -> Error
   end.
 
-%% @doc The config of `brod_nif:group_open/2'.
--spec engine_config(brod:group_id(), options()) -> map().
-engine_config(GroupId, Options) ->
+%% @doc Logs what of the options is not used as it was given.
+-spec warn(term()) -> ok.
+warn(Given) ->
+  case check(Given) of
+    {ok, _Options, Replaced} ->
+      ok = brod_options:warn_unknown(group, Given, maps:keys(?DEFAULTS)),
+      lists:foreach(fun({Key, Value, Used}) ->
+                        ?BROD_LOG_WARNING("group option ~p cannot be ~0P, ~0p is used instead",
+                                          [Key, Value, 12, Used])
+                    end, Replaced);
+    {error, _} ->
+      ok
+  end.
+
+check(Given) when is_list(Given); is_map(Given) ->
+  try brod_options:to_map(Given) of
+    Map ->
+      Known = maps:filter(fun(K, V) -> V =/= undefined andalso is_map_key(K, ?DEFAULTS) end, Map),
+      case [{bad_option, K, V} || {K, V} <- maps:to_list(Known), not is_valid(K, V)] of
+        [] ->
+          {Options, Replaced} = maps:fold(fun replace/3, {maps:merge(?DEFAULTS, Known), []}, Known),
+          {Beating, Slower} = heartbeat(Options),
+          {ok, Beating, Slower ++ Replaced};
+        [Bad | _] ->
+          {error, Bad}
+      end
+  catch
+    _:_ -> {error, {bad_option, group_config, Given}}
+  end;
+check(Given) ->
+  {error, {bad_option, group_config, Given}}.
+
+replace(Key, Value, {Options, Replaced}) ->
+  case usable(Key, Value) of
+    Value -> {Options, Replaced};
+    Used -> {Options#{Key := Used}, [{Key, Value, Used} | Replaced]}
+  end.
+
+usable(partition_assignment_strategy, V)
+  when V =/= roundrobin_v2, V =/= callback_implemented ->
+  maps:get(partition_assignment_strategy, ?DEFAULTS);
+usable(offset_commit_policy, V) when V =/= commit_to_kafka_v2, V =/= consumer_managed ->
+  maps:get(offset_commit_policy, ?DEFAULTS);
+usable(offset_commit_interval_seconds, infinity) ->
+  infinity;
+usable(offset_commit_interval_seconds, V) when not is_number(V); V < 0; V > ?MAX_SECONDS ->
+  maps:get(offset_commit_interval_seconds, ?DEFAULTS);
+usable(offset_commit_interval_seconds, V) when V < ?MIN_COMMIT_INTERVAL ->
+  ?MIN_COMMIT_INTERVAL;
+usable(_Key, V) ->
+  V.
+
+%% A member that shows itself less often than the session lasts is thrown out again and again.
+heartbeat(#{heartbeat_rate_seconds := Rate, session_timeout_seconds := Session} = Options)
+  when Rate >= Session ->
+  Used = Session / 3,
+  {Options#{heartbeat_rate_seconds := Used}, [{heartbeat_rate_seconds, Rate, Used}]};
+heartbeat(Options) ->
+  {Options, []}.
+
+%% @doc What a member module has to export with these options.
+-spec callbacks(options()) -> [offsets | assign].
+callbacks(#{partition_assignment_strategy := Strategy, offset_commit_policy := Policy}) ->
+  [offsets || Policy =:= consumer_managed] ++ [assign || Strategy =:= callback_implemented].
+
+%% @doc The config of `brod_nif:group_open/2'; `CreateTopics': whether the client may.
+-spec engine_config(brod:group_id(), boolean(), options()) -> map().
+engine_config(GroupId, CreateTopics, Options) ->
   #{partition_assignment_strategy := Strategy, offset_commit_policy := Policy} = Options,
   #{group_id => GroupId,
     session_timeout_ms => ms(session_timeout_seconds, Options),
     rebalance_timeout_ms => ms(rebalance_timeout_seconds, Options),
     heartbeat_interval_ms => ms(heartbeat_rate_seconds, Options),
-    max_rejoin_attempts => maps:get(max_rejoin_attempts, Options),
+    max_rejoin_attempts => case maps:get(max_rejoin_attempts, Options) of
+                             infinity -> ?MANY_ATTEMPTS;
+                             Attempts -> min(Attempts, ?MANY_ATTEMPTS)
+                           end,
     rejoin_delay_ms => ms(rejoin_delay_seconds, Options),
     retention_ms => retention_ms(maps:get(offset_retention_seconds, Options)),
     group_instance_id => maps:get(group_instance_id, Options),
@@ -52,6 +126,7 @@ engine_config(GroupId, Options) ->
                     roundrobin_v2 -> engine
                   end,
     fetch_offsets => Policy =:= commit_to_kafka_v2,
+    create_topics => CreateTopics,
     growth_check_interval_ms => application:get_env(brod, partition_check_interval_ms,
                                                     ?GROWTH_CHECK_MS)}.
 
@@ -83,11 +158,13 @@ protocols(undefined, Strategy) -> [atom_to_binary(Strategy)];
 protocols(Name, _Strategy) when is_atom(Name) -> [atom_to_binary(Name)];
 protocols(Name, _Strategy) -> [unicode:characters_to_binary(Name)].
 
-is_valid(partition_assignment_strategy, V) -> V =:= roundrobin_v2 orelse V =:= callback_implemented;
-is_valid(offset_commit_policy, V) -> V =:= commit_to_kafka_v2 orelse V =:= consumer_managed;
-is_valid(max_rejoin_attempts, V) -> is_integer(V) andalso V >= 0;
-is_valid(rejoin_delay_seconds, V) -> is_number(V) andalso V >= 0;
-is_valid(offset_retention_seconds, V) -> V =:= -1 orelse (is_number(V) andalso V >= 0);
+%% What cannot be, and matters at once.
+is_valid(Later, _) when Later =:= partition_assignment_strategy; Later =:= offset_commit_policy;
+                        Later =:= offset_commit_interval_seconds -> true;
+is_valid(max_rejoin_attempts, V) -> V =:= infinity orelse (is_integer(V) andalso V >= 0);
+is_valid(rejoin_delay_seconds, V) -> is_number(V) andalso V >= 0 andalso V =< ?MAX_SECONDS;
+is_valid(offset_retention_seconds, V) ->
+  V =:= -1 orelse (is_number(V) andalso V >= 0 andalso V < 1 bsl 50);
 is_valid(protocol_name, V) -> is_atom(V) orelse is_binary(V) orelse io_lib:printable_list(V);
 is_valid(group_instance_id, V) -> V =:= null orelse is_binary(V);
-is_valid(_Seconds, V) -> is_number(V) andalso V > 0.
+is_valid(_Seconds, V) -> is_number(V) andalso V > 0 andalso V =< ?MAX_SECONDS.

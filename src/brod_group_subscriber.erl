@@ -20,7 +20,8 @@
 -export([start_link/7, start_link/8, stop/1, ack/4, ack/5, commit/1, commit/4]).
 -export([get_committed_offsets/2, assign_partitions/3, assignments_received/4,
          assignments_revoked/1, user_data/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3,
+         format_status/1]).
 
 -include("brod_int.hrl").
 
@@ -75,6 +76,8 @@ ack(Pid, Topic, Partition, Offset) ->
 %% next commit.
 -spec ack(pid(), brod:topic(), brod:partition(), brod:offset(), boolean()) -> ok.
 ack(Pid, Topic, Partition, Offset, Commit) ->
+  ok = brod_group_args:offset(Topic, Partition, Offset),
+  is_boolean(Commit) orelse error({bad_commit, Commit}),
   gen_server:cast(Pid, {ack, {Topic, Partition}, Offset, Commit}).
 
 %% @doc Commits what was acknowledged, now; does not wait for it.
@@ -84,6 +87,7 @@ commit(Pid) -> gen_server:cast(Pid, commit).
 %% @doc Has `Offset' committed with the next commit.
 -spec commit(pid(), brod:topic(), brod:partition(), brod:offset()) -> ok.
 commit(Pid, Topic, Partition, Offset) ->
+  ok = brod_group_args:offset(Topic, Partition, Offset),
   gen_server:cast(Pid, {commit, {Topic, Partition}, Offset}).
 
 %%% Callbacks of the group member; they run in a process of the coordinator
@@ -113,9 +117,8 @@ user_data(Pid) ->
 init({Client, GroupId, Topics, GroupConfig, ConsumerConfig, MessageType, CbModule, InitArg}) ->
   process_flag(trap_exit, true),
   process_flag(message_queue_data, off_heap),
-  ok = brod_utils:assert_client(Client),
-  ok = brod_utils:assert_group_id(GroupId),
-  ok = brod_utils:assert_topics(Topics),
+  ok = brod_group_args:start(Client, GroupId, Topics),
+  ok = brod_group_args:callbacks(CbModule, callbacks(GroupConfig)),
   {ok, CbState} = CbModule:init(GroupId, InitArg),
   case brod_group_coordinator:start_link(Client, GroupId, Topics, GroupConfig, ?MODULE, self()) of
     {ok, Coordinator} ->
@@ -125,6 +128,14 @@ init({Client, GroupId, Topics, GroupConfig, ConsumerConfig, MessageType, CbModul
     {error, Reason} ->
       {stop, Reason}
   end.
+
+callbacks(GroupConfig) ->
+  Assigns = case brod_group_options:new(GroupConfig) of
+              {ok, Options} -> lists:member(assign, brod_group_options:callbacks(Options));
+              %% the coordinator says what is wrong
+              {error, _} -> false
+            end,
+  [{init, 2}, {handle_message, 4}] ++ [{assign_partitions, 3} || Assigns].
 
 handle_call({get_committed_offsets, TPs}, _From, #st{cb_module = CbModule} = St) ->
   case brod_utils:optional_callback(CbModule, get_committed_offsets,
@@ -167,6 +178,8 @@ handle_cast(stop, St) ->
 handle_cast(_Cast, St) ->
   {noreply, St}.
 
+handle_info({'EXIT', Pid, {shutdown, client_down} = Reason}, #st{coordinator = Pid} = St) ->
+  {stop, Reason, St};
 handle_info({'EXIT', Pid, Reason}, #st{coordinator = Pid} = St) ->
   ?BROD_LOG_WARNING("group subscriber ~p (~ts) stops, its coordinator has stopped: ~p",
                     [self(), St#st.group_id, Reason]),
@@ -176,9 +189,7 @@ handle_info({'EXIT', _Pid, Reason}, St) when Reason =/= normal ->
 handle_info(Info, St) ->
   case brod_subscriptions:handle_info(Info, St#st.subs) of
     {work, Subs} ->
-      #st{cb_module = CbModule, trackers = Trackers, cb_state = CbState} = St,
-      {NewCbState, NewSubs} = brod_subscriptions:work(handler(CbModule, Trackers), CbState, Subs),
-      {noreply, St#st{cb_state = NewCbState, subs = NewSubs}};
+      {noreply, work(St#st{subs = Subs})};
     {done, Subs} ->
       {noreply, St#st{subs = Subs}};
     unknown ->
@@ -191,7 +202,27 @@ terminate(_Reason, St) ->
 
 code_change(_OldVsn, St, _Extra) -> {ok, St}.
 
+%% @private
+format_status(Status) ->
+  maps:map(fun(state, #st{} = St) ->
+               #{client => St#st.client, group_id => St#st.group_id, cb_module => St#st.cb_module,
+                 generation => St#st.generation, partitions => map_size(St#st.trackers)};
+              (message, Message) -> brod_crash:short_message(Message);
+              (reason, Reason) -> brod_crash:short(Reason);
+              (log, _Log) -> [];
+              (_Key, Value) -> Value
+           end, Status).
+
 %%% Internal
+
+work(#st{cb_module = CbModule, trackers = Trackers, cb_state = CbState, subs = Subs} = St) ->
+  try brod_subscriptions:work(handler(CbModule, Trackers), CbState, Subs) of
+    {NewCbState, NewSubs} -> St#st{cb_state = NewCbState, subs = NewSubs}
+  catch
+    Class:Reason:Stack ->
+      ok = brod_crash:drop_messages(),
+      erlang:raise(Class, brod_crash:short(Reason), brod_crash:short_stack(Stack))
+  end.
 
 %% Assignments, each with the outcome of starting the consumers of its topic.
 start_consumers(Assignments, #st{client = Client, consumer_config = Config} = St) ->

@@ -29,7 +29,7 @@
 -export([start_link/1, stop/1, ack/4, commit/4, get_workers/1, health_check/2]).
 -export([get_committed_offsets/2, assign_partitions/3, assignments_received/4,
          assignments_revoked/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -include("brod_int.hrl").
 
@@ -60,10 +60,14 @@
   {ok, brod:offset() | {begin_offset, brod:offset_time()}} | undefined.
 -callback assign_partitions(term(), [brod:group_member()], [brod:topic_partition()]) ->
   [{brod:group_member_id(), [brod:partition_assignment()]}].
+-callback handle_info(term(), State) -> {noreply, State}.
 -callback terminate(term(), State :: term()) -> term().
--optional_callbacks([get_committed_offset/3, assign_partitions/3, terminate/2]).
+-optional_callbacks([get_committed_offset/3, assign_partitions/3, handle_info/2, terminate/2]).
 
 -type topic_partition() :: {brod:topic(), brod:partition()}.
+
+-define(MANDATORY, [client, group_id, topics, cb_module]).
+-define(OPTIONAL, [init_data, message_type, consumer_config, group_config]).
 
 -record(st, {config :: subscriber_config(),
              coordinator :: pid(),
@@ -97,11 +101,13 @@ stop(Pid) ->
 %% @doc Messages of the partition up to `Offset' are done with; nothing is committed.
 -spec ack(pid(), brod:topic(), brod:partition(), brod:offset()) -> ok.
 ack(Pid, Topic, Partition, Offset) ->
+  ok = brod_group_args:offset(Topic, Partition, Offset),
   gen_server:cast(Pid, {ack, {Topic, Partition}, Offset}).
 
 %% @doc Has `Offset' committed with the next commit.
 -spec commit(pid(), brod:topic(), brod:partition(), brod:offset()) -> ok.
 commit(Pid, Topic, Partition, Offset) ->
+  ok = brod_group_args:offset(Topic, Partition, Offset),
   gen_server:cast(Pid, {commit, {Topic, Partition}, Offset}).
 
 %% @doc The workers by topic and partition.
@@ -161,14 +167,18 @@ assignments_revoked(Pid) ->
 
 %%% gen_server
 
-init(#{client := Client, group_id := GroupId, topics := Topics, cb_module := _} = Config) ->
+init(Config) ->
   process_flag(trap_exit, true),
-  ok = brod_utils:assert_client(Client),
-  ok = brod_utils:assert_group_id(GroupId),
-  ok = brod_utils:assert_topics(Topics),
+  ok = brod_group_args:keys(Config, ?MANDATORY),
+  ok = brod_options:warn_unknown(group_subscriber, Config, ?MANDATORY ++ ?OPTIONAL),
+  #{client := Client, group_id := GroupId, topics := Topics, cb_module := CbModule} = Config,
+  ok = brod_group_args:start(Client, GroupId, Topics),
   GroupConfig = maps:get(group_config, Config, []),
   case brod_group_options:new(GroupConfig) of
-    {ok, #{rebalance_timeout_seconds := Seconds}} ->
+    {ok, #{rebalance_timeout_seconds := Seconds} = Options} ->
+      Assigns = lists:member(assign, brod_group_options:callbacks(Options)),
+      ok = brod_group_args:callbacks(CbModule, [{init, 2}, {handle_message, 2}] ++
+                                       [{assign_partitions, 3} || Assigns]),
       {ok, Coordinator} = brod_group_coordinator:start_link(Client, GroupId, Topics, GroupConfig,
                                                             ?MODULE, self()),
       {ok, #st{config = Config, coordinator = Coordinator,
@@ -206,6 +216,8 @@ handle_cast(stop, St) ->
 handle_cast(_Cast, St) ->
   {noreply, St}.
 
+handle_info({'EXIT', Pid, {shutdown, client_down} = Reason}, #st{coordinator = Pid} = St) ->
+  {stop, Reason, St};
 handle_info({'EXIT', Pid, Reason}, #st{coordinator = Pid} = St) ->
   log(warning, "stops, its coordinator has stopped: ~p", [Reason], St),
   {stop, {shutdown, coordinator_failure}, St};
@@ -214,9 +226,11 @@ handle_info({'EXIT', Pid, Reason}, #st{stopping = Stopping, workers = Workers} =
   case {lists:member(Pid, Stopping), Current} of
     {true, _} ->
       {noreply, revoked(St#st{stopping = lists:delete(Pid, Stopping)})};
+    {false, [_]} when Reason =:= {shutdown, client_down} ->
+      {stop, Reason, St};
     {false, [{Topic, Partition}]} ->
       log(error, "stops, the worker ~p of ~ts-~p has stopped: ~p",
-          [Pid, Topic, Partition, Reason], St),
+          [Pid, Topic, Partition, brod_crash:short(Reason)], St),
       {stop, shutdown, St};
     {false, []} when Reason =:= normal ->
       {noreply, St};
@@ -238,6 +252,14 @@ terminate(_Reason, #st{coordinator = Coordinator, config = Config} = St) ->
   ok = brod_group_coordinator:stop(Coordinator),
   #{client := Client, topics := Topics} = Config,
   lists:foreach(fun(Topic) -> brod_consumers_sup:stop_unused(Client, Topic) end, Topics).
+
+%% @private
+format_status(#{state := #st{config = Config} = St} = Status) ->
+  Shown = maps:with([client, group_id, topics, cb_module], Config),
+  Status#{state := Shown#{generation => St#st.generation, workers => map_size(St#st.workers),
+                          stopping => length(St#st.stopping)}};
+format_status(Status) ->
+  Status.
 
 %%% Internal
 

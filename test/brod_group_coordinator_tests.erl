@@ -15,6 +15,7 @@ assignments_received(Pid, Id, Gen, Assignments) -> ask(Pid, {received, Id, Gen, 
 assignments_revoked(Pid) -> ask(Pid, revoked).
 user_data(_Pid) -> <<"me">>.
 
+ask({me, Pid}, What) -> ask(Pid, What);
 ask(Pid, What) ->
   Pid ! {callback, self(), What},
   receive {answer, Answer} -> Answer end.
@@ -35,6 +36,11 @@ coordinator_test_() ->
                      {"events of an old join", fun stale_events/0},
                      {"new partitions", fun new_partitions/0},
                      {"the client is restarted", fun client_restarts/0},
+                     {"the client is stopped", fun client_stopped/0},
+                     {"what is sent to the coordinator reaches a callback", fun message_to_callback/0},
+                     {"the member is any term", fun any_member/0},
+                     {"wrong arguments are their caller's error", fun wrong_arguments/0},
+                     {"the status shows counts", fun status/0},
                      {"no client", fun no_client/0},
                      {"a bad option", fun bad_option/0}]].
 
@@ -44,8 +50,8 @@ setup() ->
   Tell = fun(What) -> Test ! What, ok end,
   Ref = fun(What) -> R = make_ref(), Test ! {R, What}, R end,
   brod_fake:load(brod_client,
-                 #{{engine, 1} => fun(_) -> {ok, engine} end,
-                   {get_partitions_count_safe, 2} => fun(client, ?T) -> {ok, 8} end}),
+                 #{{context, 1} => fun(_) -> {ok, #{engine => engine, options => #{allow_topic_auto_creation => true}}} end,
+                   {get_partitions_count_safe, 2} => fun(_, ?T) -> {ok, 8} end}),
   brod_fake:load(brod_nif,
                  #{{group_open, 2} => fun(engine, Config) -> Tell({open, Config}), {ok, handle} end,
                    {group_join, 4} => fun(handle, Id, Ts, UD) -> Tell({join, Id, Ts, UD}) end,
@@ -59,14 +65,18 @@ cleanup() ->
   brod_fake:unload(brod_client),
   brod_fake:unload(brod_nif).
 
-start(Config) ->
-  {ok, Pid} = brod_group_coordinator:start_link(client, <<"g">>, [?T], Config, ?MODULE, self()),
+start(Config) -> start(client, Config).
+
+start(Client, Config) ->
+  {ok, Pid} = brod_group_coordinator:start_link(Client, <<"g">>, [?T], Config, ?MODULE, self()),
   put(coordinator, Pid),
   Pid.
 
 %% Plays the engine up to the generation; the callback `received' is answered.
-member(Config) ->
-  Pid = start(Config),
+member(Config) -> member(client, Config).
+
+member(Client, Config) ->
+  Pid = start(Client, Config),
   answer(revoked, ok),
   receive {join, Id, [?T], <<"me">>} -> ok end,
   assigned(Pid, Id, 1, false, [{?T, 0, 5, <<>>}, {?T, 1, undefined, <<>>}]),
@@ -279,20 +289,89 @@ commits_in_order() ->
   ?assertEqual(ok, brod_group_coordinator:commit_offsets(Pid)),
   receive {_, {commit, _, _}} -> error(committed) after 0 -> ok end.
 
+%% What was acknowledged is committed and the group left, although the client has ended.
 client_restarts() ->
   {Pid, Id} = member([]),
   receive {open, _} -> ok end,
   brod_group_coordinator:ack(Pid, 1, ?T, 0, 1),
   async(fun() -> brod_group_coordinator:commit_offsets(Pid) end),
-  _ = commit_request(),
+  {Ref, 1, [{?T, 0, 2}]} = commit_request(),
   event(Pid, Id, {down, client_down}),
+  brod_group_coordinator:ack(Pid, 1, ?T, 0, 2),
+  Pid ! {brod_reply, Ref, {error, client_down}},
   ?assertEqual({error, client_down}, result()),
   answer(revoked, ok),
+  {Last, 1, [{?T, 0, 3}]} = commit_request(),
+  Pid ! {brod_reply, Last, ok},
+  receive {_, {close, true}} -> ok end,
   receive {open, _} -> ok end,
   receive {join, _, _, _} -> ok end.
 
+client_stopped() ->
+  Client = spawn(fun() -> receive stop -> ok end end),
+  {Pid, Id} = member(Client, []),
+  brod_group_coordinator:ack(Pid, 1, ?T, 0, 1),
+  event(Pid, Id, {down, client_down}),
+  Client ! stop,
+  answer(revoked, ok),
+  {Ref, 1, [{?T, 0, 2}]} = commit_request(),
+  Pid ! {brod_reply, Ref, ok},
+  receive {Close, {close, true}} -> Pid ! {brod_reply, Close, ok} end,
+  receive {'EXIT', Pid, Reason} -> ?assertEqual({shutdown, client_down}, Reason) end.
+
+%% brod runs callbacks in the coordinator, whose mailbox they may look into.
+message_to_callback() ->
+  {Pid, Id} = member([]),
+  event(Pid, Id, {revoke, rebalance_in_progress}),
+  {Runner, revoked} = callback(revoked),
+  Pid ! {answer, ok},
+  receive {join, Next, _, _} -> ok end,
+  %% The process of the callbacks, taken for the coordinator.
+  assigned(Pid, Next, 2, false, [{?T, 0, 5, <<>>}]),
+  answer(received, ok),
+  brod_group_coordinator:ack(Runner, 2, ?T, 0, 7),
+  _ = gen_server:call(Runner, nonsense),
+  async(fun() -> brod_group_coordinator:commit_offsets(Runner) end),
+  {Ref, 2, [{?T, 0, 8}]} = commit_request(),
+  Pid ! {brod_reply, Ref, ok},
+  ?assertEqual(ok, result()),
+  exit(Runner, shutdown),
+  receive {Close, {close, true}} -> Pid ! {brod_reply, Close, ok} end,
+  receive {'EXIT', Pid, Reason} -> ?assertEqual(shutdown, Reason) end.
+
+any_member() ->
+  Test = self(),
+  {ok, Pid} = brod_group_coordinator:start_link(client, <<"g">>, [?T], [], ?MODULE, {me, Test}),
+  put(coordinator, Pid),
+  answer(revoked, ok),
+  receive {join, _, [?T], <<"me">>} -> ok end.
+
+wrong_arguments() ->
+  {Pid, _} = member([]),
+  Max = 16#7fffffffffffffff,
+  [?assertError({Class, Bad}, Call()) ||
+    {Class, Bad, Call} <-
+      [{bad_offset, Max, fun() -> brod_group_coordinator:ack(Pid, 1, ?T, 0, Max) end},
+       {bad_offset, a, fun() -> brod_group_coordinator:ack(Pid, 1, ?T, 0, a) end},
+       {bad_partition, -1, fun() -> brod_group_coordinator:ack(Pid, 1, ?T, -1, 1) end},
+       {bad_topic, "t", fun() -> brod_group_coordinator:ack(Pid, 1, "t", 0, 1) end},
+       {bad_offset, Max, fun() -> brod_group_coordinator:commit_offsets(Pid, [{{?T, 0}, Max}]) end},
+       {bad_offsets, x, fun() -> brod_group_coordinator:commit_offsets(Pid, [x]) end},
+       {bad_offsets, [a | b], fun() -> brod_group_coordinator:commit_offsets(Pid, [a | b]) end},
+       {bad_topic, "t", fun() -> brod_group_coordinator:update_topics(Pid, ["t"]) end},
+       {bad_topics, t, fun() -> brod_group_coordinator:update_topics(Pid, t) end}]],
+  ?assertEqual(ok, brod_group_coordinator:commit_offsets(Pid)).
+
+status() ->
+  {Pid, _} = member([]),
+  brod_group_coordinator:ack(Pid, 1, ?T, 0, 1),
+  {status, Pid, _, Items} = sys:get_status(Pid),
+  Text = lists:flatten(io_lib:format("~0p", [Items])),
+  [?assertNotEqual(nomatch, string:find(Text, T))
+   || T <- ["pending => 1", "generation => 1", "phase => member"]].
+
 no_client() ->
-  brod_fake:load(brod_client, #{{engine, 1} => fun(_) -> {error, client_down} end}),
+  brod_fake:load(brod_client, #{{context, 1} => fun(_) -> {error, client_down} end}),
   Pid = start([{max_rejoin_attempts, 2}, {rejoin_delay_seconds, 0}]),
   answer(revoked, ok),
   receive {'EXIT', Pid, Reason} -> ?assertEqual(max_rejoin_attempts, Reason) end.

@@ -1,0 +1,59 @@
+%% @private What is shown of a process that crashed: enough to find the fault, never the messages that
+%% it had in its hands, which may be large, and nobody's business but their reader's.
+-module(brod_crash).
+
+-export([short/1, short_stack/1, short_message/1, drop_messages/0]).
+
+-include("brod_int.hrl").
+
+%% Reasons up to this size are left as they are.
+-define(REASON_BYTES, 2048).
+-define(BINARY_BYTES, 64).
+-define(ELEMENTS, 8).
+-define(DEPTH, 5).
+
+%% @doc A reason as it is, or, when it is large, what it looks like: its binaries and lists cut.
+-spec short(term()) -> term().
+short(Reason) ->
+  case erlang:external_size(Reason) > ?REASON_BYTES of
+    true -> cut(Reason, ?DEPTH);
+    false -> Reason
+  end.
+
+cut(_Term, 0) -> '...';
+cut(<<First:?BINARY_BYTES/binary, _, _/binary>>, _) -> <<First/binary, "...">>;
+cut([_ | _] = List, Depth) -> cut_list(List, ?ELEMENTS, Depth);
+cut(Map, Depth) when is_map(Map) ->
+  maps:from_list(cut_list(maps:to_list(Map), ?ELEMENTS, Depth) -- ['...']);
+cut(Tuple, Depth) when is_tuple(Tuple) ->
+  list_to_tuple(cut_list(tuple_to_list(Tuple), ?ELEMENTS, Depth));
+cut(Fun, _) when is_function(Fun) -> 'fun';
+cut(Bits, _) when is_bitstring(Bits), not is_binary(Bits) -> bits;
+cut(Int, _) when is_integer(Int), abs(Int) > 1 bsl 128 -> large_integer;
+cut(Term, _) -> Term.
+
+cut_list([], _N, _Depth) -> [];
+cut_list(_List, 0, _Depth) -> ['...'];
+cut_list([Head | Tail], N, Depth) -> [cut(Head, Depth - 1) | cut_list(Tail, N - 1, Depth)];
+cut_list(Improper, _N, Depth) -> cut(Improper, Depth - 1).
+
+%% @doc A stacktrace without the arguments of its calls.
+-spec short_stack(erlang:stacktrace()) -> erlang:stacktrace().
+short_stack(Stack) -> [short_call(Call) || Call <- Stack].
+
+short_call({M, F, Args, Info}) when is_list(Args) -> {M, F, length(Args), Info};
+short_call({Fun, Args, Info}) when is_list(Args) -> {Fun, length(Args), Info};
+short_call(Call) -> Call.
+
+%% @doc The message that a process was at.
+-spec short_message(term()) -> term().
+short_message({Pid, #kafka_message_set{topic = Topic, partition = Partition, messages = Messages}}) ->
+  {Pid, {kafka_message_set, Topic, Partition, length(Messages)}};
+short_message(Message) -> short(Message).
+
+%% @doc Empties the mailbox of messages from consumers: a crash report shows all that is in there.
+-spec drop_messages() -> ok.
+drop_messages() ->
+  receive {_, #kafka_message_set{}} -> drop_messages()
+  after 0 -> ok
+  end.

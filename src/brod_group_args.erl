@@ -1,0 +1,101 @@
+%% @private What group members are given by users, checked in the process of who gave it: a wrong
+%% value is an error there, with a text (`error_info', EEP-54), and reaches no process that others
+%% share.
+-module(brod_group_args).
+
+-export([start/3, keys/2, callbacks/2, topics/1, offset/3, offsets/1, format_error/2]).
+
+-include("brod_int.hrl").
+
+%% What is committed is the offset after this one.
+-define(MAX_OFFSET, 16#7ffffffffffffffe).
+
+%% @doc `ok', or an error `{bad_client, _}', `{bad_group_id, _}', `{bad_topics, _}', `{bad_topic, _}'.
+-spec start(term(), term(), term()) -> ok.
+start(Client, GroupId, Topics) ->
+  check(fun() -> brod_utils:assert_client(Client) end, "the name or the pid of a client"),
+  check(fun() -> brod_utils:assert_group_id(GroupId) end, "a binary that is not empty"),
+  topics(Topics).
+
+%% @doc `ok', or an error `{bad_topics, _}' or `{bad_topic, _}'.
+-spec topics(term()) -> ok.
+topics(Topics) ->
+  check(fun() -> brod_utils:assert_topics(Topics) end,
+        "a list of binaries, each the name of a topic, such as [<<\"orders\">>]").
+
+check(Assert, Expected) ->
+  try Assert()
+  catch error:{Bad, Value} when is_atom(Bad) -> raise({Bad, Value}, Expected, Value)
+  end.
+
+%% @doc Whether a map of options has the keys that it has to have.
+-spec keys(term(), [atom()]) -> ok.
+keys(Config, Keys) when is_map(Config) ->
+  case [Key || Key <- Keys, not is_map_key(Key, Config)] of
+    [] -> ok;
+    [Missing | _] -> raise({missing_option, Missing}, ["a map with the keys ", names(Keys)],
+                           {keys, maps:keys(Config)})
+  end;
+keys(Config, Keys) ->
+  raise({bad_config, Config}, ["a map with the keys ", names(Keys)], Config).
+
+%% @doc Whether a module has the callbacks that will be called: else an error `undef', as the call
+%% would raise it.
+-spec callbacks(term(), [{atom(), arity()}]) -> ok.
+callbacks(Module, Callbacks) when is_atom(Module) ->
+  _ = code:ensure_loaded(Module),
+  case [FA || {F, A} = FA <- Callbacks, not erlang:function_exported(Module, F, A)] of
+    [] ->
+      ok;
+    [{Function, Arity} | _] ->
+      Text = text(io_lib:format("a callback module that exports ~ts/~b", [Function, Arity]), Module),
+      Info = [{error_info, #{module => ?MODULE, cause => Text}}],
+      erlang:raise(error, undef, [{Module, Function, Arity, Info}])
+  end;
+callbacks(Module, _Callbacks) ->
+  raise({bad_callback_module, Module}, "the name of a module", Module).
+
+%% @doc Whether messages of this place can be acknowledged: else an error `{bad_topic, _}',
+%% `{bad_partition, _}' or `{bad_offset, _}'.
+-spec offset(term(), term(), term()) -> ok.
+offset(Topic, Partition, Offset) ->
+  is_binary(Topic) orelse raise({bad_topic, Topic}, "a binary, the name of a topic", Topic),
+  (is_integer(Partition) andalso Partition >= 0 andalso Partition < 1 bsl 31)
+    orelse raise({bad_partition, Partition}, "the number of a partition", Partition),
+  %% -1: nothing is done with, offset 0 is committed.
+  (is_integer(Offset) andalso Offset >= -1 andalso Offset =< ?MAX_OFFSET)
+    orelse raise({bad_offset, Offset}, "the offset of a message", Offset),
+  ok.
+
+%% @doc As {@link offset/3} of each; `{bad_offsets, _}' for what is no such list.
+-spec offsets(term()) -> ok.
+offsets(Offsets) ->
+  Check = fun({{Topic, Partition}, Offset}) -> offset(Topic, Partition, Offset);
+             (Other) -> raise({bad_offsets, Other}, "{{Topic, Partition}, Offset}", Other)
+          end,
+  try length(Offsets) of
+    _ -> lists:foreach(Check, Offsets)
+  catch
+    error:badarg -> raise({bad_offsets, Offsets}, "a list of {{Topic, Partition}, Offset}", Offsets)
+  end.
+
+-spec raise(term(), iodata(), term()) -> no_return().
+raise(Reason, Expected, Came) ->
+  Cause = text(Expected, Came),
+  erlang:error(Reason, none, [{error_info, #{module => ?MODULE, cause => Cause}}]).
+
+text(Expected, {keys, Keys}) ->
+  io_lib:format("expected ~ts, got one with ~ts", [Expected, names(Keys)]);
+text(Expected, Came) ->
+  io_lib:format("expected ~ts, got ~0P", [Expected, Came, 12]).
+
+names([]) -> "none";
+names(Keys) -> lists:join(", ", [io_lib:format("~0P", [Key, 8]) || Key <- Keys]).
+
+%% @doc The text, for the shell and for crash reports.
+-spec format_error(term(), erlang:stacktrace()) -> #{general => unicode:chardata()}.
+format_error(_Reason, [{_M, _F, _As, Info} | _]) ->
+  case proplists:get_value(error_info, Info) of
+    #{cause := Text} -> #{general => Text};
+    _ -> #{}
+  end.
