@@ -34,7 +34,7 @@ pub fn message_list<'a>(
     let mut delivered = Delivered::new();
     let capacity = batches
         .iter()
-        .map(|batch| batch.records.record_count as usize)
+        .map(|batch| batch.records.record_count() as usize)
         .sum();
     let mut list = TermList::with_capacity(env, capacity);
     let mut common = Common::new(env);
@@ -62,7 +62,7 @@ fn add_batch<'a>(
                 .get_or_insert_with(|| parent_binary(env, memory)),
             base,
         ),
-        None => (parent_binary(env, &batch.records.bytes), 0),
+        None => (parent_binary(env, batch.records.bytes()), 0),
     };
     let ts_type = match batch.timestamp_type {
         TimestampType::Create => atoms::create().to_term(env),

@@ -10,6 +10,8 @@ use super::compress::{decompress, Codec, CodecError};
 use super::error::ErrorCode;
 use super::layout as at;
 pub use super::records::{ControlType, Headers, Record, RecordIter, Records, Span};
+use super::records::{Frame, RecordsV2};
+use super::unpack::Unpacking;
 
 /// Why bytes are not the record batches that they should be.
 #[derive(Debug, Error)]
@@ -58,6 +60,14 @@ pub enum BatchError {
         index: u32,
         delta: i32,
     },
+    #[error("record {index} of the batch at offset {base_offset} takes {memory} bytes of memory, more than the limit of {limit}")]
+    RecordTooLarge {
+        base_offset: i64,
+        index: u32,
+        /// Its bytes, and what its headers take beside them.
+        memory: usize,
+        limit: usize,
+    },
     #[error("control record at offset {offset} has a malformed key")]
     MalformedControlRecord { offset: i64 },
 }
@@ -71,7 +81,8 @@ impl BatchError {
             BatchError::Codec {
                 source: CodecError::LimitExceeded { .. },
                 ..
-            } => ErrorCode::MESSAGE_TOO_LARGE,
+            }
+            | BatchError::RecordTooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
             _ => ErrorCode::CORRUPT_MESSAGE,
         }
     }
@@ -278,7 +289,10 @@ impl Batch {
     }
 
     /// The records, decompressed into at most `limit` bytes. Those that are not compressed are in
-    /// memory already: they are shared, and the limit does not matter.
+    /// memory already: they are shared. A record whose bytes and headers take more memory than `limit`
+    /// shows in iterating.
+    ///
+    /// For batches that may unpack to a lot see [`Batch::unpack`].
     pub fn records(&self, limit: usize) -> Result<Records, BatchError> {
         let codec = self.codec()?;
         // A batch that compaction emptied keeps its attributes and has no payload.
@@ -292,7 +306,13 @@ impl Batch {
                 })?
                 .into()
         };
-        Records::new(self, bytes)
+        RecordsV2::new(Frame::new(self, limit), bytes).map(Records::V2)
+    }
+
+    /// The records, part by part: what is unpacked is what is asked for. `limit` is as in
+    /// [`Batch::records`], and counts all parts together.
+    pub fn unpack(&self, limit: usize) -> Result<Unpacking, BatchError> {
+        Unpacking::new(self, limit)
     }
 }
 

@@ -3,6 +3,7 @@
 //! The crate's own reader gets memory for two whole blocks of each frame, up to 8 MB for a batch of
 //! any size, and clears it.
 
+use bytes::Bytes;
 use lz4_flex::block::decompress_into_with_dict;
 
 use super::compress::{Codec, CodecError};
@@ -63,6 +64,82 @@ pub fn decompress(
         }
     }
     Ok(())
+}
+
+/// A frame after the other, block by block.
+pub struct Blocks {
+    input: Bytes,
+    /// Of the frame under way.
+    header: Option<Header>,
+    /// What its blocks may refer to.
+    before: Vec<u8>,
+    block: Vec<u8>,
+}
+
+impl Blocks {
+    pub fn new(input: Bytes) -> Self {
+        Blocks {
+            input,
+            header: None,
+            before: Vec::new(),
+            block: Vec::new(),
+        }
+    }
+
+    /// Appends the next block, at most 4 MB, to `out`. False: there are no more.
+    pub fn more(&mut self, out: &mut Vec<u8>) -> Result<bool, CodecError> {
+        let whole = self.input.clone();
+        let mut input = &whole[..];
+        let more = self.read(&mut input, out)?;
+        self.input = whole.slice(whole.len() - input.len()..);
+        Ok(more)
+    }
+
+    fn read(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<bool, CodecError> {
+        while !input.is_empty() {
+            let header = match &self.header {
+                Some(header) => header,
+                None => {
+                    self.before.clear();
+                    self.header.insert(read_header(input)?)
+                }
+            };
+            // A frame may end without its mark.
+            if input.is_empty() {
+                break;
+            }
+            let length = u32::from_le_bytes(*take_array(input)?);
+            if length == 0 {
+                take(input, if header.content_checksum { 4 } else { 0 })?;
+                self.header = None;
+                continue;
+            }
+            let data = take(input, (length & !STORED) as usize)?;
+            take(input, if header.block_checksums { 4 } else { 0 })?;
+            let start = out.len();
+            if length & STORED != 0 {
+                out.extend_from_slice(data);
+            } else {
+                self.block.resize(header.block_size, 0);
+                let size = decompress_into_with_dict(data, &mut self.block, &self.before)
+                    .map_err(|error| malformed(&error.to_string()))?;
+                out.extend_from_slice(&self.block[..size]);
+            }
+            if header.linked {
+                let block = &out[start.max(out.len().saturating_sub(DICTIONARY))..];
+                let kept = DICTIONARY - block.len();
+                self.before.drain(..self.before.len().saturating_sub(kept));
+                self.before.extend_from_slice(block);
+            }
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// How many bytes this takes.
+    pub fn held(&self) -> usize {
+        self.input.len() + self.before.capacity() + self.block.capacity()
+    }
 }
 
 fn read_header(input: &mut &[u8]) -> Result<Header, CodecError> {
@@ -133,10 +210,22 @@ mod tests {
         encoder.finish().expect("ends")
     }
 
+    /// At once, and block by block.
     fn unpacked(input: &[u8]) -> Result<Vec<u8>, CodecError> {
         let mut out = Vec::new();
-        decompress(input, &mut out, 1 << 20, &mut Vec::new())?;
-        Ok(out)
+        let whole = decompress(input, &mut out, 1 << 20, &mut Vec::new());
+        let mut blocks = Blocks::new(Bytes::copy_from_slice(input));
+        let mut in_parts = Vec::new();
+        let end = loop {
+            match blocks.more(&mut in_parts) {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        assert_eq!(whole.is_ok(), end.is_ok());
+        assert!(whole.is_err() || in_parts == out);
+        whole.map(|()| out)
     }
 
     /// Repeats at a distance, and parts that do not compress.

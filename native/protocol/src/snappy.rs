@@ -5,6 +5,8 @@
 
 use std::io;
 
+use bytes::Bytes;
+
 use super::compress::{Codec, CodecError};
 
 /// Magic, version 1, oldest compatible version 1.
@@ -36,25 +38,66 @@ pub fn decompress(input: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), C
         return append_block(input, out, limit);
     }
     let mut rest = input;
-    while !rest.is_empty() {
-        // Streams that were concatenated repeat the header.
-        if rest.starts_with(&HEADER[..MAGIC]) {
-            rest = rest
-                .get(HEADER.len()..)
-                .ok_or_else(|| malformed("the stream header is cut off"))?;
-            continue;
-        }
-        let (length, after) = rest
-            .split_first_chunk::<4>()
-            .ok_or_else(|| malformed("a block length is cut off"))?;
-        let length = u32::from_be_bytes(*length) as usize;
-        let block = after
-            .get(..length)
-            .ok_or_else(|| malformed("a block is longer than the data"))?;
+    while let Some(block) = next_block(&mut rest)? {
         append_block(block, out, limit)?;
-        rest = &after[length..];
     }
     Ok(())
+}
+
+/// The next framed block, if there is one.
+fn next_block<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, CodecError> {
+    // Streams that were concatenated repeat the header.
+    while rest.starts_with(&HEADER[..MAGIC]) {
+        *rest = rest
+            .get(HEADER.len()..)
+            .ok_or_else(|| malformed("the stream header is cut off"))?;
+    }
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    let (length, after) = rest
+        .split_first_chunk::<4>()
+        .ok_or_else(|| malformed("a block length is cut off"))?;
+    let (block, after) = after
+        .split_at_checked(u32::from_be_bytes(*length) as usize)
+        .ok_or_else(|| malformed("a block is longer than the data"))?;
+    *rest = after;
+    Ok(Some(block))
+}
+
+/// Block by block; a bare block is one.
+pub struct Blocks {
+    input: Bytes,
+    framed: bool,
+}
+
+impl Blocks {
+    pub fn new(input: Bytes) -> Self {
+        let framed = input.starts_with(&HEADER[..MAGIC]);
+        Blocks { input, framed }
+    }
+
+    /// Appends the next block to `out`: of at most `most` bytes, or 64 KB. False: there are no more.
+    pub fn more(&mut self, out: &mut Vec<u8>, most: usize) -> Result<bool, CodecError> {
+        let whole = std::mem::take(&mut self.input);
+        let limit = out.len().saturating_add(most.max(2 * BLOCK));
+        if !self.framed {
+            append_block(&whole, out, limit)?;
+            return Ok(false);
+        }
+        let mut rest = &whole[..];
+        let Some(block) = next_block(&mut rest)? else {
+            return Ok(false);
+        };
+        append_block(block, out, limit)?;
+        self.input = whole.slice(whole.len() - rest.len()..);
+        Ok(true)
+    }
+
+    /// How many bytes this takes.
+    pub fn held(&self) -> usize {
+        self.input.len()
+    }
 }
 
 fn append_block(block: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), CodecError> {

@@ -83,7 +83,7 @@ impl CompletedFetch {
             };
             let size = match next.batch.position_in(&self.memory) {
                 Some(_) => 0,
-                None => next.batch.records.bytes.len(),
+                None => next.batch.records.bytes().len(),
             };
             if size > left {
                 if set.is_empty() {

@@ -51,7 +51,7 @@ pub struct DecodedBatch {
 impl DecodedBatch {
     /// Where in `memory` the records lie; None: they have memory of their own.
     pub fn position_in(&self, memory: &Bytes) -> Option<usize> {
-        let records = self.records.bytes.as_ptr_range();
+        let records = self.records.bytes().as_ptr_range();
         let whole = memory.as_ptr_range();
         let inside = whole.start <= records.start && records.end <= whole.end;
         inside.then(|| records.start as usize - whole.start as usize)

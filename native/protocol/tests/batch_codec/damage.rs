@@ -66,10 +66,10 @@ proptest! {
         fix_crc(&mut bytes);
         for batch in batches(bytes.into()).flatten() {
             if let Ok(records) = batch.records(limit) {
-                prop_assert!(records.bytes.len() <= limit.max(batch.payload.len()));
-                prop_assert!(records.record_count as usize <= records.bytes.len());
+                prop_assert!(records.bytes().len() <= limit.max(batch.payload.len()));
+                prop_assert!(records.record_count() as usize <= records.bytes().len());
                 if let Ok(all) = read_all(&records) {
-                    prop_assert_eq!(all.len(), records.record_count as usize);
+                    prop_assert_eq!(all.len(), records.record_count() as usize);
                 }
                 let whole = read_while_good(&records);
                 prop_assert_eq!(read_in_parts(records, part), whole);

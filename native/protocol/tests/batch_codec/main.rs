@@ -115,7 +115,7 @@ fn an_uncompressed_batch_is_never_copied() {
     let records = only_batch(&batch.bytes)
         .records(0)
         .expect("no limit needed");
-    assert_eq!(records.bytes.as_ptr(), batch.bytes[HEADER..].as_ptr());
+    assert_eq!(records.bytes().as_ptr(), batch.bytes[HEADER..].as_ptr());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use brod_protocol::batch_reader::{batches, Batch, BatchError, Record, Records};
 use brod_protocol::batch_writer::{BatchWriter, Header, SealOptions, SealedBatch};
 use brod_protocol::compress::Codec;
+use brod_protocol::records::{HEADER_MEMORY, RECORD_MEMORY};
 use bytes::Bytes;
 use kafka_protocol::indexmap::IndexMap;
 use proptest::prelude::*;
@@ -114,14 +115,14 @@ pub fn read_while_good(records: &Records) -> (Vec<(i64, Rec)>, bool) {
     (all, true)
 }
 
-/// As [`read_while_good`], in parts of `bytes` bytes.
-pub fn read_in_parts(mut records: Records, bytes: usize) -> (Vec<(i64, Rec)>, bool) {
+/// As [`read_while_good`], in parts that take `memory` bytes.
+pub fn read_in_parts(mut records: Records, memory: usize) -> (Vec<(i64, Rec)>, bool) {
     let mut all = Vec::new();
     loop {
-        let rest = records.split_off(bytes);
+        let rest = records.split_off(memory);
         let (good, to_the_end) = read_while_good(&records);
         if let (Some(rest), Some((last, _))) = (&rest, good.last()) {
-            assert!(records.bytes.len() >= bytes);
+            assert!(memory_of(&records) >= memory);
             assert!(!to_the_end || rest.first_offset() == last + 1);
         }
         all.extend(good);
@@ -132,10 +133,20 @@ pub fn read_in_parts(mut records: Records, bytes: usize) -> (Vec<(i64, Rec)>, bo
     }
 }
 
+/// What the records take in memory, counted from the wire.
+fn memory_of(records: &Records) -> usize {
+    let headers = records
+        .iter()
+        .map_while(Result::ok)
+        .map(|r| r.headers.len());
+    let headers: usize = headers.map(|count| count * HEADER_MEMORY).sum();
+    records.bytes().len() + records.record_count() as usize * RECORD_MEMORY + headers
+}
+
 pub fn read_recs(bytes: &Bytes) -> Vec<Rec> {
     let records = only_batch(bytes).records(LIMIT).expect("decompresses");
     let all = read_all(&records).expect("reads");
-    assert_eq!(all.len() as u32, records.record_count);
+    assert_eq!(all.len() as u32, records.record_count());
     all.into_iter().map(|(_, rec)| rec).collect()
 }
 
