@@ -1,7 +1,7 @@
 %% What is logged while a test runs.
 -module(brod_log).
 
--export([start/0, stop/1, has/2]).
+-export([start/0, stop/1, has/2, lines/1]).
 -export([log/2]).
 
 %% @doc Begins to keep what is logged, by whatever process, at level notice and above.
@@ -19,6 +19,9 @@ stop({Id, Table}) ->
 %% @doc Whether a line with this text in it was logged.
 has({_Id, Table}, Text) ->
   lists:any(fun({_, Line}) -> string:find(Line, Text) =/= nomatch end, ets:tab2list(Table)).
+
+%% @doc Everything that was logged so far.
+lines({_Id, Table}) -> [Line || {_, Line} <- ets:tab2list(Table)].
 
 %% @private logger handler
 log(Event, #{config := #{table := Table}}) ->

@@ -1,0 +1,572 @@
+%% TLS and SASL on a real Kafka, as users meet them: every way to connect with everything that a client
+%% does, changes under load, and what a client that cannot connect says.
+%% BROD_REAUTH_SECONDS: how long the loads of sessions that end run (15).
+-module(brod_security_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+-include("../include/brod.hrl").
+
+-compile([export_all, nowarn_export_all]).
+
+-define(config(Key, Config), proplists:get_value(Key, Config)).
+-define(LIMIT_MS, 30000).
+-define(CONNECT_MS, 5000).
+-define(SECRETS, ["alice-secret", "bob-secret", "wrong-secret", "carol-first", "carol-second",
+                  "carol-third"]).
+-define(FAILED(Reason), {'EXIT', {failed, [{_, {Reason, Stack}} | _]}} when is_list(Stack)).
+
+all() -> [{group, ways}, {group, plugins}, {group, load}, {group, faults}].
+
+groups() ->
+  [{ways, [],
+    [tls, tls_map, mtls, plain, plain_fun, plain_file, scram_256, scram_512, oauthbearer,
+     sasl_over_tls, oauthbearer_signed, tls_options_of_erlang, without_client,
+     what_the_client_was_given_comes_back_without_secrets]},
+   {plugins, [],
+    [plugin_of_rounds, plugin_of_rounds_over_tls, plugin_of_one_token, plugin_is_given_what_brod_gives,
+     plugin_refuses, plugin_does_not_exist, plugin_fails, plugin_hangs, the_relay_takes_no_stranger]},
+   {load, [],
+    [sessions_end_plain, sessions_end_scram, sessions_end_oauthbearer, sessions_end_plugin,
+     password_is_changed, certificate_is_rotated]},
+   {faults, [],
+    [wrong_password, wrong_scram_password, mechanism_is_not_offered, plaintext_to_tls,
+     tls_to_plaintext, sasl_to_plaintext, plaintext_to_sasl, sasl_to_tls, foreign_ca, wrong_host_name,
+     expired_certificate, client_certificate_is_missing, file_is_missing, credentials_file_is_missing,
+     a_proxy_that_closes, a_server_that_stalls, a_token_cannot_be_had, unusable_options]}].
+
+init_per_suite(Config) ->
+  case os:getenv("BROD_BOOTSTRAP_REAUTH") of
+    false -> {skip, "BROD_BOOTSTRAP_REAUTH names no Kafka (scripts/test.sh starts one)"};
+    _ ->
+      {ok, _} = application:ensure_all_started(ssl),
+      brod_test:init_suite([{watch, brod_security:watch(?SECRETS)} | Config])
+  end.
+
+end_per_suite(Config) ->
+  ok = brod_security:unwatch(?config(watch, Config)),
+  application:stop(brod).
+
+init_per_testcase(_Case, Config) -> Config.
+
+%% Nothing that was logged in the test, and nothing that is kept, shows a secret.
+end_per_testcase(_Case, Config) ->
+  ok = brod_security:check(?config(watch, Config)),
+  [ok = brod:stop_client(Client) || {Client, _, _, _} <- brod_supervisor3:which_children(brod_sup)],
+  ok.
+
+%%% Every way to connect does everything
+
+tls(_) -> main_job(tls, [{ssl, brod_security:ca()}]).
+
+tls_map(_) ->
+  main_job(tls, [{ssl, #{cacertfile => list_to_binary(brod_security:tls_file("ca.pem")),
+                         versions => ['tlsv1.2']}}]).
+
+mtls(_) -> main_job(mtls, [{ssl, brod_security:ca() ++ brod_security:client_certificate()}]).
+
+plain(_) -> main_job(sasl, [{sasl, {plain, "alice", "alice-secret"}}]).
+
+plain_fun(_) -> main_job(sasl, [{sasl, {plain, <<"alice">>, fun() -> <<"alice-secret">> end}}]).
+
+plain_file(Config) ->
+  File = filename:join(?config(priv_dir, Config), "login"),
+  ok = file:write_file(File, "alice\nalice-secret\n"),
+  main_job(sasl, [{sasl, {plain, File}}]).
+
+scram_256(_) -> main_job(sasl, [{sasl, {scram_sha_256, "alice", "alice-secret"}}]).
+
+scram_512(_) ->
+  main_job(sasl, [{sasl, #{mechanism => scram_sha_512, username => <<"alice">>,
+                           password => <<"alice-secret">>}}]).
+
+oauthbearer(_) -> main_job(sasl, [{sasl, {oauthbearer, #{token => token("alice")}}}]).
+
+sasl_over_tls(_) ->
+  main_job(sasl_tls, [{ssl, brod_security:ca()}, {sasl, {scram_sha_512, "alice", "alice-secret"}}]).
+
+oauthbearer_signed(_) ->
+  Token = fun() -> {ok, #{token => brod_security:signed_token("alice", 600), lifetime_ms => 600000}} end,
+  main_job(sasl_tls, [{ssl, brod_security:ca()}, {sasl, {oauthbearer, #{token => Token}}}]).
+
+%% Certificates and keys as programs have them that read files themselves.
+tls_options_of_erlang(_) ->
+  [Ca] = ders("ca.pem"),
+  [Cert] = ders("client.pem"),
+  [{Type, Key, not_encrypted} | _] = [E || E <- entries("client.key"), element(1, E) =/= 'EcpkParameters'],
+  Identity = #{cert => Cert, key => {Type, Key}},
+  Match = public_key:pkix_verify_hostname_match_fun(https),
+  Ssl = [{cacerts, [Ca]}, {certs_keys, [Identity]}, {verify, verify_peer}, {depth, 3},
+         {customize_hostname_check, [{match_fun, Match}]}, {versions, ['tlsv1.3', 'tlsv1.2']},
+         {server_name_indication, "localhost"}, {reuse_sessions, true}, {secure_renegotiate, true}],
+  ?assertMatch({ok, _}, brod:get_metadata(brod_security:endpoints(mtls), [], [{ssl, Ssl}])).
+
+%% What takes endpoints takes the options to connect as well, as a list and as a map.
+without_client(_) ->
+  Endpoints = [Endpoint | _] = brod_security:endpoints(sasl_tls),
+  List = [{ssl, brod_security:ca()}, {sasl, {plain, "alice", "alice-secret"}}],
+  Topic = brod_test:create_topic(1),
+  Group = brod_test:unique("g"),
+  [begin
+     ?assertMatch({ok, #{topics := [_]}}, brod:get_metadata(Endpoints, [Topic], Options)),
+     ?assertEqual({ok, 0}, brod:resolve_offset(Endpoints, Topic, 0, latest, Options)),
+     ?assertEqual({ok, {0, []}}, brod:fetch({Endpoints, Options}, Topic, 0, 0)),
+     ?assertMatch({[], _, _}, brod:fold({Endpoints, Options}, Topic, 0, 0, #{max_wait_time => 10}, [],
+                                        fun(M, Acc) -> {ok, [M | Acc]} end, #{})),
+     ?assertMatch({ok, _}, brod:list_groups(Endpoint, Options)),
+     ?assertMatch([_ | _], brod:list_all_groups(Endpoints, Options)),
+     ?assertMatch({ok, [_]}, brod:describe_groups(Endpoint, Options, [Group])),
+     ?assertMatch({ok, _}, brod:fetch_committed_offsets(Endpoints, Options, Group)),
+     {ok, Leader} = brod:connect_leader(Endpoints, Topic, 0, Options),
+     ?assertEqual({ok, {0, []}}, brod:fetch(Leader, Topic, 0, 0)),
+     {ok, Coordinator} = brod:connect_group_coordinator(Endpoints, Options, Group),
+     [ok = brod_connection:stop(Pid) || Pid <- [Leader, Coordinator]]
+   end || Options <- [List, maps:from_list(List)]].
+
+what_the_client_was_given_comes_back_without_secrets(_) ->
+  Endpoints = brod_security:endpoints(sasl),
+  Client = client(Endpoints, [{sasl, {plain, "alice", "alice-secret"}}]),
+  {ok, {Endpoints, #{sasl := {plain, "alice", Password}} = Config}} = brod_client:get_bootstrap(Client),
+  ?assertEqual(<<"alice-secret">>, Password()),
+  ?assertMatch({ok, _}, brod:get_metadata(Endpoints, [], Config)),
+  %% a crash is reported with the whole state
+  Log = brod_log:start(),
+  MRef = monitor(process, Client),
+  ok = sys:terminate(Client, {crashed, on_purpose}),
+  receive {'DOWN', MRef, _, _, _} -> ok end,
+  brod_test:wait_until(fun() -> brod_log:has(Log, "on_purpose") end, ?LIMIT_MS),
+  brod_log:stop(Log).
+
+%%% Plugins
+
+plugin_of_rounds(_) -> main_job(sasl, [{sasl, rounds("alice-secret")}]).
+
+plugin_of_rounds_over_tls(_) ->
+  main_job(sasl_tls, [{ssl, brod_security:ca()}, {sasl, rounds("alice-secret")}]).
+
+plugin_of_one_token(_) ->
+  Token = fun() -> brod_security:unsecured_token("alice", 600) end,
+  main_job(sasl, [{sasl, {callback, brod_plugin_oauth, #{token => Token}}}]).
+
+plugin_is_given_what_brod_gives(_) ->
+  [Endpoint | _] = brod_security:endpoints(sasl),
+  {callback, Module, Opts} = rounds("alice-secret"),
+  {ok, _} = brod:get_metadata([Endpoint], [], [{sasl, {callback, Module, Opts#{tell => self()}}},
+                                               {connect_timeout, 4000}]),
+  receive
+    {plugin, Given} ->
+      ?assertMatch({"127.0.0.1", gen_tcp, 1, <<"kpro-client">>, 4000,
+                    [{active, false}, {mode, binary}, {packet, 4}]}, Given)
+  after ?LIMIT_MS -> error(not_called)
+  end.
+
+plugin_refuses(_) ->
+  ?assertMatch(?FAILED({sasl_auth_error, <<"Authentication failed", _/binary>>}),
+               failure(sasl, [{sasl, rounds("wrong-secret")}])).
+
+plugin_does_not_exist(_) ->
+  ?assertMatch(?FAILED(undef), failure(sasl, [{sasl, {callback, no_such_module, []}}])).
+
+%% Whatever a plugin fails with may hold a secret, so only its kind is told.
+plugin_fails(_) ->
+  Token = fun() -> error({no_token, "alice-secret"}) end,
+  ?assertMatch(?FAILED({sasl_auth_error, <<"the fun failed: error no_token">>}),
+               failure(sasl, [{sasl, {callback, brod_plugin_oauth, #{token => Token}}}])).
+
+plugin_hangs(_) ->
+  Hangs = fun() -> receive never -> ok end end,
+  {Ms, Result} = timed(fun() ->
+    failure(sasl, [{sasl, {callback, brod_plugin_oauth, #{token => Hangs}}}, {connect_timeout, 1000}])
+  end),
+  ?assertMatch(?FAILED(_), Result),
+  ?assert(Ms < 1000 * length(brod_security:endpoints(sasl)) + 2000).
+
+%% The relay's port is open to every process of the machine, and takes only the plugin's.
+the_relay_takes_no_stranger(_) ->
+  Self = self(),
+  Token = fun() ->
+            Self ! {relay, self(), relay_port()},
+            receive go_on -> brod_security:unsecured_token("alice", 600) end
+          end,
+  Options = [{sasl, {callback, brod_plugin_oauth, #{token => Token}}}],
+  [Endpoint | _] = brod_security:endpoints(sasl),
+  Caller = spawn_link(fun() -> Self ! {self(), brod:get_metadata([Endpoint], [], Options)} end),
+  receive
+    {relay, Plugin, Port} ->
+      %% either nobody listens any more, or the connection ends without a byte
+      case gen_tcp:connect("127.0.0.1", Port, [binary, {active, false}], 1000) of
+        {ok, Stranger} -> ?assertMatch({error, _}, gen_tcp:recv(Stranger, 0, 2000));
+        {error, econnrefused} -> ok
+      end,
+      Plugin ! go_on
+  after ?LIMIT_MS -> error(not_asked)
+  end,
+  receive {Caller, Result} -> ?assertMatch({ok, _}, Result)
+  after ?LIMIT_MS -> error(no_result)
+  end.
+
+%% In the plugin's process, whose only socket it is.
+relay_port() ->
+  {links, Links} = process_info(self(), links),
+  [Socket] = [Port || Port <- Links, is_port(Port)],
+  {ok, {{127, 0, 0, 1}, Port}} = inet:peername(Socket),
+  Port.
+
+%%% Under load
+
+sessions_end_plain(_) -> sessions_end([{sasl, {plain, "alice", "alice-secret"}}]).
+
+sessions_end_scram(_) -> sessions_end([{sasl, {scram_sha_256, "alice", "alice-secret"}}]).
+
+sessions_end_oauthbearer(_) ->
+  sessions_end([{sasl, {oauthbearer, #{token => token("alice")}}}]).
+
+sessions_end_plugin(_) -> sessions_end([{sasl, rounds("alice-secret")}]).
+
+%% Every 5 s a session ends: the client authenticates anew on the same connections.
+sessions_end(Options) ->
+  Seconds = list_to_integer(os:getenv("BROD_REAUTH_SECONDS", "15")),
+  Log = brod_log:start(),
+  load(client(brod_security:endpoints(reauth), Options), fun() -> wait(Seconds * 1000) end),
+  ?assertNot(brod_log:has(Log, "cannot connect")),
+  brod_log:stop(Log).
+
+%% SCRAM: new connections take the new password, those that are open go on.
+password_is_changed(Config) ->
+  File = filename:join(?config(priv_dir, Config), "carol"),
+  Change = fun(Password) ->
+             ok = brod_security:set_password("carol", Password),
+             ok = file:write_file(File, ["carol\n", Password, "\n"])
+           end,
+  Change("carol-first"),
+  allow_all("carol"),
+  [begin
+     Change("carol-second"),
+     load(client(brod_security:endpoints(reauth), Options), fun() ->
+            wait(3000),
+            Change("carol-third"),
+            wait(8000)
+          end)
+   end || Options <- [[{sasl, {scram_sha_512, File}}],
+                      [{sasl, {scram_sha_256, "carol", fun() -> second_line(File) end}}]]].
+
+second_line(File) ->
+  {ok, Text} = file:read_file(File),
+  [_, Password | _] = binary:split(Text, <<"\n">>, [global]),
+  Password.
+
+%% Files are read again: a certificate that is renewed needs no restart, a broken one does no harm.
+certificate_is_rotated(Config) ->
+  [CertFile, KeyFile] = [filename:join(?config(priv_dir, Config), F) || F <- ["c.pem", "k.pem"]],
+  Copy = fun() ->
+           {ok, _} = file:copy(brod_security:tls_file("client.pem"), CertFile),
+           {ok, _} = file:copy(brod_security:tls_file("client.key"), KeyFile)
+         end,
+  Copy(),
+  Ssl = brod_security:ca() ++ [{certfile, CertFile}, {keyfile, KeyFile}],
+  Client = client(brod_security:endpoints(mtls), [{ssl, Ssl}]),
+  Log = brod_log:start(),
+  load(Client, fun() ->
+         ok = file:write_file(CertFile, "broken"),
+         %% connections of their own
+         {ok, {Endpoints, _}} = brod_client:get_bootstrap(Client),
+         [?assertMatch({ok, _}, brod_client:get_metadata(Client, all)) || _ <- Endpoints],
+         wait(1500),
+         Copy(),
+         wait(1500)
+       end),
+  brod_log:stop(Log).
+
+%% Produces and consumes while `Meanwhile' runs; each message arrives once and in order.
+load(Client, Meanwhile) ->
+  Topic = brod_test:create_topic(2),
+  ok = brod:start_producer(Client, Topic, []),
+  ok = brod:start_consumer(Client, Topic, [{begin_offset, earliest}]),
+  Self = self(),
+  Producers = [spawn_link(fun() -> Self ! {self(), produce(Client, Topic, P, 0)} end) || P <- [0, 1]],
+  Consumers = [spawn_link(fun() ->
+                 {ok, _} = brod:subscribe(Client, self(), Topic, P, []),
+                 Self ! {self(), consume(0, infinity)}
+               end) || P <- [0, 1]],
+  Meanwhile(),
+  [Pid ! stop || Pid <- Producers],
+  Counts = [receive {Pid, Count} -> Count end || Pid <- Producers],
+  [Pid ! {until, Count} || {Pid, Count} <- lists:zip(Consumers, Counts)],
+  [receive {Pid, Consumed} -> ?assertEqual(Count, Consumed)
+   after ?LIMIT_MS -> error(messages_are_missing)
+   end || {Pid, Count} <- lists:zip(Consumers, Counts)],
+  ?assert(lists:min(Counts) > 100),
+  ok = brod:stop_client(Client).
+
+produce(Client, Topic, Partition, Number) ->
+  receive
+    stop -> Number
+  after 1 ->
+    {ok, Number} = brod:produce_sync_offset(Client, Topic, Partition, <<>>, integer_to_binary(Number)),
+    produce(Client, Topic, Partition, Number + 1)
+  end.
+
+consume(Next, Next) -> Next;
+consume(Next, Until) ->
+  receive
+    {until, Count} -> consume(Next, Count);
+    {Pid, #kafka_message_set{messages = Messages}} ->
+      consume(lists:foldl(fun(#kafka_message{offset = Offset, value = Value}, Expected) ->
+                            ?assertEqual({Expected, integer_to_binary(Expected)}, {Offset, Value}),
+                            ok = brod:consume_ack(Pid, Offset),
+                            Expected + 1
+                          end, Next, Messages), Until)
+  end.
+
+%% The time of a load, not the wait for something.
+wait(Ms) -> receive after Ms -> ok end.
+
+%%% What a client says that cannot connect
+
+wrong_password(_) ->
+  Text = <<"Authentication failed: Invalid username or password">>,
+  ?assertMatch(?FAILED({sasl_auth_error, Text}), failure(sasl, [{sasl, {plain, "alice", "wrong-secret"}}])),
+  says(sasl, [{sasl, {plain, "alice", "wrong-secret"}}], "check user and password").
+
+wrong_scram_password(_) ->
+  ?assertMatch(?FAILED({sasl_auth_error, <<"Authentication failed during authentication due to invalid "
+                                           "credentials with SASL mechanism SCRAM-SHA-256">>}),
+               failure(sasl, [{sasl, {scram_sha_256, "alice", "wrong-secret"}}])).
+
+%% AWS's mechanism is one that Apache Kafka does not have.
+mechanism_is_not_offered(_) ->
+  Aws = [{sasl, {aws_msk_iam, #{access_key_id => "A", secret_access_key => "wrong-secret",
+                                region => "eu-west-1"}}}],
+  ?assertMatch(?FAILED({sasl_auth_error, unsupported_sasl_mechanism}), failure(sasl, Aws)),
+  says(sasl, Aws, "does not offer the mechanism").
+
+plaintext_to_tls(_) ->
+  ?assertMatch(?FAILED({{kpro_req, _, api_versions, 0, false, []}, closed}), failure(tls, [])),
+  says(tls, [], "this port may ask for TLS").
+
+tls_to_plaintext(_) ->
+  ?assertMatch(?FAILED({failed_to_upgrade_to_ssl, closed}), failure(plain, [{ssl, brod_security:ca()}])),
+  says(plain, [{ssl, brod_security:ca()}], "it may be a plaintext listener").
+
+sasl_to_plaintext(_) ->
+  Options = [{sasl, {plain, "alice", "alice-secret"}}],
+  ?assertMatch(?FAILED({sasl_auth_error, illegal_sasl_state}), failure(plain, Options)),
+  says(plain, Options, "this port does not authenticate").
+
+plaintext_to_sasl(_) ->
+  ?assertMatch(?FAILED(closed), failure(sasl, [])),
+  says(sasl, [], "options ssl and sasl").
+
+sasl_to_tls(_) ->
+  ?assertMatch(?FAILED({{kpro_req, _, api_versions, 0, false, []}, closed}),
+               failure(sasl_tls, [{sasl, {plain, "alice", "alice-secret"}}])).
+
+foreign_ca(Config) ->
+  File = foreign_ca_file(Config),
+  ?assertMatch(?FAILED({failed_to_upgrade_to_ssl, {tls_alert, {unknown_ca, [_ | _]}}}),
+               failure(tls, [{ssl, [{cacertfile, File}]}])),
+  says(tls, [{ssl, [{cacertfile, File}]}], "check cacertfile"),
+  ?assertMatch(?FAILED({failed_to_upgrade_to_ssl, {tls_alert, {unknown_ca, _}}}), failure(tls, [{ssl, true}])),
+  ok = application:set_env(brod, ssl_default_verify, verify_none),
+  try ?assertMatch({ok, _}, failure(tls, [{ssl, true}]))
+  after application:unset_env(brod, ssl_default_verify)
+  end,
+  ?assertMatch({ok, _}, failure(tls, [{ssl, [{verify, verify_none}]}])).
+
+wrong_host_name(_) ->
+  Options = [{ssl, brod_security:ca() ++ [{server_name_indication, "other.example"}]}],
+  {'EXIT', {failed, [{_, {{failed_to_upgrade_to_ssl, {tls_alert, {handshake_failure, Text}}}, _}} | _]}} =
+    failure(tls, Options),
+  ?assertNotEqual(nomatch, string:find(Text, "{bad_cert,hostname_check_failed}")),
+  says(tls, Options, "check the host name"),
+  Unchecked = [{ssl, brod_security:ca() ++ [{server_name_indication, disable}]}],
+  ?assertMatch({ok, _}, failure(tls, Unchecked)).
+
+expired_certificate(_) ->
+  {Endpoint, Ca, Stop} = tls_server([{validity, {{2020, 1, 1}, {2021, 1, 1}}}]),
+  Options = [{ssl, [{cacerts, Ca}]}],
+  ?assertMatch(?FAILED({failed_to_upgrade_to_ssl, {tls_alert, {certificate_expired, _}}}),
+               failure([Endpoint], Options)),
+  says([Endpoint], Options, "check the broker's certificate, and the clock"),
+  Stop().
+
+client_certificate_is_missing(_) ->
+  Options = [{ssl, brod_security:ca()}],
+  ?assertMatch(?FAILED({{kpro_req, _, api_versions, 0, false, []}, {tls_alert, {_, [_ | _]}}}),
+               failure(mtls, Options)),
+  says(mtls, Options, "check the client's certificate").
+
+file_is_missing(_) ->
+  Options = [{ssl, [{cacertfile, "/no/such.pem"}]}],
+  ?assertMatch(?FAILED({failed_to_upgrade_to_ssl, {options, {cacertfile, "/no/such.pem", {error, enoent}}}}),
+               failure(tls, Options)),
+  says(tls, Options, "check the file").
+
+credentials_file_is_missing(_) ->
+  Options = [{sasl, {plain, "/no/such.txt"}}],
+  ?assertMatch(?FAILED(#{file := "/no/such.txt", reason := enoent}), failure(sasl, Options)),
+  says(sasl, Options, "user and password on two lines").
+
+a_proxy_that_closes(_) ->
+  {Endpoint, Stop} = tcp_server(fun(Socket) -> gen_tcp:close(Socket) end),
+  ?assertMatch(?FAILED({failed_to_upgrade_to_ssl, closed}), failure([Endpoint], [{ssl, true}])),
+  ?assertMatch(?FAILED({{kpro_req, _, api_versions, 0, false, []}, closed}),
+               failure([Endpoint], [{sasl, {plain, "alice", "alice-secret"}}])),
+  Stop().
+
+a_server_that_stalls(_) ->
+  {Endpoint, Stop} = tcp_server(fun(_Socket) -> receive never -> ok end end),
+  {Ms, Result} = timed(fun() -> failure([Endpoint], [{ssl, true}, {connect_timeout, 1000}]) end),
+  ?assertMatch(?FAILED(_), Result),
+  ?assert(Ms < 2500),
+  Stop().
+
+a_token_cannot_be_had(_) ->
+  Options = fun(Token) -> [{sasl, {oauthbearer, #{token => Token}}}, {connect_timeout, 1000}] end,
+  [?assertMatch(?FAILED({sasl_auth_error, <<_/binary>>}), failure(sasl, Options(Token)))
+   || Token <- [fun() -> {error, {no, "alice-secret"}} end, fun() -> exit("alice-secret") end,
+                fun() -> 42 end, fun() -> receive never -> ok end end]].
+
+unusable_options(_) ->
+  [?assertEqual({error, {bad_option, Option, Why}}, Start(Options))
+   || {Option, Why, Options} <-
+        [{{ssl, verify_fun}, not_supported, [{ssl, [{verify_fun, {fun() -> ok end, []}}]}]},
+         {{ssl, verfy}, unknown, [{ssl, [{verfy, verify_none}]}]},
+         {sasl, {unknown_mechanism, nonsense}, [{sasl, {nonsense, "alice", "alice-secret"}}]},
+         {{sasl, password}, not_text, [{sasl, {plain, "alice", {"alice-secret"}}}]}],
+      Start <- [fun(O) -> brod:start_client(brod_security:endpoints(sasl), unusable, O) end,
+                fun(O) -> brod:get_metadata(brod_security:endpoints(sasl), [], O) end]].
+
+%%% helpers
+
+main_job(Kind, Options) ->
+  Endpoints = brod_security:endpoints(Kind),
+  Topic = brod_test:unique("sec"),
+  ok = brod:create_topics(Endpoints, [brod_test:topic_spec(Topic, 1)], #{timeout => ?LIMIT_MS}, Options),
+  ok = await_topic(Topic),
+  Client = client(Endpoints, Options),
+  ok = brod:start_producer(Client, Topic, []),
+  ?assertEqual({ok, 0}, brod:produce_sync_offset(Client, Topic, 0, <<"k">>, <<"1">>)),
+  ?assertEqual({ok, 1}, brod:produce_sync_offset(Client, Topic, 0, <<"k">>, <<"2">>)),
+  ?assertMatch({ok, {2, [#kafka_message{value = <<"1">>}, #kafka_message{value = <<"2">>}]}},
+               brod:fetch({Endpoints, Options}, Topic, 0, 0)),
+  ok = brod:start_consumer(Client, Topic, [{begin_offset, earliest}]),
+  {ok, _} = brod:subscribe(Client, self(), Topic, 0, []),
+  receive {_, #kafka_message_set{messages = [#kafka_message{value = <<"1">>} | _]}} -> ok
+  after ?LIMIT_MS -> error(nothing_consumed)
+  end,
+  ok = brod:unsubscribe(Client, Topic, 0),
+  Group = brod_test:unique("g"),
+  Member = brod_group_probe:v2(a, client(Endpoints, Options), Group, [Topic]),
+  _ = brod_group_probe:collect([<<"1">>, <<"2">>], ?LIMIT_MS),
+  ok = brod_group_subscriber_v2:stop(Member),
+  ?assertMatch({ok, [#{partitions := [#{committed_offset := 2}]}]},
+               brod:fetch_committed_offsets(Client, Group)),
+  ?assertEqual(ok, brod:delete_topics(Endpoints, [Topic], 10000, Options)),
+  ok = brod:stop_client(Client).
+
+await_topic(Topic) ->
+  brod_test:await_topic(Topic, 1),
+  ok.
+
+client(Endpoints, Options) ->
+  Client = brod_test:unique_name("secure"),
+  ok = brod:start_client(Endpoints, Client, Options),
+  {ok, _} = brod_client:get_metadata(Client, all),
+  Client.
+
+rounds(Password) -> {callback, brod_plugin_rounds, #{user => "alice", password => Password}}.
+
+token(User) ->
+  fun() -> {ok, #{token => brod_security:unsecured_token(User, 600), extensions => #{traceId => "1"}}} end.
+
+allow_all(User) ->
+  case os:getenv("BROD_ACL") of
+    "1" ->
+      ok = brod_security:allow(User, topic, "*", [all]),
+      ok = brod_security:allow(User, group, "*", [all]),
+      ok = brod_security:allow(User, cluster, "kafka-cluster", [all]);
+    _ -> ok
+  end.
+
+%% How a call without a client ends; it may take the time to connect for each endpoint.
+failure(Kind, Options) when is_atom(Kind) -> failure(brod_security:endpoints(Kind), Options);
+failure(Endpoints, Options) ->
+  {Ms, Result} = timed(fun() ->
+    try brod:get_metadata(Endpoints, [], Options)
+    catch throw:{failed_to_connect, Failures} -> {'EXIT', {failed, Failures}}
+    end
+  end),
+  ?assert(Ms < length(Endpoints) * ?CONNECT_MS + 1000),
+  case Result of
+    %% brod answers so where the port does not mind the first request
+    {error, Reason} -> {'EXIT', {failed, [{none, {Reason, []}}]}};
+    _ -> Result
+  end.
+
+%% A client that cannot connect writes one line, which has the endpoint and `Advice', and ends.
+says(Kind, Options, Advice) when is_atom(Kind) -> says(brod_security:endpoints(Kind), Options, Advice);
+says([{Host, Port} | _] = Endpoints, Options, Advice) ->
+  Old = process_flag(trap_exit, true),
+  Log = brod_log:start(),
+  Name = brod_test:unique_name("refused"),
+  {ok, Pid} = brod:start_link_client(Endpoints, Name, Options),
+  receive {'EXIT', Pid, [{{Host, Port}, {_, Stack}} | _]} when is_list(Stack) -> ok
+  after ?LIMIT_MS -> error(still_running)
+  end,
+  Lines = [Line || Line <- brod_log:lines(Log), string:find(Line, atom_to_list(Name)) =/= nomatch,
+                   string:find(Line, "cannot connect") =/= nomatch],
+  brod_log:stop(Log),
+  true = process_flag(trap_exit, Old),
+  ?assertMatch([_], Lines),
+  [?assertNotEqual({nomatch, Lines}, {string:find(hd(Lines), Text), Lines})
+   || Text <- [Host ++ ":" ++ integer_to_list(Port), Advice]].
+
+timed(Fun) ->
+  Begin = erlang:monotonic_time(millisecond),
+  Result = Fun(),
+  {erlang:monotonic_time(millisecond) - Begin, Result}.
+
+entries(File) ->
+  {ok, Pem} = file:read_file(brod_security:tls_file(File)),
+  public_key:pem_decode(Pem).
+
+ders(File) -> [Der || {'Certificate', Der, not_encrypted} <- entries(File)].
+
+foreign_ca_file(Config) ->
+  #{client_config := Client} = public_key:pkix_test_data(chains([])),
+  File = filename:join(?config(priv_dir, Config), "foreign.pem"),
+  Entries = [{'Certificate', Der, not_encrypted} || Der <- proplists:get_value(cacerts, Client)],
+  ok = file:write_file(File, public_key:pem_encode(Entries)),
+  File.
+
+chains(Peer) ->
+  Key = [{key, {namedCurve, secp256r1}}],
+  #{server_chain => #{root => Key, intermediates => [], peer => Peer ++ Key},
+    client_chain => #{root => Key, intermediates => [], peer => Key}}.
+
+%% A TLS server with a certificate of its own, and the roots that it leads to.
+tls_server(Peer) ->
+  #{server_config := Server, client_config := Client} = public_key:pkix_test_data(chains(Peer)),
+  {ok, Listen} = ssl:listen(0, [{ip, {127, 0, 0, 1}}, {reuseaddr, true} | Server]),
+  {ok, {_, Port}} = ssl:sockname(Listen),
+  Pid = spawn(fun Accept() ->
+    case ssl:transport_accept(Listen) of
+      {ok, Socket} -> _ = ssl:handshake(Socket, 2000), Accept();
+      {error, _} -> ok
+    end
+  end),
+  {{"127.0.0.1", Port}, proplists:get_value(cacerts, Client),
+   fun() -> ssl:close(Listen), exit(Pid, kill) end}.
+
+tcp_server(Fun) ->
+  {ok, Listen} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}, binary, {active, false}]),
+  {ok, Port} = inet:port(Listen),
+  Pid = spawn(fun Accept() ->
+    {ok, Socket} = gen_tcp:accept(Listen),
+    Handler = spawn(fun() -> receive go -> Fun(Socket) end end),
+    ok = gen_tcp:controlling_process(Socket, Handler),
+    Handler ! go,
+    Accept()
+  end),
+  ok = gen_tcp:controlling_process(Listen, Pid),
+  {{"127.0.0.1", Port}, fun() -> exit(Pid, kill) end}.
