@@ -22,7 +22,7 @@
 
 %% Options that hold secrets, wherever they stand.
 -define(SECRETS, [password, client_secret, secret_access_key, session_token,
-                  client_assertion, client_assertion_key]).
+                  client_assertion]).
 
 %% @doc Check the value of the option `sasl'. `undefined': no SASL.
 -spec check(term()) -> {ok, undefined | checked()} | {error, error()}.
@@ -52,11 +52,13 @@ public(Hidden) -> Hidden.
 %% @doc Checked options in the form of docs/boundary.md. What the engine is to ask for stays out.
 -spec engine(checked(), Provider :: pid()) -> map().
 engine(Checked, Provider) ->
-  Plain = maps:without([password, token, credentials, module, options], Checked),
+  Plain = maps:without([password, token, module, options], Checked),
   (maps:map(fun revealed/2, Plain))#{provider => Provider}.
 
 revealed(client_credentials, Opts) ->
-  maps:map(fun revealed/2, Opts);
+  maps:map(fun revealed/2, maps:remove(client_assertion, Opts));
+revealed(credentials, Fun) when is_function(Fun) ->
+  ask;
 revealed(ssl, Checked) ->
   brod_ssl_options:engine(Checked);
 revealed(_Name, Secret) when is_function(Secret, 0) ->
@@ -133,9 +135,8 @@ oauthbearer(#{token := Fun} = Opts) ->
   is_function(Fun, 0) orelse bad({sasl, token}, not_a_fun_of_arity_0),
   #{mechanism => oauthbearer, token => Fun};
 oauthbearer(Opts) ->
-  only([token_endpoint, client_id, client_secret, scope, extensions, ssl, audience,
-        client_assertion, client_assertion_file, parameters, connect_timeout, request_timeout],
-       Opts),
+  only([token_endpoint, client_id, client_secret, urlencode, client_assertion,
+        client_assertion_file, scope, parameters, extensions, ssl, timeout], Opts),
   Given = given(Opts),
   _ = text(token_endpoint, maps:get(token_endpoint, Given, undefined)),
   Proofs = maps:with([client_secret, client_assertion, client_assertion_file], Given),
@@ -154,15 +155,18 @@ oauth_option(ssl, Value) ->
     {ok, Checked} -> Checked;
     {error, {bad_option, Option, Why}} -> bad(Option, Why)
   end;
-oauth_option(Name, Value) when Name =:= connect_timeout; Name =:= request_timeout ->
-  is_integer(Value) andalso Value > 0 andalso Value < 1 bsl 31 orelse bad({sasl, Name}, Value),
-  Value;
+oauth_option(timeout, Ms) ->
+  is_integer(Ms) andalso Ms > 0 andalso Ms < 1 bsl 31 orelse bad({sasl, timeout}, Ms),
+  Ms;
+oauth_option(urlencode, Flag) ->
+  is_boolean(Flag) orelse bad({sasl, urlencode}, Flag),
+  Flag;
 oauth_option(Name, Value) ->
   text(Name, Value).
 
 aws_msk_iam(Opts) ->
   only([credentials, access_key_id, secret_access_key, session_token, profile, region, role_arn,
-        role_session_name, user_agent], Opts),
+        token_file, user_agent], Opts),
   Given = given(Opts),
   maps:is_key(access_key_id, Given) =:= maps:is_key(secret_access_key, Given)
     orelse bad({sasl, secret_access_key}, only_with_access_key_id),
@@ -184,7 +188,7 @@ password(_) -> bad({sasl, password}, not_text).
 
 pairs(Name, Given) when is_map(Given); is_list(Given) ->
   Pairs = maps:to_list(brod_options:to_map(Given)),
-  maps:from_list([{text(Name, key(K)), text(Name, V)} || {K, V} <- Pairs]);
+  [{text(Name, key(K)), text(Name, V)} || {K, V} <- Pairs];
 pairs(Name, _) ->
   bad({sasl, Name}, not_options).
 

@@ -17,7 +17,7 @@
 
 -include("brod_int.hrl").
 
--type question() :: login | token | credentials
+-type question() :: login | token | credentials | assertion
                   | {auth, #{ host := binary()
                             , port := inet:port_number()
                             , handshake_version := integer()
@@ -80,6 +80,8 @@ answer_to(token, #{token := Fun}, _TimeoutMs, _Ask) ->
   token(Fun());
 answer_to(credentials, #{credentials := Fun}, _TimeoutMs, _Ask) ->
   credentials(Fun());
+answer_to(assertion, #{client_credentials := #{client_assertion := Assertion}}, _TimeoutMs, _Ask) ->
+  {ok, text(assertion, value(Assertion))};
 answer_to({auth, Peer}, #{module := Module, options := Options}, TimeoutMs, Ask) ->
   plugin(Peer, Module, Options(), TimeoutMs, Ask).
 

@@ -51,7 +51,7 @@ oauthbearer_test_() ->
                 {oauthbearer, [{token, Token}]}]]
   ++ [?_assertMatch(#{client_credentials := #{token_endpoint := <<"https://id.example/token">>,
                                               client_id := <<"c">>,
-                                              extensions := #{<<"logicalCluster">> := <<"lkc">>}}},
+                                              extensions := [{<<"logicalCluster">>, <<"lkc">>}]}},
                     checked({oauthbearer, Client})),
       ?_assertMatch(#{client_credentials := #{client_secret := <<?SECRET>>}, provider := _},
                     brod_sasl_options:engine(checked({oauthbearer, Client}), self())),

@@ -127,7 +127,7 @@ rounds(Socket, ClientId, Step, Challenge) ->
     {Token, Next} ->
       Bytes = iolist_to_binary(Token),
       case frame(Socket, ClientId, 36, 1, [<<(byte_size(Bytes)):32>>, Bytes]) of
-        <<0:16, 16#ffff:16, Size:32, Answer:Size/binary, _Lifetime:64>> ->
+        <<0:16, Message:16/signed, _:(max(0, Message))/binary, Size:32, Answer:Size/binary, _Lifetime:64>> ->
           rounds(Socket, ClientId, Next, Answer);
         <<_Code:16, Size:16, Message:Size/binary, _/binary>> ->
           {error, Message}
@@ -144,24 +144,30 @@ frame(Socket, ClientId, Key, Version, Body) ->
 
 %% @doc Begins to look for secrets in everything that is logged, by whatever process.
 watch(Secrets) ->
-  Table = ets:new(?MODULE, [public, ordered_set]),
+  Self = self(),
+  %% the process that begins a suite does not live as long as the suite
+  Owner = spawn(fun() ->
+    Self ! {self(), ets:new(?MODULE, [public, ordered_set])},
+    receive stop -> ok end
+  end),
+  Table = receive {Owner, T} -> T end,
   #{level := Level} = logger:get_primary_config(),
   ok = logger:set_primary_config(level, info),
   ok = logger:add_handler(?MODULE, ?MODULE, #{config => #{table => Table}, level => all}),
-  {Table, Level, Secrets}.
+  {{Table, Owner}, Level, Secrets}.
 
 %% @doc Fails if a secret was logged, or can be seen in the state of a process of brod's or in a table.
-check({Table, _Level, Secrets}) ->
+check({{Table, _Owner}, _Level, Secrets}) ->
   Dumps = [{process, P, dump(P)} || P <- processes()]
     ++ [{table, T, catch ets:tab2list(T)} || T <- ets:all(), T =/= Table, is_brods(T)],
   Logged = [{logged, Event} || {_, Event} <- ets:tab2list(Table)],
   ?assertEqual([], [{Secret, What} || What <- Dumps ++ Logged, Secret <- Secrets,
                                       is_in(Secret, What)]).
 
-unwatch({Table, Level, _Secrets}) ->
+unwatch({{_Table, Owner}, Level, _Secrets}) ->
   ok = logger:set_primary_config(level, Level),
   ok = logger:remove_handler(?MODULE),
-  true = ets:delete(Table),
+  Owner ! stop,
   ok.
 
 is_brods(Table) ->

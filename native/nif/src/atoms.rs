@@ -84,6 +84,8 @@ rustler::atoms! {
     brod_sasl,
     login,
     token,
+    credentials,
+    assertion,
     file,
     reason,
     auth,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use brod_engine::cluster::{Cluster, ClusterConfig};
 use brod_engine::consumer::Consumers;
-use brod_engine::net::tls::Tls;
+use brod_engine::net::tls::{Tls, TlsError};
 use brod_engine::net::{AddressFamily, ConnectOptions, Endpoint, SocketOptions};
 use brod_engine::producer::Producers;
 use parking_lot::RwLock;
@@ -68,17 +68,9 @@ fn client_open<'a>(
         Ok(decoded) => decoded,
         Err(bad) => return Ok((atoms::error(), bad).encode(env)),
     };
-    if let Some(tls) = options.term("tls") {
-        match Tls::new(crate::tls::decode(tls)?) {
-            Ok(tls) => config.connect.tls = Some(tls),
-            Err(why) => {
-                let why = crate::tls::reason(env, &why);
-                return Ok((atoms::error(), (atoms::tls_error(), why)).encode(env));
-            }
-        }
-    }
-    if let Some(sasl) = options.term("sasl") {
-        config.connect.sasl = Some(crate::sasl::decode(sasl, config.connect.connect_timeout)?);
+    if let Err(why) = secure(&options, &mut config.connect)? {
+        let why = crate::tls::reason(env, &why);
+        return Ok((atoms::error(), (atoms::tls_error(), why)).encode(env));
     }
     let handle = match runtime::start(threads) {
         Ok(handle) => handle,
@@ -105,6 +97,22 @@ fn client_open<'a>(
         return Err(rustler::Error::BadArg);
     }
     Ok((atoms::ok(), client).encode(env))
+}
+
+fn secure(options: &Options<'_>, connect: &mut ConnectOptions) -> NifResult<Result<(), TlsError>> {
+    if let Some(tls) = options.term("tls") {
+        match Tls::new(crate::tls::decode(tls)?) {
+            Ok(tls) => connect.tls = Some(tls),
+            Err(why) => return Ok(Err(why)),
+        }
+    }
+    if let Some(sasl) = options.term("sasl") {
+        match crate::sasl::decode(sasl, connect.connect_timeout)? {
+            Ok(sasl) => connect.sasl = Some(sasl),
+            Err(why) => return Ok(Err(why)),
+        }
+    }
+    Ok(Ok(()))
 }
 
 #[rustler::nif]

@@ -1,0 +1,7 @@
+//! SASL as far as Erlang takes part in it: options, questions to a client's provider process, plugins.
+
+mod ask;
+mod options;
+mod plugin;
+
+pub use options::decode;
