@@ -36,7 +36,7 @@ set_password(User, Password) ->
   Upserts = [[compact(User), Mechanism, <<4096:32>>, compact(Salt),
               compact(crypto:pbkdf2_hmac(Hash, list_to_binary(Password), Salt, 4096, Length)), 0]
              || {Mechanism, Hash, Length} <- [{1, sha256, 32}, {2, sha512, 64}]],
-  Answer = ask(51, 0, [0, 1, length(Upserts) + 1, Upserts, 0], flexible),
+  Answer = ask(51, 0, [1, length(Upserts) + 1, Upserts, 0], flexible),
   Size = length(User),
   <<_Throttle:32, 2, _, _:Size/binary, 0:16, _/binary>> = Answer,
   ok.
@@ -127,7 +127,9 @@ rounds(Socket, ClientId, Step, Challenge) ->
     {Token, Next} ->
       Bytes = iolist_to_binary(Token),
       case frame(Socket, ClientId, 36, 1, [<<(byte_size(Bytes)):32>>, Bytes]) of
-        <<0:16, Message:16/signed, _:(max(0, Message))/binary, Size:32, Answer:Size/binary, _Lifetime:64>> ->
+        %% no message, or an empty one
+        <<0:16, NoMessage:16, Size:32, Answer:Size/binary, _Lifetime:64>>
+          when NoMessage =:= 0; NoMessage =:= 16#ffff ->
           rounds(Socket, ClientId, Next, Answer);
         <<_Code:16, Size:16, Message:Size/binary, _/binary>> ->
           {error, Message}

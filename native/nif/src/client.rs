@@ -107,7 +107,8 @@ fn secure(options: &Options<'_>, connect: &mut ConnectOptions) -> NifResult<Resu
         }
     }
     if let Some(sasl) = options.term("sasl") {
-        match crate::sasl::decode(sasl, connect.connect_timeout)? {
+        // Less than a connection may take, which then tells that there was no answer.
+        match crate::sasl::decode(sasl, connect.connect_timeout * 9 / 10)? {
             Ok(sasl) => connect.sasl = Some(sasl),
             Err(why) => return Ok(Err(why)),
         }
