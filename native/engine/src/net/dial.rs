@@ -63,7 +63,7 @@ async fn establish(
             Connection::start(reads, writes, endpoint, &options.client_id)
         }
         Some(tls) => {
-            let stream = tls.connect(stream, &endpoint.host, until).await?;
+            let stream = tls.connect(stream, endpoint, until).await?;
             let (reads, writes) = tokio::io::split(stream);
             Connection::start(reads, writes, endpoint, &options.client_id)
         }

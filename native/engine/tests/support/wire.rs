@@ -6,16 +6,16 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::{ApiKey, ApiVersionsResponse, RequestHeader};
 use kafka_protocol::protocol::{Decodable, Encodable};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The APIs that a broker offers, and the newest version of each.
 pub type Versions = &'static [(ApiKey, i16)];
 
 /// Serves one connection. `answer` is given the API, the version and the body of a request, and gives the
 /// body of the answer; None hangs up.
-pub async fn talk<A, F>(mut socket: TcpStream, versions: Versions, answer: A) -> Option<()>
+pub async fn talk<S, A, F>(mut socket: S, versions: Versions, answer: A) -> Option<()>
 where
+    S: AsyncRead + AsyncWrite + Unpin,
     A: Fn(ApiKey, i16, Bytes) -> F,
     F: Future<Output = Option<BytesMut>>,
 {
@@ -40,6 +40,8 @@ where
         let size = (head.len() + body.len()) as i32;
         let whole = [&size.to_be_bytes()[..], &head, &body].concat();
         socket.write_all(&whole).await.ok()?;
+        // TLS may hold it.
+        socket.flush().await.ok()?;
     }
 }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError};
+
 /// Why there is no TLS with a peer, or why it ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
@@ -79,9 +81,104 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    /// What rustls says of an established connection; None for errors that are not of TLS.
-    pub(in crate::net) fn of_established(_error: &io::Error) -> Option<TlsError> {
-        None
+    /// What ended an established connection; None where that was not TLS.
+    pub(in crate::net) fn of_established(error: &io::Error) -> Option<TlsError> {
+        let error = rustls_error(error)?;
+        Some(match error {
+            Error::AlertReceived(alert) => TlsError::PeerAlert {
+                alert: name(*alert),
+                established: true,
+            },
+            other => TlsError::Broken(other.to_string()),
+        })
+    }
+
+    /// What ended a handshake.
+    pub(super) fn of_handshake(error: &io::Error) -> TlsError {
+        match rustls_error(error) {
+            Some(error) => of_rustls(error),
+            None => TlsError::ClosedInHandshake,
+        }
+    }
+}
+
+fn rustls_error(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn of_rustls(error: &Error) -> TlsError {
+    match error {
+        Error::InvalidCertificate(error) => of_certificate(error),
+        Error::AlertReceived(alert) => TlsError::PeerAlert {
+            alert: name(*alert),
+            established: false,
+        },
+        // The first bytes are no record of TLS.
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => TlsError::PlaintextPeer,
+        other => TlsError::NoAgreement(other.to_string()),
+    }
+}
+
+fn of_certificate(error: &CertificateError) -> TlsError {
+    match error {
+        CertificateError::UnknownIssuer => TlsError::UnknownCa,
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsError::Expired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            TlsError::NotYetValid
+        }
+        CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        } => TlsError::WrongName {
+            wanted: expected.to_str().into_owned(),
+            found: presented.clone(),
+        },
+        CertificateError::Other(OtherError(inner)) => match inner.downcast_ref() {
+            Some(error) => TlsError::clone(error),
+            None => TlsError::BadCertificate(inner.to_string()),
+        },
+        other => TlsError::BadCertificate(other.to_string()),
+    }
+}
+
+/// An alert's name in Erlang's `ssl`.
+fn name(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::CloseNotify => "close_notify",
+        AlertDescription::UnexpectedMessage => "unexpected_message",
+        AlertDescription::BadRecordMac => "bad_record_mac",
+        AlertDescription::DecryptionFailed => "decryption_failed_reserved",
+        AlertDescription::RecordOverflow => "record_overflow",
+        AlertDescription::DecompressionFailure => "decompression_failure",
+        AlertDescription::HandshakeFailure => "handshake_failure",
+        AlertDescription::NoCertificate => "no_certificate_reserved",
+        AlertDescription::BadCertificate => "bad_certificate",
+        AlertDescription::UnsupportedCertificate => "unsupported_certificate",
+        AlertDescription::CertificateRevoked => "certificate_revoked",
+        AlertDescription::CertificateExpired => "certificate_expired",
+        AlertDescription::CertificateUnknown => "certificate_unknown",
+        AlertDescription::IllegalParameter => "illegal_parameter",
+        AlertDescription::UnknownCA => "unknown_ca",
+        AlertDescription::AccessDenied => "access_denied",
+        AlertDescription::DecodeError => "decode_error",
+        AlertDescription::DecryptError => "decrypt_error",
+        AlertDescription::ExportRestriction => "export_restriction",
+        AlertDescription::ProtocolVersion => "protocol_version",
+        AlertDescription::InsufficientSecurity => "insufficient_security",
+        AlertDescription::InternalError => "internal_error",
+        AlertDescription::InappropriateFallback => "inappropriate_fallback",
+        AlertDescription::UserCanceled => "user_canceled",
+        AlertDescription::NoRenegotiation => "no_renegotiation",
+        AlertDescription::MissingExtension => "missing_extension",
+        AlertDescription::UnsupportedExtension => "unsupported_extension",
+        AlertDescription::CertificateUnobtainable => "certificate_unobtainable",
+        AlertDescription::UnrecognisedName => "unrecognized_name",
+        AlertDescription::BadCertificateStatusResponse => "bad_certificate_status_response",
+        AlertDescription::BadCertificateHashValue => "bad_certificate_hash_value",
+        AlertDescription::UnknownPSKIdentity => "unknown_psk_identity",
+        AlertDescription::CertificateRequired => "certificate_required",
+        AlertDescription::NoApplicationProtocol => "no_application_protocol",
+        _ => "unknown_alert",
     }
 }
 

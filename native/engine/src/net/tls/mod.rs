@@ -1,14 +1,30 @@
 //! TLS, on rustls. No OpenSSL, and nothing of the operating system but its list of roots.
 
+mod config;
 mod error;
+mod files;
+mod identity;
+mod keys;
 mod options;
+mod suites;
+mod verify;
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
+use rustls::client::Resumption;
+use rustls::ClientConfig;
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
+use tokio::time::timeout_at;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::TlsConnector;
 
-use super::NetError;
+use super::{Endpoint, NetError};
+use files::Stamps;
 
 pub use error::{FileFault, TlsError};
 pub use options::{
@@ -16,11 +32,31 @@ pub use options::{
     TlsOptions, TlsVersion,
 };
 
+/// Encrypted bytes taken from the socket at once. rustls by itself asks for 4 KB at a time.
+const READ_AHEAD: usize = 64 * 1024;
+
+/// Sessions kept to be resumed, for each broker.
+const SESSIONS: usize = 8;
+
+/// A TLS connection to a broker.
+pub(super) type Stream = TlsStream<BufReader<TcpStream>>;
+
 /// What the TLS connections of one client share: the options, certificates as last read from disk,
 /// sessions to resume.
 #[derive(Debug)]
 pub struct Tls {
     options: TlsOptions,
+    files: Vec<PathBuf>,
+    current: Mutex<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    config: ClientConfig,
+    /// How the files looked when they were last read, successfully or not.
+    read_at: Stamps,
+    /// The same with sessions of its own: brokers of one host know nothing of each other's.
+    by_broker: HashMap<Endpoint, Arc<ClientConfig>>,
 }
 
 impl Tls {
@@ -28,21 +64,83 @@ impl Tls {
     ///
     /// It reads files and parses keys; an encrypted key may take some tenths of a second.
     pub fn new(options: TlsOptions) -> Result<Arc<Tls>, TlsError> {
-        Ok(Arc::new(Tls { options }))
-    }
-
-    /// Makes TLS of a stream to `host`. Fails with [`TlsError::Stalled`] when the time is up.
-    pub(super) async fn connect(
-        &self,
-        stream: TcpStream,
-        _host: &str,
-        _until: Instant,
-    ) -> Result<TcpStream, NetError> {
-        Ok(stream)
+        let files = config::files(&options);
+        let read_at = Stamps::of(&files);
+        let config = config::build(&options)?;
+        Ok(Arc::new(Tls {
+            options,
+            files,
+            current: Mutex::new(Current {
+                config,
+                read_at,
+                by_broker: HashMap::new(),
+            }),
+        }))
     }
 
     /// The options it was made with.
     pub fn options(&self) -> &TlsOptions {
         &self.options
+    }
+
+    /// Makes TLS of a stream to a broker. Fails with [`TlsError::Stalled`] when the time is up.
+    pub(super) async fn connect(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        endpoint: &Endpoint,
+        until: Instant,
+    ) -> Result<Stream, NetError> {
+        if !self.files.is_empty() {
+            let tls = self.clone();
+            // It touches the disk.
+            let read_again = tokio::task::spawn_blocking(move || tls.read_again_if_changed());
+            let _ = read_again.await;
+        }
+        let name = config::server_name(&self.options.server_name, &endpoint.host)?;
+        let connector = TlsConnector::from(self.config_for(endpoint));
+        let stream = BufReader::with_capacity(READ_AHEAD, stream);
+        match timeout_at(until.into(), connector.connect(name, stream)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(TlsError::of_handshake(&error).into()),
+            Err(_) => Err(TlsError::Stalled.into()),
+        }
+    }
+
+    fn config_for(&self, endpoint: &Endpoint) -> Arc<ClientConfig> {
+        let mut current = self.current.lock();
+        if let Some(config) = current.by_broker.get(endpoint) {
+            return config.clone();
+        }
+        let mut config = current.config.clone();
+        if !self.options.no_resumption {
+            config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        }
+        let config = Arc::new(config);
+        current.by_broker.insert(endpoint.clone(), config.clone());
+        config
+    }
+
+    fn read_again_if_changed(&self) {
+        let stamps = Stamps::of(&self.files);
+        {
+            let mut current = self.current.lock();
+            if current.read_at == stamps {
+                return;
+            }
+            // Others that connect meanwhile go on with what there is.
+            current.read_at = stamps;
+        }
+        match config::build(&self.options) {
+            Ok(config) => {
+                let mut current = self.current.lock();
+                current.config = config;
+                current.by_broker.clear();
+                tracing::info!("TLS certificates have changed on disk and were read again");
+            }
+            Err(error) => tracing::error!(
+                %error,
+                "TLS certificates have changed on disk and cannot be used; the former ones are kept"
+            ),
+        }
     }
 }

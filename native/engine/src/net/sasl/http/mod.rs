@@ -21,6 +21,7 @@ use tokio::time::timeout_at;
 
 use super::Secret;
 use crate::net::tls::Tls;
+use crate::net::Endpoint;
 
 const ANSWER_LIMIT: usize = 256 * 1024;
 const HEADER_LIMIT: usize = 64 * 1024;
@@ -209,7 +210,11 @@ async fn exchange(
         return converse(stream, request, target).await;
     }
     let tls = tls.ok_or_else(|| target.unreachable("TLS is not set up"))?;
-    let stream = tls.connect(stream, &target.host, until).await;
+    let server = Endpoint {
+        host: target.host.clone(),
+        port: target.port,
+    };
+    let stream = tls.connect(stream, &server, until).await;
     let stream = stream.map_err(|error| target.unreachable(error))?;
     converse(stream, request, target).await
 }
