@@ -14,6 +14,8 @@ kafka() {
   [ -z "${BROD_BOOTSTRAP:-}" ] || return 0
   export KAFKA_PORT_BASE=${KAFKA_PORT_BASE:-29092}
   trap 'scripts/kafka-down.sh' EXIT
+  # Suites that are not about permissions connect as somebody who may do all.
+  export KAFKA_ACL=${KAFKA_ACL:-1}
   step "a real Kafka"
   scripts/kafka-up.sh
   . scripts/kafka-env.sh

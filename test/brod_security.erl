@@ -47,13 +47,26 @@ allow(User, Type, Name, Operations) ->
           || Operation <- Operations],
   <<_Throttle:32, Count:32, Results/binary>> = ask(30, 1, [<<(length(Acls)):32>>, Acls], plain),
   Count = length(Acls),
-  lists:foldl(fun(_, <<0:16, 16#ffff:16, Rest/binary>>) -> Rest end, Results, Acls),
-  ok.
+  <<>> = lists:foldl(fun(_, <<0:16, _NoMessage:16, Rest/binary>>) -> Rest end, Results, Acls),
+  lists:foreach(fun(Operation) ->
+    Filter = [resource(Type), text(Name), 3, text(["User:", User]), text("*"), operation(Operation), 3],
+    await_acls(Filter, fun(Found) -> Found > 0 end)
+  end, Operations).
 
 %% @doc Withdraw all that `User' was permitted.
 withdraw(User) ->
   Filter = [1, <<-1:16>>, 1, text(["User:", User]), <<-1:16>>, 1, 1],
   <<_Throttle:32, 1:32, 0:16, _/binary>> = ask(31, 1, [<<1:32>>, Filter], plain),
+  await_acls(Filter, fun(Found) -> Found =:= 0 end).
+
+%% Brokers learn of permissions from a log, each by itself.
+await_acls(Filter, Expected) ->
+  brod_test:wait_until(fun() ->
+    lists:all(fun(Broker) ->
+      <<_Throttle:32, 0:16, _NoMessage:16, Found:32, _/binary>> = ask(Broker, 29, 1, Filter, plain),
+      Expected(Found)
+    end, endpoints(plain))
+  end, 10000),
   ok.
 
 resource(topic) -> 2;
@@ -66,8 +79,9 @@ operation(Name) ->
                                          {alter, 7}, {describe, 8}, {idempotent_write, 12}]),
   Code.
 
-ask(Key, Version, Body, Kind) ->
-  [{Host, Port} | _] = endpoints(plain),
+ask(Key, Version, Body, Kind) -> ask(hd(endpoints(plain)), Key, Version, Body, Kind).
+
+ask({Host, Port}, Key, Version, Body, Kind) ->
   {ok, Socket} = gen_tcp:connect(Host, Port, [binary, {active, false}, {packet, 4}], 5000),
   try
     Tags = case Kind of flexible -> <<0>>; plain -> <<>> end,
