@@ -1,7 +1,7 @@
 %% What is logged while a test runs.
 -module(brod_log).
 
--export([start/0, stop/1, has/2, all/2, lines/1]).
+-export([start/0, stop/1, has/2, lines/1]).
 -export([log/2]).
 
 %% @doc Begins to keep what is logged, by whatever process, at level notice and above.
@@ -17,11 +17,8 @@ stop({Id, Table}) ->
   ok.
 
 %% @doc Whether a line with this text in it was logged.
-has(Log, Text) -> all(Log, Text) =/= [].
-
-%% @doc The lines with this text in them.
-all({_Id, Table}, Text) ->
-  [Line || {_, Line} <- ets:tab2list(Table), string:find(Line, Text) =/= nomatch].
+has({_Id, Table}, Text) ->
+  lists:any(fun({_, Line}) -> string:find(Line, Text) =/= nomatch end, ets:tab2list(Table)).
 
 %% @doc Everything that was logged so far.
 lines({_Id, Table}) -> [Line || {_, Line} <- ets:tab2list(Table)].

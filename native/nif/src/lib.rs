@@ -11,7 +11,6 @@ mod consumer;
 mod directory;
 mod dispatcher;
 mod group;
-mod log;
 mod messages;
 mod ops;
 mod options;

@@ -65,13 +65,13 @@ fn waits<R: Replies>(
     code: ErrorCode,
     now: Instant,
 ) {
-    if code.is_topic_refused() {
-        partition.refused(code);
-    } else if !snapshot.topics.contains_key(partition.topic()) {
+    if !snapshot.topics.contains_key(partition.topic()) {
         // Not told yet. If that is because no broker can be reached, it is why the calls wait.
         if let Some(error) = cluster.refresh_failure() {
             partition.waits_because(Cause::Net(error));
         }
+    } else if code.is_topic_refused() {
+        partition.refused(code);
     } else {
         partition.waits_because(Cause::Code(code));
         if snapshot.is_unknown(partition.topic(), partition.index()) {

@@ -5,6 +5,7 @@
 //! SaslAuthenticate requests or, for brokers older than 1.0, as bare frames, on a new connection and
 //! again on a live one when its session is about to end (KIP-368).
 
+mod assertion;
 mod aws;
 mod client_credentials;
 mod error;
@@ -30,6 +31,7 @@ use zeroize::Zeroizing;
 
 use super::Endpoint;
 
+pub use assertion::SignedAssertion;
 pub use aws::{AwsCredentials, AwsEnvironment, AwsMskIam, AwsSource};
 pub use client_credentials::{ClientCredentials, ClientProof};
 pub use error::SaslError;

@@ -10,6 +10,8 @@ use super::{
 use crate::net::Endpoint;
 
 const NAME: &str = "OAUTHBEARER";
+/// More of what a broker has to say against a token is not kept.
+const COMPLAINT_LIMIT: usize = 4 * 1024;
 
 /// A bearer token.
 #[derive(Clone, PartialEq, Eq)]
@@ -128,7 +130,8 @@ impl Exchange for OauthExchange {
             OauthExchange::Sent if challenge.is_empty() => Ok(Step::Done),
             OauthExchange::Sent => {
                 // The broker refuses once this is answered (RFC 7628, section 3.2.3).
-                *self = OauthExchange::Refused(String::from_utf8_lossy(challenge).into_owned());
+                let complaint = &challenge[..challenge.len().min(COMPLAINT_LIMIT)];
+                *self = OauthExchange::Refused(String::from_utf8_lossy(complaint).into_owned());
                 Ok(Step::last(Secret::from(vec![1])))
             }
             OauthExchange::Refused(complaint) => Err(SaslError::refused(NAME, &complaint)),

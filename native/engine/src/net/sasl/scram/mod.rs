@@ -20,6 +20,9 @@ pub use hash::ScramHash;
 use hash::{Key, Keys};
 use message::{escape, ServerFinal, ServerFirst};
 
+/// A message of a server is shorter than this.
+const CHALLENGE_LIMIT: usize = 16 * 1024;
+
 /// SCRAM with one of two hashes.
 pub struct Scram {
     hash: ScramHash,
@@ -151,6 +154,9 @@ struct ScramExchange {
 
 impl Exchange for ScramExchange {
     fn next(&mut self, challenge: &[u8]) -> Result<Step, SaslError> {
+        if challenge.len() > CHALLENGE_LIMIT {
+            return Err(self.bad("it says more than anybody has to say"));
+        }
         let challenge = std::str::from_utf8(challenge).map_err(|_| self.bad("it is not UTF-8"))?;
         match std::mem::replace(&mut self.state, State::Done) {
             State::Start => {

@@ -72,6 +72,18 @@ fn a_server_that_says_nothing_where_its_proof_belongs_is_not_believed() {
 }
 
 #[test]
+fn a_server_that_says_too_much_is_not_listened_to() {
+    let mut client = scram(ScramHash::Sha256, "user", "pencil");
+    let greeting = token(client.next(b""));
+    assert!(greeting.ends_with(NONCE));
+    let padding = "x".repeat(CHALLENGE_LIMIT);
+    let error = client
+        .next(format!("{SERVER_FIRST},x={padding}").as_bytes())
+        .unwrap_err();
+    assert!(matches!(error, SaslError::BadBroker { .. }), "{error}");
+}
+
+#[test]
 fn a_server_that_refuses_is_quoted() {
     let error = proven(ScramHash::Sha256)
         .next(b"e=invalid-proof")
