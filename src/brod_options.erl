@@ -148,7 +148,7 @@ engine_config(Options) ->
     maps:merge(engine_defaults(), cool_down(Options)),
   Config = maps:with([connect_timeout, request_timeout, metadata_timeout, metadata_max_age,
                       reconnect_backoff, reconnect_backoff_max, buffer_bytes, rack_id,
-                      query_api_versions], All),
+                      query_api_versions, connections_max_idle_ms], All),
   Config#{client_id => brod_engine:to_binary(Id),
           socket => brod_socket_options:engine(SocketOptions),
           tls => tls(All),
@@ -225,6 +225,7 @@ connection_specs() ->
   , {reconnect_backoff, pos_int32}
   , {reconnect_backoff_max, pos_int32}
   , {query_api_versions, boolean, true}
+  , {connections_max_idle_ms, timeout, 540000}
   , {extra_sock_opts, socket_options, []}
   , {debug, any}
   , {nolink, boolean}

@@ -133,6 +133,7 @@ fn decode_config<'a>(
         connect_timeout: options.required_ms("connect_timeout")?,
         query_api_versions: options.required("query_api_versions", |_| true)?,
         socket: decode_socket(&options.required_map("socket")?)?,
+        max_idle: Some(options.required_ms("connections_max_idle_ms")?),
         ..ConnectOptions::default()
     };
     let first = options.required_ms("reconnect_backoff")?;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::metadata::NodeId;
+use super::refusals::Refusals;
 use crate::net::{ConnectOptions, Connection, Endpoint, NetError};
 
 /// What a connection is for. Requests that a broker may hold back have connections of their own,
@@ -49,6 +50,7 @@ pub struct Connections {
     options: ConnectOptions,
     backoff: Backoff,
     slots: Mutex<HashMap<(NodeId, Purpose), SharedSlot>>,
+    refusals: Mutex<Refusals>,
 }
 
 impl Connections {
@@ -59,6 +61,7 @@ impl Connections {
             options,
             backoff,
             slots: Mutex::new(HashMap::new()),
+            refusals: Mutex::default(),
         }
     }
 
@@ -82,7 +85,7 @@ impl Connections {
         if let Some(not_before) = slot.not_before {
             tokio::time::sleep_until(not_before).await;
         }
-        match Connection::open(endpoint, &self.options).await {
+        match self.open(endpoint).await {
             Ok(connection) => {
                 slot.backoff.reset();
                 // A broker that takes connections and drops them at once is not asked in a loop.
@@ -110,9 +113,19 @@ impl Connections {
         })
     }
 
-    /// Opens a connection that belongs to the caller alone, to an endpoint of unknown node id.
+    /// Opens a connection that belongs to the caller alone, to an endpoint of unknown node id. A broker that
+    /// has refused the client's credentials a moment ago is not asked again, but quoted.
     pub async fn open(&self, endpoint: &Endpoint) -> Result<Connection, NetError> {
-        Connection::open(endpoint, &self.options).await
+        self.refusals
+            .lock()
+            .may_ask(endpoint, Instant::now().into())?;
+        let opened = Connection::open(endpoint, &self.options).await;
+        let mut refusals = self.refusals.lock();
+        match &opened {
+            Ok(_) => refusals.succeeded(endpoint),
+            Err(error) => refusals.failed(endpoint, error, Instant::now().into()),
+        }
+        opened
     }
 
     /// Makes an open connection the node's main one, unless there is one already.

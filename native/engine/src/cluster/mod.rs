@@ -6,6 +6,7 @@ mod connections;
 mod interest;
 mod metadata;
 mod refresh;
+mod refusals;
 mod supervision;
 
 use std::sync::Arc;

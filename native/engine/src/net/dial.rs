@@ -18,7 +18,16 @@ pub(super) async fn open(
     let found = timeout_at(until.into(), transport::resolve(endpoint))
         .await
         .map_err(|_| NetError::Timeout)??;
-    let mut addresses = super::race::order(&found, &options.socket);
+    let addresses = super::race::order(&found, &options.socket);
+    open_one_of(addresses, endpoint, options, until).await
+}
+
+async fn open_one_of(
+    mut addresses: Vec<SocketAddr>,
+    endpoint: &Endpoint,
+    options: &ConnectOptions,
+    until: Instant,
+) -> Result<Connection, NetError> {
     let mut first_refusal = None;
     loop {
         let reached = timeout_at(
@@ -71,4 +80,68 @@ async fn establish(
     let session = handshake::begin(&connection, options, until).await?;
     lifetime::watch(&connection, options, session);
     Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Accepts connections, and answers a version query with a broker's oldest words if it `answers`.
+    async fn listener(answers: bool) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((mut socket, _)) = listener.accept().await {
+                if answers {
+                    let mut request = [0; 64];
+                    let _ = socket.read(&mut request).await;
+                    // The correlation id, no error, no APIs, no throttling, no tagged fields.
+                    let answer = [
+                        &[0, 0, 0, 12][..],
+                        &request[8..12],
+                        &[0, 0, 1, 0, 0, 0, 0, 0],
+                    ];
+                    let _ = socket.write_all(&answer.concat()).await;
+                }
+                open.push(socket);
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn behind_an_address_that_takes_connections_and_says_nothing_the_next_one_is_tried() {
+        let addresses = vec![listener(false).await, listener(true).await];
+        let endpoint = Endpoint {
+            host: "kafka".into(),
+            port: 9092,
+        };
+        let options = ConnectOptions::default();
+        let until = Instant::now() + Duration::from_secs(2);
+        let opened = open_one_of(addresses, &endpoint, &options, until).await;
+        assert!(opened.is_ok(), "{:?}", opened.err());
+    }
+
+    #[tokio::test]
+    async fn where_no_address_answers_the_first_ones_failure_is_told_in_time() {
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let refuses = closed.local_addr().unwrap();
+        drop(closed);
+        let addresses = vec![listener(false).await, refuses];
+        let endpoint = Endpoint {
+            host: "kafka".into(),
+            port: 9092,
+        };
+        let options = ConnectOptions::default();
+        let until = Instant::now() + Duration::from_millis(400);
+        let opened = open_one_of(addresses, &endpoint, &options, until).await;
+        assert_eq!(opened.err(), Some(NetError::Timeout));
+        assert!(Instant::now() < until + Duration::from_secs(5));
+    }
 }

@@ -6,7 +6,7 @@ mod server;
 use std::sync::Arc;
 use std::time::Duration;
 
-use brod_engine::cluster::{Cluster, ClusterConfig, Leader};
+use brod_engine::cluster::{Cluster, ClusterConfig, Leader, Purpose};
 use brod_engine::error::Error;
 use brod_engine::net::Endpoint;
 use brod_protocol::error::ErrorCode;
@@ -126,4 +126,53 @@ async fn a_refusal_that_names_the_known_leader_wakes_nobody() {
     cluster.learn_leader("t", 0, leader, None);
     assert!(!changes.has_changed().unwrap());
     assert!(Arc::ptr_eq(&before, &cluster.snapshot()));
+}
+
+#[tokio::test]
+async fn when_all_known_brokers_are_gone_the_cluster_is_found_again_where_it_was_first_found() {
+    let bootstrap = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = bootstrap.local_addr().unwrap().port();
+    let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let brokers = Arc::new(Mutex::new((1, first.local_addr().unwrap().port())));
+    let said = brokers.clone();
+    let answer = move |_key, version, _body: Bytes| {
+        let (node, port) = *said.lock();
+        let response = metadata(&[(node, port)], node, node);
+        async move { Some(encoded(&response, version)) }
+    };
+    serve(bootstrap, VERSIONS, answer.clone());
+    let cluster = Cluster::start(ClusterConfig {
+        bootstrap: vec![Endpoint {
+            host: "127.0.0.1".into(),
+            port,
+        }],
+        refresh_backoff: Duration::from_millis(1),
+        ..Default::default()
+    });
+    let _held = cluster.watch_topic("t");
+    assert_eq!(cluster.leader("t", 0).await.unwrap().node, 1);
+    // The one broker that it knows goes, and another one comes elsewhere (KIP-899).
+    drop(first);
+    let second = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    *brokers.lock() = (2, second.local_addr().unwrap().port());
+    serve(second, VERSIONS, answer.clone());
+    cluster.request_refresh();
+    eventually(&cluster, |c| {
+        c.snapshot()
+            .leader("t", 0)
+            .is_ok_and(|leader| leader.node == 2)
+    })
+    .await;
+    let connection = cluster.connection(2, Purpose::Main).await.unwrap();
+    assert!(!connection.is_closed());
+    // The same broker at another address.
+    let moved = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = moved.local_addr().unwrap().port();
+    serve(moved, VERSIONS, answer);
+    *brokers.lock() = (2, port);
+    cluster.request_refresh();
+    eventually(&cluster, |c| c.endpoint(2).is_some_and(|e| e.port == port)).await;
+    let connection = cluster.connection(2, Purpose::Main).await.unwrap();
+    assert_eq!(connection.endpoint().port, port);
+    cluster.close();
 }

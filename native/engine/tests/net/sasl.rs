@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use brod_engine::cluster::{Cluster, ClusterConfig};
+use brod_engine::error::Error;
 use brod_engine::net::sasl::{
     BoxFuture, Exchange, ExternalAuthentication, Loan, Mechanism, Sasl, SaslError, Step,
 };
@@ -366,4 +368,30 @@ async fn the_stream_is_lent_to_an_outsider_and_is_the_clients_again_afterwards()
         "{:?}",
         opened.err()
     );
+}
+
+#[tokio::test]
+async fn a_wrong_password_does_not_hammer_the_broker_and_its_words_are_repeated() {
+    let log = Log::default();
+    let endpoint = broker(log.clone(), 0, Duration::ZERO).await;
+    let cluster = Cluster::start(ClusterConfig {
+        bootstrap: vec![endpoint],
+        connect: with(Sasl::Mechanism(Tokens::new(&["wrong"]))),
+        ..ClusterConfig::default()
+    });
+    let expected = refused(ErrorCode::SASL_AUTHENTICATION_FAILED, Some("Who are you?"));
+    let started = Instant::now();
+    for _ in 0..50 {
+        match cluster.connect().await {
+            Err(Error::Unreachable(failures)) => assert_eq!(failures[0].1, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+    // The first wait is of a second.
+    let attempts = log.lock().len() / 2;
+    assert!(
+        attempts as u64 <= 1 + started.elapsed().as_secs(),
+        "{attempts}"
+    );
+    cluster.close();
 }
