@@ -1,7 +1,7 @@
 //! Results of operations as Erlang terms, in the shapes that docs/boundary.md gives them.
 
 use brod_engine::admin::messages::{
-    BrokerId, DescribedGroup, DescribedGroupMember, ListedGroup, MetadataResponse,
+    BrokerId, DescribedGroup, DescribedMember, ListedGroup, MetadataResponse,
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use brod_engine::admin::{BrokerGroups, CommittedTopic, Fetched};
@@ -216,14 +216,11 @@ pub fn described(env: Env<'_>, result: Result<Vec<DescribedGroup>, Error>) -> Te
             map(
                 env,
                 &[
-                    (keys::error_code(), code(env, group.error_code)),
+                    (keys::error_code(), reason::code(env, group.error)),
                     (keys::group_id(), group.group_id.as_str().encode(env)),
-                    (keys::group_state(), group.group_state.as_str().encode(env)),
+                    (keys::group_state(), group.state.as_str().encode(env)),
                     (keys::members(), list(env, &group.members, member)),
-                    (
-                        keys::protocol_data(),
-                        group.protocol_data.as_str().encode(env),
-                    ),
+                    (keys::protocol_data(), group.protocol.as_str().encode(env)),
                     (
                         keys::protocol_type(),
                         group.protocol_type.as_str().encode(env),
@@ -234,23 +231,17 @@ pub fn described(env: Env<'_>, result: Result<Vec<DescribedGroup>, Error>) -> Te
     })
 }
 
-fn member<'a>(env: Env<'a>, member: &DescribedGroupMember) -> Term<'a> {
-    let instance = member.group_instance_id.as_deref().unwrap_or_default();
+fn member<'a>(env: Env<'a>, member: &DescribedMember) -> Term<'a> {
+    let instance = member.instance_id.as_str();
     map(
         env,
         &[
             (keys::client_host(), member.client_host.as_str().encode(env)),
             (keys::client_id(), member.client_id.as_str().encode(env)),
             (keys::group_instance_id(), instance.encode(env)),
-            (
-                keys::member_assignment(),
-                binary(env, &member.member_assignment),
-            ),
+            (keys::member_assignment(), binary(env, &member.assignment)),
             (keys::member_id(), member.member_id.as_str().encode(env)),
-            (
-                keys::member_metadata(),
-                binary(env, &member.member_metadata),
-            ),
+            (keys::member_metadata(), binary(env, &member.metadata)),
         ],
     )
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// An error code as a broker sends it. 0 means no error.
-#[derive(Copy, Clone, PartialEq, Eq, Hash)]
+#[derive(Copy, Clone, Default, PartialEq, Eq, Hash)]
 pub struct ErrorCode(pub i16);
 
 impl ErrorCode {

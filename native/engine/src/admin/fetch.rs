@@ -3,12 +3,11 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
-use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
+use kafka_protocol::messages::{FetchRequest, FetchResponse};
 
+use super::call;
 use super::leader::at_leader;
-use super::{call, topic_name};
 use crate::cluster::{Cluster, Purpose};
 use crate::consumer::DecodedBatch;
 use crate::error::{check, Error};
@@ -91,23 +90,21 @@ fn purpose(topic: &str, partition: i32) -> Purpose {
 
 /// A request outside of any fetch session.
 fn request(topic: &str, partition: i32, offset: i64, options: FetchOptions) -> FetchRequest {
-    let partition = FetchPartition::default()
-        .with_partition(partition)
-        .with_current_leader_epoch(-1)
-        .with_fetch_offset(offset)
-        .with_partition_max_bytes(options.max_bytes);
-    let topic = FetchTopic::default()
-        .with_topic(topic_name(topic))
-        .with_partitions(vec![partition]);
-    FetchRequest::default()
-        .with_replica_id(BrokerId(-1))
-        .with_max_wait_ms(i32::try_from(options.max_wait.as_millis()).unwrap_or(i32::MAX))
-        .with_min_bytes(options.min_bytes)
-        .with_max_bytes(options.max_bytes)
-        .with_isolation_level(options.isolation.on_wire())
-        .with_session_id(0)
-        .with_session_epoch(-1)
-        .with_topics(vec![topic])
+    let head = fetch::Head {
+        max_wait: options.max_wait,
+        min_bytes: options.min_bytes,
+        max_bytes: options.max_bytes,
+        isolation: options.isolation,
+        session_id: 0,
+        session_epoch: -1,
+        rack_id: "",
+    };
+    let ask = fetch::Ask {
+        offset,
+        leader_epoch: -1,
+        max_bytes: options.max_bytes,
+    };
+    fetch::request(&head, [(fetch::key(topic, partition), ask)], [])
 }
 
 /// The one partition that was asked for.

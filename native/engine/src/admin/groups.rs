@@ -4,22 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_protocol::messages::describe_groups_response::DescribedGroup;
-use kafka_protocol::messages::list_groups_response::ListedGroup;
-use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, ListGroupsRequest};
+use kafka_protocol::messages::{DescribeGroupsRequest, ListGroupsRequest};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::coordinator::find_coordinator;
 use super::retry::Retry;
-use super::{call, group_id, CoordinatorKind};
+use super::{call, CoordinatorKind};
 use crate::cluster::{Cluster, NodeId, Purpose, Snapshot};
-use crate::error::{check, Error};
+use crate::error::Error;
 use crate::net::{Connection, Endpoint, NetError};
-
-/// From this version on an unknown group is an error and no longer a group in state `Dead`, which
-/// is what callers know.
-const DESCRIBE_DEAD_GROUPS: i16 = 5;
+use brod_protocol::api::describe_groups::{self, DescribedGroup};
+use brod_protocol::api::list_groups::{self, ListedGroup};
 
 /// A broker, and the groups that it coordinates or why it did not tell.
 pub type BrokerGroups = (Endpoint, Result<Vec<ListedGroup>, Error>);
@@ -71,7 +67,7 @@ pub async fn describe_groups(
     }
     let mut described = Vec::with_capacity(groups.len());
     for (node, groups) in by_node {
-        described.extend(describe_at(cluster, node, &groups).await?.groups);
+        described.extend(describe_at(cluster, node, &groups).await?);
     }
     Ok(in_order(described, groups))
 }
@@ -80,24 +76,16 @@ async fn describe_at(
     cluster: &Cluster,
     node: NodeId,
     groups: &[&String],
-) -> Result<DescribeGroupsResponse, Error> {
-    let request = DescribeGroupsRequest::default()
-        .with_groups(groups.iter().map(|group| group_id(group)).collect());
+) -> Result<Vec<DescribedGroup>, Error> {
     let connection = cluster.connection(node, Purpose::Main).await?;
-    let version = connection
-        .versions()
-        .pick::<DescribeGroupsRequest>()?
-        .min(DESCRIBE_DEAD_GROUPS);
-    let limit = cluster.config().request_timeout;
-    Ok(connection.call_version(&request, version, limit).await?)
+    let names = groups.iter().map(|group| group.as_str());
+    let request = |_version| describe_groups::request(names);
+    let response = call::<DescribeGroupsRequest>(cluster, &connection, request).await?;
+    Ok(describe_groups::read(response))
 }
 
 fn in_order(mut described: Vec<DescribedGroup>, groups: &[String]) -> Vec<DescribedGroup> {
-    let place = |found: &DescribedGroup| {
-        groups
-            .iter()
-            .position(|group| group.as_str() == found.group_id.as_str())
-    };
+    let place = |found: &DescribedGroup| groups.iter().position(|group| *group == found.group_id);
     described.sort_by_key(place);
     described
 }
@@ -108,9 +96,9 @@ async fn groups_of(cluster: &Cluster, node: NodeId) -> Result<Vec<ListedGroup>, 
 }
 
 async fn ask(cluster: &Cluster, connection: &Connection) -> Result<Vec<ListedGroup>, Error> {
-    let response = call(cluster, connection, |_version| ListGroupsRequest::default()).await?;
-    check(response.error_code)?;
-    Ok(response.groups)
+    let response =
+        call::<ListGroupsRequest>(cluster, connection, |_version| list_groups::request());
+    Ok(list_groups::read(response.await?)?)
 }
 
 /// A connection to a bootstrap endpoint: the one that is open already where its broker is known
@@ -157,13 +145,13 @@ mod tests {
 
     #[test]
     fn descriptions_come_in_the_order_of_the_question() {
-        let described = |id: &str| DescribedGroup::default().with_group_id(group_id(id));
+        let described = |id: &str| DescribedGroup {
+            group_id: id.into(),
+            ..DescribedGroup::default()
+        };
         let asked = ["c", "a", "b"].map(str::to_owned);
         let ordered = in_order(vec![described("a"), described("b"), described("c")], &asked);
-        let ids: Vec<_> = ordered
-            .iter()
-            .map(|group| group.group_id.to_string())
-            .collect();
+        let ids: Vec<_> = ordered.iter().map(|group| group.group_id.clone()).collect();
         assert_eq!(ids, asked);
     }
 

@@ -24,18 +24,15 @@ pub use topics::{create_topics, delete_topics, NewTopic};
 
 /// What the brokers say, as the message crate reads it: the answers that are passed on as they are.
 pub mod messages {
-    pub use kafka_protocol::messages::describe_groups_response::{
-        DescribedGroup, DescribedGroupMember,
-    };
-    pub use kafka_protocol::messages::list_groups_response::ListedGroup;
+    pub use brod_protocol::api::describe_groups::{DescribedGroup, DescribedMember};
+    pub use brod_protocol::api::list_groups::ListedGroup;
     pub use kafka_protocol::messages::metadata_response::{
         MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
     };
     pub use kafka_protocol::messages::{BrokerId, MetadataResponse};
 }
 
-use kafka_protocol::messages::{GroupId, TopicName};
-use kafka_protocol::protocol::{Request, StrBytes};
+use kafka_protocol::protocol::Request;
 
 use crate::cluster::Cluster;
 use crate::error::Error;
@@ -52,16 +49,4 @@ async fn call<R: Request>(
     let limit = cluster.config().request_timeout;
     let request = request(version);
     Ok(connection.call_version(&request, version, limit).await?)
-}
-
-fn string(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
-}
-
-fn topic_name(name: &str) -> TopicName {
-    TopicName(string(name))
-}
-
-fn group_id(id: &str) -> GroupId {
-    GroupId(string(id))
 }

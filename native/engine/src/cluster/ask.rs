@@ -1,6 +1,5 @@
 //! Asking whichever broker answers: for metadata, and for what any broker can tell.
 
-use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
@@ -11,6 +10,7 @@ use tokio::time::timeout;
 use super::{is_topic_name, Cluster, NodeId, Purpose, Snapshot};
 use crate::error::Error;
 use crate::net::{Connection, Endpoint, NetError};
+use brod_protocol::api::metadata;
 use brod_protocol::error::ErrorCode;
 
 impl Cluster {
@@ -60,23 +60,7 @@ impl Cluster {
         auto_create: bool,
     ) -> Result<MetadataResponse, NetError> {
         let version = connection.versions().pick::<MetadataRequest>()?;
-        let named = topics.map(|topics| {
-            let by_name = |topic: &String| {
-                let name = TopicName(StrBytes::from_string(topic.clone()));
-                MetadataRequestTopic::default().with_name(Some(name))
-            };
-            topics.iter().map(by_name).collect::<Vec<_>>()
-        });
-        // Version 0 has no null list: an empty one means all. Before version 4 the broker
-        // creates topics as it is configured to.
-        let named = if version == 0 {
-            Some(named.unwrap_or_default())
-        } else {
-            named
-        };
-        let request = MetadataRequest::default()
-            .with_topics(named)
-            .with_allow_auto_topic_creation(auto_create || version < 4);
+        let request = metadata::request(version, topics, auto_create);
         connection
             .call_version(&request, version, self.config.metadata_timeout)
             .await

@@ -17,12 +17,12 @@ use tokio::runtime::Handle;
 use super::driver::PartitionDriver;
 use super::fetch_queue::{FetchQueue, FirstLane};
 use super::poll::{Limits, Poll};
-use super::request::fetch_request;
 use super::routing::FetchId;
 use super::session::{Ask, Key, Plan, Session};
 use super::subscription::NextFetch;
 use crate::cluster::Cluster;
 use crate::error::Error;
+use brod_protocol::api::fetch;
 use brod_protocol::error::ErrorCode;
 
 /// What an answer may take beyond the poll.
@@ -212,7 +212,16 @@ impl Lane {
         } else {
             Plan::without_session(self.session.wanted())
         };
-        let request = fetch_request(plan, limits, queue.isolation, &self.rack_id);
+        let head = fetch::Head {
+            max_wait: limits.max_wait,
+            min_bytes: limits.min_bytes,
+            max_bytes: limits.max_bytes,
+            isolation: queue.isolation,
+            session_id: plan.session_id,
+            session_epoch: plan.session_epoch,
+            rack_id: &self.rack_id,
+        };
+        let request = fetch::request(&head, plan.ask, plan.forget);
         let limit = limits.max_wait + self.throttle + GRACE;
         Ok(connection.call_version(&request, version, limit).await?)
     }

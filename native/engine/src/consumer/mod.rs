@@ -16,7 +16,6 @@ mod info;
 mod offsets;
 mod passing;
 mod poll;
-mod request;
 mod routing;
 mod session;
 mod sink;

@@ -4,23 +4,12 @@
 use std::collections::HashSet;
 
 use indexmap::IndexMap;
-use kafka_protocol::messages::TopicName;
 
+pub use brod_protocol::api::fetch::{Ask, Key};
 use brod_protocol::error::ErrorCode;
-
-/// A partition in requests and answers.
-pub type Key = (TopicName, i32);
 
 /// Fetch requests know sessions from this version on.
 const FIRST_VERSION: i16 = 7;
-
-/// What is asked for one partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ask {
-    pub offset: i64,
-    pub leader_epoch: i32,
-    pub max_bytes: i32,
-}
 
 /// What a request says.
 #[derive(Debug, PartialEq, Eq)]
@@ -173,10 +162,9 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kafka_protocol::protocol::StrBytes;
 
     fn key(partition: i32) -> Key {
-        (TopicName(StrBytes::from_static_str("t")), partition)
+        brod_protocol::api::fetch::key("t", partition)
     }
 
     fn ask(offset: i64) -> Ask {

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use brod_protocol::api::api_versions;
 use brod_protocol::error::ErrorCode;
-use brod_protocol::{decode_response, ApiVersions};
+use brod_protocol::ApiVersions;
 use bytes::Bytes;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, SaslAuthenticateRequest, SaslHandshakeRequest, SaslHandshakeResponse,
+    SaslAuthenticateRequest, SaslHandshakeRequest, SaslHandshakeResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 use tokio::sync::Semaphore;
@@ -92,33 +93,20 @@ fn not_answered(api: &'static str, cause: NetError) -> NetError {
 }
 
 async fn query_versions(stream: &Exclusive) -> Result<ApiVersions, NetError> {
-    let request = ApiVersionsRequest::default()
-        .with_client_software_name(StrBytes::from_static_str("brod"))
-        .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
-    let body = stream.ask(&request, 3)?.body().await?;
-    // A broker that does not know version 3 says so in the shape of version 0.
-    let response = match decode_response::<ApiVersionsRequest>(body.clone(), 3) {
-        Ok(response) if response.error_code == 0 => response,
-        _ => {
-            let old = decode_response::<ApiVersionsRequest>(body, 0).map_err(not_kafka)?;
-            if ErrorCode(old.error_code) != ErrorCode::UNSUPPORTED_VERSION {
+    let mut version = api_versions::FIRST;
+    loop {
+        let request = api_versions::request(version, "brod", env!("CARGO_PKG_VERSION"));
+        let body = stream.ask(&request, version)?.body().await?;
+        match api_versions::read(version, body) {
+            Ok(api_versions::Answer::Versions(versions)) => return Ok(versions),
+            Ok(api_versions::Answer::TooNew) => version = 0,
+            Err(error) => {
                 return Err(NetError::NotKafka(format!(
-                    "it answers the version query with error {}",
-                    old.error_code
-                )));
+                    "its answer to the version query is none: {error}"
+                )))
             }
-            let request = ApiVersionsRequest::default();
-            let body = stream.ask(&request, 0)?.body().await?;
-            decode_response::<ApiVersionsRequest>(body, 0).map_err(not_kafka)?
         }
-    };
-    Ok(ApiVersions::from_response(&response))
-}
-
-fn not_kafka(error: impl std::fmt::Display) -> NetError {
-    NetError::NotKafka(format!(
-        "its answer to the version query does not parse: {error}"
-    ))
+    }
 }
 
 /// How an authentication begins.

@@ -9,8 +9,9 @@ use kafka_protocol::messages::InitProducerIdRequest;
 
 use super::batch::ProducerId;
 use crate::cluster::{Backoff, Cluster};
-use crate::error::{check, Error};
+use crate::error::Error;
 use crate::net::NetError;
+use brod_protocol::api::init_producer_id;
 use brod_protocol::error::ErrorCode;
 
 /// Where the producer id of a partition's batches comes from.
@@ -85,16 +86,14 @@ impl Identities {
 /// Any broker gives producer ids to those who have no transactional id.
 async fn ask(cluster: &Cluster) -> Result<ProducerId, Error> {
     let connection = cluster.any_connection().await?;
-    let request = InitProducerIdRequest::default()
-        .with_transactional_id(None)
-        .with_transaction_timeout_ms(60_000);
-    let response = connection
-        .call(&request, cluster.config().metadata_timeout)
-        .await?;
-    check(response.error_code)?;
+    let version = connection.versions().pick::<InitProducerIdRequest>()?;
+    let request = init_producer_id::request(version, None, None);
+    let limit = cluster.config().metadata_timeout;
+    let response = connection.call_version(&request, version, limit).await?;
+    let given = init_producer_id::read(&response)?;
     Ok(ProducerId {
-        id: response.producer_id.0,
-        epoch: response.producer_epoch,
+        id: given.id,
+        epoch: given.epoch,
     })
 }
 

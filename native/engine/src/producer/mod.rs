@@ -15,7 +15,6 @@ mod lane;
 mod partition;
 mod producers;
 mod queue;
-mod request;
 mod responses;
 mod router;
 mod sender;

@@ -8,10 +8,10 @@ use super::batch::Batch;
 use super::failure::Cause;
 use super::lane::Item;
 use super::partition::Partition;
-use super::request::{PartResult, Results};
 use super::shared::Shared;
-use crate::cluster::NodeId;
-use crate::net::NetError;
+use crate::cluster::{Leader, NodeId};
+use crate::net::{Endpoint, NetError};
+use brod_protocol::api::produce::{PartResult, Results};
 
 /// They are written, and no answer was asked for.
 pub(super) fn written<R: Replies>(items: Vec<Item<R>>) {
@@ -76,8 +76,14 @@ fn finish<R: Replies>(
         return;
     }
     let cluster = &shared.cluster;
-    if let Some((leader, endpoint)) = result.leader {
+    if let Some(named) = result.leader {
         let (topic, index) = (partition.topic(), partition.index());
+        let leader = Leader {
+            node: named.node,
+            epoch: named.epoch,
+        };
+        let listens = named.endpoint;
+        let endpoint = listens.and_then(|(host, port)| Endpoint::named(&host, port));
         cluster.learn_leader(topic, index, leader, endpoint.as_ref());
     }
     if result.code.is_leader_in_doubt() {

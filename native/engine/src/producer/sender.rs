@@ -15,12 +15,12 @@ use super::failure::Cause;
 use super::inbox::Inbox;
 use super::lane::{lane_of, Event, Item, Lane, Request, LANES};
 use super::partition::{Host, Partition};
-use super::request::{decode_response, encode_request, Part};
 use super::responses;
 use super::shared::Shared;
 use super::timers::Timers;
 use crate::error::Error;
 use crate::net::{Connection, NetError};
+use brod_protocol::api::produce::{self, Part};
 use brod_protocol::compress::Codec;
 use brod_protocol::header::strip_response_header;
 
@@ -252,8 +252,8 @@ impl<R: Replies> Task<R> {
             .map_err(NetError::from)
             .and_then(|negotiated| {
                 let version = fixed.map_or(negotiated, |fixed| fixed.clamp(3, negotiated));
-                encode_request(transactional_id, parts, acks, timeout_ms, version)
-                    .map(|body| (body, version))
+                let body = produce::encode(version, transactional_id, acks, timeout_ms, parts)?;
+                Ok((body, version))
             });
         let (body, version) = match encoded {
             Ok(encoded) => encoded,
@@ -296,7 +296,7 @@ impl<R: Replies> Task<R> {
         let results = answer.and_then(|frame| {
             let results = strip_response_header(frame, PRODUCE, request.version)
                 .map_err(NetError::from)
-                .and_then(|body| decode_response(body, request.version));
+                .and_then(|body| Ok(produce::decode(body, request.version)?));
             if results.is_err() {
                 lane.disconnect();
             }

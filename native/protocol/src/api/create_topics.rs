@@ -1,8 +1,13 @@
 //! CreateTopics.
 
-use kafka_protocol::messages::ApiKey;
+use std::time::Duration;
 
-use super::Api;
+use kafka_protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+};
+use kafka_protocol::messages::{ApiKey, BrokerId, CreateTopicsRequest, CreateTopicsResponse};
+
+use super::{millis, text, topic_name, Api, ApiError};
 use crate::shape::build::{
     bool, fields, int16, int32, int8, list, nullable_list, nullable_string, string, uuid,
 };
@@ -40,3 +45,112 @@ const TOPIC_CONFIG: Fields = fields(&[
     int8("config_source"),
     bool("is_sensitive"),
 ]);
+
+/// A topic to create.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: String,
+    /// -1: as `assignments` say, or the broker's default.
+    pub num_partitions: i32,
+    /// -1: as `assignments` say, or the broker's default.
+    pub replication_factor: i16,
+    /// The brokers of each partition; empty: the cluster decides.
+    pub assignments: Vec<(i32, Vec<i32>)>,
+    /// Settings, with `None` for the broker's default.
+    pub configs: Vec<(String, Option<String>)>,
+}
+
+/// Creates topics; with `validate_only` only checks whether it could. `within` is how long the
+/// controller may take to do it.
+pub fn request(topics: &[NewTopic], within: Duration, validate_only: bool) -> CreateTopicsRequest {
+    CreateTopicsRequest::default()
+        .with_topics(topics.iter().map(creatable).collect())
+        .with_timeout_ms(millis(within))
+        .with_validate_only(validate_only)
+}
+
+fn creatable(topic: &NewTopic) -> CreatableTopic {
+    let assignments = topic.assignments.iter().map(|(partition, brokers)| {
+        CreatableReplicaAssignment::default()
+            .with_partition_index(*partition)
+            .with_broker_ids(brokers.iter().copied().map(BrokerId).collect())
+    });
+    let configs = topic.configs.iter().map(|(name, value)| {
+        CreatableTopicConfig::default()
+            .with_name(text(name))
+            .with_value(value.as_deref().map(text))
+    });
+    CreatableTopic::default()
+        .with_name(topic_name(&topic.name))
+        .with_num_partitions(topic.num_partitions)
+        .with_replication_factor(topic.replication_factor)
+        .with_assignments(assignments.collect())
+        .with_configs(configs.collect())
+}
+
+/// Fails with the first topic that failed, in the broker's words; others may have been created.
+pub fn read(response: &CreateTopicsResponse) -> Result<(), ApiError> {
+    let mut topics = response.topics.iter();
+    topics.try_for_each(|topic| ApiError::check(topic.error_code, topic.error_message.as_deref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{as_read, over_the_wire, versions};
+    use super::*;
+    use crate::error::ErrorCode;
+    use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+
+    #[test]
+    fn a_topic_goes_over_the_wire_whole_in_every_version() {
+        let topic = NewTopic {
+            name: "t".into(),
+            num_partitions: -1,
+            replication_factor: -1,
+            assignments: vec![(0, vec![1, 2]), (1, vec![2, 3])],
+            configs: vec![
+                ("retention.ms".into(), Some("1000".into())),
+                ("cleanup.policy".into(), None),
+            ],
+        };
+        for version in versions::<CreateTopicsRequest>() {
+            let request = request(std::slice::from_ref(&topic), Duration::from_millis(5), true);
+            let read = as_read(&request, version);
+            assert_eq!((read.timeout_ms, read.validate_only), (5, true));
+            let topic = &read.topics[0];
+            assert_eq!((topic.num_partitions, topic.replication_factor), (-1, -1));
+            assert_eq!(topic.assignments[1].partition_index, 1);
+            let brokers = [BrokerId(2), BrokerId(3)];
+            assert_eq!(topic.assignments[1].broker_ids, brokers);
+            assert_eq!(topic.configs[0].value.as_deref(), Some("1000"));
+            assert_eq!(topic.configs[1].value, None);
+        }
+    }
+
+    #[test]
+    fn the_first_topic_that_failed_is_the_error_in_the_brokers_words() {
+        let good = CreatableTopicResult::default;
+        let bad = |words: Option<&str>| {
+            CreatableTopicResult::default()
+                .with_error_code(ErrorCode::TOPIC_ALREADY_EXISTS.0)
+                .with_error_message(words.map(text))
+        };
+        let error = |words: Option<&str>| ApiError::Refused {
+            code: ErrorCode::TOPIC_ALREADY_EXISTS,
+            message: words.map(str::to_owned),
+        };
+        for version in versions::<CreateTopicsRequest>() {
+            let answer = |topics: Vec<CreatableTopicResult>| {
+                let response = CreateTopicsResponse::default().with_topics(topics);
+                read(&over_the_wire::<CreateTopicsRequest>(&response, version))
+            };
+            assert_eq!(answer(vec![good()]), Ok(()));
+            let failed = vec![good(), bad(Some("it exists")), bad(Some("second"))];
+            assert_eq!(answer(failed), Err(error(Some("it exists"))));
+            for nothing in [None, Some("")] {
+                assert_eq!(answer(vec![bad(nothing)]), Err(error(None)));
+            }
+        }
+    }
+}

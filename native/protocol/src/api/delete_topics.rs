@@ -1,8 +1,11 @@
 //! DeleteTopics.
 
-use kafka_protocol::messages::ApiKey;
+use std::time::Duration;
 
-use super::Api;
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::{ApiKey, DeleteTopicsRequest, DeleteTopicsResponse};
+
+use super::{check, millis, topic_name, Api, ApiError};
 use crate::shape::build::{fields, int16, int32, list, nullable_string, uuid};
 
 /// This API.
@@ -23,3 +26,65 @@ pub const API: Api = Api::new(
         ),
     ]),
 );
+
+/// From this version on the names are in another field.
+const LISTS: i16 = 6;
+
+/// Deletes topics. `within` is how long the controller may take to do it.
+pub fn request(version: i16, names: &[String], within: Duration) -> DeleteTopicsRequest {
+    let request = DeleteTopicsRequest::default().with_timeout_ms(millis(within));
+    let names = names.iter().map(|name| topic_name(name));
+    if version < LISTS {
+        return request.with_topic_names(names.collect());
+    }
+    let state = |name| DeleteTopicState::default().with_name(Some(name));
+    request.with_topics(names.map(state).collect())
+}
+
+/// Fails with the first topic that failed; others may have been deleted.
+pub fn read(response: &DeleteTopicsResponse) -> Result<(), ApiError> {
+    let mut topics = response.responses.iter();
+    topics.try_for_each(|topic| check(topic.error_code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{as_read, over_the_wire, versions};
+    use super::*;
+    use crate::error::ErrorCode;
+    use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
+
+    #[test]
+    fn a_deletion_names_the_topics_in_every_version() {
+        for version in versions::<DeleteTopicsRequest>() {
+            let names = ["a".to_owned(), "b".to_owned()];
+            let read = as_read(&request(version, &names, Duration::from_secs(1)), version);
+            let named = read.topics.iter().filter_map(|topic| topic.name.as_ref());
+            let names: Vec<_> = named
+                .chain(&read.topic_names)
+                .map(|name| name.to_string())
+                .collect();
+            assert_eq!(names, ["a", "b"], "version {version}");
+            assert_eq!(read.timeout_ms, 1000);
+        }
+    }
+
+    #[test]
+    fn a_deletion_fails_with_the_first_topic_that_failed() {
+        let result = |code: ErrorCode| {
+            DeletableTopicResult::default()
+                .with_name(Some(topic_name("t")))
+                .with_error_code(code.0)
+        };
+        let response = DeleteTopicsResponse::default().with_responses(vec![
+            result(ErrorCode::NO_ERROR),
+            result(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            result(ErrorCode::TOPIC_DELETION_DISABLED),
+        ]);
+        for version in versions::<DeleteTopicsRequest>() {
+            let response = over_the_wire::<DeleteTopicsRequest>(&response, version);
+            let code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+            assert_eq!(read(&response), Err(code.into()));
+        }
+    }
+}

@@ -1,8 +1,9 @@
 //! Metadata: brokers, topics, leaders.
 
-use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{ApiKey, MetadataRequest};
 
-use super::Api;
+use super::{topic_name, Api};
 use crate::shape::build::{
     bool, fields, int16, int32, int32s, list, nullable_string, string, uuid,
 };
@@ -51,3 +52,49 @@ const METADATA_PARTITION: Fields = fields(&[
     int32s("isr_nodes"),
     int32s("offline_replicas").since(5),
 ]);
+
+/// First version that can ask for all topics by a null list; before, an empty list meant them.
+const NULL_IS_ALL: i16 = 1;
+
+/// First version in which a client can say that no topic is to be created.
+const NO_CREATION: i16 = 4;
+
+/// Asks for the brokers, and for topics: those named, or (`None`) all. `auto_create`: a topic that does
+/// not exist is created, if the broker is configured so; brokers before Kafka 0.11 do it in any case.
+pub fn request(version: i16, topics: Option<&[String]>, auto_create: bool) -> MetadataRequest {
+    let named = topics.map(|topics| {
+        let by_name =
+            |name: &String| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
+        topics.iter().map(by_name).collect::<Vec<_>>()
+    });
+    let named = match version {
+        NULL_IS_ALL.. => named,
+        _ => Some(named.unwrap_or_default()),
+    };
+    MetadataRequest::default()
+        .with_topics(named)
+        .with_allow_auto_topic_creation(auto_create || version < NO_CREATION)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{as_read, versions};
+    use super::*;
+
+    #[test]
+    fn some_topics_and_all_are_asked_for_in_every_version() {
+        for version in versions::<MetadataRequest>() {
+            let read = as_read(&request(version, Some(&["t".into()]), false), version);
+            let topics = read.topics.unwrap();
+            assert_eq!(topics[0].name.as_ref().unwrap().as_str(), "t");
+            assert_eq!(read.allow_auto_topic_creation, version < NO_CREATION);
+            let all = as_read(&request(version, None, true), version);
+            assert!(all.allow_auto_topic_creation);
+            assert_eq!(all.topics.is_none(), version >= NULL_IS_ALL);
+            if version >= NULL_IS_ALL {
+                let none = as_read(&request(version, Some(&[]), false), version);
+                assert_eq!(none.topics, Some(vec![]));
+            }
+        }
+    }
+}

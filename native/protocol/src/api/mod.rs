@@ -139,6 +139,11 @@ pub(crate) const fn of_request<R: Request>() -> &'static Api {
         api.shape.oldest == decoded.min && api.shape.newest == decoded.max,
         "brod_protocol::api has this API in other versions than kafka-protocol"
     );
+    let encoded = <R as Message>::VERSIONS;
+    assert!(
+        api.versions.0 >= encoded.min && api.versions.1 <= encoded.max,
+        "kafka-protocol cannot write this API's requests in all versions that brod_protocol::api speaks"
+    );
     api
 }
 
@@ -162,6 +167,17 @@ const NODE_ENDPOINT: Fields = fields(&[
     int32("port"),
     nullable_string("rack"),
 ]);
+
+/// A leader that a response names along with a refusal (KIP-951).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedLeader {
+    /// Its node id.
+    pub node: i32,
+    /// Since which election.
+    pub epoch: i32,
+    /// Where it listens, if the response says so: host and port. The port may be none.
+    pub endpoint: Option<(String, i32)>,
+}
 
 /// Partitions by topic.
 pub type TopicPartitions = Vec<(String, Vec<i32>)>;
