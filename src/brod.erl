@@ -197,8 +197,9 @@ stop_client(ClientPid) when is_pid(ClientPid) ->
 %% Options: `required_acks' (-1 all in-sync replicas, 0 none, 1 leader; -1), `ack_timeout' (ms,
 %% 10000), `compression' (no_compression), `compression_level', `partition_buffer_limit' (calls
 %% that may wait to be sent, 512), `partition_onwire_limit' (requests in flight, 1),
-%% `max_batch_size' (bytes, 1048576), `max_linger_ms' (0), `max_linger_count' (0), `max_retries'
-%% (3, -1 for no limit), `retry_backoff_ms' (500), `delivery_timeout_ms', `enable_idempotence'
+%% `max_batch_size' (bytes, 1048576), `max_request_size' (bytes of several batches, 1048576), `max_linger_ms' (0), `max_linger_count' (0), `max_retries'
+%% (3, -1 for no limit), `retry_backoff_ms' (500), `delivery_timeout_ms' (120000; `infinity' if
+%% `max_retries' is -1), `enable_idempotence'
 %% (auto), `produce_req_vsn', `topic_restart_delay_seconds' (10),
 %% `partition_restart_delay_seconds' (5).
 -spec start_producer(client(), topic(), producer_config()) -> ok | {error, term()}.
@@ -227,7 +228,7 @@ produce(Pid, Key, Value) -> brod_producer:produce(Pid, Key, Value).
 -spec produce(client(), topic(), partition() | partitioner(), key(), value()) ->
         {ok, call_ref()} | {error, term()}.
 produce(Client, Topic, Partition, Key, Value) when is_integer(Partition) ->
-  case brod_producer:produce_to(Client, Topic, Partition, Key, Value) of
+  case brod_producer_calls:produce_to(Client, Topic, Partition, Key, Value) of
     undefined ->
       with_producer(Client, Topic, Partition, fun(Pid) ->
         brod_producer:produce(Pid, Key, Value)
@@ -250,7 +251,7 @@ produce_cb(Pid, Key, Value, AckCb) -> brod_producer:produce_cb(Pid, Key, Value, 
 -spec produce_cb(client(), topic(), partition() | partitioner(), key(), value(),
                  produce_ack_cb()) -> ok | {ok, partition()} | {error, term()}.
 produce_cb(Client, Topic, Partition, Key, Value, AckCb) when is_integer(Partition) ->
-  case brod_producer:produce_cb_to(Client, Topic, Partition, Key, Value, AckCb) of
+  case brod_producer_calls:produce_cb_to(Client, Topic, Partition, Key, Value, AckCb) of
     undefined ->
       with_producer(Client, Topic, Partition, fun(Pid) ->
         brod_producer:produce_cb(Pid, Key, Value, AckCb)
@@ -265,11 +266,12 @@ produce_cb(Client, Topic, Partitioner, Key, Value, AckCb) ->
     end
   end).
 
-%% @doc Produce without ack, and without ever waiting for room in the buffer: use with care.
+%% @doc Produce without ack, and without ever waiting for room in the buffer. Above the client's
+%% `buffer_bytes' messages are dropped, and counted (see `brod_producer:produce_no_ack/3').
 -spec produce_no_ack(client(), topic(), partition() | partitioner(), key(), value()) ->
         ok | {error, term()}.
 produce_no_ack(Client, Topic, Partition, Key, Value) when is_integer(Partition) ->
-  case brod_producer:produce_no_ack_to(Client, Topic, Partition, Key, Value) of
+  case brod_producer_calls:produce_no_ack_to(Client, Topic, Partition, Key, Value) of
     undefined ->
       with_producer(Client, Topic, Partition, fun(Pid) ->
         brod_producer:produce_no_ack(Pid, Key, Value)
@@ -338,16 +340,28 @@ reply_timeout() -> application:get_env(brod, produce_reply_timeout, ?DEFAULT_REP
 
 %% For when the engine knows no producer: the client is asked for one, and may start it.
 with_producer(Client, Topic, Partition, Fun) ->
+  ok = brod_produce_errors:check_topic(produce, 5, 2, Topic),
   case brod_client:get_producer(Client, Topic, Partition) of
     {ok, Pid} -> Fun(Pid);
     {error, Reason} -> {error, Reason}
   end.
 
 with_partition(Client, Topic, Partitioner, Key, Value, Fun) ->
+  ok = brod_produce_errors:check_topic(produce, 5, 2, Topic),
+  ok = brod_produce_errors:check_partitioner(produce, 5, 3, Partitioner),
   case brod_client:get_partitions_count(Client, Topic) of
-    {ok, Count} -> Fun(brod_partitioner:partition(Partitioner, Topic, Count, Key, Value));
+    {ok, Count} -> Fun(partition(Partitioner, Topic, Count, Key, Value));
     {error, Reason} -> {error, Reason}
   end.
+
+%% A user's fun may raise what it likes.
+partition(Partitioner, Topic, Count, Key, Value) when is_atom(Partitioner) ->
+  try brod_partitioner:partition(Partitioner, Topic, Count, Key, Value)
+  catch
+    error:badarg:Stack -> brod_produce_errors:raise(produce, 5, [{4, key, Key}], Stack)
+  end;
+partition(Partitioner, Topic, Count, Key, Value) ->
+  brod_partitioner:partition(Partitioner, Topic, Count, Key, Value).
 
 %% Consumers
 

@@ -9,9 +9,11 @@
 -behaviour(gen_server).
 
 -export([start/2]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -define(LINGER_MS, 1000).
+
+-include("brod_int.hrl").
 
 -record(state,
   { handle     :: brod_nif:dispatcher()
@@ -45,8 +47,13 @@ handle_info({brod_forward, Number, Producer, Message}, #state{handle = Handle} =
   Producer ! Message,
   ok = brod_nif:dispatcher_done(Handle, Number),
   {noreply, State};
-handle_info({brod_orphaned, Producer, Partition, Message}, #state{heirs = Heirs} = State) ->
-  {noreply, State#state{heirs = inherit(Producer, Partition, Message, Heirs)}};
+handle_info({brod_orphaned, _Producer, Topic, Partition, {brod_lost, Count}}, State) ->
+  ?BROD_LOG_ERROR("The producer of ~ts, partition ~p, was killed with ~p messages of acks that it had not "
+                  "passed on: who waits for one without watching the producer does not hear of it.",
+                  [Topic, Partition, Count]),
+  {noreply, State};
+handle_info({brod_orphaned, Producer, Topic, Partition, Message}, #state{heirs = Heirs} = State) ->
+  {noreply, State#state{heirs = inherit(Producer, Topic, Partition, Message, Heirs)}};
 handle_info({'DOWN', MRef, process, _Client, _Reason}, #state{client = MRef} = State) ->
   _ = erlang:send_after(?LINGER_MS, self(), client_gone),
   {noreply, State};
@@ -55,16 +62,25 @@ handle_info(client_gone, State) ->
 handle_info(_Info, State) ->
   {noreply, State}.
 
+%% @private Counts, no payloads.
+format_status(Status) ->
+  maps:map(fun(state, #state{heirs = Heirs}) -> #{heirs => map_size(Heirs)};
+              (message, Message) when is_tuple(Message), tuple_size(Message) > 0 ->
+                element(1, Message);
+              (log, _Log) -> [];
+              (_Key, Value) -> Value
+           end, Status).
+
 pass_acks([Producer, BaseOffset, Targets | Batches]) ->
-  ok = brod_producer:pass_acks(Targets, BaseOffset, Producer),
+  ok = brod_producer_acks:pass(Targets, BaseOffset, Producer),
   pass_acks(Batches);
 pass_acks([]) ->
   ok.
 
-inherit(Producer, Partition, Message, Heirs) ->
+inherit(Producer, Topic, Partition, Message, Heirs) ->
   Heir = case Heirs of
            #{Producer := Pid} -> Pid;
-           _ -> brod_producer:start_heir(Partition, Producer)
+           _ -> brod_producer_acks:start_heir(Topic, Partition, Producer)
          end,
   Heir ! Message,
   case Message of

@@ -1,7 +1,7 @@
 %% Telemetry events. `telemetry' is no dependency: events are emitted where it is on the path.
 -module(brod_metrics).
 
--export([produce_request_sent/3, is_enabled/0]).
+-export([produce_request_sent/3, produce_dropped/3, is_enabled/0]).
 
 %% @doc Whether there is anybody to tell: the `telemetry' application is loaded, or can be.
 -spec is_enabled() -> boolean().
@@ -27,3 +27,13 @@ produce_request_sent(Topic, Partition, Measurements) ->
   %% by apply/3, because the module may not exist
   apply(telemetry, execute, [[brod, produce_request_sent], Measurements,
                              #{topic => Topic, partition => Partition}]).
+
+%% @doc Event `[brod, produce_dropped]': so many calls of `produce_no_ack' were dropped, because more than
+%% `buffer_bytes' are buffered. Nothing happens where nobody is to be told.
+-spec produce_dropped(brod:topic(), brod:partition(), #{count := pos_integer()}) -> ok.
+produce_dropped(Topic, Partition, Measurements) ->
+  case is_enabled() of
+    true -> apply(telemetry, execute, [[brod, produce_dropped], Measurements,
+                                       #{topic => Topic, partition => Partition}]);
+    false -> ok
+  end.

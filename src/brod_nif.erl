@@ -39,7 +39,7 @@
 -type target() :: reference() | {pid(), reference()} | no_ack
                 | fun((Partition :: integer(), Offset :: integer()) -> term())
                 | fun((Partition :: integer(), Offset :: integer(), ok | {error, term()}) -> term()).
--type outcome() :: {wait, Id :: term()} | dirty | {error, closed}.
+-type outcome() :: {wait | full, Id :: term()} | dirty | {error, closed}.
 -type begin_offset() :: integer() | earliest | latest | {timestamp, Ms :: integer()}.
 
 load() ->
@@ -99,7 +99,8 @@ producer_withdraw(_Producer) -> ?NOT_LOADED.
 
 %% @doc Give a message, or a batch of messages, to the buffer of the producer that a process has
 %% opened. Returns that process, or what is left to do, with the producer. `{wait, Id}': taken, but
-%% wait for `{brod_room, Id}' before the next one. `dirty': not taken, use
+%% wait for `{brod_room, Id}' before the next one. `{full, Id}': not taken, as calls with a callback are
+%% not then; wait for the same, and call again. `dirty': not taken, use
 %% {@link produce_dirty/4}. `undefined': no producer is known there. Raises `badarg' for a key or a
 %% value of the wrong type.
 -spec produce(pid(), target(), brod:key(), brod:value()) ->
@@ -113,7 +114,7 @@ produce_to(_ClientId, _Topic, _Partition, _Target, _Key, _Value) -> ?NOT_LOADED.
 
 %% @doc As {@link produce/4}, on a dirty scheduler, for large input.
 -spec produce_dirty(producer(), target(), brod:key(), brod:value()) ->
-        pid() | {wait, term()} | {error, closed}.
+        pid() | {wait | full, term()} | {error, closed}.
 produce_dirty(_Producer, _Target, _Key, _Value) -> ?NOT_LOADED.
 
 %% @doc The process that opened the producer.
@@ -128,7 +129,7 @@ producer_cancel_wait(_Producer, _WaitId) -> ?NOT_LOADED.
 -spec producer_acks_done(producer()) -> ok.
 producer_acks_done(_Producer) -> ?NOT_LOADED.
 
-%% @doc Take nothing more; callers that wait are told `{error, {producer_down, Reason}}'.
+%% @doc Take nothing more (on a dirty scheduler, because `Reason' is copied); callers that wait are told `{error, {producer_down, Reason}}'.
 -spec producer_close(producer(), Reason :: term(), Heir :: pid()) -> ok.
 producer_close(_Producer, _Reason, _Heir) -> ?NOT_LOADED.
 

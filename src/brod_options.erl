@@ -53,20 +53,9 @@ hide(ssl, Value) -> brod_ssl_options:hide(Value);
 hide(sasl, Value) -> brod_sasl_options:hide(Value);
 hide(_, Value) -> Value.
 
-%% @doc Check a producer's options; `required_acks' and `compression' come out in one form.
+%% @doc Check a producer's options: `brod_producer_options:check/1'.
 -spec producer(brod:producer_config() | map()) -> {ok, map()} | {error, error()}.
-producer(Config) ->
-  case check(producer, Config, producer_specs()) of
-    {ok, #{required_acks := Given} = Options} ->
-      case {acks(Given), Options} of
-        {Acks, #{enable_idempotence := true}} when Acks =/= -1 ->
-          %% Without the answer of all replicas there is no idempotence to be had.
-          {error, {bad_option, required_acks, Given}};
-        {Acks, _} ->
-          {ok, Options#{required_acks := Acks}}
-      end;
-    {error, Reason} -> {error, Reason}
-  end.
+producer(Config) -> brod_producer_options:check(Config).
 
 %% @doc Check a consumer's options. Only what was given is returned: defaults depend on whether
 %% they are for a start or for a subscribe.
@@ -116,7 +105,7 @@ warn_unknown_socket_options(_) ->
 
 known(connection) -> known(client);
 known(client) -> keys(client_specs() ++ connection_specs());
-known(producer) -> keys(producer_specs());
+known(producer) -> brod_producer_options:keys();
 known(consumer) -> keys(consumer_specs()).
 
 with_nearest(Key, Known) when is_atom(Key) ->
@@ -231,25 +220,6 @@ connection_specs() ->
   , {nolink, boolean}
   ].
 
-producer_specs() ->
-  [ {partition_buffer_limit, pos_int32, 512}
-  , {partition_onwire_limit, pos_int32, 1}
-  , {max_batch_size, pos_int32, 1048576}
-  , {max_retries, retries, 3}
-  , {retry_backoff_ms, int32, 500}
-  , {required_acks, {one_of, [-1, 0, 1, all, all_isr, none, leader_only]}, -1}
-  , {ack_timeout, pos_int32, 10000}
-  , {compression, {one_of, [no_compression, gzip, snappy, lz4, zstd]}, no_compression}
-  , {compression_level, signed_int32}
-  , {max_linger_ms, int32, 0}
-  , {max_linger_count, int32, 0}
-  , {produce_req_vsn, int16}
-  , {delivery_timeout_ms, pos_int32}
-  , {enable_idempotence, {one_of, [auto, true, false]}}
-  , {topic_restart_delay_seconds, int32, 10}
-  , {partition_restart_delay_seconds, int32, 5}
-  ].
-
 consumer_specs() ->
   [ {begin_offset, begin_offset}
   , {min_bytes, int32}
@@ -284,16 +254,8 @@ is_valid(delay_seconds, V) -> is_number(V) andalso V >= 0 andalso V * 1000 =< ?L
 is_valid(ttl, V) -> V =:= infinity orelse is_valid(int64, V);
 is_valid(socket_options, V) -> brod_socket_options:is_valid(V);
 is_valid(non_neg, V) -> is_integer(V) andalso V >= 0;
-is_valid(signed_int32, V) -> is_integer(V) andalso V >= -(1 bsl 31) andalso V < 1 bsl 31;
-is_valid(int16, V) -> is_integer(V) andalso V >= 0 andalso V < 1 bsl 15;
-is_valid(retries, V) -> V =:= -1 orelse is_valid(int32, V);
 is_valid(boolean, V) -> is_boolean(V);
 is_valid(binary, V) -> is_binary(V);
 is_valid(text, V) -> is_binary(V) orelse is_atom(V) orelse io_lib:printable_unicode_list(V);
 is_valid(config, V) -> is_list(V) orelse is_map(V);
 is_valid({one_of, Values}, V) -> lists:member(V, Values).
-
-acks(Acks) when Acks =:= all; Acks =:= all_isr -> -1;
-acks(none) -> 0;
-acks(leader_only) -> 1;
-acks(Acks) -> Acks.

@@ -20,7 +20,8 @@ start_link() ->
 -spec start_producer(pid(), pid(), brod:topic(), brod:producer_config()) ->
         {ok, pid()} | {error, term()}.
 start_producer(SupPid, ClientPid, Topic, Config) ->
-  case brod_supervisor3:start_child(SupPid, topic_spec(ClientPid, Topic, Config)) of
+  ok = brod_producer_options:warn(Config, io_lib:format("Producers of ~ts", [Topic])),
+  case start_child(SupPid, topic_spec(ClientPid, Topic, Config)) of
     {ok, TopicSup} ->
       %% answered after the partitions were started
       try brod_supervisor3:count_children(TopicSup) of
@@ -38,9 +39,22 @@ start_producer(SupPid, ClientPid, Topic, Config) ->
 start_producer(SupPid, ClientPid, Topic, Partition, Config) ->
   case brod_supervisor3:find_child(SupPid, Topic) of
     [TopicSup] ->
-      brod_supervisor3:start_child(TopicSup, partition_spec(ClientPid, Topic, Partition, Config));
+      start_child(TopicSup, partition_spec(ClientPid, Topic, Partition, Config));
     [] ->
       {error, {producer_not_found, Topic}}
+  end.
+
+%% One that has failed and waits for its restart is started now.
+start_child(Sup, Spec) ->
+  case brod_supervisor3:start_child(Sup, Spec) of
+    {error, already_present} ->
+      _ = brod_supervisor3:remove_child(Sup, element(1, Spec)),
+      case brod_supervisor3:start_child(Sup, Spec) of
+        {error, already_present} -> {error, {producer_down, noproc}};
+        Result -> Result
+      end;
+    Result ->
+      Result
   end.
 
 %% @doc Stop the producers of a topic.

@@ -430,10 +430,10 @@ restart_delay_unset() ->
   {ok, Spec} = brod_supervisor3:get_childspec(TopicSup, 0),
   ?assertEqual([{permanent, 10}, {permanent, 5}], [element(3, TopicSpec), element(3, Spec)]).
 
-%% As under a supervisor of somebody else.
+%% As under a supervisor of somebody else. With the client's pid nothing follows it.
 client_dies_before_producer() ->
   Client = started(),
-  {ok, Producer} = brod_producer:start_link(?C, ?T, 0, []),
+  {ok, Producer} = brod_producer:start_link(Client, ?T, 0, []),
   {ok, Ref} = brod:produce(Producer, <<>>, <<"hold">>),
   exit(Client, kill),
   ?assertEqual({error, {producer_down, client_down}}, brod:sync_produce_request(Ref, ?LIMIT_MS)),

@@ -10,7 +10,7 @@
 -export([dispatcher_open/1, dispatcher_done/2]).
 -export([op/3, client_open/2, client_close/1, producer_open/4, producer_publish/2,
          producer_withdraw/1, produce/4, produce_to/6, produce_dirty/4, producer_process/1,
-         producer_cancel_wait/2, producer_acks_done/1, producer_close/3]).
+         producer_cancel_wait/2, producer_acks_done/1, producer_close/3, producer_info/1]).
 
 -define(TABLE, brod_fake_nif_table).
 
@@ -171,23 +171,31 @@ found(Where, Target, Key, Value) ->
 try_produce(_Handle, _Target, _Key, <<"dirty">>) -> dirty;
 try_produce(Handle, Target, Key, Value) -> produce_dirty(Handle, Target, Key, Value).
 
-produce_dirty(_Handle, _Target, _Key, Value) when is_atom(Value), Value =/= undefined ->
-  error(badarg);
-produce_dirty(Handle, Target, _Key, Value) ->
+produce_dirty(Handle, Target, Key, Value) ->
+  _ = try brod_utils:make_batch_input(Key, Value)
+      catch error:_ -> error(badarg)
+      end,
   case ets:lookup(?TABLE, {producer, Handle}) of
-    [{_, Owner, open}] -> taken(Owner, target(Target), Value);
+    [{_, Owner, open}] -> taken(Owner, target(Target), only(Value));
     [{_, _, closed}] -> {error, closed}
   end.
+
+%% As it comes from another node.
+only([#{value := Value}]) -> Value;
+only(Value) -> Value.
 
 target(Ref) when is_reference(Ref) -> [self(), Ref, 0];
 target(Fun) when is_function(Fun) -> [Fun, make_ref(), 0];
 target(no_ack) -> [].
 
-taken(Owner, _Target, <<"wait">>) ->
+taken(Owner, Target, <<"wait">>) ->
   WaitId = erlang:unique_integer([positive]),
   true = ets:insert(?TABLE, {{wait, WaitId}, Owner, self()}),
   true = ets:insert(?TABLE, {last_wait, WaitId}),
-  {wait, WaitId};
+  case Target of
+    [Fun | _] when is_function(Fun) -> {full, WaitId};
+    _ -> {wait, WaitId}
+  end;
 taken(Owner, _Target, <<"hold">>) -> Owner;
 taken(Owner, Target, <<"nack">>) -> Owner ! {brod_nacks, refused, Target}, Owner;
 taken(Owner, Target, _Value) -> Owner ! {brod_acks, 7, Target}, Owner.
@@ -197,6 +205,8 @@ producer_cancel_wait(_Handle, WaitId) ->
   ok.
 
 producer_acks_done(_Handle) -> ok.
+
+producer_info(_Handle) -> #{buffered_calls => 0}.
 
 %% The engine, too, says whose a closed producer was.
 producer_close(Handle, _Reason, _Heir) ->

@@ -17,7 +17,8 @@ stop({Id, Table}) ->
   ok.
 
 %% @doc Whether a line with this text in it was logged.
-has({_Id, Table}, Text) ->
+has({_Id, Table}, Text0) ->
+  Text = unicode:characters_to_list(Text0),
   lists:any(fun({_, Line}) -> string:find(Line, Text) =/= nomatch end, ets:tab2list(Table)).
 
 %% @doc Everything that was logged so far.

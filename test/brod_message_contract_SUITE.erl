@@ -159,7 +159,8 @@ not_delivered(Config) ->
   ?assertEqual({error, {producer_down, {not_retriable, {produce_response_error, Topic, 2, -1,
                                                         message_too_large}}}},
                Produce(binary:copy(<<"x">>, 2000000))),
-  ?assertEqual({error, {producer_down, noproc}}, Produce(<<"small">>)).
+  %% brod's producer is down for a while then, and so is every message behind it
+  ?assertEqual(ok, Produce(<<"small">>)).
 
 auto_start(_Config) ->
   Client = brod_test:start_client([{auto_start_producers, true}]),

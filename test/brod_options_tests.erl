@@ -99,3 +99,44 @@ socket_options_reach_the_engine_test() ->
                brod_options:engine_config(Options)),
   ?assertMatch({error, {bad_option, extra_sock_opts, _}},
                brod_options:client([{extra_sock_opts, [{sndbuf, many}]}])).
+
+what_brod_takes_is_taken_test_() ->
+  [?_assertMatch({ok, #{Key := Expected}}, brod_options:producer([{Key, Value}]))
+   || {Key, Value, Expected} <- [{ack_timeout, 0, 0}, {ack_timeout, infinity, infinity},
+                                 {delivery_timeout_ms, infinity, infinity},
+                                 {retry_backoff_ms, infinity, infinity}, {max_retries, infinity, -1},
+                                 {max_linger_ms, -1, 0}, {compression, none, no_compression}]].
+
+a_message_that_is_tried_for_ever_does_not_time_out_test_() ->
+  Timeout = fun(Config) ->
+              {ok, #{delivery_timeout_ms := Ms}} = brod_options:producer(Config),
+              Ms
+            end,
+  [?_assertEqual(120000, Timeout([])), ?_assertEqual(infinity, Timeout([{max_retries, -1}])),
+   ?_assertEqual(infinity, Timeout([{max_retries, infinity}])),
+   ?_assertEqual(7, Timeout([{max_retries, -1}, {delivery_timeout_ms, 7}]))].
+
+what_matters_only_later_is_replaced_with_a_warning_test_() ->
+  {setup, fun brod_log:start/0, fun brod_log:stop/1,
+   fun(Log) ->
+     Config = [{max_linger_count, many}, {topic_restart_delay_seconds, soon}, {max_linger_ms, 5}],
+     [?_assertMatch({ok, #{max_linger_count := 0, topic_restart_delay_seconds := 10,
+                           max_linger_ms := 5}}, brod_options:producer(Config)),
+      fun() ->
+        Level = maps:get(level, logger:get_primary_config()),
+        ok = logger:set_primary_config(level, notice),
+        ok = brod_producer_options:warn(Config, "Producers of t"),
+        ok = logger:set_primary_config(level, Level),
+        [?assert(brod_log:has(Log, ["Producers of t: the option ", Text]))
+         || Text <- ["max_linger_count cannot be many; 0 is used instead",
+                     "topic_restart_delay_seconds cannot be soon; 10 is used instead"]],
+        ?assertNot(brod_log:has(Log, "max_linger_ms"))
+      end]
+   end}.
+
+the_engine_gets_every_option_test() ->
+  {ok, Options} = brod_options:producer([]),
+  Config = brod_producer_options:engine_config(Options),
+  ?assertMatch(#{produce_req_vsn := undefined, compression_level := undefined,
+                 delivery_timeout_ms := 120000, max_request_size := 1048576}, Config),
+  ?assertNot(is_map_key(topic_restart_delay_seconds, Config)).

@@ -4,7 +4,8 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2,
          end_per_testcase/2]).
 -export([keys_values_headers/1, partitioners/1, acks/1, codecs/1, kcat_reads/1, kcat_produces/1,
-         large_batch/1, back_pressure/1, callbacks_in_order/1, no_ack/1, too_large_alone/1, split_calls/1,
+         large_batch/1, back_pressure/1, callbacks_in_order/1, no_ack/1, no_ack_drops/1, too_large_alone/1, split_calls/1,
+         bad_records/1, times_of_a_batch/1, topic_made_again/1,
          bad_input/1, linger/1, partitions_added/1, topic_deleted/1,
          producer_killed/1, killed_with_callbacks/1, client_stopped/1, client_killed/1,
          client_stopped_before_producer/1, stopped_behind_dispatcher/1, failed_behind_dispatcher/1,
@@ -20,7 +21,8 @@ suite() -> [{timetrap, {seconds, 90}}].
 
 all() ->
   [keys_values_headers, partitioners, acks, codecs, kcat_reads, kcat_produces, large_batch,
-   back_pressure, callbacks_in_order, no_ack, too_large_alone, split_calls, bad_input, linger, partitions_added,
+   back_pressure, callbacks_in_order, no_ack, no_ack_drops, too_large_alone, split_calls,
+   bad_records, times_of_a_batch, topic_made_again, bad_input, linger, partitions_added,
    topic_deleted, producer_killed, killed_with_callbacks, client_stopped, client_killed,
    client_stopped_before_producer, stopped_behind_dispatcher, failed_behind_dispatcher,
    deep_nesting, large_lists, invalid_topic, telemetry_event, other_node].
@@ -205,13 +207,11 @@ no_ack(Config) ->
   ?assertEqual(Values ++ [<<"last">>], brod_test:values(brod_test:fetch_all(Client, Topic, 0))),
   ?assertEqual([], brod_test:flush()).
 
-%% A message that the broker refuses ends its producer, but costs no other message its delivery or
-%% its answer; then the supervisor starts another one.
+%% A message that the broker refuses for what it is costs no other message its delivery or its answer,
+%% and its producer goes on.
 too_large_alone(Config) ->
-  {Client, Topic} = started(Config, 1, [{max_linger_ms, 100}, {max_linger_count, 1000},
-                                        {partition_restart_delay_seconds, 1}]),
+  {Client, Topic} = started(Config, 1, [{max_linger_ms, 100}, {max_linger_count, 1000}]),
   {ok, Producer} = brod:get_producer(Client, Topic, 0),
-  Monitor = monitor(process, Producer),
   Values = [<<"before">>, binary:copy(<<"x">>, 2000000), <<"behind">>],
   Refs = [begin
             {ok, Ref} = brod:produce(Client, Topic, 0, <<>>, V),
@@ -220,19 +220,67 @@ too_large_alone(Config) ->
   Reason = {not_retriable, {produce_response_error, Topic, 0, -1, message_too_large}},
   ?assertEqual([ok, {error, {producer_down, Reason}}, ok],
                [brod:sync_produce_request(Ref, ?LIMIT_MS) || Ref <- Refs]),
-  receive {'DOWN', Monitor, process, _, Down} -> ?assertEqual(Reason, Down)
-  after ?LIMIT_MS -> error(producer_lives)
-  end,
-  {ok, Again} = brod_test:wait_until(fun() ->
-                                       case brod:get_producer(Client, Topic, 0) of
-                                         {ok, Pid} -> {ok, Pid};
-                                         {error, _} -> false
-                                       end
-                                     end, ?LIMIT_MS),
-  ?assertNotEqual(Producer, Again),
   ok = brod:produce_sync(Client, Topic, 0, <<>>, <<"later">>),
+  ?assertEqual({ok, Producer}, brod:get_producer(Client, Topic, 0)),
   ?assertEqual([<<"before">>, <<"behind">>, <<"later">>],
                brod_test:values(brod_test:fetch_all(Client, Topic, 0))).
+
+%% A compacted topic takes no message without a key, and the broker says which (KIP-467): the calls
+%% beside it are stored.
+bad_records(Config) ->
+  Client = client(Config),
+  Topic = brod_test:create_topic(1, #{configs => #{"cleanup.policy" => "compact"}}),
+  ok = brod:start_producer(Client, Topic, [{max_linger_ms, 60000}, {max_linger_count, 4}]),
+  {ok, Producer} = brod:get_producer(Client, Topic, 0),
+  Calls = [{<<"k">>, <<"1">>}, {<<>>, <<"bad">>},
+           {<<>>, [{<<"k">>, <<"not stored">>}, {<<>>, <<"bad">>}]}, {<<"k">>, <<"2">>}],
+  Refs = [element(2, {ok, _} = brod:produce(Client, Topic, 0, K, V)) || {K, V} <- Calls],
+  Bad = {error, {producer_down, {not_retriable, {produce_response_error, Topic, 0, -1, invalid_record}}}},
+  ?assertEqual([{ok, 0}, Bad, Bad, {ok, 1}],
+               [brod:sync_produce_request_offset(Ref, ?LIMIT_MS) || Ref <- Refs]),
+  ?assertEqual([<<"1">>, <<"2">>], brod_test:values(brod_test:fetch_all(Client, Topic, 0))),
+  ?assertEqual({ok, Producer}, brod:get_producer(Client, Topic, 0)).
+
+%% Nothing is held up and no memory is used up: what does not fit into buffer_bytes is dropped, and that
+%% is said.
+no_ack_drops(_Config) ->
+  Client = brod_test:start_client([{buffer_bytes, 50000}]),
+  Log = brod_log:start(),
+  try
+    Topic = brod_test:create_topic(1),
+    ok = brod:start_producer(Client, Topic, [{max_linger_ms, 2000}, {max_linger_count, 1000000}]),
+    Value = binary:copy(<<"v">>, 100),
+    [ok = brod:produce_no_ack(Client, Topic, 0, <<>>, Value) || _ <- lists:seq(1, 5000)],
+    brod_test:wait_until(fun() -> brod_log:has(Log, "messages of produce_no_ack") end, ?LIMIT_MS),
+    ok = brod:produce_sync(Client, Topic, 0, <<>>, <<"last">>),
+    Stored = length(brod_test:fetch_all(Client, Topic, 0)),
+    ?assert(Stored > 300),
+    ?assert(Stored < 1000)
+  after
+    brod_log:stop(Log),
+    brod_test:stop_client(Client)
+  end.
+
+%% A message of a batch that comes without a time has that of the batch's first.
+times_of_a_batch(Config) ->
+  {Client, Topic} = started(Config, 1, []),
+  ok = brod:produce_sync(Client, Topic, 0, <<>>, [#{value => <<"1">>, ts => 1000}, #{value => <<"2">>},
+                                                  {2000, <<>>, <<"3">>}, {<<>>, <<"4">>}]),
+  ?assertEqual([1000, 1000, 2000, 1000],
+               [Ts || #kafka_message{ts = Ts} <- brod_test:fetch_all(Client, Topic, 0)]).
+
+%% The topic of the same name is another one: offsets and sequence numbers begin anew.
+topic_made_again(Config) ->
+  {Client, Topic} = started(Config, 1, [{max_retries, 100}]),
+  [ok = brod:produce_sync(Client, Topic, 0, <<>>, V) || V <- brod_test:numbers(1, 3)],
+  ok = brod:delete_topics(brod_test:bootstrap(), [Topic], 10000),
+  brod_test:wait_until(fun() -> brod:create_topics(brod_test:bootstrap(), [brod_test:topic_spec(Topic, 1)],
+                                                   #{timeout => 10000}) =:= ok
+                       end, ?LIMIT_MS),
+  _ = brod_test:await_topic(Topic, 1),
+  ?assertEqual([{ok, 0}, {ok, 1}],
+               [brod:produce_sync_offset(Client, Topic, 0, <<>>, V) || V <- [<<"a">>, <<"b">>]]),
+  ?assertEqual([<<"a">>, <<"b">>], brod_test:values(brod_test:fetch_all(Client, Topic, 0))).
 
 %% A batch that the broker finds too large is split, wherever its calls begin and end. Each call is
 %% answered once: with the offset of its first message, or why one of its messages was not stored.
@@ -385,8 +433,7 @@ killed_with_callbacks(Config) ->
   after ?LIMIT_MS -> error(no_reply)
   end.
 
-%% Producers under somebody else's supervisor outlive the client: they end soon after it, and nobody
-%% waits for them.
+%% Producers under somebody else's supervisor outlive the client, and work again when it is back.
 client_killed(Config) ->
   outlives(client(Config), fun(Client) -> exit(whereis(Client), kill) end).
 
@@ -410,10 +457,14 @@ outlives(Client, EndClient) ->
   receive {callback, 0, -1, {error, client_down}} -> ok
   after ?LIMIT_MS -> error(callback_not_called)
   end,
-  receive {'EXIT', Producer, Reason} -> ?assertEqual(client_down, Reason)
-  after ?LIMIT_MS -> error(producer_lives)
-  end,
-  ?assertMatch({error, {producer_down, _}}, brod:produce_sync(Producer, <<>>, <<"v">>)).
+  %% it goes on with the next process of the client
+  ok = brod:stop_client(Client),
+  ok = brod:start_client(brod_test:bootstrap(), Client, []),
+  {ok, Batch} = brod:produce(Producer, <<>>, [{<<>>, <<"v">>} || _ <- lists:seq(1, 1000)]),
+  [{ok, _} = brod:produce(Producer, <<>>, <<"v">>) || _ <- lists:seq(2, 1000)],
+  ?assertMatch({ok, _}, brod:sync_produce_request_offset(Batch, ?LIMIT_MS)),
+  ?assertEqual({ok, Producer}, brod:get_producer(Client, Topic, 0)),
+  ok = brod_producer:stop(Producer).
 
 %% A producer is stopped while acks of stored messages are on their way through a dispatcher.
 stopped_behind_dispatcher(Config) ->
@@ -442,8 +493,8 @@ is_ending(Producer) ->
     undefined -> true
   end.
 
-%% A producer fails while acks of stored messages, and the news of the failure, are on their way
-%% through a dispatcher.
+%% A call fails while acks of stored messages, and the news of the failure, are on their way through a
+%% dispatcher.
 failed_behind_dispatcher(Config) ->
   {Client, Topic, Producer, Dispatchers} = with_suspended_dispatchers(Config),
   Caller = calls(10, fun() -> brod:produce(Client, Topic, 0, <<>>, <<"v">>) end),
@@ -452,11 +503,11 @@ failed_behind_dispatcher(Config) ->
   TooLarge = binary:copy(<<"x">>, 2000000),
   ok = brod:produce_cb(Client, Topic, 0, <<>>, TooLarge,
                        fun(P, O, Result) -> Self ! {callback, P, O, Result} end),
-  %% acks, nacks and the producer's end
+  %% acks and nacks
   brod_test:wait_until(fun() ->
                          Waiting = [element(2, process_info(D, message_queue_len))
                                     || D <- Dispatchers],
-                         lists:sum(Waiting) >= 3 orelse not is_process_alive(Producer)
+                         lists:sum(Waiting) >= 2 orelse not is_process_alive(Producer)
                        end, ?LIMIT_MS),
   lists:foreach(fun erlang:resume_process/1, Dispatchers),
   ?assertEqual([{ok, Offset} || Offset <- lists:seq(0, 9)], results(Caller)),

@@ -1,6 +1,8 @@
 //! Whom a batch owes answers, gathered while it fills.
 
-use brod_engine::producer::{Acks, Split};
+use std::ops::Range;
+
+use brod_engine::producer::{Acks, Split, WhenFull};
 use brod_protocol::memory::Kept;
 use rustler::{Env, LocalPid, NifResult, Term};
 
@@ -155,6 +157,14 @@ impl Acks for ErlAcks {
         self.calls().len() as u32
     }
 
+    fn call_at(&self, at: u32) -> Option<Range<u32>> {
+        let calls = self.calls();
+        let behind = calls.partition_point(|call| call.first <= at);
+        let call = calls.get(behind.checked_sub(1)?)?;
+        let records = call.first..call.first + call.records;
+        records.contains(&at).then_some(records)
+    }
+
     fn split(self, at: u32) -> Split<Self> {
         let targets = self.targets.unwrap_or_default();
         let calls = &targets.calls;
@@ -188,6 +198,15 @@ pub enum Target<'a> {
 }
 
 impl<'a> Target<'a> {
+    /// A callback is not run after its call has failed for lack of room, so the call waits outside.
+    pub fn when_full(&self) -> WhenFull {
+        match self {
+            Target::Nobody => WhenFull::Drop,
+            Target::Fun(_) => WhenFull::Wait,
+            Target::Caller(..) | Target::Process(..) => WhenFull::Take,
+        }
+    }
+
     #[inline]
     /// From what `brod_nif:produce/4` is given.
     pub fn new(env: Env<'a>, term: Term<'a>) -> NifResult<Self> {

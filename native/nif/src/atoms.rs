@@ -9,6 +9,7 @@ rustler::atoms! {
     timeout,
     dirty,
     wait,
+    full,
     no_ack,
     bad_option,
     missing_option,
@@ -27,8 +28,10 @@ rustler::atoms! {
     brod_down,
     brod_handed_over,
     brod_orphaned,
+    brod_lost,
     brod_engine_down,
     brod_request_sent,
+    brod_dropped,
     brod_fetch_error,
     brod_group,
 

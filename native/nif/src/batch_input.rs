@@ -129,7 +129,9 @@ pub fn now_ms() -> i64 {
 struct Records<'w> {
     writer: &'w mut BatchWriter,
     allowance: &'w mut Allowance,
-    now: i64,
+    /// For records without a time: now, or once there is one in the call, the first record's.
+    time: i64,
+    begun: bool,
 }
 
 /// Writes all the records of one call.
@@ -144,7 +146,8 @@ pub fn write<'a>(
     let mut records = Records {
         writer,
         allowance,
-        now,
+        time: now,
+        begun: false,
     };
     if value.is_binary() {
         return records.push(now, key, value, None);
@@ -203,7 +206,7 @@ impl Records<'_> {
         }
         let parts = tuple(element).ok_or(Refusal::BadArg)?;
         let (ts, key, value) = match parts.len() {
-            2 => (self.now, parts.at(0), parts.at(1)),
+            2 => (self.time, parts.at(0), parts.at(1)),
             3 => (timestamp(parts.at(0))?, parts.at(1), parts.at(2)),
             _ => return Err(Refusal::BadArg),
         };
@@ -222,7 +225,7 @@ impl Records<'_> {
             .unwrap_or_else(|| atoms::undefined().to_term(env));
         let ts = match get(atoms::ts()) {
             Some(ts) => timestamp(ts)?,
-            None => self.now,
+            None => self.time,
         };
         self.push(ts, key, value, get(atoms::headers()))
     }
@@ -235,6 +238,9 @@ impl Records<'_> {
         value: Term<'_>,
         headers: Option<Term<'_>>,
     ) -> Result<(), Refusal> {
+        if !self.begun {
+            (self.begun, self.time) = (true, ts);
+        }
         let key = self.bytes(key)?;
         let value = self.bytes(value)?;
         let len = |part: &Option<Binary>| part.as_ref().map_or(0, |bytes| bytes.len());

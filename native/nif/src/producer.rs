@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use brod_engine::producer::{Append, AppendError, Idempotence, Partition, ProducerConfig};
 use brod_protocol::batch_writer::BatchWriter;
 use brod_protocol::compress::Codec;
+use brod_protocol::error::ErrorCode;
 use rustler::schedule::consume_timeslice;
 use rustler::types::atom::Atom;
 use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
@@ -19,6 +19,7 @@ use crate::directory::{self, Place, Process};
 use crate::dispatcher::Dispatcher;
 use crate::options::{BadOption, Options};
 use crate::raw::make_tuple;
+use crate::reason;
 use crate::replies::{ErlReplies, Waiter};
 use crate::runtime;
 
@@ -36,6 +37,7 @@ impl ProducerResource {
         if self.partition.replies().orphan() {
             let partition = self.partition.clone();
             self.runtime.spawn(async move {
+                partition.replies().tell_lost();
                 partition.close();
                 partition.hand_over();
             });
@@ -73,6 +75,9 @@ impl Resource for ProducerResource {
     }
 }
 
+/// In bytes. A longer name would only cost time: no topic has it.
+const LONGEST_TOPIC: usize = 249;
+
 /// A handle to a producer.
 pub type Producer = ResourceArc<ProducerResource>;
 
@@ -85,6 +90,10 @@ fn producer_open<'a>(
     config: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let options = Options::new(config).ok_or(rustler::Error::BadArg)?;
+    if topic.len() > LONGEST_TOPIC {
+        let code = reason::code(env, ErrorCode::INVALID_TOPIC_EXCEPTION);
+        return Ok((atoms::error(), code).encode(env));
+    }
     let topic = std::str::from_utf8(&topic).map_err(|_| rustler::Error::BadArg)?;
     let config = match decode_config(&options) {
         Ok(config) => config,
@@ -183,6 +192,7 @@ fn append<'a>(
     let mut waiter_id = None;
     let mut percent = 0;
     let result = producer.partition.append(
+        target.when_full(),
         |writer, acks, first| {
             let mut allowance = Allowance::for_normal_scheduler();
             write(writer, &mut allowance, now, key, value)?;
@@ -238,7 +248,9 @@ fn produce_dirty<'a>(
     let mut waiter_id = None;
     let result = producer
         .partition
-        .append_batch(writer, acks, || waiter(env, &target, &mut waiter_id));
+        .append_batch(target.when_full(), writer, acks, || {
+            waiter(env, &target, &mut waiter_id)
+        });
     Ok(match result {
         Ok(appended) => taken(env, producer, appended, waiter_id),
         Err(_) => (atoms::error(), atoms::closed()).encode(env),
@@ -268,6 +280,7 @@ fn taken<'a>(
 ) -> Term<'a> {
     match (appended, waiter_id) {
         (Append::Wait, Some(id)) => (atoms::wait(), id).encode(env),
+        (Append::Full, Some(id)) => (atoms::full(), id).encode(env),
         _ => producer.partition.replies().process().encode(env),
     }
 }
@@ -289,7 +302,8 @@ fn producer_acks_done(producer: &ProducerResource) -> Atom {
     atoms::ok()
 }
 
-#[rustler::nif]
+/// The reason, which is copied, may be large.
+#[rustler::nif(schedule = "DirtyCpu")]
 fn producer_close<'a>(producer: Producer, reason: Term<'a>, heir: LocalPid) -> Atom {
     producer.partition.replies().leave(reason, heir);
     producer.close();
@@ -310,8 +324,8 @@ fn producer_info<'a>(env: Env<'a>, producer: Producer) -> NifResult<Term<'a>> {
     )
 }
 
+/// Every option must be there: their defaults are in `brod_producer_options`.
 fn decode_config<'a>(options: &Options<'a>) -> Result<ProducerConfig, BadOption<'a>> {
-    let default = ProducerConfig::default();
     let codecs = [
         ("no_compression", Codec::None),
         ("gzip", Codec::Gzip),
@@ -324,47 +338,24 @@ fn decode_config<'a>(options: &Options<'a>) -> Result<ProducerConfig, BadOption<
         ("true", Idempotence::On),
         ("false", Idempotence::Off),
     ];
-    let ms = |name, default: Duration| options.duration_ms(name, default);
+    let acks = |acks: &i16| (-1..=1).contains(acks);
     Ok(ProducerConfig {
-        partition_buffer_limit: options.get(
-            "partition_buffer_limit",
-            default.partition_buffer_limit,
-            |_| true,
-        )?,
-        partition_onwire_limit: options.get(
-            "partition_onwire_limit",
-            default.partition_onwire_limit,
-            |limit| *limit > 0,
-        )?,
-        max_batch_size: options.get("max_batch_size", default.max_batch_size, |size| *size > 0)?,
-        max_retries: options.get("max_retries", default.max_retries, |_| true)?,
-        retry_backoff: ms("retry_backoff_ms", default.retry_backoff)?,
-        required_acks: options.get("required_acks", default.required_acks, |acks| {
-            (-1..=1).contains(acks)
-        })?,
-        ack_timeout: ms("ack_timeout", default.ack_timeout)?,
-        codec: options.choice("compression", default.codec, &codecs)?,
-        compression_level: match options.term("compression_level") {
-            None => None,
-            Some(level) => Some(
-                level
-                    .decode()
-                    .map_err(|_| options.bad("compression_level", level))?,
-            ),
-        },
-        max_linger: ms("max_linger_ms", default.max_linger)?,
-        max_linger_count: options.get("max_linger_count", default.max_linger_count, |_| true)?,
-        delivery_timeout: ms("delivery_timeout_ms", default.delivery_timeout)?,
-        idempotence: options.choice("enable_idempotence", default.idempotence, &idempotence)?,
+        partition_buffer_limit: options.required("partition_buffer_limit", |_| true)?,
+        partition_onwire_limit: options.required("partition_onwire_limit", |limit| *limit > 0)?,
+        max_batch_size: options.required("max_batch_size", |size| *size > 0)?,
+        max_request_size: options.required("max_request_size", |size| *size > 0)?,
+        max_retries: options.required("max_retries", |_| true)?,
+        retry_backoff: options.required_ms("retry_backoff_ms")?,
+        required_acks: options.required("required_acks", acks)?,
+        ack_timeout: options.required_ms("ack_timeout")?,
+        codec: options.required_choice("compression", &codecs)?,
+        compression_level: options.optional("compression_level", |_| true)?,
+        max_linger: options.required_ms("max_linger_ms")?,
+        max_linger_count: options.required("max_linger_count", |_| true)?,
+        delivery_timeout: options.required_ms("delivery_timeout_ms")?,
+        idempotence: options.required_choice("enable_idempotence", &idempotence)?,
         transaction: None,
-        produce_version: match options.term("produce_req_vsn") {
-            None => None,
-            Some(version) => Some(
-                version
-                    .decode()
-                    .map_err(|_| options.bad("produce_req_vsn", version))?,
-            ),
-        },
-        report_requests: options.get("telemetry", false, |_| true)?,
+        produce_version: options.optional("produce_req_vsn", |_| true)?,
+        report_requests: options.required("telemetry", |_| true)?,
     })
 }

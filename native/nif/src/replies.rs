@@ -243,7 +243,20 @@ impl ErlReplies {
 
     fn orphaned_message<'a>(&self, env: Env<'a>, message: Term<'a>) -> Term<'a> {
         let tag = atoms::brod_orphaned();
-        (tag, self.process, self.partition, message).encode(env)
+        (tag, self.process, &self.topic, self.partition, message).encode(env)
+    }
+
+    /// After [`Self::orphan`]: says how many messages went with the process, if it was killed.
+    pub fn tell_lost(&self) {
+        let lost = self.passing_on.load(Ordering::Acquire);
+        if lost == 0 || self.heir().is_some() {
+            return;
+        }
+        if let Some(heir) = self.standing_heir() {
+            runtime::send(&heir, |env| {
+                self.orphaned_message(env, (atoms::brod_lost(), lost).encode(env))
+            });
+        }
     }
 
     /// Sends each caller its reply from here. Funs are for processes of Erlang alone.
@@ -379,6 +392,12 @@ impl Replies for ErlReplies {
 
     fn handed_over(&self) {
         self.send_last(|env| atoms::brod_handed_over().to_term(env));
+    }
+
+    fn dropped(&self, calls: u64) {
+        runtime::send(&self.process, |env| {
+            (atoms::brod_dropped(), calls).encode(env)
+        });
     }
 
     fn sent(&self, records: u32, payload: usize) {

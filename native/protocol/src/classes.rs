@@ -53,6 +53,17 @@ impl ErrorCode {
         )
     }
 
+    /// A broker refuses records for what they are (KIP-467): others of the same producer are no worse.
+    pub const fn is_of_the_records(self) -> bool {
+        one_of!(
+            self,
+            MESSAGE_TOO_LARGE,
+            RECORD_LIST_TOO_LARGE,
+            INVALID_RECORD,
+            INVALID_TIMESTAMP,
+        )
+    }
+
     /// Another broker leads the partition, or soon will (KIP-320). A producer that waits for a leader
     /// does not use up an attempt.
     pub const fn is_leader_change(self) -> bool {

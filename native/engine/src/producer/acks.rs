@@ -17,6 +17,8 @@ pub trait Acks: Default + Send + 'static {
     fn rollback(&mut self, mark: Self::Mark);
     /// How many calls are in it.
     fn calls(&self) -> u32;
+    /// The records of the call that record `at` belongs to; None where nobody is to hear of it.
+    fn call_at(&self, at: u32) -> Option<Range<u32>>;
     /// Takes apart, where a batch is split before record `at`.
     fn split(self, at: u32) -> Split<Self>;
 }
@@ -51,6 +53,8 @@ pub trait Replies: Send + Sync + 'static {
     fn stopped(&self, why: &Failure);
     /// [`Partition::hand_over`] was called, and all results of before have been told.
     fn handed_over(&self) {}
+    /// So many calls of callers that do not wait were dropped because too much is buffered.
+    fn dropped(&self, _calls: u64) {}
     /// A request with `records` of this partition, `payload` bytes of keys, values and headers, is
     /// in flight.
     fn sent(&self, records: u32, payload: usize);

@@ -1,5 +1,6 @@
 //! A batch from its first call to its last answer.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use super::acks::{Acks, Split};
@@ -7,11 +8,10 @@ use super::cut_calls::{CutCalls, Share};
 use super::failure::{Cause, Failure};
 use brod_protocol::batch_writer::{self, BatchWriter, SealOptions, SealedBatch};
 use brod_protocol::compress::Codec;
-use brod_protocol::error::ErrorCode;
 
 /// Between the order numbers of two batches, so that the parts of a batch that is split, and of
 /// those parts, have their place in between.
-pub(super) const ORDER_STEP: u64 = 1 << 20;
+pub(super) const ORDER_STEP: u64 = 1 << 24;
 
 /// Producer id and epoch under which a partition's sequence numbers count (KIP-98).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,18 +167,39 @@ impl<A: Acks> Batch<A> {
         batch
     }
 
-    /// Takes a batch that was sent apart in the middle, each part with its share of the sequence
+    /// Bytes in a request: those of the wire form, or as many as it can have at most.
+    pub(super) fn request_bytes(&self) -> usize {
+        match &self.body {
+            Body::Unsealed(writer) => writer.len(),
+            Body::Sealed(sealed) => sealed.bytes.len(),
+        }
+    }
+
+    /// The records of the call that this one belongs to.
+    pub(super) fn call_at(&self, record: u32) -> Range<u32> {
+        let share = self.shares.iter().map(Share::records);
+        let share = share.into_iter().find(|records| records.contains(&record));
+        share
+            .or_else(|| self.acks.call_at(record))
+            .unwrap_or(record..record + 1)
+    }
+
+    /// Takes a batch that was sent apart before record `at`, each part with its share of the sequence
     /// numbers. Gives it back with the reason when that cannot be.
     pub(super) fn split(
-        self,
+        mut self,
+        at: u32,
         cut_calls: &mut CutCalls<A>,
     ) -> Result<(Self, Self), (Box<Self>, Failure)> {
-        let half = self.records / 2;
+        // A part of one that was split before is open, and is read back like one that was sent.
+        if let Err(why) = self.seal(Codec::None, None, false) {
+            return Err((Box::new(self), why));
+        }
         let parts = match &self.body {
             Body::Sealed(sealed) => {
-                batch_writer::split(sealed, half).map_err(|error| Failure::Codec(error.to_string()))
+                batch_writer::split(sealed, at).map_err(|error| Failure::Codec(error.to_string()))
             }
-            Body::Unsealed(_) => Err(Failure::NotRetriable(ErrorCode::MESSAGE_TOO_LARGE)),
+            Body::Unsealed(_) => Err(Failure::Codec("the batch is not sealed".into())),
         };
         let (first, second) = match parts {
             Ok(parts) => parts,
@@ -188,18 +209,19 @@ impl<A: Acks> Batch<A> {
             before: first_acks,
             across,
             after: second_acks,
-        } = self.acks.split(half);
+        } = self.acks.split(at);
         let second_calls = second_acks.calls();
         let mut shares = self.shares;
         shares.extend(across.map(|(acks, records)| cut_calls.enter(acks, records)));
         let (mut first_shares, mut second_shares) = (Vec::new(), Vec::new());
         for share in shares {
-            let (before, behind) = cut_calls.cut(share, half);
+            let (before, behind) = cut_calls.cut(share, at);
             first_shares.extend(before);
             second_shares.extend(behind);
         }
-        let (bytes, span) = (self.bytes / 2, self.span / 2);
-        let part = |writer, acks, shares| Batch {
+        let portion = |whole: u64| whole * u64::from(at) / u64::from(self.records.max(1));
+        let (bytes, span) = (portion(self.bytes as u64) as usize, portion(self.span));
+        let part = |writer, acks, shares, span| Batch {
             body: Body::Unsealed(writer),
             acks,
             shares,
@@ -216,19 +238,19 @@ impl<A: Acks> Batch<A> {
         };
         let first = Batch {
             calls: self.calls.saturating_sub(second_calls),
-            records: half,
+            records: at,
             bytes,
-            ..part(first, first_acks, first_shares)
+            ..part(first, first_acks, first_shares, span)
         };
         let second = Batch {
             calls: second_calls,
-            records: self.records - half,
+            records: self.records - at,
             bytes: self.bytes - bytes,
             order: self.order + span,
             sequence: self
                 .sequence
-                .map(|(id, start)| (id, add_sequence(start, half))),
-            ..part(second, second_acks, second_shares)
+                .map(|(id, start)| (id, add_sequence(start, at))),
+            ..part(second, second_acks, second_shares, self.span - span)
         };
         Ok((first, second))
     }

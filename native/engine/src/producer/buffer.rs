@@ -54,6 +54,8 @@ pub enum Take<A> {
     /// The partition must be added to the transaction first. Come back at this instant if it has not
     /// been.
     NotInTransaction(Instant),
+    /// It is larger than the room that is left.
+    NoRoom,
     /// What is to be sent has waited for too long: see [`Buffer::expire`].
     Expired,
     /// Nothing to send, or enough in flight: an append or a completion changes that.
@@ -263,9 +265,9 @@ impl<A: Acks> Buffer<A> {
         config.in_flight_limit(self.identity != Identity::Off)
     }
 
-    /// The next batch to send, if there is one now. Anything but `At` and a batch with more behind
-    /// it takes the partition out of the sender's queue.
-    pub fn take(&mut self, config: &ProducerConfig, now: Instant) -> Take<A> {
+    /// The next batch to send, of at most `room` bytes, if there is one now. Anything but `At`,
+    /// `NoRoom` and a batch with more behind it takes the partition out of the sender's queue.
+    pub fn take(&mut self, config: &ProducerConfig, now: Instant, room: usize) -> Take<A> {
         self.queued = false;
         self.timer = None;
         if self.in_flight.len() >= self.in_flight_limit(config) {
@@ -302,6 +304,12 @@ impl<A: Acks> Buffer<A> {
             {
                 return self.later(until);
             }
+        }
+        if self.next().is_some_and(|next| next.request_bytes() > room) {
+            self.queued = true;
+            return Take::NoRoom;
+        }
+        if self.ready.is_empty() {
             self.close_open();
         }
         let producer = match self.identity {
@@ -370,6 +378,14 @@ impl<A: Acks> Buffer<A> {
         self.held_no_more();
     }
 
+    /// The topic has been deleted and made again: its brokers know nothing of this producer. What is not
+    /// in flight goes under another producer id.
+    pub fn topic_made_again(&mut self) {
+        if matches!(self.identity, Identity::Is(_)) && self.membership == Membership::Unneeded {
+            self.renew_from = Some(0);
+        }
+    }
+
     /// The timer was for the case that this does not happen.
     fn held_no_more(&mut self) {
         if self.timer.take().is_some() {
@@ -434,6 +450,11 @@ impl<A: Acks> Buffer<A> {
     /// Why the producer stops, once nothing is left to be sent or answered.
     pub fn stopped(&self) -> Option<&Failure> {
         self.stopping.as_ref().filter(|_| self.is_idle())
+    }
+
+    /// Takes nothing any more.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
     }
 
     /// Bytes that left the buffer since this was last asked.

@@ -30,6 +30,8 @@ pub struct ProducerConfig {
     /// A batch is closed before it exceeds this many bytes, before compression. A single call
     /// may exceed it alone.
     pub max_batch_size: usize,
+    /// Batches join in a request up to this many bytes. A single batch may exceed it alone.
+    pub max_request_size: usize,
     /// How often a batch is sent again; negative: without limit.
     pub max_retries: i32,
     /// Wait before a batch is sent again.
@@ -58,12 +60,14 @@ pub struct ProducerConfig {
     pub report_requests: bool,
 }
 
+/// For those who use the engine by itself. The defaults of brod's users are in Erlang.
 impl Default for ProducerConfig {
     fn default() -> Self {
         ProducerConfig {
             partition_buffer_limit: 512,
             partition_onwire_limit: 1,
             max_batch_size: 1024 * 1024,
+            max_request_size: 1024 * 1024,
             max_retries: 3,
             retry_backoff: Duration::from_millis(500),
             required_acks: -1,

@@ -15,6 +15,13 @@ pub(super) struct Share {
     pub starts: bool,
 }
 
+impl Share {
+    /// Their positions in the batch.
+    pub fn records(&self) -> Range<u32> {
+        self.records.clone()
+    }
+}
+
 struct CutCall<A> {
     id: u64,
     acks: A,

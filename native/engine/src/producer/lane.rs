@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -19,6 +19,7 @@ use super::batch::Batch;
 use super::distance::Distance;
 use super::partition::Partition;
 use super::queue::Queue;
+use super::size_limit::SizeLimit;
 use crate::cluster::{Cluster, NodeId, Purpose};
 use crate::error::Error;
 use crate::net::{Connection, NetError};
@@ -29,6 +30,9 @@ pub(super) const LANES: usize = 2;
 /// So many neighbouring partitions of a topic share a lane. One request with the batches of all
 /// partitions costs less than two with a few each, so a topic of no more has one lane.
 const NEIGHBOURS: usize = 64;
+
+/// A broker that asks for more is not believed.
+const LONGEST_THROTTLE: Duration = Duration::from_secs(300);
 
 /// The lane of a partition, to whichever broker leads it.
 pub(super) fn lane_of(partition: i32) -> usize {
@@ -47,6 +51,8 @@ pub(super) struct Request<R: Replies> {
     pub sent: Instant,
     pub deadline: Instant,
     pub version: i16,
+    /// Of its batches.
+    pub bytes: usize,
     /// False with acks 0: being written is all there is to wait for.
     pub answered: bool,
     pub items: Vec<Item<R>>,
@@ -73,6 +79,10 @@ pub(super) struct Lane<R: Replies> {
     connecting: Option<Connecting>,
     /// How far away the broker is.
     pub distance: Distance,
+    /// How large requests may be.
+    pub size_limit: SizeLimit,
+    /// The broker works on none of its requests before this instant (KIP-219).
+    pub throttled_until: Option<Instant>,
 }
 
 impl<R: Replies> Lane<R> {
@@ -85,6 +95,8 @@ impl<R: Replies> Lane<R> {
             connection: None,
             connecting: None,
             distance: Distance::default(),
+            size_limit: SizeLimit::new(),
+            throttled_until: None,
         }
     }
 
@@ -103,8 +115,27 @@ impl<R: Replies> Lane<R> {
         None
     }
 
+    /// The broker answers no further request for so long. The time does not count for those in flight.
+    pub fn throttle(&mut self, time: Duration, now: Instant) {
+        if time.is_zero() {
+            return;
+        }
+        let time = time.min(LONGEST_THROTTLE);
+        self.throttled_until = Some(now + time);
+        for request in &mut self.in_flight {
+            request.deadline += time;
+        }
+    }
+
+    /// Whether the broker would let a request wait.
+    pub fn is_throttled(&self, now: Instant) -> bool {
+        self.throttled_until.is_some_and(|until| now < until)
+    }
+
     /// Closes the connection: what is in flight fails.
     pub fn disconnect(&mut self) {
+        // The next connection is another one to the broker.
+        self.throttled_until = None;
         if let Some(connection) = self.connection.take() {
             connection.close();
         }

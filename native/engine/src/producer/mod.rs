@@ -19,6 +19,7 @@ mod responses;
 mod router;
 mod sender;
 mod shared;
+mod size_limit;
 mod timers;
 mod transaction;
 
@@ -26,6 +27,6 @@ pub use acks::{Acks, Replies, Split};
 pub use buffer::AppendError;
 pub use config::{Idempotence, ProducerConfig};
 pub use failure::{Cause, Failure};
-pub use partition::{Append, Partition};
+pub use partition::{Append, Partition, WhenFull};
 pub use producers::Producers;
 pub use transaction::Transaction;

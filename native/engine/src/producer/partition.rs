@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use super::budget::Budget;
 use super::buffer::{AppendError, Appended, Buffer, Outcome, Take};
 use super::config::ProducerConfig;
 use super::failure::{Cause, Failure};
-use crate::cluster::{Interest, NodeId, Snapshot};
+use crate::cluster::{Interest, NodeId, Snapshot, TopicId};
 use brod_protocol::batch_writer::BatchWriter;
 use brod_protocol::error::ErrorCode;
 
@@ -24,11 +25,16 @@ use brod_protocol::error::ErrorCode;
 /// buffer has run empty.
 const RESERVE: usize = 16 * 1024;
 
+const DROPPED_TOLD_EVERY: Duration = Duration::from_secs(1);
+
 struct State<R: Replies> {
     buffer: Buffer<R::Acks>,
     /// Taken from the budget, and not used yet.
     reserved: usize,
+    /// Their calls are in the buffer.
     waiters: VecDeque<R::Waiter>,
+    /// Their calls are not: they come again.
+    applicants: VecDeque<R::Waiter>,
     /// The budget will tell when there are bytes for them.
     waits_for_bytes: bool,
     /// `Replies::stopped` has been called.
@@ -39,6 +45,8 @@ struct State<R: Replies> {
     hands_over: bool,
     /// The leader as of a version of the cluster's metadata.
     leader: (u64, Result<NodeId, ErrorCode>),
+    /// Another one is another topic of the same name (KIP-516).
+    topic_id: Option<TopicId>,
 }
 
 /// What a partition needs of the client that it belongs to.
@@ -60,15 +68,34 @@ pub struct Partition<R: Replies> {
     state: Mutex<State<R>>,
     /// Which leader the topic has is kept fresh while this lives.
     _interest: Interest,
+    /// Calls dropped since that was last told.
+    dropped: AtomicU64,
 }
 
-/// An append that was taken.
+/// What becomes of a call while the buffer is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is taken, and its caller held up: at most one call a caller over the limit.
+    Take,
+    /// It is not taken, and its caller held up. For calls whose caller may give up the wait, and must
+    /// not be answered then.
+    Wait,
+    /// It is dropped where all partitions together buffer too much, and taken otherwise. For callers
+    /// that never wait.
+    Drop,
+}
+
+/// What became of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Append {
     /// Go on.
     Done,
-    /// The buffer is full: the caller's waiter was kept, and is told when there is room.
+    /// Taken, and the buffer is full: the caller's waiter was kept, and is told when there is room.
     Wait,
+    /// As [`Append::Wait`], but not taken: the caller comes again then.
+    Full,
+    /// Not taken.
+    Dropped,
 }
 
 impl<R: Replies> Partition<R> {
@@ -87,11 +114,13 @@ impl<R: Replies> Partition<R> {
             buffer,
             reserved: 0,
             waiters: VecDeque::new(),
+            applicants: VecDeque::new(),
             waits_for_bytes: false,
             stop_told: false,
             telling: 0,
             hands_over: false,
             leader: (0, Err(ErrorCode::LEADER_NOT_AVAILABLE)),
+            topic_id: None,
         };
         let (topic, state) = (topic.into(), Mutex::new(state));
         Arc::new(Partition {
@@ -103,6 +132,7 @@ impl<R: Replies> Partition<R> {
             replies,
             state,
             _interest: interest,
+            dropped: AtomicU64::new(0),
         })
     }
 
@@ -130,10 +160,14 @@ impl<R: Replies> Partition<R> {
     /// `fill`. Past the limits `waiter` is asked for who is to be held up, if anyone.
     pub fn append<E>(
         self: &Arc<Self>,
+        when_full: WhenFull,
         fill: impl FnMut(&mut BatchWriter, &mut R::Acks, u32) -> Result<(), E>,
         waiter: impl FnOnce() -> Option<R::Waiter>,
     ) -> Result<Append, AppendError<E>> {
         let mut state = self.state.lock();
+        if when_full != WhenFull::Take && self.is_full(&state, when_full) {
+            return Ok(self.turn_away(state, waiter));
+        }
         let appended = state.buffer.append(&self.config, Instant::now, fill)?;
         Ok(self.after_append(state, appended, waiter))
     }
@@ -141,15 +175,59 @@ impl<R: Replies> Partition<R> {
     /// Adds one large call, encoded beforehand, as a batch of its own.
     pub fn append_batch(
         self: &Arc<Self>,
+        when_full: WhenFull,
         writer: BatchWriter,
         acks: R::Acks,
         waiter: impl FnOnce() -> Option<R::Waiter>,
     ) -> Result<Append, AppendError<R::Acks>> {
         let mut state = self.state.lock();
+        if when_full != WhenFull::Take && self.is_full(&state, when_full) {
+            return Ok(self.turn_away(state, waiter));
+        }
         let appended = state
             .buffer
             .append_batch(&self.config, Instant::now(), writer, acks)?;
         Ok(self.after_append(state, appended, waiter))
+    }
+
+    fn is_full(&self, state: &State<R>, when_full: WhenFull) -> bool {
+        let calls = state.buffer.buffered_calls();
+        let full = when_full == WhenFull::Wait && calls >= self.config.partition_buffer_limit;
+        !state.buffer.is_stopping() && (full || self.budget.is_exceeded())
+    }
+
+    /// The call is not taken. Who does not wait loses it.
+    fn turn_away(
+        self: &Arc<Self>,
+        mut state: parking_lot::MutexGuard<'_, State<R>>,
+        waiter: impl FnOnce() -> Option<R::Waiter>,
+    ) -> Append {
+        let Some(waiter) = waiter() else {
+            drop(state);
+            self.count_dropped();
+            return Append::Dropped;
+        };
+        state.applicants.push_back(waiter);
+        let waits = self.budget.is_exceeded() && !state.waits_for_bytes;
+        state.waits_for_bytes |= waits;
+        drop(state);
+        if waits {
+            self.wait_for_bytes();
+        }
+        Append::Full
+    }
+
+    /// Has the count told once in a while.
+    fn count_dropped(self: &Arc<Self>) {
+        if self.dropped.fetch_add(1, Ordering::Relaxed) > 0 {
+            return;
+        }
+        let partition = self.clone();
+        self.host.spawn(Box::pin(async move {
+            tokio::time::sleep(DROPPED_TOLD_EVERY).await;
+            let count = partition.dropped.swap(0, Ordering::Relaxed);
+            partition.replies.dropped(count);
+        }));
     }
 
     fn after_append(
@@ -202,6 +280,11 @@ impl<R: Replies> Partition<R> {
                 .leader(&self.topic, self.index)
                 .map(|leader| leader.node);
             state.leader = (snapshot.version, leader);
+            let id = snapshot.topic_id(&self.topic).or(state.topic_id);
+            if state.topic_id.is_some() && id != state.topic_id {
+                state.buffer.topic_made_again();
+            }
+            state.topic_id = id;
         }
         state.leader.1
     }
@@ -209,9 +292,10 @@ impl<R: Replies> Partition<R> {
     /// Takes back a waiter that gave up. True if it was still there.
     pub fn forget_waiter(&self, is_it: impl Fn(&R::Waiter) -> bool) -> bool {
         let mut state = self.state.lock();
-        let before = state.waiters.len();
+        let before = state.waiters.len() + state.applicants.len();
         state.waiters.retain(|waiter| !is_it(waiter));
-        state.waiters.len() < before
+        state.applicants.retain(|waiter| !is_it(waiter));
+        state.waiters.len() + state.applicants.len() < before
     }
 
     /// Whether the sender's timer still counts.
@@ -220,9 +304,9 @@ impl<R: Replies> Partition<R> {
     }
 
     /// The sender's question for work.
-    pub(super) fn take(self: &Arc<Self>, now: Instant) -> Take<R::Acks> {
+    pub(super) fn take(self: &Arc<Self>, now: Instant, room: usize) -> Take<R::Acks> {
         let mut state = self.state.lock();
-        let taken = state.buffer.take(&self.config, now);
+        let taken = state.buffer.take(&self.config, now, room);
         if matches!(taken, Take::Batch { .. }) {
             self.let_go(state);
         }
@@ -248,7 +332,7 @@ impl<R: Replies> Partition<R> {
 
     /// Lets the callers go on for whom there is room again.
     fn let_go(self: &Arc<Self>, mut state: parking_lot::MutexGuard<'_, State<R>>) {
-        if state.waiters.is_empty() {
+        if state.waiters.is_empty() && state.applicants.is_empty() {
             return;
         }
         if self.budget.is_exceeded() {
@@ -259,17 +343,21 @@ impl<R: Replies> Partition<R> {
             }
             return;
         }
-        let over = state
-            .buffer
-            .buffered_calls()
-            .saturating_sub(self.config.partition_buffer_limit);
-        let free = state.waiters.len().saturating_sub(over as usize);
-        if free == 0 {
-            return;
+        let (calls, limit) = (
+            state.buffer.buffered_calls(),
+            self.config.partition_buffer_limit,
+        );
+        let over = calls.saturating_sub(limit) as usize;
+        let free = state.waiters.len().saturating_sub(over);
+        let mut released: Vec<_> = state.waiters.drain(..free).collect();
+        if calls < limit {
+            // All: one that has gone meanwhile would leave its room unused.
+            released.extend(state.applicants.drain(..));
         }
-        let released: Vec<_> = state.waiters.drain(..free).collect();
         drop(state);
-        self.replies.room(released);
+        if !released.is_empty() {
+            self.replies.room(released);
+        }
     }
 
     /// Passes an event through the buffer's state machine, tells whom it concerns, and queues
@@ -325,7 +413,8 @@ impl<R: Replies> Partition<R> {
             return self.let_go(state);
         };
         state.stop_told = true;
-        let released: Vec<_> = state.waiters.drain(..).collect();
+        let mut released: Vec<_> = state.waiters.drain(..).collect();
+        released.extend(state.applicants.drain(..));
         drop(state);
         if !released.is_empty() {
             self.replies.room(released);
@@ -429,7 +518,7 @@ impl<R: Replies> Partition<R> {
         (
             state.buffer.buffered_calls(),
             state.buffer.in_flight(),
-            state.waiters.len(),
+            state.waiters.len() + state.applicants.len(),
         )
     }
 }

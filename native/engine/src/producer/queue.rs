@@ -79,6 +79,11 @@ impl<T> Queue<T> {
         }
     }
 
+    /// All of them, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|waiting| &waiting.item)
+    }
+
     /// All of them leave.
     pub fn drain(&mut self) -> impl Iterator<Item = T> + '_ {
         self.0.drain(..).map(|waiting| waiting.item)

@@ -92,7 +92,14 @@ fn finish<R: Replies>(
     let cause = Cause::Code(result.code);
     let leader = partition.leader(&cluster.snapshot());
     let moved = cause.is_leader_change() && leader.is_ok_and(|other| other != node);
+    let bad_records = result.record_errors.iter();
+    let bad_records: Vec<u32> = bad_records
+        .filter_map(|(at, _)| u32::try_from(*at).ok())
+        .collect();
     partition.event(|buffer, config| {
+        if !bad_records.is_empty() && result.code.is_of_the_records() {
+            return Some(buffer.records_refused(batch, result.code, &bad_records));
+        }
         let outcome = buffer.failed(config, now, batch, cause);
         if moved {
             buffer.leader_moved();

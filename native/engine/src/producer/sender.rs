@@ -4,19 +4,21 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, ProduceRequest};
 
 use super::acks::Replies;
 use super::buffer::Take;
+use super::config::ProducerConfig;
 use super::failure::Cause;
 use super::inbox::Inbox;
 use super::lane::{lane_of, Event, Item, Lane, Request, LANES};
 use super::partition::{Host, Partition};
 use super::responses;
 use super::shared::Shared;
+use super::size_limit::SizeLimit;
 use super::timers::Timers;
 use crate::error::Error;
 use crate::net::{Connection, NetError};
@@ -37,9 +39,14 @@ const FULL_REQUEST_RECORDS: u32 = 512;
 /// but they are full: nothing could join them.
 const MAX_FULL_REQUESTS: usize = 2;
 
-/// A request is closed at this many bytes of batches, before compression. Far below what
-/// brokers accept by default (100 MiB), far above what one partition sends.
-const MAX_REQUEST_BYTES: usize = 16 * 1024 * 1024;
+/// Batches that are compressed are gathered for as many requests as would hold them uncompressed.
+const REQUESTS_OF_COMPRESSED: usize = 4;
+
+/// What surrounds a batch in a request, beside its topic's name.
+const AROUND_BATCH: usize = 64;
+
+/// What waits for a broker that throttles is looked at so often, whether it has waited too long.
+const THROTTLED_CHECK: Duration = Duration::from_secs(1);
 
 /// Compressing so many bytes takes less time than to hand the worker's other tasks over.
 const COMPRESSED_IN_PASSING: usize = 64 * 1024;
@@ -106,14 +113,14 @@ impl<R: Replies> Task<R> {
             let lane = lane_of(partition.index());
             self.lanes[lane].queue.push(partition);
         }
-        while let Some((lane, connection)) = self.next_lane() {
+        while let Some((lane, connection)) = self.next_lane(now) {
             self.send_one(lane, &connection, now);
         }
     }
 
     /// Takes in what is new, and picks the lane to send on. None: there is nothing to do before the
     /// next event, among which is that enough has come to do something.
-    fn next_lane(&mut self) -> Option<(usize, Connection)> {
+    fn next_lane(&mut self, now: Instant) -> Option<(usize, Connection)> {
         let in_flight: usize = self.lanes.iter().map(|lane| lane.in_flight.len()).sum();
         let enough = |lane: &Lane<R>| {
             // One lane does not wait for another one's answers.
@@ -135,7 +142,7 @@ impl<R: Replies> Task<R> {
         let (cluster, node) = (&self.shared.cluster, self.inbox.node);
         let lanes = self.lanes.iter_mut().enumerate();
         lanes
-            .filter(|(_, lane)| lane.queue.len() >= enough(lane))
+            .filter(|(_, lane)| lane.queue.len() >= enough(lane) && !lane.is_throttled(now))
             .filter_map(|(number, lane)| {
                 let connection = lane.connection(cluster, node)?;
                 Some((lane.in_flight.len(), number, connection))
@@ -173,7 +180,9 @@ impl<R: Replies> Task<R> {
         let (mut other_kind, mut more_behind) = (Vec::new(), Vec::new());
         let (mut bytes, mut records) = (0, 0);
         let snapshot = self.shared.cluster.snapshot();
-        let queue = &mut self.lanes[lane].queue;
+        let Lane {
+            queue, size_limit, ..
+        } = &mut self.lanes[lane];
         queue.arrange(FULL_REQUEST, |partition| partition.next_records());
         while let Some(waiting) = queue.pop() {
             let partition = &waiting.item;
@@ -188,9 +197,15 @@ impl<R: Replies> Task<R> {
                 other_kind.push(waiting);
                 continue;
             }
-            match partition.take(now) {
+            let room = match items.is_empty() {
+                // A batch that is larger by itself goes alone.
+                true => usize::MAX,
+                false => gathered(partition.config(), size_limit).saturating_sub(bytes),
+            };
+            let around = AROUND_BATCH + partition.topic().len();
+            match partition.take(now, room.saturating_sub(around)) {
                 Take::Batch { batch, more } => {
-                    bytes += batch.bytes();
+                    bytes += batch.request_bytes() + around;
                     records += batch.records();
                     if more {
                         more_behind.push(partition.clone());
@@ -200,9 +215,13 @@ impl<R: Replies> Task<R> {
                         batch,
                     });
                     let full = items.len() >= FULL_REQUEST && records >= FULL_REQUEST_RECORDS;
-                    if full || bytes >= MAX_REQUEST_BYTES {
+                    if full {
                         break;
                     }
+                }
+                Take::NoRoom => {
+                    other_kind.push(waiting);
+                    break;
                 }
                 Take::At(at) => self.timers.push(at, waiting.item),
                 Take::NeedsIdentity(at) => {
@@ -233,10 +252,27 @@ impl<R: Replies> Task<R> {
         mut items: Vec<Item<R>>,
         now: Instant,
     ) {
-        let batches = seal(&mut items);
-        if items.is_empty() {
-            return;
+        let mut batches = seal(&mut items);
+        while !items.is_empty() {
+            let config = items[0].partition.config();
+            let limit = self.lanes[lane].size_limit.at_most(config.max_request_size);
+            let count = fitting(&items, &batches, limit);
+            let (rest, more) = (items.split_off(count), batches.split_off(count));
+            self.write(lane, connection, items, batches, now);
+            (items, batches) = (rest, more);
         }
+    }
+
+    /// Puts one request in flight.
+    fn write(
+        &mut self,
+        lane: usize,
+        connection: &Connection,
+        items: Vec<Item<R>>,
+        batches: Vec<Bytes>,
+        now: Instant,
+    ) {
+        let bytes = batches.iter().map(Bytes::len).sum();
         let config = items[0].partition.config();
         let (acks, fixed) = (config.required_acks, config.produce_version);
         let transactional_id = config.transactional_id();
@@ -274,6 +310,7 @@ impl<R: Replies> Task<R> {
             sent: now,
             deadline,
             version,
+            bytes,
             answered: acks != 0,
             items,
         });
@@ -292,6 +329,7 @@ impl<R: Replies> Task<R> {
         if answer.is_ok() {
             lane.distance
                 .took(now.saturating_duration_since(request.sent));
+            lane.size_limit.answered();
         }
         let results = answer.and_then(|frame| {
             let results = strip_response_header(frame, PRODUCE, request.version)
@@ -304,10 +342,14 @@ impl<R: Replies> Task<R> {
         });
         match results {
             Ok(results) => {
+                lane.throttle(results.throttle, now);
                 let (shared, node) = (&self.shared, self.inbox.node);
                 responses::answered(shared, node, request.items, results, now);
             }
             Err(error) => {
+                if matches!(error, NetError::Closed | NetError::Io(_)) {
+                    lane.size_limit.closed_after(request.bytes);
+                }
                 self.shared.cluster.request_refresh();
                 responses::failed(request.items, &error, now);
             }
@@ -316,12 +358,22 @@ impl<R: Replies> Task<R> {
 
     fn next_deadline(&self) -> Option<Instant> {
         let answers = self.lanes.iter().filter_map(Lane::deadline);
-        answers.chain(self.timers.next()).min()
+        let throttled = self.lanes.iter().filter_map(|lane| lane.throttled_until);
+        let throttled = throttled.map(|until| until.min(Instant::now() + THROTTLED_CHECK));
+        answers.chain(self.timers.next()).chain(throttled).min()
     }
 
     fn deadline_passed(&mut self) {
         let now = Instant::now();
         for lane in 0..LANES {
+            if self.lanes[lane].is_throttled(now) {
+                self.lanes[lane]
+                    .queue
+                    .iter()
+                    .for_each(|partition| partition.expire(now));
+            } else {
+                self.lanes[lane].throttled_until = None;
+            }
             // A broker that hangs: whatever it was asked is asked again elsewhere.
             if self.lanes[lane].deadline().is_some_and(|at| at <= now) {
                 self.lanes[lane].disconnect();
@@ -353,6 +405,31 @@ impl<R: Replies> Task<R> {
     }
 }
 
+/// How many bytes of batches are gathered at once.
+fn gathered(config: &ProducerConfig, limit: &SizeLimit) -> usize {
+    let limit = limit.at_most(config.max_request_size);
+    match config.codec {
+        Codec::None => limit,
+        _ => limit.saturating_mul(REQUESTS_OF_COMPRESSED),
+    }
+}
+
+/// How many batches go in one request; at least one.
+fn fitting<R: Replies>(items: &[Item<R>], batches: &[Bytes], limit: usize) -> usize {
+    let mut left = limit;
+    let sizes = items.iter().zip(batches);
+    let sizes =
+        sizes.map(|(item, batch)| batch.len() + AROUND_BATCH + item.partition.topic().len());
+    let fit = sizes.take_while(|size| match left.checked_sub(*size) {
+        Some(less) => {
+            left = less;
+            true
+        }
+        None => false,
+    });
+    fit.count().max(1)
+}
+
 /// Brings the batches into wire form. What cannot be is failed and taken out.
 fn seal<R: Replies>(items: &mut Vec<Item<R>>) -> Vec<Bytes> {
     let to_compress = items
@@ -376,7 +453,7 @@ fn seal<R: Replies>(items: &mut Vec<Item<R>>) -> Vec<Bytes> {
                 }
                 Err(why) => {
                     let Item { partition, batch } = item;
-                    partition.event(|buffer, _| Some(buffer.give_up(batch, why)));
+                    partition.event(|buffer, _| Some(buffer.not_encodable(batch, why)));
                 }
             }
         }

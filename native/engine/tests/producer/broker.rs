@@ -1,6 +1,7 @@
 //! A broker that a producer sends the topic `t` to, or that says who else leads it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use brod_protocol::batch_reader::batches;
 use bytes::{Bytes, BytesMut};
@@ -51,6 +52,13 @@ pub struct State {
     pub asked_for: Vec<String>,
     /// Produce requests so far.
     pub requests: u32,
+    /// The bytes of their batches.
+    pub sizes: Vec<usize>,
+    /// It hangs up on a request with more bytes of batches.
+    pub size_limit: Option<usize>,
+    /// It says so in the next answer (ms), and answers no other request for so long.
+    pub throttle: u32,
+    throttled_until: Option<Instant>,
     /// The values that it took; an index is an offset.
     pub values: Vec<String>,
 }
@@ -102,6 +110,10 @@ impl Broker {
         let request = ProduceRequest::decode(&mut body.clone(), version).unwrap();
         let batches = request.topic_data.iter().flat_map(|t| &t.partition_data);
         let partitions: Vec<_> = batches.map(|batch| batch.index).collect();
+        let throttled = self.state.lock().throttled_until;
+        if let Some(until) = throttled {
+            tokio::time::sleep_until(until.into()).await;
+        }
         loop {
             let changed = self.changed.notified();
             {
@@ -134,7 +146,19 @@ impl Broker {
             ApiKey::Produce => {
                 let request = ProduceRequest::decode(&mut body, version).unwrap();
                 state.requests += 1;
-                Some(encoded(&state.produce(request), version))
+                let batches = request.topic_data.iter().flat_map(|t| &t.partition_data);
+                let size = batches
+                    .filter_map(|b| b.records.as_ref())
+                    .map(Bytes::len)
+                    .sum();
+                state.sizes.push(size);
+                if state.size_limit.is_some_and(|limit| size > limit) {
+                    return None;
+                }
+                let time = std::mem::take(&mut state.throttle);
+                state.throttled_until = Some(Instant::now() + Duration::from_millis(time.into()));
+                let response = state.produce(request).with_throttle_time_ms(time as i32);
+                Some(encoded(&response, version))
             }
             other => panic!("unexpected {other:?}"),
         }

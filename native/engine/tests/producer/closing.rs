@@ -8,7 +8,7 @@ use super::*;
 impl Producer {
     fn is_closed(&self) -> bool {
         let nothing = |_: &mut BatchWriter, _: &mut Calls, _| Err(());
-        self.partition.append(nothing, || None) == Err(AppendError::Closed)
+        self.partition.append(WhenFull::Take, nothing, || None) == Err(AppendError::Closed)
     }
 }
 

@@ -6,6 +6,7 @@ mod closing;
 mod far;
 mod lanes;
 mod lies;
+mod limits;
 mod room;
 #[path = "../support/server.rs"]
 mod server;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 use brod_engine::cluster::{Cluster, ClusterConfig};
 use brod_engine::net::Endpoint;
 use brod_engine::producer::{
-    Acks, Failure, Idempotence, Partition, ProducerConfig, Producers, Replies, Split,
+    Acks, Failure, Idempotence, Partition, ProducerConfig, Producers, Replies, Split, WhenFull,
 };
 use brod_protocol::batch_writer::BatchWriter;
 use broker::{Broker, Named};
@@ -43,6 +44,10 @@ impl Acks for Calls {
 
     fn calls(&self) -> u32 {
         self.0
+    }
+
+    fn call_at(&self, at: u32) -> Option<std::ops::Range<u32>> {
+        (at < self.0).then_some(at..at + 1)
     }
 
     fn split(self, at: u32) -> Split<Self> {
@@ -122,7 +127,7 @@ impl Producer {
             calls.0 += 1;
             Ok::<(), Infallible>(())
         };
-        assert!(self.partition.append(fill, || None).is_ok());
+        assert!(self.partition.append(WhenFull::Take, fill, || None).is_ok());
     }
 
     async fn result(&mut self) -> Result<i64, Failure> {

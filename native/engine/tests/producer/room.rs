@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use brod_engine::cluster::{Cluster, ClusterConfig};
 use brod_engine::net::Endpoint;
 use brod_engine::producer::{
-    Append, Failure, Idempotence, Partition, ProducerConfig, Producers, Replies,
+    Append, Failure, Idempotence, Partition, ProducerConfig, Producers, Replies, WhenFull,
 };
 use brod_protocol::batch_writer::BatchWriter;
 use tokio::sync::mpsc;
@@ -48,7 +48,7 @@ fn append(partition: &Arc<Partition<Callers>>, waiter: Option<()>) -> Append {
         calls.0 += 1;
         Ok::<(), Infallible>(())
     };
-    partition.append(fill, || waiter).unwrap()
+    partition.append(WhenFull::Take, fill, || waiter).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,7 @@
 //! What becomes of batches that were sent, or could not be: stored, sent again, split or given up, and
 //! whom that answers.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use super::{Buffer, Outcome};
@@ -10,6 +11,9 @@ use crate::producer::config::ProducerConfig;
 use crate::producer::failure::{Cause, Failure};
 use crate::producer::transaction::Membership;
 use brod_protocol::error::ErrorCode;
+
+/// So many calls of a batch are taken out of it at once.
+const CUT_OUT_AT_ONCE: usize = 16;
 
 impl<A: Acks> Buffer<A> {
     fn landed(&mut self, order: u64) {
@@ -75,6 +79,7 @@ impl<A: Acks> Buffer<A> {
                 _ if code.is_batch_too_large() && batch.records > 1 => {
                     return self.split(batch);
                 }
+                _ if code.is_of_the_records() => return self.records_refused(batch, code, &[]),
                 _ if code.is_sequence_lost() && batch.sequence.is_some() => {
                     return self.out_of_sequence(config, now, batch, cause);
                 }
@@ -85,6 +90,85 @@ impl<A: Acks> Buffer<A> {
             }
         }
         self.retry(config, now, batch, cause)
+    }
+
+    /// The broker takes the batch but for some of its records, in the order of their positions; none:
+    /// it does not say which. The calls that these belong to fail, and what else is in the batch is
+    /// sent again. The producer goes on.
+    pub fn records_refused(&mut self, batch: Batch<A>, code: ErrorCode, bad: &[u32]) -> Outcome<A> {
+        self.landed(batch.order);
+        let why = Failure::NotRetriable(code);
+        let mut told = Vec::new();
+        let mut bad: Vec<u32> = bad
+            .iter()
+            .copied()
+            .filter(|at| *at < batch.records)
+            .collect();
+        bad.sort_unstable();
+        // Each one costs a pass over the batch. Those that are left are refused once more.
+        bad.drain(..bad.len().saturating_sub(CUT_OUT_AT_ONCE));
+        if bad.is_empty() {
+            if batch.records > 1 {
+                return self.split(batch);
+            }
+            self.refuse(batch, why, &mut told);
+            return Outcome::Settled(told);
+        }
+        // From behind, so that the positions before hold.
+        let mut rest = Some(batch);
+        while let Some(batch) = rest.take() {
+            let Some(at) = bad.pop() else {
+                self.requeue(batch);
+                break;
+            };
+            let call = batch.call_at(at);
+            bad.retain(|at| *at < call.start);
+            match self.cut_out(batch, call) {
+                Ok((before, batch)) => {
+                    rest = before;
+                    self.refuse(batch, why.clone(), &mut told);
+                }
+                Err((batch, why)) => self.refuse(*batch, why, &mut told),
+            }
+        }
+        // In the order of their records.
+        told.reverse();
+        Outcome::Settled(told)
+    }
+
+    /// A part of a batch as a batch of its own, and what is before it. What is behind it is sent again.
+    #[expect(clippy::type_complexity, reason = "as Batch::split, and nobody else's")]
+    fn cut_out(
+        &mut self,
+        mut batch: Batch<A>,
+        part: Range<u32>,
+    ) -> Result<(Option<Batch<A>>, Batch<A>), (Box<Batch<A>>, Failure)> {
+        if part.end < batch.records {
+            let (front, behind) = batch.split(part.end, &mut self.cut_calls)?;
+            self.requeue(behind);
+            batch = front;
+        }
+        if part.start == 0 {
+            return Ok((None, batch));
+        }
+        let (before, batch) = batch.split(part.start, &mut self.cut_calls)?;
+        Ok((Some(before), batch))
+    }
+
+    /// The batch is not stored, by its own fault.
+    fn refuse(&mut self, batch: Batch<A>, why: Failure, told: &mut Vec<(A, Result<i64, Failure>)>) {
+        if let Some((_, sequence)) = batch.sequence {
+            self.reuse_sequence(&batch, sequence);
+        }
+        self.settle(batch, &Err(why), told);
+    }
+
+    /// The batch cannot be brought into wire form. The producer goes on.
+    pub fn not_encodable(&mut self, batch: Batch<A>, why: Failure) -> Outcome<A> {
+        self.landed(batch.order);
+        let mut told = Vec::new();
+        self.refuse(batch, why, &mut told);
+        Outcome::Settled(told)
     }
 
     /// Sends the batch again, if it may wait and fail once more.
@@ -170,7 +254,8 @@ impl<A: Acks> Buffer<A> {
     }
 
     fn split(&mut self, batch: Batch<A>) -> Outcome<A> {
-        match batch.split(&mut self.cut_calls) {
+        let half = batch.records / 2;
+        match batch.split(half, &mut self.cut_calls) {
             Ok((first, second)) => {
                 self.requeue(second);
                 self.requeue(first);

@@ -23,6 +23,10 @@ impl Acks for Calls {
     fn calls(&self) -> u32 {
         self.0.len() as u32
     }
+    fn call_at(&self, at: u32) -> Option<Range<u32>> {
+        let mut calls = self.0.iter().map(|(records, _)| records);
+        calls.find(|records| records.contains(&at)).cloned()
+    }
     fn split(self, at: u32) -> Split<Self> {
         let mut split = Split {
             before: Calls::default(),
@@ -118,7 +122,7 @@ impl Bench {
     }
 
     fn take(&mut self) -> Take<Calls> {
-        self.buffer.take(&self.config, self.now)
+        self.buffer.take(&self.config, self.now, usize::MAX)
     }
 
     fn batch(&mut self) -> Batch<Calls> {
@@ -126,6 +130,7 @@ impl Bench {
             Take::Batch { batch, .. } => batch,
             Take::At(at) => panic!("nothing before {:?}", at - self.now),
             Take::NeedsIdentity(_) => panic!("needs a producer id"),
+            Take::NoRoom => panic!("no room"),
             Take::NotInTransaction(_) => panic!("not in the transaction"),
             Take::Expired => panic!("expired"),
             Take::Idle => panic!("nothing to send"),
@@ -380,7 +385,7 @@ fn a_message_that_is_too_large_fails_alone_and_the_rest_is_delivered() {
     let mut delivered = Vec::new();
     let mut refused = Vec::new();
     let mut next_sequence = 0;
-    while bench.buffer.stopped().is_none() {
+    while !bench.buffer.is_idle() {
         let (batch, sequence) = bench.send();
         let calls = names(&batch);
         if calls.contains(&"big") {
@@ -401,6 +406,7 @@ fn a_message_that_is_too_large_fails_alone_and_the_rest_is_delivered() {
     }
     assert_eq!(refused, ["big"]);
     assert_eq!(delivered, ["a", "c", "d", "later"]);
+    assert!(!bench.buffer.is_stopping(), "the others go on");
 }
 
 #[test]
@@ -632,7 +638,7 @@ fn a_call_with_a_message_that_is_too_large_is_told_so() {
         let mut sorted = told.clone();
         sorted.sort_by_key(|(name, _)| *name);
         assert_eq!(sorted, expected, "{told:?}");
-        assert!(bench.buffer.stopped().is_some());
+        assert!(bench.buffer.stopped().is_none(), "the others go on");
     }
 }
 
@@ -654,7 +660,7 @@ fn a_call_beside_one_that_nobody_waits_for_has_a_fate_of_its_own() {
     bench.call("small");
     bench.call_with(NOBODY, &[&[0; 50]]).unwrap();
     assert_eq!(run(&mut bench, 20), [("small", Ok(0))]);
-    assert!(bench.buffer.stopped().is_some());
+    assert!(bench.buffer.stopped().is_none(), "the others go on");
 }
 
 #[test]
@@ -915,4 +921,127 @@ fn a_fenced_transaction_fails_its_calls_and_takes_no_other_producer_id() {
     let outcome = bench.fail(batch, ErrorCode::INVALID_PRODUCER_EPOCH);
     let why = Failure::NotRetriable(ErrorCode::INVALID_PRODUCER_EPOCH);
     assert_eq!(failed(outcome), (vec!["a"], why));
+}
+
+type Told = (&'static str, Result<i64, Failure>);
+
+/// Sends what there is; records of the value `bad` are refused, and the broker says which they are, or
+/// not. What callers learn, and under which sequence numbers batches were taken.
+fn run_with_bad_records(bench: &mut Bench, names_them: bool) -> (Vec<Told>, Vec<i32>) {
+    let (mut told, mut sequences, mut end) = (Vec::new(), Vec::new(), 0);
+    let mut tell = |calls: Calls, result: Result<i64, Failure>| {
+        for (records, name) in calls.0 {
+            let offset = |base| base + i64::from(records.start);
+            told.push((name, result.clone().map(offset)));
+        }
+    };
+    while !bench.buffer.is_idle() {
+        let mut batch = bench.batch();
+        let written = batch.seal(Codec::None, None, false).unwrap();
+        let written = batches(written).next().unwrap().unwrap();
+        let records = written.records(usize::MAX).unwrap();
+        let bad: Vec<u32> = (0..)
+            .zip(records.iter())
+            .filter(|(_, record)| {
+                let value = record.as_ref().unwrap().value;
+                value.is_some_and(|value| *records.slice(value) == *b"bad")
+            })
+            .map(|(at, _)| at)
+            .collect();
+        let outcome = if bad.is_empty() {
+            sequences.push(written.base_sequence);
+            end += i64::from(batch.records());
+            let base = end - i64::from(batch.records());
+            bench.buffer.delivered(batch, base)
+        } else if names_them {
+            bench
+                .buffer
+                .records_refused(batch, ErrorCode::INVALID_RECORD, &bad)
+        } else {
+            bench.fail(batch, ErrorCode::INVALID_RECORD)
+        };
+        match outcome {
+            Outcome::Retried => {}
+            Outcome::Delivered(calls, base) => tell(calls, Ok(base)),
+            Outcome::Settled(all) => all
+                .into_iter()
+                .for_each(|(calls, result)| tell(calls, result)),
+        }
+    }
+    (told, sequences)
+}
+
+const INVALID: Result<i64, Failure> = Err(Failure::NotRetriable(ErrorCode::INVALID_RECORD));
+
+#[test]
+fn bad_records_fail_their_own_calls_and_the_others_of_the_batch_are_stored_in_order() {
+    for names_them in [true, false] {
+        let mut bench = Bench::idempotent(|_| {});
+        bench.call("a");
+        bench
+            .call_with("mixed", &[b"good", b"bad", b"good"])
+            .unwrap();
+        bench.call("b");
+        bench.call_with("bad", &[b"bad"]).unwrap();
+        bench.call_with(NOBODY, &[b"bad"]).unwrap();
+        bench.call("c");
+        let (mut told, sequences) = run_with_bad_records(&mut bench, names_them);
+        let order: Vec<_> = told.iter().map(|(name, _)| *name).collect();
+        assert!(bench.buffer.stopped().is_none(), "the producer goes on");
+        told.sort_by_key(|(name, _)| *name);
+        if names_them {
+            let expected = [("a", Ok(0)), ("b", Ok(1)), ("bad", INVALID), ("c", Ok(2))];
+            assert_eq!(told[..4], expected, "{order:?}");
+            assert_eq!(told[4..], [("mixed", INVALID)]);
+            assert_eq!(sequences, [0, 1, 2], "the broker would refuse a gap");
+        } else {
+            // Cut wherever the halves end: what is good in a call that fails may be stored.
+            let failed = |(_, result): &&(_, _)| *result == INVALID;
+            let failed: Vec<_> = told.iter().filter(failed).map(|(name, _)| *name).collect();
+            assert_eq!(failed, ["bad", "mixed"]);
+        }
+    }
+}
+
+#[test]
+fn a_hundred_bad_records_in_one_batch_leave_the_hundred_good_ones_in_order() {
+    let mut bench = Bench::idempotent(|_| {});
+    for _ in 0..100 {
+        bench.call_with("bad", &[b"bad"]).unwrap();
+        bench.call("good");
+    }
+    let (told, sequences) = run_with_bad_records(&mut bench, true);
+    let stored: Vec<_> = told
+        .iter()
+        .filter_map(|(_, result)| result.clone().ok())
+        .collect();
+    assert_eq!(stored, (0..100).collect::<Vec<_>>());
+    assert_eq!(sequences, (0..100).collect::<Vec<_>>());
+    assert_eq!(told.iter().filter(|told| told.1 == INVALID).count(), 100);
+}
+
+#[test]
+fn a_batch_that_does_not_fit_into_a_request_stays_in_the_queue() {
+    let mut bench = Bench::new(|_| {});
+    bench.call_with("a", &[&[0; 100]]).unwrap();
+    let taken = bench.buffer.take(&bench.config, bench.now, 100);
+    assert!(matches!(taken, Take::NoRoom));
+    assert!(!bench.call("b").wake, "the sender has it in its queue");
+    assert_eq!(names(&bench.batch()), ["a", "b"]);
+}
+
+#[test]
+fn a_topic_that_was_made_again_gets_batches_of_another_producer_id() {
+    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 2);
+    let old = bench.sent("old");
+    bench.buffer.topic_made_again();
+    bench.call("new");
+    assert!(matches!(bench.take(), Take::Idle), "old is in flight");
+    bench.buffer.delivered(old, 0);
+    assert!(matches!(bench.take(), Take::NeedsIdentity(_)));
+    bench
+        .buffer
+        .set_identity(Some(ProducerId { id: 8, epoch: 0 }));
+    let (batch, sequence) = bench.send();
+    assert_eq!((names(&batch), sequence), (vec!["new"], 0));
 }
