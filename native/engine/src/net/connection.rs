@@ -230,15 +230,20 @@ impl<R: Request> Answer<R> {
 impl Exclusive {
     /// Queues a request.
     pub fn ask<R: Request>(&self, request: &R, version: i16) -> Result<Answer<R>, NetError> {
+        Ok(self.ask_encoded(encode(request, version)?, version))
+    }
+
+    /// Queues the body of a request.
+    pub fn ask_encoded<R: Request>(&self, body: Bytes, version: i16) -> Answer<R> {
         let head = Head::Request {
             api_key: R::KEY,
             version,
         };
-        Ok(Answer {
-            frame: submit(&self.turns, head, encode(request, version)?, true),
+        Answer {
+            frame: submit(&self.turns, head, body, true),
             version,
             request: std::marker::PhantomData,
-        })
+        }
     }
 
     /// Sends bytes with nothing but their length before them, and waits for an answer of that kind.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use brod_protocol::api::api_versions;
+use brod_protocol::api::{api_versions, sasl_authenticate};
 use brod_protocol::error::ErrorCode;
 use brod_protocol::ApiVersions;
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
+use zeroize::Zeroizing;
 
 use super::connection::{Answer, Connection, Exclusive};
 use super::sasl::{Exchange, Mechanism, Sasl, SaslError, Step};
@@ -249,9 +250,9 @@ async fn framed(
                 Some(message),
             ));
         };
-        let request =
-            SaslAuthenticateRequest::default().with_auth_bytes(Bytes::copy_from_slice(&bytes));
-        let answer = open.ask(&request, version)?;
+        // Overwritten when it is sent.
+        let body = Zeroizing::new(sasl_authenticate::body(version, &bytes));
+        let answer = open.ask_encoded::<SaslAuthenticateRequest>(Bytes::from_owner(body), version);
         if again && last {
             stream = None;
         }
@@ -293,14 +294,16 @@ async fn bare(stream: Exclusive, mechanism: &Arc<dyn Mechanism>) -> Result<Sessi
     let exchange = mechanism.start(stream.endpoint()).await?;
     let (mut exchange, mut step) = next(exchange, Bytes::new()).await?;
     while let Step::Token { bytes, .. } = step {
-        let token = Bytes::copy_from_slice(&bytes);
-        let challenge = stream.exchange_bare(token).await.map_err(|error| {
-            let mechanism = mechanism.name().to_owned();
-            match error {
-                NetError::Closed => SaslError::HungUp { mechanism }.into(),
-                other => other,
-            }
-        })?;
+        let challenge = stream
+            .exchange_bare(Bytes::from_owner(bytes))
+            .await
+            .map_err(|error| {
+                let mechanism = mechanism.name().to_owned();
+                match error {
+                    NetError::Closed => SaslError::HungUp { mechanism }.into(),
+                    other => other,
+                }
+            })?;
         (exchange, step) = next(exchange, challenge).await?;
     }
     drop(exchange);

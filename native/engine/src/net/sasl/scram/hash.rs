@@ -26,7 +26,7 @@ impl ScramHash {
         }
     }
 
-    /// Hi() of the RFC, which is PBKDF2: about 3 ms for 4,096 iterations.
+    /// Hi() of the RFC, which is PBKDF2: 1 to 3 ms for 4,096 iterations.
     pub(super) fn salted_password(self, password: &[u8], salt: &[u8], iterations: u32) -> Key {
         match self {
             ScramHash::Sha256 => {
