@@ -28,11 +28,13 @@
 %% Rows {Pid, consumer | connection, EngineHandle}; public, owned by brod_sup.
 -define(BROD_HANDLES, brod_handles).
 
--define(BROD_LOG_WARNING(Fmt, Args), ?LOG_WARNING(Fmt, Args)).
--define(BROD_LOG_ERROR(Fmt, Args), ?LOG_ERROR(Fmt, Args)).
--define(BROD_LOG_INFO(Fmt, Args), ?LOG_INFO(Fmt, Args)).
--define(BROD_LOG_DEBUG(Fmt, Args), ?LOG_DEBUG(Fmt, Args)).
--define(BROD_LOG(Level, Fmt, Args), ?LOG(Level, Fmt, Args)).
+%% The domain is brod's; what a line is about comes from brod_logging:about/1. See docs/adr/0020-log-lines.md.
+-define(BROD_LOG_DOMAIN, #{domain => [brod]}).
+-define(BROD_LOG_WARNING(Fmt, Args), ?LOG_WARNING(Fmt, Args, ?BROD_LOG_DOMAIN)).
+-define(BROD_LOG_ERROR(Fmt, Args), ?LOG_ERROR(Fmt, Args, ?BROD_LOG_DOMAIN)).
+-define(BROD_LOG_INFO(Fmt, Args), ?LOG_INFO(Fmt, Args, ?BROD_LOG_DOMAIN)).
+-define(BROD_LOG_DEBUG(Fmt, Args), ?LOG_DEBUG(Fmt, Args, ?BROD_LOG_DOMAIN)).
+-define(BROD_LOG(Level, Fmt, Args), ?LOG(Level, Fmt, Args, ?BROD_LOG_DOMAIN)).
 
 -define(MF_ERR_MAP(Reason), #{cause => Reason, module => ?MODULE, func => ?FUNCTION_NAME}).
 

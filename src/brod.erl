@@ -123,10 +123,12 @@ start() ->
 stop() -> application:stop(?MODULE).
 
 %% @private
-start(_StartType, _StartArgs) -> brod_sup:start_link().
+start(_StartType, _StartArgs) ->
+  ok = brod_logging:show(default),
+  brod_sup:start_link().
 
 %% @private
-stop(_State) -> ok.
+stop(_State) -> brod_logging:hide(default).
 
 %% Clients
 

@@ -241,6 +241,7 @@ deregister_consumer(Client, Topic, Partition) ->
 
 init({Endpoints, ClientId, Config}) ->
   process_flag(trap_exit, true),
+  ok = brod_logging:about(#{client => ClientId}),
   case open(Endpoints, ClientId, Config) of
     {ok, Context} ->
       ClientId = ets:new(ClientId, [named_table, protected, set, {read_concurrency, true}]),

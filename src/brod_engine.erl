@@ -23,7 +23,10 @@
 %% some seconds after `TimeoutMs', with `{error, timeout}'.
 -spec call(brod_nif:client(), brod_nif:op(), TimeoutMs :: non_neg_integer()) -> term().
 call(Engine, Op, TimeoutMs) ->
-  Ref = brod_nif:op(Engine, Op, TimeoutMs),
+  Ref = case brod_nif:op(Engine, Op, TimeoutMs) of
+          dirty -> brod_nif:op_dirty(Engine, Op, TimeoutMs);
+          Started -> Started
+        end,
   receive
     {brod_reply, Ref, Result} -> Result
   after min(TimeoutMs + ?GRACE_MS, ?LONGEST_RECEIVE_MS) ->

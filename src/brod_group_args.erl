@@ -85,9 +85,9 @@ raise(Reason, Expected, Came) ->
   erlang:error(Reason, none, [{error_info, #{module => ?MODULE, cause => Cause}}]).
 
 text(Expected, {keys, Keys}) ->
-  io_lib:format("expected ~ts, got one with ~ts", [Expected, names(Keys)]);
+  lists:flatten(io_lib:format("expected ~ts, got one with ~ts", [Expected, names(Keys)]));
 text(Expected, Came) ->
-  io_lib:format("expected ~ts, got ~0P", [Expected, Came, 12]).
+  lists:flatten(io_lib:format("expected ~ts, got ~0P", [Expected, Came, 12])).
 
 names([]) -> "none";
 names(Keys) -> lists:join(", ", [io_lib:format("~0P", [Key, 8]) || Key <- Keys]).

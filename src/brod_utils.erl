@@ -267,7 +267,7 @@ group_per_key(MapFun, List) -> group_per_key(lists:map(MapFun, List)).
 
 %% @doc Log a formatted message.
 -spec log(logger:level(), string(), [term()]) -> ok.
-log(Level, Fmt, Args) -> logger:log(Level, Fmt, Args).
+log(Level, Fmt, Args) -> logger:log(Level, Fmt, Args, ?BROD_LOG_DOMAIN).
 
 %% @doc Milliseconds since 1970.
 -spec epoch_ms() -> non_neg_integer().

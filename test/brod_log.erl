@@ -1,7 +1,7 @@
 %% What is logged while a test runs.
 -module(brod_log).
 
--export([start/0, stop/1, has/2, lines/1]).
+-export([start/0, stop/1, has/2, all/2, lines/1]).
 -export([log/2]).
 
 %% @doc Begins to keep what is logged, by whatever process, at level notice and above.
@@ -17,9 +17,12 @@ stop({Id, Table}) ->
   ok.
 
 %% @doc Whether a line with this text in it was logged.
-has({_Id, Table}, Text0) ->
+has(Log, Text) -> all(Log, Text) =/= [].
+
+%% @doc The lines with this text in them.
+all({_Id, Table}, Text0) ->
   Text = unicode:characters_to_list(Text0),
-  lists:any(fun({_, Line}) -> string:find(Line, Text) =/= nomatch end, ets:tab2list(Table)).
+  [Line || {_, Line} <- ets:tab2list(Table), string:find(Line, Text) =/= nomatch].
 
 %% @doc Everything that was logged so far.
 lines({_Id, Table}) -> [Line || {_, Line} <- ets:tab2list(Table)].

@@ -32,14 +32,17 @@ client_certificate() -> [{certfile, tls_file("client.pem")}, {keyfile, tls_file(
 
 %% @doc Create a SCRAM user, or change its password.
 set_password(User, Password) ->
-  Salt = crypto:strong_rand_bytes(16),
-  Upserts = [[compact(User), Mechanism, <<4096:32>>, compact(Salt),
-              compact(crypto:pbkdf2_hmac(Hash, list_to_binary(Password), Salt, 4096, Length)), 0]
-             || {Mechanism, Hash, Length} <- [{1, sha256, 32}, {2, sha512, 64}]],
-  Answer = ask(51, 0, [1, length(Upserts) + 1, Upserts, 0], flexible),
-  Size = length(User),
-  <<_Throttle:32, 2, _, _:Size/binary, 0:16, _/binary>> = Answer,
+  %% Kafka takes one change of a user a request
+  [set_password(User, list_to_binary(Password), Scram)
+   || Scram <- [{1, sha256, 32}, {2, sha512, 64}]],
   ok.
+
+set_password(User, Password, {Mechanism, Hash, Length}) ->
+  Salt = crypto:strong_rand_bytes(16),
+  Salted = crypto:pbkdf2_hmac(Hash, Password, Salt, 4096, Length),
+  Upsert = [compact(User), Mechanism, <<4096:32>>, compact(Salt), compact(Salted), 0],
+  Size = length(User),
+  <<_Throttle:32, 2, _, _:Size/binary, 0:16, _/binary>> = ask(51, 0, [1, 2, Upsert, 0], flexible).
 
 %% @doc Permit `User' an operation on a topic, a group, a transactional id or the cluster.
 allow(User, Type, Name, Operations) ->

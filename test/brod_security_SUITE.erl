@@ -540,7 +540,7 @@ foreign_ca_file(Config) ->
   File.
 
 chains(Peer) ->
-  Key = [{key, {namedCurve, secp256r1}}],
+  Key = [{key, {namedCurve, secp256r1}}, {digest, sha256}],
   #{server_chain => #{root => Key, intermediates => [], peer => Peer ++ Key},
     client_chain => #{root => Key, intermediates => [], peer => Key}}.
 

@@ -11,6 +11,7 @@ mod consumer;
 mod directory;
 mod dispatcher;
 mod group;
+mod log;
 mod messages;
 mod ops;
 mod options;

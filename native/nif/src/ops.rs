@@ -21,8 +21,65 @@ use crate::runtime::{self, Asker};
 /// The longest time limit; a longer one is as good as none.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
+/// The most elements of lists that a normal scheduler decodes.
+const QUICK: usize = 500;
+
+/// `dirty`, and nothing is started, where there is much to decode: then it is `op_dirty/3`'s.
 #[rustler::nif]
 fn op<'a>(env: Env<'a>, client: Client, what: Term<'a>, timeout_ms: u64) -> NifResult<Term<'a>> {
+    if is_long(what)? {
+        return Ok(atoms::dirty().to_term(env));
+    }
+    ask(env, client, what, timeout_ms)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn op_dirty<'a>(
+    env: Env<'a>,
+    client: Client,
+    what: Term<'a>,
+    timeout_ms: u64,
+) -> NifResult<Term<'a>> {
+    ask(env, client, what, timeout_ms)
+}
+
+/// Whether the lists of an operation, and those of partitions in them, are long together.
+fn is_long(what: Term<'_>) -> NifResult<bool> {
+    let Some(parts) = tuple(what) else {
+        return Ok(false);
+    };
+    let mut elements = 0;
+    for at in 1..parts.len() {
+        let part = parts.at(at);
+        if !part.is_list() {
+            continue;
+        }
+        elements += part.list_length()?;
+        if elements > QUICK {
+            return Ok(true);
+        }
+        for element in list(part)? {
+            elements += inner_length(element);
+        }
+    }
+    Ok(elements > QUICK)
+}
+
+/// Of a topic's partitions in `{Topic, Partitions}`, and of its lists in a map.
+fn inner_length(element: Term<'_>) -> usize {
+    let length = |term: Term<'_>| term.list_length().unwrap_or(0);
+    match (tuple(element), Options::new(element)) {
+        (Some(pair), _) if pair.len() == 2 => length(pair.at(1)),
+        (_, Some(topic)) => ["assignments", "configs"]
+            .into_iter()
+            .filter_map(|name| topic.term(name))
+            .map(length)
+            .sum(),
+        _ => 0,
+    }
+}
+
+fn ask<'a>(env: Env<'a>, client: Client, what: Term<'a>, timeout_ms: u64) -> NifResult<Term<'a>> {
     let limit = Duration::from_millis(timeout_ms).min(LONGEST);
     let ask = Ask { env, client, limit };
     if let Ok(name) = what.atom_to_string() {
@@ -79,17 +136,14 @@ impl<'a> Ask<'a> {
     }
 
     fn create_topics(self, parts: Elements<'a>) -> NifResult<Term<'a>> {
-        let topics: Vec<Term> = parts.at(1).decode()?;
-        let topics = topics
+        let topics = list(parts.at(1))?
             .into_iter()
             .map(new_topic)
             .collect::<NifResult<Vec<_>>>()?;
         let options = options(parts.at(2))?;
-        let within = options
-            .duration_ms("timeout", Duration::ZERO)
-            .map_err(|_| bad())?;
+        let within = options.required_ms("timeout").map_err(|_| bad())?;
         let only_check = options
-            .get("validate_only", false, |_| true)
+            .required("validate_only", |_| true)
             .map_err(|_| bad())?;
         let (cluster, limit) = (self.cluster(), self.limit);
         self.start(
@@ -213,14 +267,29 @@ fn string(term: Term<'_>) -> NifResult<String> {
 }
 
 fn strings(list: Term<'_>) -> NifResult<Vec<String>> {
-    let list: Vec<Term> = list.decode()?;
-    list.into_iter().map(string).collect()
+    self::list(list)?.into_iter().map(string).collect()
+}
+
+/// The elements of a proper list; rustler's decoder panics on an improper one.
+fn list(term: Term<'_>) -> NifResult<Vec<Term<'_>>> {
+    term.list_length()?;
+    term.decode()
+}
+
+fn numbers(term: Term<'_>) -> NifResult<Vec<i32>> {
+    list(term)?
+        .into_iter()
+        .map(|number| number.decode())
+        .collect()
 }
 
 fn topic_partitions(list: Term<'_>) -> NifResult<Vec<(String, Vec<i32>)>> {
-    let list: Vec<(Term, Vec<i32>)> = list.decode()?;
-    list.into_iter()
-        .map(|(topic, partitions)| Ok((string(topic)?, partitions)))
+    self::list(list)?
+        .into_iter()
+        .map(|pair| {
+            let (topic, partitions): (Term, Term) = pair.decode()?;
+            Ok((string(topic)?, numbers(partitions)?))
+        })
         .collect()
 }
 
@@ -246,10 +315,10 @@ fn fetch_options(options: &Options<'_>) -> NifResult<FetchOptions> {
     ];
     let decoded = || {
         Ok(FetchOptions {
-            max_wait: options.duration_ms("max_wait_time", Duration::from_secs(1))?,
-            min_bytes: options.get("min_bytes", 1, |bytes| *bytes >= 0)?,
-            max_bytes: options.get("max_bytes", 1024 * 1024, |bytes| *bytes > 0)?,
-            isolation: options.choice("isolation_level", Isolation::ReadCommitted, &isolations)?,
+            max_wait: options.required_ms("max_wait_time")?,
+            min_bytes: options.required("min_bytes", |bytes| *bytes >= 0)?,
+            max_bytes: options.required("max_bytes", |bytes| *bytes > 0)?,
+            isolation: options.required_choice("isolation_level", &isolations)?,
         })
     };
     decoded().map_err(|_: crate::options::BadOption<'_>| bad())
@@ -268,7 +337,7 @@ fn new_topic(map: Term<'_>) -> NifResult<NewTopic> {
         assignments: maps(topic.term("assignments"), |assignment| {
             let partition = assignment.term("partition_index").ok_or_else(bad)?;
             let brokers = assignment.term("broker_ids").ok_or_else(bad)?;
-            Ok((partition.decode()?, brokers.decode()?))
+            Ok((partition.decode()?, numbers(brokers)?))
         })?,
         configs: maps(topic.term("configs"), |config| {
             let name = string(config.term("name").ok_or_else(bad)?)?;
@@ -285,6 +354,8 @@ fn maps<'a, T>(
     let Some(list) = list else {
         return Ok(Vec::new());
     };
-    let list: Vec<Term> = list.decode()?;
-    list.into_iter().map(|map| decode(options(map)?)).collect()
+    self::list(list)?
+        .into_iter()
+        .map(|map| decode(options(map)?))
+        .collect()
 }

@@ -29,6 +29,7 @@ pub fn start(threads: Option<usize>) -> Result<Handle, String> {
         })
         .as_ref()
         .map(|runtime| runtime.handle().clone())
+        .inspect(crate::log::start)
         .map_err(Clone::clone)
 }
 

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
+use super::health::Health;
 use super::metadata::NodeId;
 use super::refusals::Refusals;
 use crate::net::{ConnectOptions, Connection, Endpoint, NetError};
@@ -49,6 +50,7 @@ type SharedSlot = Arc<tokio::sync::Mutex<Slot>>;
 pub struct Connections {
     options: ConnectOptions,
     backoff: Backoff,
+    health: Mutex<Health>,
     slots: Mutex<HashMap<(NodeId, Purpose), SharedSlot>>,
     refusals: Mutex<Refusals>,
 }
@@ -60,6 +62,7 @@ impl Connections {
         Connections {
             options,
             backoff,
+            health: Mutex::default(),
             slots: Mutex::new(HashMap::new()),
             refusals: Mutex::default(),
         }
@@ -87,6 +90,7 @@ impl Connections {
         }
         match self.open(endpoint).await {
             Ok(connection) => {
+                self.broker_back(node, endpoint);
                 slot.backoff.reset();
                 // A broker that takes connections and drops them at once is not asked in a loop.
                 slot.not_before = Some(Instant::now() + Duration::from_millis(20));
@@ -94,9 +98,29 @@ impl Connections {
                 Ok(connection)
             }
             Err(error) => {
+                self.broker_lost(node, endpoint, &error);
                 slot.not_before = Some(Instant::now() + slot.backoff.next_wait());
                 Err(error)
             }
+        }
+    }
+
+    fn broker_lost(&self, node: NodeId, endpoint: &Endpoint, error: &NetError) {
+        if self.health.lock().failed(node, std::time::Instant::now()) {
+            let client = &*self.options.client_id;
+            tracing::warn!(client, broker = %endpoint, node, %error, "broker lost");
+        }
+    }
+
+    fn broker_back(&self, node: NodeId, endpoint: &Endpoint) {
+        let back = self
+            .health
+            .lock()
+            .connected(node, std::time::Instant::now());
+        if let Some(outage) = back {
+            let client = &*self.options.client_id;
+            let after = format!("{:.1} s", outage.as_secs_f64());
+            tracing::info!(client, broker = %endpoint, node, after, "broker back");
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::MetadataResponse;
 
+use super::interest::is_topic_name;
 use crate::net::Endpoint;
 use brod_protocol::error::ErrorCode;
 
@@ -78,7 +79,12 @@ impl Snapshot {
     /// The partition's leader, or the error that says why there is none to turn to.
     pub fn leader(&self, topic: &str, partition: i32) -> Result<Leader, ErrorCode> {
         let Some(info) = self.topics.get(topic) else {
-            return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+            return Err(if is_topic_name(topic) {
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+            } else {
+                // Nobody asks for it, and this would be the answer.
+                ErrorCode::INVALID_TOPIC_EXCEPTION
+            });
         };
         if !info.error.is_ok() {
             return Err(info.error);

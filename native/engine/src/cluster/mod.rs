@@ -3,6 +3,7 @@
 mod ask;
 mod backoff;
 mod connections;
+mod health;
 mod interest;
 mod metadata;
 mod refresh;
@@ -222,7 +223,7 @@ impl Cluster {
             return Ok(leader);
         }
         if !is_topic_name(topic) {
-            return Err(ErrorCode::INVALID_TOPIC_EXCEPTION.into());
+            return Ok(self.snapshot().leader(topic, partition)?);
         }
         let _interest = self.watch_topic(topic);
         self.fetch_metadata(Some(&[topic.to_owned()]), false)

@@ -12,6 +12,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 pub(super) async fn run(cluster: Arc<Cluster>) {
     let config = &cluster.config;
     let mut backoff = Backoff::new(config.refresh_backoff, LONGEST_WAIT, rand::random());
+    let client = &*config.connect.client_id;
+    let mut failing_since: Option<Instant> = None;
     loop {
         tokio::select! {
             _ = cluster.closed.cancelled() => return,
@@ -26,12 +28,20 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
         };
         let wait = match refreshed {
             Ok(()) => {
+                if let Some(since) = failing_since.take() {
+                    let after = format!("{:.1} s", since.elapsed().as_secs_f64());
+                    tracing::info!(client, after, "metadata is known again");
+                }
                 *cluster.refresh_failure.lock() = None;
                 backoff.reset();
                 config.refresh_backoff
             }
             Err(error) => {
-                tracing::warn!(%error, "metadata refresh failed");
+                // Once an outage; the brokers' own lines say more.
+                if failing_since.is_none() {
+                    failing_since = Some(Instant::now());
+                    tracing::warn!(client, %error, "no broker answers for metadata");
+                }
                 if let Error::Unreachable(failures) = &error {
                     let last = failures.last().map(|(_, why)| why.clone());
                     *cluster.refresh_failure.lock() = last;
@@ -59,7 +69,10 @@ async fn refresh(cluster: &Cluster, topics: Vec<String>) -> Result<(), Error> {
             return Err(error);
         }
         match &*topics {
-            [topic] => tracing::warn!(topic, %error, "brokers do not answer for the topic"),
+            [topic] => {
+                let client = &*cluster.config.connect.client_id;
+                tracing::warn!(client, topic, %error, "brokers do not answer for the topic");
+            }
             _ => {
                 let half = topics.split_off(topics.len() / 2);
                 questions.extend([half, topics]);

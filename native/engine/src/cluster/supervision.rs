@@ -22,9 +22,9 @@ impl Cluster {
         let task = runtime.spawn(task);
         runtime.spawn(async move {
             if task.await.is_err_and(|error| error.is_panic()) {
-                tracing::error!(what, "a task of the engine panicked; the client is closed");
-                if let Some(tell) = &cluster.config.on_failure {
-                    tell(what);
+                match &cluster.config.on_failure {
+                    Some(tell) => tell(what),
+                    None => tracing::error!(what, "a task of the engine panicked"),
                 }
                 cluster.close();
             }

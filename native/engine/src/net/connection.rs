@@ -146,6 +146,9 @@ impl Connection {
         let answer = match timeout(limit, self.exchange(body, R::KEY, version)).await {
             Ok(answer) => answer?,
             Err(_) => {
+                let after = format!("{:.1} s", limit.as_secs_f64());
+                let api = brod_protocol::api::of(R::KEY).map_or("", |api| api.name);
+                tracing::warn!(broker = %self.endpoint(), api, after, "request timed out");
                 self.shared.fail(NetError::Timeout);
                 return Err(NetError::Timeout);
             }

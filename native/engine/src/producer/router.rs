@@ -8,7 +8,7 @@ use super::acks::Replies;
 use super::failure::Cause;
 use super::partition::Partition;
 use super::shared::Shared;
-use crate::cluster::{is_topic_name, Backoff, Cluster, Snapshot};
+use crate::cluster::{Backoff, Cluster, Snapshot};
 use brod_protocol::error::ErrorCode;
 
 /// Longest wait before leaders are looked for again.
@@ -65,16 +65,13 @@ fn waits<R: Replies>(
     code: ErrorCode,
     now: Instant,
 ) {
-    if !is_topic_name(partition.topic()) {
-        // No broker is asked for it.
-        partition.refused(ErrorCode::INVALID_TOPIC_EXCEPTION);
+    if code.is_topic_refused() {
+        partition.refused(code);
     } else if !snapshot.topics.contains_key(partition.topic()) {
         // Not told yet. If that is because no broker can be reached, it is why the calls wait.
         if let Some(error) = cluster.refresh_failure() {
             partition.waits_because(Cause::Net(error));
         }
-    } else if code.is_topic_refused() {
-        partition.refused(code);
     } else {
         partition.waits_because(Cause::Code(code));
         if snapshot.is_unknown(partition.topic(), partition.index()) {

@@ -153,7 +153,7 @@ impl<R: Replies> Task<R> {
 
     fn connected(&mut self, lane: usize, result: Result<(), Error>) {
         let Err(error) = result else { return };
-        tracing::warn!(node = self.inbox.node, %error, "cannot connect to send");
+        tracing::debug!(node = self.inbox.node, %error, "cannot connect to send");
         let cause = match &error {
             Error::Unreachable(failures) => failures.last().map(|(_, why)| why.clone()),
             Error::Net(why) => Some(why.clone()),

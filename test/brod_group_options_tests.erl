@@ -1,0 +1,61 @@
+%% What group members make of their options.
+-module(brod_group_options_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+
+used(Given) ->
+  {ok, Options} = brod_group_options:new(Given),
+  Options.
+
+%% The options and the lines that were logged.
+warned(Given) ->
+  Log = brod_log:start(),
+  ok = brod_group_options:warn(Given),
+  fun(Texts) ->
+      [?assert(brod_log:has(Log, Text)) || Text <- Texts],
+      brod_log:stop(Log)
+  end.
+
+what_only_matters_later_is_replaced_with_a_warning_test() ->
+  Bad = [{offset_commit_policy, sometimes}, {partition_assignment_strategy, range},
+         {offset_commit_interval_seconds, 0}],
+  ?assertMatch(#{offset_commit_policy := commit_to_kafka_v2,
+                 partition_assignment_strategy := roundrobin_v2,
+                 offset_commit_interval_seconds := 0.1}, used(Bad)),
+  (warned(Bad))(["group option offset_commit_policy cannot be sometimes, commit_to_kafka_v2 is used",
+                 "group option partition_assignment_strategy cannot be range, roundrobin_v2 is used",
+                 "group option offset_commit_interval_seconds cannot be 0, 0.1 is used"]),
+  ?assertMatch(#{offset_commit_interval_seconds := 5},
+               used([{offset_commit_interval_seconds, soon}])).
+
+infinity_where_it_makes_sense_test() ->
+  Options = used([{max_rejoin_attempts, infinity}, {offset_commit_interval_seconds, infinity}]),
+  ?assertMatch(#{offset_commit_interval_seconds := infinity}, Options),
+  ?assertMatch(#{max_rejoin_attempts := 16#7fffffff},
+               brod_group_options:engine_config(<<"g">>, true, Options)).
+
+a_heartbeat_comes_before_the_session_ends_test() ->
+  Slow = [{session_timeout_seconds, 6}, {heartbeat_rate_seconds, 6}],
+  ?assertMatch(#{heartbeat_rate_seconds := 2.0}, used(Slow)),
+  (warned(Slow))(["group option heartbeat_rate_seconds cannot be 6, 2.0 is used"]).
+
+a_map_is_taken_as_well_as_a_list_test() ->
+  ?assertEqual(used([{session_timeout_seconds, 10}]), used(#{session_timeout_seconds => 10})).
+
+unknown_options_are_a_warning_with_the_nearest_name_test() ->
+  (warned(#{sesion_timeout_seconds => 10}))(["sesion_timeout_seconds (did you mean session_timeout_seconds?)"]).
+
+what_cannot_be_is_an_error_test() ->
+  [?assertEqual({error, {bad_option, Key, Value}}, brod_group_options:new([{Key, Value}]))
+   || {Key, Value} <- [{session_timeout_seconds, 0}, {session_timeout_seconds, 1 bsl 60},
+                       {rebalance_timeout_seconds, infinity}, {rejoin_delay_seconds, -1},
+                       {max_rejoin_attempts, many}, {group_instance_id, "text"}]],
+  [?assertEqual({error, {bad_option, group_config, Given}}, brod_group_options:new(Given))
+   || Given <- [nonsense, [a | b]]].
+
+the_engine_gets_every_key_test() ->
+  Config = brod_group_options:engine_config(<<"g">>, false, used([])),
+  ?assertEqual([assignment, create_topics, fetch_offsets, group_id, group_instance_id,
+                growth_check_interval_ms, heartbeat_interval_ms, max_rejoin_attempts, protocols,
+                rebalance_timeout_ms, rejoin_delay_ms, retention_ms, session_timeout_ms],
+               lists:sort(maps:keys(Config))).

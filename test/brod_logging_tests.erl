@@ -1,0 +1,48 @@
+-module(brod_logging_tests).
+-include_lib("eunit/include/eunit.hrl").
+
+%% In a VM of its own, whose handler is as OTP has set it up.
+a_plain_release_shows_brod_s_lines_test() ->
+  Ebin = filename:dirname(code:which(brod_logging)),
+  Lines = fun(Before) ->
+            os:cmd("erl -noshell -pa " ++ Ebin ++ " -eval '" ++ Before ++
+                   "brod_utils:log(warning, \"seen ~p\", [here]), "
+                   "logger:notice(\"of the user\"), init:stop().'")
+          end,
+  Shown = Lines("brod_logging:show(default), brod_logging:show(default), "),
+  ?assertMatch({match, _}, re:run(Shown, "seen here")),
+  ?assertMatch({match, _}, re:run(Shown, "of the user")),
+  ?assertEqual(nomatch, re:run(Lines("brod_logging:show(default), brod_logging:hide(default), "),
+                               "seen here")).
+
+lines_say_what_they_are_about_test() ->
+  Pid = spawn_monitor(fun() ->
+          ok = brod_logging:about(#{client => c, topic => <<"t">>}),
+          exit(logger:get_process_metadata())
+        end),
+  receive {'DOWN', _, process, P, Metadata} when {P, element(2, Pid)} =:= Pid ->
+    ?assertEqual(#{client => c, topic => <<"t">>}, Metadata)
+  end.
+
+the_engine_s_lines_are_logged_once_and_counted_test() ->
+  ok = brod_fake_nif:load([]),
+  Log = brod_log:start(),
+  {ok, Pid} = brod_engine_log:start_link(),
+  Lost = fun(Broker) ->
+           Pid ! {brod_engine_log, warning, <<"broker lost">>,
+                  [{client, <<"c1">>}, {broker, Broker}, {error, <<"connection refused">>}]}
+         end,
+  [Lost(<<"h:1">>) || _ <- lists:seq(1, 50)],
+  Lost(<<"h:2">>),
+  %% an answer shows that all lines before were taken
+  {error, {unknown_call, sync}} = gen_server:call(Pid, sync),
+  Count = length(brod_log:all(Log, "broker lost")),
+  Has = brod_log:has(Log, "Client c1: broker lost, broker h:1, error connection refused"),
+  {status, _, _, Status} = sys:get_status(Pid),
+  unlink(Pid),
+  exit(Pid, kill),
+  brod_log:stop(Log),
+  brod_fake_nif:unload(),
+  ?assertEqual(2, Count),
+  ?assert(Has),
+  ?assert(string:find(io_lib:format("~p", [Status]), "kinds_of_lines => 2") =/= nomatch).
