@@ -21,7 +21,7 @@
 -export([register_producer/3, register_producer/4, deregister_producer/3,
          register_consumer/3, deregister_consumer/3]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2,
-         code_change/3]).
+         code_change/3, format_status/1]).
 
 -export_type([config/0, context/0]).
 
@@ -348,6 +348,26 @@ terminate(_Reason, _State) ->
 
 code_change(_OldVsn, State, _Extra) ->
   {ok, State}.
+
+%% Counts; no options, for there may be secrets among them, and no callers' data.
+format_status(#{state := #state{} = State} = Status) ->
+  #state{id = Id, context = Context, connecting = Connecting, waiting = Waiting} = State,
+  Status#{state := #{ id => Id
+                    , endpoints => maps:get(endpoints, Context, [])
+                    , connected => Connecting =:= undefined
+                    , waiting_calls => length(Waiting)
+                    , connections => brod_client_connections:size(State#state.connections)
+                    , dispatchers => length(State#state.dispatchers)
+                    , producers => count(producer, Id)
+                    , consumers => count(consumer, Id)
+                    }};
+format_status(Status) ->
+  Status.
+
+count(Kind, Table) ->
+  try ets:select_count(Table, [{{{Kind, '_', '_'}, '_'}, [], [true]}])
+  catch error:badarg -> 0
+  end.
 
 handle_request(context, #state{context = Context} = State) ->
   {{ok, Context}, State};

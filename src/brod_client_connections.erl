@@ -2,7 +2,7 @@
 -module(brod_client_connections).
 
 -export([leader/3, direct/3]).
--export([new/0, find/2, add/3, down/2]).
+-export([new/0, find/2, add/3, down/2, size/1]).
 
 -export_type([pool/0]).
 
@@ -71,6 +71,10 @@ add(Key, Pid, Pool) ->
     #{Key := {First, _}} -> {First, Pool};
     _ -> {Pid, Pool#{Key => {Pid, monitor(process, Pid)}}}
   end.
+
+%% @doc How many there are.
+-spec size(pool()) -> non_neg_integer().
+size(Pool) -> map_size(Pool).
 
 %% @doc Forget the connection with this monitor.
 -spec down(reference(), pool()) -> pool().

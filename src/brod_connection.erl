@@ -1,13 +1,19 @@
 %% The process behind a pid that brod gives out as a connection. It owns no socket: it stands for
 %% an engine client, its own one or that of a brod client, so that functions which take a
-%% connection find the engine by the pid.
+%% connection find the engine by the pid (docs/adr/0021-connection-pids.md).
 -module(brod_connection).
 -behaviour(gen_server).
 
 -export([start/3, start_link/2, start_shared/2, stop/1, context/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -include("brod_int.hrl").
+
+-record(state,
+  { context :: brod_engine:context()
+  , owner   :: reference()
+  , kind    :: own | shared
+  }).
 
 %% @doc Connect to `Endpoints'; the process lives as long as `Owner'.
 %% `{error, [{{Host, Port}, {Reason, Stack}}]}' when nobody answers there.
@@ -45,13 +51,7 @@ stop(Pid) ->
 
 %% @doc What operations on this connection need, or `false' if the pid is no connection.
 -spec context(pid()) -> {ok, brod_engine:context()} | false.
-context(Pid) ->
-  try ets:lookup(?BROD_HANDLES, Pid) of
-    [{_, connection, Context}] -> {ok, Context};
-    _ -> false
-  catch
-    error:badarg -> false
-  end.
+context(Pid) -> brod_handles:lookup(connection, Pid).
 
 init({own, Endpoints, ConnConfig, Owner}) ->
   case brod_engine:open(Endpoints, ConnConfig) of
@@ -68,26 +68,64 @@ init({shared, Context, Owner}) ->
 
 start_up(Context, Owner, Kind) ->
   process_flag(trap_exit, true),
-  MRef = monitor(process, Owner),
-  true = ets:insert(?BROD_HANDLES, {self(), connection, Context}),
-  {ok, #{context => Context, owner => MRef, kind => Kind}}.
+  ok = brod_logging:about(#{client => maps:get(table, Context, undefined)}),
+  ok = brod_handles:put(connection, Context),
+  {ok, #state{context = Context, owner = monitor(process, Owner), kind = Kind}}.
 
 handle_call(stop, _From, State) ->
   {stop, normal, ok, State};
 handle_call(Call, _From, State) ->
   {reply, {error, {unknown_call, Call}}, State}.
 
-handle_cast(_Cast, State) ->
-  {noreply, State}.
+handle_cast(Cast, State) ->
+  {noreply, unexpected(Cast, State)}.
 
-handle_info({'DOWN', MRef, process, _, _}, #{owner := MRef} = State) ->
+handle_info({'DOWN', MRef, process, _, _}, #state{owner = MRef} = State) ->
   {stop, normal, State};
 handle_info({'EXIT', _Pid, Reason}, State) ->
   {stop, Reason, State};
-handle_info(_Info, State) ->
+%% A defect of the engine, which it has told its owner; the client that is shared sees to itself.
+handle_info({brod_engine_down, What}, State) ->
+  {stop, {engine_down, What}, State};
+%% As kafka_protocol's functions call a connection: they wait for an answer under the tag.
+handle_info({{Pid, Tag}, Request}, State) when is_pid(Pid), is_reference(Tag) ->
+  request(Request, {Pid, Tag}, State);
+handle_info(Info, State) ->
+  {noreply, unexpected(Info, State)}.
+
+request(stop, From, State) ->
+  ok = answer(From, ok),
+  {stop, normal, State};
+request(get_endpoint, From, #state{context = #{endpoints := [Endpoint | _]}} = State) ->
+  ok = answer(From, {ok, Endpoint}),
+  {noreply, State};
+request(get_api_vsns, From, State) ->
+  ok = answer(From, {ok, brod_kafka_apis:supported_versions()}),
+  {noreply, State};
+request(_Other, From, State) ->
+  ok = answer(From, {error, not_supported}),
   {noreply, State}.
 
-terminate(_Reason, #{context := Context, kind := Kind}) ->
-  true = ets:delete(?BROD_HANDLES, self()),
+answer({Pid, Tag}, Answer) ->
+  Pid ! {Tag, Answer},
+  ok.
+
+%% Whoever sent it may wait for something. What it was stays out of the log: it may be a request with data.
+unexpected(Message, State) ->
+  Kind = case is_tuple(Message) andalso tuple_size(Message) > 0 of
+           true -> {element(1, Message), '...'};
+           false -> '...'
+         end,
+  ?BROD_LOG_WARNING("A connection got a message that it does not understand: ~0P", [Kind, 8]),
+  State.
+
+terminate(_Reason, #state{context = Context, kind = Kind}) ->
+  ok = brod_handles:take_back(),
   Kind =:= own andalso brod_engine:close(Context),
   ok.
+
+%% No options: there may be secrets among them.
+format_status(#{state := #state{context = Context, kind = Kind}} = Status) ->
+  Status#{state := #{kind => Kind, endpoints => maps:get(endpoints, Context)}};
+format_status(Status) ->
+  Status.

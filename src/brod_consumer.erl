@@ -180,6 +180,7 @@ debug(Pid, File) when is_list(File) -> sys:log_to_file(Pid, File).
 
 init({Bootstrap, Topic, Partition, Config}) ->
   process_flag(trap_exit, true),
+  ok = brod_logging:about(#{client => brod_logging:client(Bootstrap), topic => Topic, partition => Partition}),
   case brod_consumer_options:new(Config) of
     {ok, Options} -> open(#st{client = Bootstrap, topic = Topic, partition = Partition,
                               options = Options});
@@ -287,7 +288,7 @@ open_handle(#st{topic = Topic, partition = Partition} = St) ->
   case brod_nif:consumer_open(St#st.engine, Topic, Partition, St#st.options) of
     {ok, Handle} ->
       %% Without the application there is no table, and acks take the way through this process.
-      _ = (catch ets:insert(?BROD_HANDLES, {self(), consumer, Handle})),
+      ok = brod_handles:put(consumer, Handle),
       {ok, St#st{handle = Handle}};
     {error, Reason} ->
       {stop, Reason}

@@ -135,6 +135,7 @@ update_topics(Pid, Topics) ->
 
 init({Client, GroupId, Topics, Config, MemberModule, Member}) ->
   process_flag(trap_exit, true),
+  ok = brod_logging:about(#{client => brod_logging:client(Client), group => GroupId}),
   ok = brod_group_args:start(Client, GroupId, Topics),
   case brod_group_options:new(Config) of
     {ok, Options} ->

@@ -22,4 +22,5 @@ init([]) ->
   %% Whatever ends them, clients can do without them for a moment.
   {ok, {#{strategy => one_for_one, intensity => 100, period => 10},
         %% `brod_kafka_apis:stop/0' is brod's
-        [Child(brod_kafka_apis, transient), Child(brod_engine_log, permanent)]}}.
+        [Child(brod_kafka_apis, transient), Child(brod_engine_log, permanent),
+         Child(brod_handles, permanent)]}}.

@@ -2,7 +2,7 @@
 %% they are about as metadata.
 -module(brod_logging).
 
--export([show/1, hide/1, about/1]).
+-export([show/1, hide/1, about/1, client/1]).
 
 -define(FILTER, brod).
 
@@ -30,3 +30,13 @@ hide(HandlerId) ->
 -spec about(logger:metadata()) -> ok.
 about(Metadata) ->
   logger:update_process_metadata(Metadata).
+
+%% @doc A client, by whatever it is known, as lines name it: not with the endpoints and options of one that has none.
+-spec client(term()) -> atom() | pid() | undefined.
+client(Client) when is_atom(Client) -> Client;
+client(Client) when is_pid(Client) ->
+  case brod_client_ref:name(Client) of
+    undefined -> Client;
+    Name -> Name
+  end;
+client(_Endpoints) -> undefined.

@@ -88,6 +88,7 @@ sync_produce_request(CallRef, Timeout) ->
 
 init({Client, Topic, Partition, Config}) ->
   process_flag(trap_exit, true),
+  ok = brod_logging:about(#{client => brod_logging:client(Client), topic => Topic, partition => Partition}),
   case brod_producer_options:check(Config) of
     {ok, Options} ->
       %% those of a topic's producers are told once, where they are started

@@ -13,7 +13,7 @@
 -export([start_child/2, restart_child/2, terminate_child/2, delete_child/2, remove_child/2]).
 -export([which_children/1, count_children/1, find_child/2, get_childspec/2, check_childspecs/1]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2,
-         code_change/3]).
+         code_change/3, format_status/1]).
 
 -export_type([child_spec/0, startchild_ret/0, strategy/0, sup_name/0]).
 
@@ -192,6 +192,13 @@ terminate(_Reason, #state{children = Children}) ->
 
 code_change(_OldVsn, State, _Extra) ->
   {ok, State}.
+
+%% Without the arguments of children: options with secrets may be among them.
+format_status(#{state := #state{name = Name, module = Module, children = Children}} = Status) ->
+  Up = length([C || #child{pid = Pid} = C <- Children, is_pid(Pid)]),
+  Status#{state := #{name => Name, module => Module, children => length(Children), up => Up}};
+format_status(Status) ->
+  Status.
 
 %% requests
 

@@ -25,6 +25,10 @@ tests() ->
   , {partitions_count, fun partitions_count/0}
   , {no_client, fun no_client/0}
   , {connections, fun connections/0}
+  , {connections_answer_everybody, fun connections_answer_everybody/0}
+  , {killed_connection_leaves_nothing, fun killed_connection_leaves_nothing/0}
+  , {status_shows_no_secrets, fun status_shows_no_secrets/0}
+  , {kafka_apis_come_back, fun kafka_apis_come_back/0}
   , {coordinators, fun coordinators/0}
   , {without_client, fun without_client/0}
   , {arguments_of_calls, fun arguments_of_calls/0}
@@ -177,6 +181,57 @@ connections() ->
   ?assertEqual({error, {econnrefused, []}}, brod_client:get_connection(?C, "127.0.0.1", 1)),
   ok = brod:stop_client(?C),
   [?assertEqual(true, lists:member(down(P), [normal, noproc])) || P <- [Conn, Direct]].
+
+%% As functions of kafka_protocol do.
+connections_answer_everybody() ->
+  started(),
+  {ok, Conn} = brod_client:get_leader_connection(?C, ?T, 0),
+  Ask = fun(Request) ->
+          MRef = monitor(process, Conn),
+          Conn ! {{self(), MRef}, Request},
+          receive
+            {MRef, Answer} -> demonitor(MRef, [flush]), Answer;
+            {'DOWN', MRef, _, _, Reason} -> {down, Reason}
+          after ?LIMIT_MS -> error(no_answer)
+          end
+        end,
+  ?assertEqual({error, not_supported}, Ask({send, request})),
+  ?assertEqual({ok, hd(?UP)}, Ask(get_endpoint)),
+  ?assertMatch({ok, #{fetch := _}}, Ask(get_api_vsns)),
+  ?assertEqual({error, {unknown_call, foo}}, gen_server:call(Conn, foo)),
+  logger:set_primary_config(level, notice),
+  Log = brod_log:start(),
+  gen_server:cast(Conn, {what, <<"secret">>}),
+  Conn ! {who, <<"secret">>},
+  ?assertEqual(ok, Ask(stop)),
+  ?assertEqual([2, 0], [length(brod_log:all(Log, Text)) || Text <- ["does not understand", "secret"]]),
+  brod_log:stop(Log),
+  logger:set_primary_config(level, none),
+  ?assert(lists:member(down(Conn), [normal, noproc])).
+
+killed_connection_leaves_nothing() ->
+  started(),
+  {ok, Conn} = brod_client:get_leader_connection(?C, ?T, 0),
+  ?assertMatch([_], ets:lookup(?BROD_HANDLES, Conn)),
+  exit(Conn, kill),
+  wait_for(fun() -> ets:lookup(?BROD_HANDLES, Conn) end, []).
+
+status_shows_no_secrets() ->
+  Client = started([{sasl, {plain, <<"user-7">>, <<"secret-7">>}}]),
+  ok = brod:start_producer(?C, ?T, []),
+  {ok, Conn} = brod_client:get_leader_connection(?C, ?T, 0),
+  {ok, #{producers_sup := Sup}} = brod_client:context(?C),
+  Shown = [lists:flatten(io_lib:format("~p", [sys:get_status(Pid)]))
+           || Pid <- [Client, Conn, Sup, brod_sup]],
+  [?assertEqual(nomatch, re:run(Text, "secret-7|user-7|\\[115,101,99")) || Text <- Shown],
+  ?assertMatch({match, _}, re:run(hd(Shown), "producers => 2")).
+
+kafka_apis_come_back() ->
+  Before = whereis(brod_kafka_apis),
+  exit(Before, kill),
+  wait_for(fun() -> is_pid(whereis(brod_kafka_apis)) andalso whereis(brod_kafka_apis) =/= Before end,
+           true),
+  ?assert(is_process_alive(whereis(brod_sup))).
 
 coordinators() ->
   started(),
