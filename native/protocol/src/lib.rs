@@ -19,6 +19,7 @@ pub mod memory;
 pub mod records;
 pub mod shape;
 mod snappy;
+pub mod throttle;
 pub mod unpack;
 pub mod varint;
 mod versions;

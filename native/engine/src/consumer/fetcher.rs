@@ -222,7 +222,7 @@ impl Lane {
             rack_id: &self.rack_id,
         };
         let request = fetch::request(&head, plan.ask, plan.forget);
-        let limit = limits.max_wait + self.throttle + GRACE;
+        let limit = limits.max_wait + GRACE;
         Ok(connection.call_version(&request, version, limit).await?)
     }
 

@@ -1,8 +1,9 @@
 //! A connection to one broker: requests pipelined, answered in their order.
 
+use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use brod_protocol::header::strip_response_header;
 use brod_protocol::{decode_response, encode, ApiVersions};
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use kafka_protocol::protocol::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use super::sasl::Loan;
 use super::wire::{read_loop, write_loop, Head, Outgoing, Shared, Turn};
@@ -143,9 +144,10 @@ impl Connection {
         limit: Duration,
     ) -> Result<R::Response, NetError> {
         let body = encode(request, version)?;
-        let answer = match timeout(limit, self.exchange(body, R::KEY, version)).await {
-            Ok(answer) => answer?,
-            Err(_) => {
+        let exchange = self.exchange(body, R::KEY, version);
+        let answer = match self.in_time(limit, exchange).await {
+            Some(answer) => answer?,
+            None => {
                 let after = format!("{:.1} s", limit.as_secs_f64());
                 let api = brod_protocol::api::of(R::KEY).map_or("", |api| api.name);
                 tracing::warn!(broker = %self.endpoint(), api, after, "request timed out");
@@ -156,6 +158,36 @@ impl Connection {
         decode_response::<R>(answer, version)
             .map_err(NetError::from)
             .inspect_err(|error| self.shared.fail(error.clone()))
+    }
+
+    /// Waits for an answer. The limit does not run while the broker wants to be left alone.
+    async fn in_time<T>(&self, limit: Duration, answer: impl Future<Output = T>) -> Option<T> {
+        let mut answer = std::pin::pin!(answer);
+        let mut counted = self.throttled();
+        let mut until = self.ready_at(Instant::now()) + limit;
+        loop {
+            if let Ok(answer) = timeout_at(until.into(), &mut answer).await {
+                return Some(answer);
+            }
+            let throttled = self.throttled();
+            if throttled == counted {
+                return None;
+            }
+            until += throttled - counted;
+            counted = throttled;
+        }
+    }
+
+    /// When a request that is queued now is written at the earliest: a broker may have asked to be left alone
+    /// (KIP-219). Limits for answers run from then on.
+    pub(crate) fn ready_at(&self, now: Instant) -> Instant {
+        self.shared.throttle.lock().until(now).unwrap_or(now)
+    }
+
+    /// How long the broker has wanted to be left alone in all. What is added while an answer is waited for
+    /// does not count towards its limit.
+    pub(crate) fn throttled(&self) -> Duration {
+        self.shared.throttle.lock().total()
     }
 
     /// Sends an encoded request body and waits for the body of the answer, without a time limit.
@@ -257,7 +289,7 @@ impl Exclusive {
     }
 
     /// Lends the stream.
-    pub fn lend(&self, handshake_version: i16, again: bool, until: std::time::Instant) -> Loan {
+    pub fn lend(&self, handshake_version: i16, again: bool, until: Instant) -> Loan {
         // A handshake asks and waits; whoever answers much more than was asked is no broker.
         let (to_broker, written) = mpsc::channel(4);
         let (read, from_broker) = mpsc::channel(16);

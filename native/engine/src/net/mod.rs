@@ -8,6 +8,7 @@ mod lifetime;
 mod options;
 mod race;
 pub mod sasl;
+mod throttle;
 pub mod tls;
 mod transport;
 mod wire;

@@ -7,6 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use brod_protocol::frame::{request_head, FrameReader};
+use brod_protocol::header::strip_response_header;
+use brod_protocol::throttle::throttle_time;
 use brod_protocol::ApiVersions;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -15,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::throttle::Throttle;
 use super::{Endpoint, NetError};
 
 /// Who waits for the answer to a request.
@@ -59,7 +62,12 @@ pub(super) enum Head {
 
 /// Who waits for the next frame.
 pub(super) enum Pending {
-    Answer { correlation_id: i32, reply: Reply },
+    Answer {
+        correlation_id: i32,
+        api_key: i16,
+        version: i16,
+        reply: Reply,
+    },
     Bare(Reply),
     Loan(mpsc::Sender<Bytes>),
 }
@@ -74,6 +82,7 @@ pub(super) struct Shared {
     pub pending: Mutex<VecDeque<Pending>>,
     pub closed: CancellationToken,
     pub failed: AtomicBool,
+    pub throttle: Mutex<Throttle>,
     opened: Instant,
     /// When a request was last written, in ms since `opened`.
     used: AtomicU64,
@@ -89,6 +98,7 @@ impl Shared {
             pending: Mutex::default(),
             closed: CancellationToken::new(),
             failed: AtomicBool::new(false),
+            throttle: Mutex::default(),
             opened: Instant::now(),
             used: AtomicU64::new(0),
         }
@@ -179,6 +189,20 @@ async fn next(shared: &Shared, turns: &mut mpsc::UnboundedReceiver<Turn>) -> Opt
     }
 }
 
+/// Waits as long as the broker has asked for, which may become longer meanwhile.
+async fn leave_alone(shared: &Shared) -> Result<(), NetError> {
+    loop {
+        let until = shared.throttle.lock().until(Instant::now());
+        let Some(until) = until else {
+            return Ok(());
+        };
+        tokio::select! {
+            _ = shared.closed.cancelled() => return Err(NetError::Closed),
+            _ = tokio::time::sleep_until(until.into()) => {}
+        }
+    }
+}
+
 struct Writer<W> {
     socket: W,
     shared: Arc<Shared>,
@@ -213,6 +237,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     }
 
     async fn request(&mut self, request: Outgoing) -> Result<(), NetError> {
+        leave_alone(&self.shared).await?;
         self.correlation_id = self.correlation_id.wrapping_add(1);
         let head = match request.head {
             Head::Request { api_key, version } => request_head(
@@ -234,16 +259,14 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         let (waits, written) = match (request.expects_response, request.head) {
             (false, _) => (None, Some(request.reply)),
             (true, Head::Bare) => (Some(Pending::Bare(request.reply)), None),
-            (true, Head::Request { .. }) => {
-                let correlation_id = self.correlation_id;
-                let reply = request.reply;
-                (
-                    Some(Pending::Answer {
-                        correlation_id,
-                        reply,
-                    }),
-                    None,
-                )
+            (true, Head::Request { api_key, version }) => {
+                let pending = Pending::Answer {
+                    correlation_id: self.correlation_id,
+                    api_key,
+                    version,
+                    reply: request.reply,
+                };
+                (Some(pending), None)
             }
         };
         if let Some(pending) = waits {
@@ -356,6 +379,8 @@ fn deliver(frames: &mut FrameReader, shared: &Shared) -> Result<(), NetError> {
             }
             Some(Pending::Answer {
                 correlation_id,
+                api_key,
+                version,
                 reply,
             }) => {
                 drop(pending);
@@ -364,6 +389,12 @@ fn deliver(frames: &mut FrameReader, shared: &Shared) -> Result<(), NetError> {
                     let error = NetError::NotKafka("it answers out of order".into());
                     let _ = reply.send(Err(error.clone()));
                     return Err(error);
+                }
+                if let Ok(body) = strip_response_header(frame.clone(), api_key, version) {
+                    let time = throttle_time(api_key, version, &body);
+                    if !time.is_zero() {
+                        shared.throttle.lock().impose(time, Instant::now());
+                    }
                 }
                 let _ = reply.send(Ok(frame));
             }

@@ -50,6 +50,8 @@ pub(super) struct Request<R: Replies> {
     pub answer: oneshot::Receiver<Result<Bytes, NetError>>,
     pub sent: Instant,
     pub deadline: Instant,
+    /// How long the broker had wanted to be left alone when the deadline was set.
+    pub throttled: Duration,
     pub version: i16,
     /// Of its batches.
     pub bytes: usize,
@@ -162,9 +164,15 @@ impl<R: Replies> Lane<R> {
         })))
     }
 
-    /// By when the first request in line has to be answered.
+    /// By when the first request in line has to be answered. Time in which the broker wants to be left alone
+    /// does not count.
     pub fn deadline(&self) -> Option<Instant> {
-        self.in_flight.front().map(|request| request.deadline)
+        let request = self.in_flight.front()?;
+        let throttled = self.connection.as_ref().map(Connection::throttled);
+        let since = throttled.map_or(Duration::ZERO, |total| {
+            total.saturating_sub(request.throttled)
+        });
+        Some(request.deadline + since)
     }
 }
 

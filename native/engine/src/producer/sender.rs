@@ -304,11 +304,12 @@ impl<R: Replies> Task<R> {
         }
         let limit = items.iter().map(|item| item.partition.answer_limit()).max();
         let answer = connection.submit(body, PRODUCE, version, acks != 0);
-        let deadline = now + limit.unwrap_or_default();
+        let deadline = connection.ready_at(now) + limit.unwrap_or_default();
         self.lanes[lane].in_flight.push_back(Request {
             answer,
             sent: now,
             deadline,
+            throttled: connection.throttled(),
             version,
             bytes,
             answered: acks != 0,

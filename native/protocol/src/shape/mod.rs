@@ -122,6 +122,26 @@ impl Shape {
         walk.fields(&self.body)?;
         Ok(walk.at)
     }
+
+    /// A number of 32 bits among the body's own fields, without decoding what stands before it. None where
+    /// the version lacks it or the body does not parse.
+    pub fn int32(&self, name: &str, body: &[u8], version: i16) -> Option<i32> {
+        let mut walk = Walk {
+            body,
+            at: 0,
+            version,
+            flexible: version >= self.flexible,
+        };
+        let fields = self.body.plain.iter();
+        for field in fields.filter(|field| field.is_in(version)) {
+            if field.name == name {
+                let bytes = body.get(walk.at..walk.at + 4)?;
+                return Some(i32::from_be_bytes(bytes.try_into().ok()?));
+            }
+            walk.value(field.name, field.kind).ok()?;
+        }
+        None
+    }
 }
 
 impl Field {
