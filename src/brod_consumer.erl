@@ -10,11 +10,12 @@
 -module(brod_consumer).
 -behaviour(gen_server).
 
--export([start_link/4, start_link/5, stop/1, stop_maybe_kill/2]).
+-export([start_link/4, start_link/5, start_supervised/4, stop/1, stop_maybe_kill/2]).
 -export([subscribe/3, subscribe_async/4, unsubscribe/2, unsubscribe_async/2]).
 -export([ack/2, pause/1, resume/1, seek/2]).
 -export([info/1, get_connection/1, check_connectivity/2, debug/2, handle/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3,
+         format_status/1]).
 
 -include("brod_int.hrl").
 
@@ -29,13 +30,18 @@
 -define(SUBSCRIBE_TIMEOUT_MS, 20000).
 -define(CALL_TIMEOUT_MS, 5000).
 -define(LONGEST_MS, 16#7fffffff).
+-define(MAX_OFFSET, 16#7fffffffffffffff).
+%% How often a consumer looks whether its client is back.
+-define(CLIENT_CHECK_MS, 1000).
 
 %% The one call to the engine that may be under way: a subscribe or a seek.
--record(pending, {ref :: reference(), from, kind :: subscribe | seek, timer :: reference()}).
+-record(pending, {ref :: reference(), from, kind :: subscribe | resubscribe | seek,
+                  timer :: reference()}).
 
 -record(st, {client :: brod:client() | brod:bootstrap(),
              engine :: term(),
              endpoints = [] :: [brod:endpoint()],
+             %% undefined: there is no client, or it is away
              client_monitor :: undefined | reference(),
              %% the engine client when it is this consumer's own: it was given endpoints, or there
              %% is another consumer of the partition
@@ -49,6 +55,8 @@
              subscriber :: undefined | {pid(), Monitor :: reference()},
              %% counts subscriptions
              number = 0 :: non_neg_integer(),
+             %% its connection to the leader, where it was asked for one and has no client
+             connection :: undefined | pid(),
              %% passes sets on to a subscriber on another node
              forwarder :: undefined | pid(),
              pending :: undefined | #pending{}}).
@@ -69,7 +77,27 @@ start_link(Bootstrap, Topic, Partition, Config) ->
 -spec start_link(brod:client() | brod:bootstrap(), brod:topic(), brod:partition(), config(),
                  [term()]) -> {ok, pid()} | {error, term()}.
 start_link(Bootstrap, Topic, Partition, Config, Debug) ->
+  case is_proper(Config) of
+    true -> ok = brod_consumer_options:warn_unusable(Config);
+    false -> ok
+  end,
+  start(Bootstrap, Topic, Partition, Config, Debug).
+
+%% @private As start_link/4, where somebody has looked at the options.
+-spec start_supervised(brod:client(), brod:topic(), brod:partition(), config()) ->
+        {ok, pid()} | {error, term()}.
+start_supervised(Client, Topic, Partition, Config) ->
+  start(Client, Topic, Partition, Config, []).
+
+start(Bootstrap, Topic, Partition, Config, Debug) ->
   gen_server:start_link(?MODULE, {Bootstrap, Topic, Partition, Config}, [{debug, Debug}]).
+
+is_proper(Config) when is_list(Config) ->
+  try length(Config) of _ -> true
+  catch error:badarg -> false
+  end;
+is_proper(Config) ->
+  is_map(Config).
 
 -spec stop(pid()) -> ok | {error, term()}.
 stop(Pid) -> safe_call(Pid, stop, infinity).
@@ -88,10 +116,21 @@ stop_maybe_kill(Pid, TimeoutMs) ->
 %% subscribe again, with other options; without `begin_offset' it goes on after what it
 %% acknowledged. Returns when the begin offset is known. A call that another one overtakes gets
 %% `{error, superseded}'.
--spec subscribe(pid(), pid(), config()) -> ok | {error, term()}.
-subscribe(Pid, SubscriberPid, Options) ->
+%% A registered name stands for the process that has it now. Raises `badarg' for what is no process
+%% of either kind, and for options that are neither a list nor a map.
+-spec subscribe(pid(), pid() | atom(), config()) -> ok | {error, term()}.
+subscribe(Pid, Name, Options) when is_atom(Name) ->
+  case whereis(Name) of
+    undefined -> {error, {no_such_process, Name}};
+    SubscriberPid -> subscribe(Pid, SubscriberPid, Options)
+  end;
+subscribe(Pid, SubscriberPid, Options) when is_pid(SubscriberPid) ->
+  is_proper(Options) orelse error(badarg, [Pid, SubscriberPid, Options]),
+  ok = brod_consumer_options:warn_unusable(Options),
   %% No limit here: the consumer always answers, at the latest after its own.
-  safe_call(Pid, {subscribe, SubscriberPid, Options}, infinity).
+  safe_call(Pid, {subscribe, SubscriberPid, Options}, infinity);
+subscribe(Pid, Subscriber, Options) ->
+  error(badarg, [Pid, Subscriber, Options]).
 
 %% @private As subscribe/3 for the calling process; the result comes as `{brod_subscribed, Tag,
 %% Result}'.
@@ -100,7 +139,9 @@ subscribe_async(Pid, SubscriberPid, Options, Tag) ->
   gen_server:cast(Pid, {subscribe, {SubscriberPid, Tag}, Options}).
 
 %% @doc Ends the subscription of `SubscriberPid'; `{error, ignored}' when it has none.
--spec unsubscribe(pid(), pid()) -> ok | {error, term()}.
+-spec unsubscribe(pid(), pid() | atom()) -> ok | {error, term()}.
+unsubscribe(Pid, Name) when is_atom(Name), Name =/= undefined ->
+  unsubscribe(Pid, whereis(Name));
 unsubscribe(Pid, SubscriberPid) -> safe_call(Pid, {unsubscribe, SubscriberPid}, infinity).
 
 %% @private As unsubscribe/2 for those who do not care whether there was a subscription.
@@ -108,8 +149,10 @@ unsubscribe(Pid, SubscriberPid) -> safe_call(Pid, {unsubscribe, SubscriberPid}, 
 unsubscribe_async(Pid, SubscriberPid) -> gen_server:cast(Pid, {unsubscribe, SubscriberPid}).
 
 %% @doc Tells that the messages up to `Offset' are done with, so that more may be fetched.
+%% Raises `badarg' for what cannot be an offset.
 -spec ack(pid(), brod:offset()) -> ok.
 ack(Pid, Offset) ->
+  (is_integer(Offset) andalso abs(Offset) =< ?MAX_OFFSET) orelse error(badarg, [Pid, Offset]),
   case handle(Pid) of
     undefined -> gen_server:cast(Pid, {ack, Offset});
     Handle -> brod_nif:consumer_ack(Handle, Offset)
@@ -148,7 +191,11 @@ get_connection(Pid) ->
         {ok, Connection} -> Connection;
         {error, _} -> undefined
       end;
-    {ok, _Bootstrap} -> undefined;
+    {ok, _Bootstrap} ->
+      case safe_call(Pid, connection, infinity) of
+        {ok, Connection} -> Connection;
+        {error, _} -> undefined
+      end;
     {error, _} = Error -> Error
   end.
 
@@ -188,7 +235,10 @@ init({Bootstrap, Topic, Partition, Config}) ->
   end.
 
 handle_call({subscribe, Pid, Options}, From, St) ->
-  begin_subscription(Pid, Options, From, St);
+  case is_away(St) of
+    true -> {reply, {error, client_down}, St};
+    false -> begin_subscription(Pid, Options, From, St)
+  end;
 handle_call({unsubscribe, Pid}, _From, #st{subscriber = {Pid, _}} = St) ->
   {reply, ok, drop_subscriber(St, unsubscribed)};
 handle_call({unsubscribe, _Pid}, _From, St) ->
@@ -206,23 +256,28 @@ handle_call(info, _From, St) ->
 handle_call(source, _From, St) ->
   {reply, {ok, #{client => St#st.client, engine => St#st.engine, endpoints => St#st.endpoints,
                  topic => St#st.topic, partition => St#st.partition}}, St};
+handle_call(connection, _From, St) ->
+  connect_leader(St);
 handle_call(stop, _From, St) ->
   {stop, normal, ok, St};
 handle_call(Call, _From, St) ->
   {reply, {error, {unknown_call, Call}}, St}.
 
-handle_cast({ack, Offset}, St) when is_integer(Offset), abs(Offset) < 1 bsl 63 ->
+handle_cast({ack, Offset}, St) when is_integer(Offset), abs(Offset) =< ?MAX_OFFSET ->
   ok = brod_nif:consumer_ack(St#st.handle, Offset),
   {noreply, St};
 handle_cast({unsubscribe, Pid}, #st{subscriber = {Pid, _}} = St) ->
   {noreply, drop_subscriber(St, unsubscribed)};
 handle_cast({subscribe, {Pid, Tag}, Options}, St) ->
-  case begin_subscription(Pid, Options, {async, Pid, Tag}, St) of
+  case not is_away(St) andalso begin_subscription(Pid, Options, {async, Pid, Tag}, St) of
     {reply, Result, NewSt} ->
       reply({async, Pid, Tag}, Result),
       {noreply, NewSt};
     {noreply, NewSt} ->
-      {noreply, NewSt}
+      {noreply, NewSt};
+    false ->
+      reply({async, Pid, Tag}, {error, client_down}),
+      {noreply, St}
   end;
 handle_cast(_Cast, St) ->
   {noreply, St}.
@@ -242,8 +297,15 @@ handle_info({brod_engine_down, What}, St) ->
   {stop, {engine_down, What}, St};
 handle_info({'DOWN', Monitor, process, Pid, _Reason}, #st{subscriber = {Pid, Monitor}} = St) ->
   {noreply, drop_subscriber(St, subscriber_down)};
-handle_info({'DOWN', Monitor, process, _, Reason}, #st{client_monitor = Monitor} = St) ->
+handle_info({'DOWN', Monitor, process, _, Reason}, #st{client_monitor = Monitor, client = Client} = St)
+  when is_pid(Client) ->
   {stop, {shutdown, {client_down, Reason}}, St};
+handle_info({'DOWN', Monitor, process, _, _Reason}, #st{client_monitor = Monitor} = St) ->
+  {noreply, client_is_away(St)};
+handle_info(client_check, #st{client_monitor = undefined} = St) ->
+  {noreply, find_client(St)};
+handle_info({'EXIT', Connection, _Reason}, #st{connection = Connection} = St) ->
+  {noreply, St#st{connection = undefined}};
 handle_info({'EXIT', _Pid, Reason}, St) when Reason =/= normal ->
   {stop, Reason, St};
 handle_info(_Info, St) ->
@@ -258,7 +320,67 @@ terminate(_Reason, #st{client = Client} = St) ->
 
 code_change(_OldVsn, St, _Extra) -> {ok, St}.
 
+%% @private
+format_status(Status) ->
+  maps:map(fun(state, #st{} = St) ->
+               #{client => brod_options:hide_secrets(St#st.client), topic => St#st.topic,
+                 partition => St#st.partition, options => St#st.options,
+                 subscriber => subscriber_pid(St), subscriptions => St#st.number};
+              (_Key, Value) -> Value
+           end, Status).
+
 %%% Internal
+
+%% The client that it works with is known by name and does not run.
+is_away(#st{client = Client, client_monitor = Monitor}) ->
+  is_atom(Client) andalso Monitor =:= undefined.
+
+%% As a consumer of brod does, it waits for the client to come back, and is not heard of meanwhile.
+%% The handle of the engine's former client still knows where it stood.
+client_is_away(St) ->
+  ok = abandon(client_down, St),
+  St#st.own =:= undefined orelse brod_engine:close(St#st.own),
+  check_client_later(St#st{client_monitor = undefined, own = undefined, pending = undefined}).
+
+check_client_later(St) ->
+  _ = erlang:send_after(?CLIENT_CHECK_MS, self(), client_check),
+  St.
+
+find_client(#st{handle = Former} = St) ->
+  %% A client that has not connected yet lets its callers wait.
+  case whereis(St#st.client) =/= undefined andalso open(St) of
+    {ok, New} ->
+      ok = brod_nif:consumer_close(Former),
+      go_on(next_offset(maps:get(begin_offset, St#st.options), St), New);
+    _ ->
+      check_client_later(St)
+  end.
+
+%% The subscriber that there was goes on getting messages from where it was.
+go_on(_Begin, #st{subscriber = undefined} = St) -> St;
+go_on(Begin, #st{subscriber = {Pid, _}} = St) ->
+  ok = stop_forwarder(St),
+  subscribe_engine(Pid, Begin, none, resubscribe, St).
+
+connect_leader(#st{connection = Connection} = St) when is_pid(Connection) ->
+  {reply, {ok, Connection}, St};
+connect_leader(#st{own = #{options := Options} = Own, topic = Topic, partition = Partition} = St) ->
+  #{engine := Engine, endpoints := Endpoints} = Own,
+  case brod_engine:failures(brod_engine:call(Engine, {leader, Topic, Partition},
+                                             ?CALL_TIMEOUT_MS), Endpoints) of
+    {ok, {_NodeId, _Host, _Port}} ->
+      case brod_connection:start_shared(Own#{options := Options}, self()) of
+        {ok, Connection} ->
+          link(Connection),
+          {reply, {ok, Connection}, St#st{connection = Connection}};
+        {error, _} = Error ->
+          {reply, Error, St}
+      end;
+    {error, _} = Error ->
+      {reply, Error, St}
+  end;
+connect_leader(St) ->
+  {reply, {error, client_down}, St}.
 
 open(#st{client = Client} = St) when is_atom(Client); is_pid(Client) ->
   case brod_client:context(Client) of
@@ -326,17 +448,19 @@ begin_subscription(Pid, Given, From, St) ->
                         end,
           ok = abandon(superseded, St),
           ok = stop_forwarder(St),
-          Number = St#st.number + 1,
-          {Receiver, Forwarder} = receiver(Pid),
-          Ref = brod_nif:consumer_subscribe(St#st.handle, Receiver, Number,
-                                            Options#{begin_offset := BeginOffset}),
-          NewSt = St#st{options = Options, subscriber = monitored(Pid, St), number = Number,
-                        forwarder = Forwarder},
-          {noreply, NewSt#st{pending = pending(Ref, From, subscribe)}};
+          NewSt = St#st{options = Options, subscriber = monitored(Pid, St)},
+          {noreply, subscribe_engine(Pid, BeginOffset, From, subscribe, NewSt)};
         {error, _} = Error ->
           {reply, Error, St}
       end
   end.
+
+subscribe_engine(Pid, BeginOffset, From, Kind, #st{options = Options} = St) ->
+  Number = St#st.number + 1,
+  {Receiver, Forwarder} = receiver(Pid),
+  Ref = brod_nif:consumer_subscribe(St#st.handle, Receiver, Number,
+                                    Options#{begin_offset := BeginOffset}),
+  St#st{number = Number, forwarder = Forwarder, pending = pending(Ref, From, Kind)}.
 
 %% The engine sends to processes of this node only. A forwarder belongs to one subscription: what is
 %% on its way when that ends goes no further.
@@ -374,12 +498,16 @@ pending(Ref, From, Kind) ->
   #pending{ref = Ref, from = From, kind = Kind, timer = Timer}.
 
 %% The engine's answer to the pending call has come, or will be waited for no longer.
-finish(Result, #st{pending = #pending{from = From, kind = Kind, timer = Timer}} = St) ->
+finish(Outcome, #st{pending = #pending{from = From, kind = Kind, timer = Timer}} = St) ->
   _ = erlang:cancel_timer(Timer),
+  Result = brod_engine:failures(Outcome, St#st.endpoints),
   reply(From, Result),
   Done = St#st{pending = undefined},
   case {Kind, Result} of
     {subscribe, ok} -> Done#st{began = true};
+    {resubscribe, ok} -> Done#st{began = true};
+    %% The subscriber sees the consumer go, and subscribes to the next one.
+    {resubscribe, {error, Reason}} -> exit({shutdown, {not_resumed, Reason}});
     {subscribe, _} -> drop_subscriber(Done, failed);
     %% A seek that failed leaves the subscription where it was.
     {seek, _} -> Done
@@ -390,6 +518,7 @@ abandon(Why, #st{pending = #pending{from = From, timer = Timer}}) ->
   _ = erlang:cancel_timer(Timer),
   reply(From, {error, Why}).
 
+reply(none, _Result) -> ok;
 reply({async, Pid, Tag}, Result) -> Pid ! {brod_subscribed, Tag, Result}, ok;
 reply(From, Result) -> gen_server:reply(From, Result).
 
@@ -428,10 +557,12 @@ fetch_error(offset_out_of_range, _Desc, St) ->
   {noreply, St};
 fetch_error(Code, Desc, St) ->
   tell_subscriber(Code, unicode:characters_to_list(Desc), St),
-  ?BROD_LOG_ERROR("consumer of ~s-~p stops: ~p ~ts",
+  ?BROD_LOG_ERROR("consumer of ~ts-~p stops: ~p ~ts",
                   [St#st.topic, St#st.partition, Code, Desc]),
   case Code of
     invalid_topic_exception -> {stop, normal, St};
+    %% Fetching again would not make it smaller: the subscriber may seek past it.
+    message_too_large -> {noreply, St};
     _ -> {stop, {restart, Code}, St}
   end.
 

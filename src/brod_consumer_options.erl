@@ -2,13 +2,16 @@
 %% name.
 -module(brod_consumer_options).
 
--export([new/1, merge/2]).
+-export([new/1, merge/2, warn_unusable/1]).
+
+-include("brod_int.hrl").
 
 -export_type([options/0]).
 
 %% Every option that concerns a partition, with a checked value.
 -type options() :: #{atom() => term()}.
 
+%% max_batch_bytes: what one batch may unpack to, and one message take with its headers.
 -define(DEFAULTS,
         #{begin_offset => latest,
           min_bytes => 0,
@@ -20,7 +23,9 @@
           offset_reset_policy => reset_by_subscriber,
           size_stat_window => 5,
           isolation_level => read_committed,
-          share_leader_conn => false}).
+          share_leader_conn => false,
+          max_batch_bytes => 268435456,
+          share_fetched_memory => false}).
 
 %% Fixed when the consumer starts; a subscribe call that names them changes nothing.
 -define(FIXED, [isolation_level, share_leader_conn]).
@@ -35,6 +40,14 @@ new(Given) ->
         {ok, options()} | {error, brod_options:error()}.
 merge(Options, Given) ->
   update(Options, Given, ?FIXED).
+
+%% @doc Tells in the log of values that nobody can use, and of what is used instead.
+-spec warn_unusable(brod:consumer_config() | map()) -> ok.
+warn_unusable(Given) ->
+  lists:foreach(fun({Key, Value}) ->
+                    ?BROD_LOG_WARNING("consumer option ~p cannot be ~0P: ~p is used instead",
+                                      [Key, Value, 12, map_get(Key, ?DEFAULTS)])
+                end, brod_options:unusable(Given)).
 
 update(Options, Given, Without) ->
   case brod_options:consumer(Given) of

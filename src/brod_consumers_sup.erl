@@ -20,6 +20,7 @@ start_link() ->
 -spec start_consumer(pid(), pid(), brod:topic(), brod:consumer_config()) ->
         {ok, pid()} | {error, term()}.
 start_consumer(SupPid, ClientPid, Topic, Config) ->
+  ok = brod_consumer_options:warn_unusable(Config),
   case brod_supervisor3:start_child(SupPid, topic_spec(ClientPid, Topic, Config)) of
     {ok, TopicSup} ->
       %% answered after the partitions were started
@@ -132,7 +133,7 @@ topic_spec(ClientPid, Topic, Config) ->
 %% Transient: a consumer that somebody stops stays down until it is asked for again.
 partition_spec(ClientPid, Topic, Partition, Config) ->
   Delay = option(partition_restart_delay_seconds, Config, ?DEFAULT_PARTITION_RESTART_DELAY),
-  {Partition, {brod_consumer, start_link, [ClientPid, Topic, Partition, Config]},
+  {Partition, {brod_consumer, start_supervised, [ClientPid, Topic, Partition, Config]},
    {transient, Delay}, 5000, worker, [brod_consumer]}.
 
 option(Key, Config, Default) ->

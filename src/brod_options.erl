@@ -6,7 +6,7 @@
 -module(brod_options).
 
 -export([client/1, connection/1, producer/1, consumer/1, connection_keys/0]).
--export([to_map/1, engine_config/1, hide_secrets/1, warn_unknown/2, warn_unknown/3]).
+-export([to_map/1, unusable/1, engine_config/1, hide_secrets/1, warn_unknown/2, warn_unknown/3]).
 
 -export_type([error/0]).
 
@@ -14,6 +14,8 @@
 
 %% What `infinity' stands for; the engine takes no more.
 -define(LONGEST_MS, 16#7fffffff).
+-define(MAX_INT32, 16#7fffffff).
+-define(MAX_INT64, 16#7fffffffffffffff).
 
 -type error() :: {bad_option, Key :: term(), Value :: term()}.
 
@@ -61,7 +63,19 @@ producer(Config) -> brod_producer_options:check(Config).
 %% they are for a start or for a subscribe.
 -spec consumer(brod:consumer_config() | map()) -> {ok, map()} | {error, error()}.
 consumer(Config) ->
-  check(consumer, Config, consumer_specs()).
+  case check(consumer, Config, consumer_specs()) of
+    {ok, Options} -> {ok, maps:without([Key || {Key, _} <- unusable(Options)], Options)};
+    {error, _} = Error -> Error
+  end.
+
+%% @doc What is left out of a consumer's options because nobody could use it: values that would
+%% matter only later, if ever.
+-spec unusable(brod:consumer_config() | map()) -> [{Key :: atom(), Value :: term()}].
+unusable(Config) ->
+  Given = to_map(Config),
+  [{Key, map_get(Key, Given)} || {Key, {usable, Values}} <- consumer_specs(),
+                                 is_map_key(Key, Given), map_get(Key, Given) =/= undefined,
+                                 not lists:member(map_get(Key, Given), Values)].
 
 %% @doc Keys of a connection's options.
 -spec connection_keys() -> [atom()].
@@ -183,6 +197,8 @@ check_each([Spec | Specs], Given, Acc) ->
 
 plain(Timeout, infinity) when Timeout =:= timeout; Timeout =:= seconds -> ?LONGEST_MS div unit(Timeout);
 plain(ttl, infinity) -> 1 bsl 62;
+plain({at_most, Most}, infinity) -> Most;
+plain({at_most, Most}, Value) -> max(0, min(Value, Most));
 plain(_Check, Value) -> Value.
 
 unit(timeout) -> 1;
@@ -222,15 +238,17 @@ connection_specs() ->
 
 consumer_specs() ->
   [ {begin_offset, begin_offset}
-  , {min_bytes, int32}
-  , {max_bytes, pos_int32}
-  , {max_wait_time, int32}
+  , {min_bytes, {at_most, ?MAX_INT32}}
+  , {max_bytes, {at_most, ?MAX_INT32}}
+  , {max_wait_time, {at_most, ?MAX_INT32}}
   , {sleep_timeout, non_neg}
-  , {prefetch_count, int64}
-  , {prefetch_bytes, int64}
-  , {offset_reset_policy, {one_of, [reset_by_subscriber, reset_to_earliest, reset_to_latest]}}
+  , {prefetch_count, {at_most, ?MAX_INT64}}
+  , {prefetch_bytes, {at_most, ?MAX_INT64}}
+  , {offset_reset_policy, {usable, [reset_by_subscriber, reset_to_earliest, reset_to_latest]}}
   , {size_stat_window, non_neg}
-  , {isolation_level, {one_of, [read_committed, read_uncommitted]}}
+  , {isolation_level, {usable, [read_committed, read_uncommitted]}}
+  , {max_batch_bytes, pos_int32}
+  , {share_fetched_memory, boolean}
   , {share_leader_conn, boolean}
   , {partitions, partitions}
   , {topic_restart_delay_seconds, non_neg}
@@ -238,6 +256,8 @@ consumer_specs() ->
   ].
 
 is_valid(any, _) -> true;
+is_valid({at_most, _}, V) -> is_integer(V) orelse V =:= infinity;
+is_valid({usable, _}, _) -> true;
 is_valid(int32, V) -> is_integer(V) andalso V >= 0 andalso V < 1 bsl 31;
 is_valid(int64, V) -> is_integer(V) andalso V >= 0 andalso V < 1 bsl 63;
 is_valid(pos_int32, V) -> is_valid(int32, V) andalso V > 0;

@@ -3,7 +3,7 @@
 %% process, which passes on the messages that it gets with handle_info/2.
 -module(brod_subscriptions).
 
--export([new/3, add/4, remove_all/1, consumers/1, ack/4, handle_info/2, work/3]).
+-export([new/3, add/4, remove_all/1, consumers/1, info/1, ack/4, handle_info/2, work/3]).
 
 -export_type([subscriptions/0, begin_offset/0, handler/1]).
 
@@ -26,6 +26,10 @@
 %% One partition.
 -record(part, {begin_offset :: undefined | begin_offset(),
                acked :: undefined | brod:offset(),
+               %% the last offset that has arrived
+               last :: undefined | brod:offset(),
+               %% after a consumer was lost: the first one that was not handed to the handler
+               next :: undefined | brod:offset(),
                %% undefined while there is no subscription
                consumer :: undefined | {pid(), Monitor :: reference()},
                handle :: term()}).
@@ -75,6 +79,14 @@ consumers(#subs{parts = Parts}) ->
            undefined -> undefined;
            {Pid, _} -> Pid
          end} || {Key, #part{consumer = Consumer}} <- maps:to_list(Parts)].
+
+%% @doc For crash reports: how far each partition is, and how much waits.
+-spec info(subscriptions()) -> map().
+info(#subs{parts = Parts, queue = Queue}) ->
+  #{queued_sets => queue:len(Queue),
+    partitions => maps:map(fun(_Key, #part{acked = Acked, last = Last, consumer = Consumer}) ->
+                               #{acked => Acked, last => Last, subscribed => Consumer =/= undefined}
+                           end, Parts)}.
 
 %% @doc Messages up to `Offset' are done with.
 -spec ack(brod:topic(), brod:partition(), brod:offset(), subscriptions()) -> subscriptions().
@@ -149,19 +161,20 @@ resubscribe(Topic, #subs{client = Client, config = Config, parts = Parts} = Subs
       failed({Topic, all}, Reason, Subs)
   end.
 
-%% What has arrived counts as where the partition begins, unless that is known: should the consumer
-%% die before the first ack, then `latest' would be behind what was not handled.
-received(Pid, Key, #kafka_message_set{messages = [#kafka_message{offset = First} | _]},
-         #subs{parts = Parts} = Subs) ->
+received(Pid, Key, #kafka_message_set{messages = Messages}, #subs{parts = Parts} = Subs) ->
   case Parts of
-    #{Key := #part{acked = undefined, begin_offset = Begin, consumer = {Pid, _}} = Part}
-      when not is_integer(Begin) ->
-      Subs#subs{parts = Parts#{Key := Part#part{begin_offset = First}}};
+    #{Key := #part{consumer = {Pid, _}} = Part} ->
+      #kafka_message{offset = Last} = lists:last(Messages),
+      Subs#subs{parts = Parts#{Key := Part#part{last = Last}}};
     _ -> Subs
   end.
 
-begin_at(#part{acked = undefined, begin_offset = Begin}) -> Begin;
-begin_at(#part{acked = Acked}) -> Acked + 1.
+%% What the handler has got it does not get again: it is still working on what it has not
+%% acknowledged.
+begin_at(#part{acked = undefined, next = undefined, begin_offset = Begin}) -> Begin;
+begin_at(#part{acked = undefined, next = Next}) -> Next;
+begin_at(#part{acked = Acked, next = undefined}) -> Acked + 1;
+begin_at(#part{acked = Acked, next = Next}) -> max(Acked + 1, Next).
 
 %% The monitor tells a subscribe from an earlier one to the same consumer, whose answer may be late.
 subscribed(_Key, _Monitor, ok, Subs) -> Subs;
@@ -182,9 +195,23 @@ later(Subs) -> Subs.
 
 %% What is queued of the lost consumer is dropped when its turn comes: it will be fetched again.
 without_consumer(Key, #subs{parts = Parts} = Subs) ->
-  #{Key := #part{consumer = {_, Monitor}} = Part} = Parts,
+  #{Key := #part{consumer = {Pid, Monitor}} = Part} = Parts,
   demonitor(Monitor, [flush]),
-  Subs#subs{parts = Parts#{Key := Part#part{consumer = undefined, handle = undefined}}}.
+  Lost = Part#part{consumer = undefined, handle = undefined, last = undefined,
+                   next = not_handed(Pid, Key, Part, queue:to_list(Subs#subs.queue))},
+  Subs#subs{parts = Parts#{Key := Lost}}.
+
+not_handed(Pid, Key, Part, [{Pid, Key, What} | _]) when Part#part.last =/= undefined ->
+  first_offset(What);
+not_handed(Pid, Key, Part, [_ | Queue]) ->
+  not_handed(Pid, Key, Part, Queue);
+not_handed(_Pid, _Key, #part{last = undefined, next = Next}, []) ->
+  Next;
+not_handed(_Pid, _Key, #part{last = Last}, []) ->
+  Last + 1.
+
+first_offset(#kafka_message_set{messages = Messages}) -> first_offset(Messages);
+first_offset([#kafka_message{offset = Offset} | _]) -> Offset.
 
 %% The offset to go on at is gone (deleted by retention) or was never there (the topic was made
 %% anew). Whatever there is comes after the earliest offset, so nothing is skipped.
@@ -195,8 +222,18 @@ fetch_error(Pid, #kafka_fetch_error{topic = T, partition = P, error_code = offse
     #{Key := #part{consumer = {Pid, _}} = Part} ->
       ?BROD_LOG_WARNING("offset ~p of ~ts-~p is out of range, going on at the earliest",
                         [begin_at(Part), T, P]),
-      Reset = Part#part{begin_offset = earliest, acked = undefined},
-      subscribe(Key, without_consumer(Key, Subs#subs{parts = Parts#{Key := Reset}}));
+      Lost = without_consumer(Key, Subs),
+      Reset = Part#part{begin_offset = earliest, acked = undefined, last = undefined,
+                        next = undefined, consumer = undefined, handle = undefined},
+      subscribe(Key, Lost#subs{parts = Parts#{Key := Reset}});
+    _ -> Subs
+  end;
+fetch_error(Pid, #kafka_fetch_error{topic = T, partition = P, error_code = message_too_large},
+            #subs{parts = Parts} = Subs) ->
+  %% Its consumer goes on, with nothing to do until somebody subscribes again.
+  Key = {T, P},
+  case Parts of
+    #{Key := #part{consumer = {Pid, _}}} -> failed(Key, message_too_large, without_consumer(Key, Subs));
     _ -> Subs
   end;
 fetch_error(_Pid, #kafka_fetch_error{topic = T, partition = P, error_code = Code}, Subs) ->

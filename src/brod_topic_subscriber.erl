@@ -15,13 +15,15 @@
 %% <li>optional `terminate(Reason, State)'.</li>
 %% </ul>
 %%
-%% Consumers that die are subscribed to again, from the first message that was not acknowledged.
+%% Consumers that die are subscribed to again. The callback gets no message twice: what it has got and
+%% not acknowledged it is still working on. When the client is stopped, the subscriber ends with the
+%% reason `client_down'; when the client crashes, it waits for it.
 -module(brod_topic_subscriber).
 -behaviour(gen_server).
 
 -export([start_link/1, start_link/6, start_link/7, start_link/8, stop/1, ack/3, health_check/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2,
-         code_change/3]).
+         code_change/3, format_status/1]).
 
 -include("brod_int.hrl").
 
@@ -52,8 +54,11 @@
 
 %% How often a subscriber of all partitions looks whether there are more of them.
 -define(GROWTH_CHECK_MS, 30000).
+%% How often it looks whether a client that crashed is back.
+-define(CLIENT_CHECK_MS, 1000).
 
 -record(st, {client :: brod:client(),
+             client_monitor :: undefined | reference(),
              topic :: brod:topic(),
              wanted :: all | [brod:partition()],
              cb_module :: module(),
@@ -103,25 +108,25 @@ stop(Pid) ->
   gen_server:cast(Pid, stop),
   receive {'DOWN', Monitor, process, Pid, _Reason} -> ok end.
 
-%% @doc Acknowledges every message of the partition up to `Offset'.
+%% @doc Acknowledges every message of the partition up to `Offset'. Raises `badarg' for what cannot be
+%% a partition or an offset.
 -spec ack(pid(), brod:partition(), brod:offset()) -> ok.
 ack(Pid, Partition, Offset) ->
+  is_integer(Partition) andalso is_integer(Offset) andalso abs(Offset) < 1 bsl 63
+    orelse error(badarg, [Pid, Partition, Offset]),
   gen_server:cast(Pid, {ack, Partition, Offset}).
 
-%% @doc Whether every partition has a living consumer that reaches its leader. `TimeoutMs' is for
-%% each step. Each error is a map with `cause', `module' and `func'.
--spec health_check(pid(), timeout()) -> ok | {error, [map()]}.
+%% @doc Whether every partition has a living consumer that reaches its leader: the list of those that
+%% do not, one map each with `cause', `module' and `func'. `TimeoutMs' is for each step.
+-spec health_check(pid(), timeout()) -> [map()].
 health_check(Pid, TimeoutMs) ->
   try gen_server:call(Pid, consumers, TimeoutMs) of
     {ok, Consumers} ->
       Checked = [{Key, check(Consumer, TimeoutMs)} || {Key, Consumer} <- Consumers],
-      case [?MF_ERR_MAP(#{topic => Topic, partition => Partition, reason => Reason})
-            || {{Topic, Partition}, {error, Reason}} <- Checked] of
-        [] -> ok;
-        Errors -> {error, Errors}
-      end
+      [?MF_ERR_MAP(#{topic => Topic, partition => Partition, reason => Reason})
+       || {{Topic, Partition}, {error, Reason}} <- Checked]
   catch exit:Reason ->
-      {error, [?MF_ERR_MAP(#{topic_subscriber => Pid, reason => Reason})]}
+      [?MF_ERR_MAP(#{topic_subscriber => Pid, reason => Reason})]
   end.
 
 check(undefined, _TimeoutMs) -> {error, not_subscribed};
@@ -138,6 +143,7 @@ init(#{client := Client, topic := Topic, cb_module := CbModule} = Config) ->
   ConsumerConfig = maps:get(consumer_config, Config, []),
   MessageType = maps:get(message_type, Config, message_set),
   {ok, #st{client = Client,
+           client_monitor = monitor(process, Client),
            topic = Topic,
            wanted = maps:get(partitions, Config, all),
            cb_module = CbModule,
@@ -176,13 +182,20 @@ handle_cast(stop, St) ->
 handle_cast(_Cast, St) ->
   {noreply, St}.
 
+handle_info({'DOWN', Monitor, process, _, Reason}, #st{client_monitor = Monitor} = St) ->
+  case brod_utils:is_normal_reason(Reason) of
+    true -> {stop, client_down, St};
+    false -> {noreply, watch_client_later(St#st{client_monitor = undefined})}
+  end;
+handle_info({?MODULE, watch_client}, St) ->
+  {noreply, watch_client(St)};
 handle_info({?MODULE, growth_check}, St) ->
   schedule_growth_check(St),
   {noreply, add_new_partitions(St)};
 handle_info(Info, St) ->
   case brod_subscriptions:handle_info(Info, St#st.subs) of
     {work, Subs} ->
-      {CbState, NewSubs} = brod_subscriptions:work(St#st.handler, St#st.cb_state, Subs),
+      {CbState, NewSubs} = work(St, Subs),
       {noreply, St#st{cb_state = CbState, subs = NewSubs}};
     {done, Subs} ->
       {noreply, St#st{subs = Subs}};
@@ -196,7 +209,39 @@ terminate(Reason, #st{cb_module = CbModule, cb_state = CbState}) ->
 
 code_change(_OldVsn, St, _Extra) -> {ok, St}.
 
+%% @private
+format_status(Status) ->
+  maps:map(fun(state, #st{} = St) ->
+               #{client => St#st.client, topic => St#st.topic, cb_module => St#st.cb_module,
+                 subscriptions => brod_subscriptions:info(St#st.subs)};
+              (message, Message) -> brod_crash:short_message(Message);
+              (reason, Reason) -> brod_crash:short(Reason);
+              (log, _Log) -> [];
+              (_Key, Value) -> Value
+           end, Status).
+
 %%% Internal
+
+%% A crash report shows the mailbox and the arguments of the call that failed: messages are not for
+%% logs.
+work(#st{handler = Handler, cb_state = CbState}, Subs) ->
+  try brod_subscriptions:work(Handler, CbState, Subs)
+  catch
+    Class:Reason:Stack ->
+      ok = brod_crash:drop_messages(),
+      erlang:raise(Class, brod_crash:short(Reason), brod_crash:short_stack(Stack))
+  end.
+
+%% A client that crashed is started again by its supervisor.
+watch_client(#st{client = Client} = St) ->
+  case is_pid(Client) orelse whereis(Client) =/= undefined of
+    true -> St#st{client_monitor = monitor(process, Client)};
+    false -> watch_client_later(St)
+  end.
+
+watch_client_later(St) ->
+  _ = erlang:send_after(?CLIENT_CHECK_MS, self(), {?MODULE, watch_client}),
+  St.
 
 first_offset({begin_offset, Begin}) -> Begin;
 first_offset(Last) when is_integer(Last), Last >= -1 -> Last + 1.

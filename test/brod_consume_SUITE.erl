@@ -8,7 +8,8 @@
          subscriber_dies/1, consumer_dies/1, second_consumer/1, bad_seek/1, recreated_topic/1, offset_reset/1, begin_offsets/1, isolation/1,
          larger_than_max_bytes/1, holes_of_compaction/1, pause_and_resume/1, seek_and_lag/1,
          topic_subscriber_acks/1, topic_subscriber_sets/1, topic_subscriber_resumes/1,
-         topic_subscriber_grows/1]).
+         topic_subscriber_grows/1, kept_messages/1, topic_made_again/1, unacked_are_kept/1,
+         client_stops/1, crash_report/1]).
 %% brod_topic_subscriber
 -export([init/2, handle_message/3, handle_info/2, terminate/2]).
 
@@ -26,7 +27,8 @@ all() ->
    consumer_dies, offset_reset, begin_offsets, isolation, larger_than_max_bytes,
    holes_of_compaction, pause_and_resume, seek_and_lag, topic_subscriber_acks,
    topic_subscriber_sets,
-   topic_subscriber_resumes, topic_subscriber_grows].
+   topic_subscriber_resumes, topic_subscriber_grows, kept_messages, topic_made_again,
+   unacked_are_kept, client_stops, crash_report].
 
 init_per_suite(Config) -> brod_test:init_suite(Config).
 
@@ -406,7 +408,7 @@ topic_subscriber_acks(Config) ->
   Acking = Start(ack),
   %% begins after the offset that init/2 says is done
   ?assertEqual(lists:seq(2, 9), [handled_offset() || _ <- lists:seq(1, 8)]),
-  ok = brod_topic_subscriber:health_check(Acking, 10000),
+  [] = brod_topic_subscriber:health_check(Acking, 10000),
   Acking ! {hello, self()},
   receive {info, {hello, _}} -> ok after ?LIMIT_MS -> error(timeout) end,
   ok = brod_topic_subscriber:stop(Acking),
@@ -467,7 +469,7 @@ topic_subscriber_grows(_Config) ->
   {ok, Pid} = brod:start_link_topic_subscriber(
                 #{client => Client, topic => Topic, cb_module => ?MODULE, message_type => message,
                   init_data => #{test => self(), return => ack, committed => []}}),
-  brod_test:wait_until(fun() -> brod_topic_subscriber:health_check(Pid, 5000) =:= ok end, ?LIMIT_MS),
+  brod_test:wait_until(fun() -> brod_topic_subscriber:health_check(Pid, 5000) =:= [] end, ?LIMIT_MS),
   _ = brod_test:add_partitions(Topic, 2),
   brod_test:wait_until(fun() -> brod:get_partitions_count(Client, Topic) =:= {ok, 2} end, ?LIMIT_MS),
   brod_test:wait_until(fun() -> brod:produce_sync(Client, Topic, 1, <<>>, <<"v">>) =:= ok end,
@@ -491,7 +493,8 @@ handle_message(Partition, Message, #{test := Test, return := Return} = State) ->
   Test ! {handled, Partition, Message},
   case Return of
     ack -> {ok, ack, State};
-    no_ack -> {ok, State}
+    no_ack -> {ok, State};
+    crash -> {ok, length(Message)}
   end.
 
 handle_info(Info, #{test := Test} = State) ->
@@ -501,6 +504,109 @@ handle_info(Info, #{test := Test} = State) ->
 terminate(Reason, #{test := Test}) -> Test ! {terminated, Reason}.
 
 %%% Helpers
+
+%% A message that is kept keeps little else, and the VM knows how much.
+kept_messages(Config) ->
+  Client = client(Config),
+  Topic = brod_test:create_topic(1),
+  ok = brod:start_producer(Client, Topic, [{max_linger_ms, 20}, {max_linger_count, 1000}]),
+  Sizes = [100, 1000, 10000, 500000],
+  Batch = [#{key => binary:copy(<<"k">>, 80), value => binary:copy(<<S:8>>, S)}
+           || _ <- lists:seq(1, 30), S <- Sizes],
+  [ok = brod:produce_sync(Client, Topic, 0, <<>>, [Message]) || Message <- Batch],
+  Count = length(Batch),
+  [begin
+     ok = brod:start_consumer(Client, Topic, [{begin_offset, earliest}]),
+     {ok, Pid} = brod:subscribe(Client, self(), Topic, 0,
+                                [{prefetch_count, Count}, {share_fetched_memory, Shares},
+                                 {begin_offset, 0}, {max_bytes, 2000000}]),
+     Messages = take(Pid, Count),
+     Pinned = [{byte_size(V), lists:sum([binary:referenced_byte_size(B) || B <- [K, V]])}
+               || #kafka_message{key = K, value = V} <- Messages],
+     %% shared memory is one that the VM does not see
+     Unseen = [Size || {Size, Referenced} <- Pinned, Referenced < Size],
+     ?assertEqual(Shares, Unseen =/= []),
+     ?assertEqual([], [P || {Size, Referenced} = P <- Pinned, Referenced > Size + 40000]),
+     ok = brod:unsubscribe(Pid)
+   end || Shares <- [false, true]].
+
+%% The new topic has more messages than the position in the former one: nothing is out of range.
+topic_made_again(_Config) ->
+  Client = brod_test:start_client([{metadata_max_age, 1000}]),
+  Topic = brod_test:create_topic(1),
+  ok = brod:start_producer(Client, Topic, []),
+  ok = brod_test:produce_all(Client, Topic, 0, brod_test:numbers(0, 2)),
+  Log = brod_log:start(),
+  {ok, Pid} = subscribe(Client, Topic, [{offset_reset_policy, reset_to_earliest}]),
+  ?assertEqual([0, 1, 2], offsets(take(Pid, 3))),
+  ok = brod:consume_ack(Pid, 2),
+  ok = brod:delete_topics(brod_test:bootstrap(), [Topic], 10000),
+  ok = brod_test:create_again(Topic, 1),
+  Other = brod_test:start_client(),
+  ok = brod:start_producer(Other, Topic, []),
+  ok = brod_test:produce_all(Other, Topic, 0, brod_test:numbers(0, 5)),
+  ?assertEqual([0, 1, 2, 3, 4, 5], offsets(take(Pid, 6))),
+  %% whichever is seen first: another id in the metadata, or the end of a log that is shorter still
+  Told = fun() -> brod_log:has(Log, "made again") orelse brod_log:has(Log, "offset_out_of_range") end,
+  brod_test:wait_until(Told, ?LIMIT_MS),
+  ok = brod_log:stop(Log),
+  ok = brod_test:stop_client(Other),
+  ok = brod_test:stop_client(Client).
+
+%% What a callback is still working on does not come again when the consumer dies.
+unacked_are_kept(Config) ->
+  {Client, Topic} = filled(Config, brod_test:numbers(0, 2)),
+  {ok, Pid} = brod_topic_subscriber:start_link(
+                #{client => Client, topic => Topic, cb_module => ?MODULE, message_type => message,
+                  init_data => #{test => self(), return => no_ack, committed => []},
+                  consumer_config => [{begin_offset, earliest},
+                                      {partition_restart_delay_seconds, 1}]}),
+  ?assertEqual([0, 1, 2], [handled_offset() || _ <- lists:seq(0, 2)]),
+  {ok, Consumer} = brod:get_consumer(Client, Topic, 0),
+  exit(Consumer, kill),
+  ok = brod:produce_sync(Client, Topic, 0, <<>>, <<"3">>),
+  ?assertEqual(3, handled_offset()),
+  ok = brod_topic_subscriber:ack(Pid, 0, 3),
+  [?assertError(badarg, brod_topic_subscriber:ack(Pid, P, O)) || {P, O} <- [{0, 1 bsl 63}, {x, 1}]],
+  ok = brod_topic_subscriber:stop(Pid),
+  ?assertEqual([{terminated, normal}], brod_test:flush()).
+
+%% A subscriber of a client that is stopped ends as well; a consumer on its own waits for the client.
+client_stops(_Config) ->
+  Client = brod_test:start_client(),
+  Topic = brod_test:create_topic(1),
+  process_flag(trap_exit, true),
+  {ok, Consumer} = brod_consumer:start_link(Client, Topic, 0, [{begin_offset, earliest}]),
+  ok = brod:subscribe(Consumer, self(), []),
+  {ok, Subscriber} = brod_topic_subscriber:start_link(
+                       #{client => Client, topic => Topic, cb_module => ?MODULE,
+                         init_data => #{test => self(), return => ack, committed => []}}),
+  brod_test:wait_until(fun() -> brod_topic_subscriber:health_check(Subscriber, 5000) =:= [] end,
+                       ?LIMIT_MS),
+  ok = brod_test:stop_client(Client),
+  receive {'EXIT', Subscriber, Reason} -> ?assertEqual(client_down, Reason)
+  after ?LIMIT_MS -> error(timeout)
+  end,
+  ok = brod:start_client(brod_test:bootstrap(), Client, []),
+  ok = brod:start_producer(Client, Topic, []),
+  ok = brod:produce_sync(Client, Topic, 0, <<>>, <<"v">>),
+  ?assertEqual([0], offsets(take(Consumer, 1))),
+  ok = brod_consumer:stop(Consumer),
+  ok = brod_test:stop_client(Client).
+
+%% A callback that fails does not put the messages into the log.
+crash_report(Config) ->
+  {Client, Topic} = filled(Config, [binary:copy(<<"payload">>, 20000) || _ <- lists:seq(1, 20)]),
+  process_flag(trap_exit, true),
+  Log = brod_log:start(),
+  {ok, Pid} = brod_topic_subscriber:start_link(
+                #{client => Client, topic => Topic, cb_module => ?MODULE,
+                  init_data => #{test => self(), return => crash, committed => []},
+                  consumer_config => [{begin_offset, earliest}, {max_bytes, 10000000}]}),
+  receive {'EXIT', Pid, _} -> ok after ?LIMIT_MS -> error(timeout) end,
+  brod_test:wait_until(fun() -> brod_log:has(Log, "crash") end, ?LIMIT_MS),
+  ?assertEqual([], [Line || Line <- brod_log:lines(Log), length(Line) >= 8000]),
+  ok = brod_log:stop(Log).
 
 client(Config) -> proplists:get_value(client, Config).
 

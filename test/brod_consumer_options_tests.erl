@@ -21,10 +21,34 @@ bad_values_test() ->
   [?assertEqual({error, {bad_option, K, V}}, brod_consumer_options:new([{K, V}]))
    || {K, V} <- [{begin_offset, -3}, {begin_offset, first}, {begin_offset, {timestamp, -1}},
                  {begin_offset, 1 bsl 63}, {begin_offset, {timestamp, 1 bsl 63}},
-                 {prefetch_count, 1 bsl 64}, {prefetch_bytes, 1 bsl 63},
-                 {min_bytes, -1}, {max_bytes, -1}, {prefetch_bytes, -1},
-                 {max_bytes, 0}, {prefetch_count, -1}, {prefetch_bytes, "1"},
-                 {offset_reset_policy, reset}, {isolation_level, 1}, {share_leader_conn, 1}]].
+                 {prefetch_bytes, "1"}, {max_bytes, 1.0}, {min_bytes, none}, {max_batch_bytes, 0},
+                 {share_fetched_memory, 1}, {share_leader_conn, 1}]].
+
+%% As in brod, where no number is too small or too large.
+limits_test() ->
+  [begin
+     {ok, Options} = brod_consumer_options:new([{K, In}]),
+     ?assertEqual(Out, map_get(K, Options))
+   end || {K, In, Out} <- [{max_bytes, 0, 0}, {max_bytes, -1, 0}, {max_bytes, 1 bsl 31, 16#7fffffff},
+                           {min_bytes, -1, 0}, {prefetch_count, -1, 0}, {prefetch_bytes, -1, 0},
+                           {prefetch_count, 1 bsl 64, 16#7fffffffffffffff},
+                           {prefetch_count, infinity, 16#7fffffffffffffff},
+                           {prefetch_bytes, infinity, 16#7fffffffffffffff}]].
+
+values_that_nobody_can_use_test() ->
+  Given = [{offset_reset_policy, reset}, {isolation_level, 1}, {prefetch_count, 3}],
+  {ok, Options} = brod_consumer_options:new(Given),
+  ?assertMatch(#{offset_reset_policy := reset_by_subscriber, isolation_level := read_committed,
+                 prefetch_count := 3}, Options),
+  ?assertEqual([{isolation_level, 1}, {offset_reset_policy, reset}],
+               lists:sort(brod_options:unusable(Given))),
+  Log = brod_log:start(),
+  ok = brod_consumer_options:warn_unusable(Given),
+  [?assert(brod_log:has(Log, Text))
+   || Text <- ["offset_reset_policy cannot be reset: reset_by_subscriber is used",
+               "isolation_level cannot be 1: read_committed is used"]],
+  ?assertNot(brod_log:has(Log, "prefetch_count")),
+  ok = brod_log:stop(Log).
 
 subscribe_changes_test() ->
   {ok, Options} = brod_consumer_options:new([{isolation_level, read_uncommitted}]),

@@ -19,6 +19,11 @@ consumer_test_() ->
                      {"debug", fun debug/0},
                      {"a second consumer of the partition", fun second_consumer/0},
                      {"a consumer that was killed leaves nothing", fun killed/0},
+                     {"a registered name as subscriber", fun registered_name/0},
+                     {"wrong arguments hurt their caller only", fun wrong_arguments/0},
+                     {"a leader that cannot be reached", fun unreachable/0},
+                     {"a connection without a client", fun connection/0},
+                     {"a client that goes and comes back", fun client_comes_back/0},
                      {"a subscriber on another node", fun remote_subscriber/0}]].
 
 setup() ->
@@ -35,7 +40,7 @@ setup() ->
          end,
   Subscribe = fun(Handle, Receiver, Number, Options) ->
                 Test ! {subscribe, self(), Handle, Receiver, Number, Options},
-                answer(ok)
+                answer(persistent_term:get({?MODULE, subscribe}, ok))
               end,
   Seek = fun(_Handle, To) -> Test ! {seek, To}, answer(persistent_term:get({?MODULE, seek}, ok)) end,
   Op = fun(_Engine, Op, Timeout) ->
@@ -60,7 +65,7 @@ cleanup() ->
   %% linked to this process, and to end before the engine does
   [brod_consumer:stop(Pid) || Pid <- get(consumers)],
   brod_fake:unload(brod_nif),
-  [persistent_term:erase({?MODULE, Key}) || Key <- [active, seek, op]],
+  [persistent_term:erase({?MODULE, Key}) || Key <- [active, seek, op, subscribe]],
   ets:delete(?BROD_HANDLES).
 
 answer(Result) ->
@@ -151,7 +156,7 @@ large_numbers() ->
   _ = subscribe(Pid, []),
   Large = 1 bsl 63,
   [?assertEqual({error, {bad_option, Key, Value}}, brod_consumer:subscribe(Pid, self(), [{Key, Value}]))
-   || {Key, Value} <- [{prefetch_count, Large}, {prefetch_bytes, 1 bsl 64}, {begin_offset, Large}]],
+   || {Key, Value} <- [{begin_offset, Large}, {begin_offset, {timestamp, Large}}]],
   [?assertEqual({error, {bad_option, begin_offset, To}}, brod_consumer:seek(Pid, To))
    || To <- [Large, {timestamp, Large}, -3]],
   ok = brod_consumer:seek(Pid, Large - 1),
@@ -229,6 +234,66 @@ second_consumer() ->
   _ = subscribe(Pid, []),
   ok = brod_consumer:stop(Pid),
   receive deregistered -> ok after ?LIMIT_MS -> error(timeout) end,
+  brod_fake:unload(brod_client).
+
+registered_name() ->
+  Pid = start(),
+  true = register(?MODULE, self()),
+  ok = brod_consumer:subscribe(Pid, ?MODULE, []),
+  Self = self(),
+  ?assertMatch({_, 1, _}, subscribed(Pid)),
+  ?assertMatch(#{subscriber := Self}, brod_consumer:info(Pid)),
+  ok = brod_consumer:unsubscribe(Pid, ?MODULE),
+  true = unregister(?MODULE),
+  ?assertEqual({error, {no_such_process, ?MODULE}}, brod_consumer:subscribe(Pid, ?MODULE, [])).
+
+wrong_arguments() ->
+  Pid = start(),
+  [?assertError(badarg, brod_consumer:subscribe(Pid, Subscriber, Options))
+   || {Subscriber, Options} <- [{"name", []}, {self(), [a | b]}, {self(), x}]],
+  ?assertMatch({error, {bad_option, _, _}}, brod_consumer:subscribe(Pid, self(), [{max_bytes, x}])),
+  [?assertError(badarg, brod_consumer:ack(Pid, Offset)) || Offset <- [1 bsl 63, x, 1.0]],
+  ok = brod_consumer:subscribe(Pid, self(), []).
+
+unreachable() ->
+  Pid = start(),
+  persistent_term:put({?MODULE, subscribe}, {error, [{"localhost", 1, econnrefused}]}),
+  ?assertEqual({error, [{{"localhost", 1}, {econnrefused, []}}]},
+               brod_consumer:subscribe(Pid, self(), [])).
+
+connection() ->
+  Pid = start(),
+  persistent_term:put({?MODULE, op}, {ok, {1, <<"localhost">>, 1}}),
+  Connection = brod_consumer:get_connection(Pid),
+  ?assertMatch({ok, #{engine := own_engine}}, brod_connection:context(Connection)),
+  ?assertEqual(Connection, brod_consumer:get_connection(Pid)),
+  Monitor = monitor(process, Connection),
+  ok = brod_consumer:stop(Pid),
+  receive {'DOWN', Monitor, process, Connection, _} -> ok after ?LIMIT_MS -> error(timeout) end.
+
+client_comes_back() ->
+  with_client(engine),
+  Client = fun() ->
+             Pid = spawn(fun() -> receive stop -> exit(shutdown) end end),
+             true = register(?MODULE, Pid),
+             Pid
+           end,
+  First = Client(),
+  Pid = start(?MODULE),
+  ok = brod_consumer:subscribe(Pid, self(), [{begin_offset, 1}]),
+  {Former, 1, #{begin_offset := 1}} = subscribed(Pid),
+  Monitor = monitor(process, First),
+  First ! stop,
+  receive {'DOWN', Monitor, process, First, shutdown} -> ok end,
+  Down = fun() -> brod_consumer:subscribe(Pid, self(), []) =:= {error, client_down} end,
+  brod_test:wait_until(Down, ?LIMIT_MS),
+  Second = Client(),
+  %% it goes on where the subscriber was
+  {Handle, _, #{begin_offset := 5}} = subscribed(Pid),
+  ?assertNotEqual(Former, Handle),
+  ?assertEqual(Handle, brod_consumer:handle(Pid)),
+  Second ! stop,
+  ok = brod_consumer:stop(Pid),
   brod_fake:unload(brod_client).
 
 killed() ->

@@ -14,6 +14,7 @@ subscriptions_test_() ->
                      {"goes on after the last ack when the consumer dies", fun consumer_dies/0},
                      {"what a lost consumer has sent is dropped", fun lost_consumer/0},
                      {"nothing is lost before the first ack", fun dies_before_ack/0},
+                     {"what is being worked on is not handed out again", fun handed_once/0},
                      {"late answers to a former subscribe", fun late_answer/0},
                      {"acks in any order", fun acks_in_any_order/0},
                      {"an offset out of range", fun out_of_range/0},
@@ -150,20 +151,39 @@ consumer_dies() ->
   ?assertEqual([{{?T, 0}, New}], brod_subscriptions:consumers(resubscribe(Subs2))),
   ?assertEqual([{begin_offset, 9}], subscribed_at()).
 
-%% Sets of partition 1 wait behind a callback of partition 0, or were not acked yet.
+%% A set that has arrived and waits behind other callbacks, so that `latest' would be behind it.
 dies_before_ack() ->
   [begin
      Subs = new(message, [{0, Begin}]),
      _ = subscribed_at(),
-     {_, Subs1} = deliver(0, [7, 8], collect(later), [], Subs),
-     {_, Subs2} = deliver(0, [9], collect(later), [], Subs1),
+     {work, Subs1} = brod_subscriptions:handle_info({get({consumer, 0}), set(0, [7, 8])}, Subs),
+     {done, Subs2} = brod_subscriptions:handle_info(down(0), Subs1),
+     _ = start_consumer(0),
+     Subs3 = resubscribe_now(Subs2),
+     ?assertEqual([{begin_offset, 7}], subscribed_at()),
+     {Handled, _} = brod_subscriptions:work(collect(later), [], Subs3),
+     ?assertEqual([], Handled)
+   end || Begin <- [undefined, latest, earliest]].
+
+handed_once() ->
+  [begin
+     Subs = new(message, [{0, Begin}]),
+     _ = subscribed_at(),
+     {_, Subs1} = deliver(0, [7, 8, 9], collect(later), [], Subs),
+     Subs2 = brod_subscriptions:ack(?T, 0, 7, Subs1),
      {done, Subs3} = brod_subscriptions:handle_info(down(0), Subs2),
      _ = start_consumer(0),
      Subs4 = resubscribe_now(Subs3),
-     ?assertEqual([{begin_offset, 7}], subscribed_at()),
-     _ = brod_subscriptions:ack(?T, 0, 8, Subs4),
-     receive {ack, _, 8} -> ok end
-   end || Begin <- [undefined, latest, earliest]].
+     ?assertEqual([{begin_offset, 10}], subscribed_at()),
+     _ = acks(),
+     %% a consumer that dies before anything has come from it
+     {done, Subs5} = brod_subscriptions:handle_info(down(0), Subs4),
+     _ = start_consumer(0),
+     Subs6 = resubscribe_now(Subs5),
+     ?assertEqual([{begin_offset, 10}], subscribed_at()),
+     _ = brod_subscriptions:ack(?T, 0, 9, Subs6),
+     ?assertEqual([9], acks())
+   end || Begin <- [undefined, latest, 7]].
 
 late_answer() ->
   Subs = new(message, [{0, 3}]),

@@ -5,7 +5,7 @@
 -export([init_suite/1, bootstrap/0, dead_endpoints/0]).
 -export([unique/1, unique_name/1]).
 -export([start_client/0, start_client/1, stop_client/1]).
--export([create_topic/1, create_topic/2, topic_spec/2, await_topic/2, add_partitions/2]).
+-export([create_topic/1, create_topic/2, create_again/2, topic_spec/2, await_topic/2, add_partitions/2]).
 -export([producer/2, producer/3, produce_all/4, fetch_all/3, values/1, numbers/2]).
 -export([wait_until/2, flush/0, outcome/1]).
 -export([java/2, kcat/2, kcat_start/2, kcat_kill/1]).
@@ -71,6 +71,16 @@ create_topic(Partitions, Options) ->
   ok = brod:create_topics(bootstrap(), [Spec#{configs => Configs}], #{timeout => ?TOPIC_LIMIT_MS}),
   await_topic(Topic, Partitions),
   Topic.
+
+%% @doc Makes a topic anew that is being deleted, which takes a broker its time.
+create_again(Topic, Partitions) ->
+  Create = fun() ->
+             ok =:= brod:create_topics(bootstrap(), [topic_spec(Topic, Partitions)],
+                                       #{timeout => ?TOPIC_LIMIT_MS})
+           end,
+  true = wait_until(Create, ?TOPIC_LIMIT_MS),
+  true = await_topic(Topic, Partitions),
+  ok.
 
 topic_spec(Topic, Partitions) ->
   #{name => Topic, num_partitions => Partitions, replication_factor => 1, assignments => [],

@@ -13,7 +13,7 @@ use rustler::types::atom::Atom;
 use rustler::{Encoder, Env, NewBinary, Term};
 
 use crate::atoms;
-use crate::messages::message_list;
+use crate::messages::{message_list, Payloads};
 use crate::reason;
 
 mod keys {
@@ -88,7 +88,12 @@ pub fn fetched(env: Env<'_>, result: Result<Fetched, Error>) -> Term<'_> {
         Ok(fetched) => fetched,
         Err(error) => return failed(env, &error),
     };
-    let (messages, delivered) = message_list(env, &fetched.batches, &bytes::Bytes::new());
+    let (messages, delivered) = message_list(
+        env,
+        &fetched.batches,
+        &bytes::Bytes::new(),
+        Payloads::Copied,
+    );
     match delivered.failed {
         Some(error) if delivered.count == 0 => failed(env, &Error::CorruptBatch(error.to_string())),
         _ => (atoms::ok(), (fetched.stable_offset, messages)).encode(env),

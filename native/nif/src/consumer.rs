@@ -16,11 +16,14 @@ use tokio::sync::oneshot;
 
 use crate::atoms;
 use crate::client::Client;
-use crate::messages::message_set;
+use crate::messages::{message_set, Payloads};
 use crate::options::{BadOption, Options};
 use crate::raw::tuple;
 use crate::reason;
 use crate::runtime::{self, Asker};
+
+/// No broker is asked to wait longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// One partition's consumer, as Erlang holds it.
 pub struct ConsumerResource {
@@ -44,6 +47,7 @@ struct ErlSink {
     subscriber: LocalPid,
     /// The consumer process's number for the subscription.
     number: u64,
+    payloads: Payloads,
     /// Dropped with the subscription, at the latest when the consumer process dies.
     handle: Handle,
 }
@@ -53,7 +57,7 @@ impl Sink for ErlSink {
         let mut message = OwnedEnv::new();
         let mut delivered = Delivered::new();
         let (term, count) = message.run(|env| {
-            let (term, counted) = message_set(env, &set);
+            let (term, counted) = message_set(env, &set, self.payloads);
             delivered = counted;
             let term = (self.consumer, term).encode(env);
             (message.save(term), delivered.count)
@@ -113,14 +117,15 @@ fn consumer_subscribe<'a>(
     config: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let options = Options::new(config).ok_or(rustler::Error::BadArg)?;
-    let config = match decode_config(&options) {
-        Ok(config) => config,
+    let (config, payloads) = match decode_config(&options) {
+        Ok(decoded) => decoded,
         Err(_) => return Err(rustler::Error::BadArg),
     };
     let sink = ErlSink {
         consumer: env.pid(),
         subscriber,
         number,
+        payloads,
         handle: handle.clone(),
     };
     let answer = handle.consumer.subscribe(config, std::sync::Arc::new(sink));
@@ -228,12 +233,8 @@ fn begin_offset(term: Term<'_>) -> Option<BeginOffset> {
     }
 }
 
-fn decode_config<'a>(options: &Options<'a>) -> Result<ConsumerConfig, BadOption<'a>> {
-    let default = ConsumerConfig::default();
-    let begin_offset = match options.term("begin_offset") {
-        None => default.begin_offset,
-        Some(term) => begin_offset(term).ok_or_else(|| options.bad("begin_offset", term))?,
-    };
+/// Every key has to be there: brod_consumer_options has the defaults.
+fn decode_config<'a>(options: &Options<'a>) -> Result<(ConsumerConfig, Payloads), BadOption<'a>> {
     let policies = [
         ("reset_by_subscriber", OffsetResetPolicy::ResetBySubscriber),
         ("reset_to_earliest", OffsetResetPolicy::ResetToEarliest),
@@ -243,22 +244,21 @@ fn decode_config<'a>(options: &Options<'a>) -> Result<ConsumerConfig, BadOption<
         ("read_committed", Isolation::ReadCommitted),
         ("read_uncommitted", Isolation::ReadUncommitted),
     ];
-    let longest = Duration::from_secs(600);
-    Ok(ConsumerConfig {
-        begin_offset,
-        min_bytes: options.get("min_bytes", default.min_bytes, |bytes| *bytes >= 0)?,
-        max_bytes: options.get("max_bytes", default.max_bytes, |bytes| *bytes > 0)?,
-        max_wait: options
-            .duration_ms("max_wait_time", default.max_wait)?
-            .min(longest),
-        prefetch_count: options.get("prefetch_count", default.prefetch_count, |n| *n >= 0)?,
-        prefetch_bytes: options.get("prefetch_bytes", default.prefetch_bytes, |n| *n >= 0)?,
-        offset_reset_policy: options.choice(
-            "offset_reset_policy",
-            default.offset_reset_policy,
-            &policies,
-        )?,
-        isolation: options.choice("isolation_level", default.isolation, &isolations)?,
-        max_batch_bytes: default.max_batch_bytes,
-    })
+    let begin: Term<'a> = options.required("begin_offset", |_| true)?;
+    let config = ConsumerConfig {
+        begin_offset: begin_offset(begin).ok_or_else(|| options.bad("begin_offset", begin))?,
+        min_bytes: options.required("min_bytes", |bytes| *bytes >= 0)?,
+        max_bytes: options.required("max_bytes", |bytes| *bytes >= 0)?,
+        max_wait: options.required_ms("max_wait_time")?.min(LONGEST_WAIT),
+        prefetch_count: options.required("prefetch_count", |count| *count >= 0)?,
+        prefetch_bytes: options.required("prefetch_bytes", |bytes| *bytes >= 0)?,
+        offset_reset_policy: options.required_choice("offset_reset_policy", &policies)?,
+        isolation: options.required_choice("isolation_level", &isolations)?,
+        max_batch_bytes: options.required("max_batch_bytes", |bytes| *bytes > 0)?,
+    };
+    let payloads = match options.required("share_fetched_memory", |_| true)? {
+        true => Payloads::Shared,
+        false => Payloads::Copied,
+    };
+    Ok((config, payloads))
 }

@@ -1,10 +1,12 @@
 //! Message sets as Erlang terms, built in one pass on the engine's threads.
 //!
-//! Keys and values longer than a heap binary are sub-binaries of the memory that the fetch was
-//! read into; shorter ones are copied into the message, which costs the same and pins nothing.
+//! Keys and values are copied out of the memory that the fetch was read into, which may be much larger and
+//! of which the VM knows nothing: a message that somebody keeps is to keep little else, and what it keeps
+//! is to be seen in the VM's figures and to count for its garbage collector. Small ones are copied side by
+//! side, with what lies between them, large ones on their own (ADR 14).
 
 use brod_engine::consumer::{DecodedBatch, Delivered, MessageSet};
-use brod_protocol::batch_reader::{BatchError, Record, Records, Span, TimestampType};
+use brod_protocol::batch_reader::{BatchError, Record, Span, TimestampType};
 use bytes::Bytes;
 use rustler::{Binary, Encoder, Env, NewBinary, OwnedBinary, Resource, ResourceArc, Term};
 
@@ -14,9 +16,9 @@ use crate::raw::{make_list, make_tuple, TermList};
 /// The VM keeps binaries up to this size on the heap.
 const HEAP_BINARY: usize = 64;
 
-/// Sets up to this size are copied out of the answer that they came in, which may be much larger
-/// and would be kept whole by any of its parts.
-const COPIED_SET: usize = 64 * 1024;
+/// Smaller keys and values are copied in chunks of [`CHUNK`] bytes, which any of them keeps whole.
+const LARGE: usize = 4 * 1024;
+const CHUNK: usize = 16 * 1024;
 
 /// Memory of an answer that Erlang binaries point into.
 struct Buffer(Bytes);
@@ -24,12 +26,22 @@ struct Buffer(Bytes);
 #[rustler::resource_impl]
 impl Resource for Buffer {}
 
+/// How keys and values get to the VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payloads {
+    /// As copies.
+    Copied,
+    /// As parts of the fetch's memory, whose size the VM does not see. For those who ask.
+    Shared,
+}
+
 /// `[#kafka_message{}]`, and what is in it. Ends before a record that cannot be read. `memory` is
 /// what the batches lie in, as far as they were not compressed.
 pub fn message_list<'a>(
     env: Env<'a>,
     batches: &[DecodedBatch],
     memory: &Bytes,
+    payloads: Payloads,
 ) -> (Term<'a>, Delivered) {
     let mut delivered = Delivered::new();
     let capacity = batches
@@ -37,9 +49,21 @@ pub fn message_list<'a>(
         .map(|batch| batch.records.record_count() as usize)
         .sum();
     let mut list = TermList::with_capacity(env, capacity);
-    let mut common = Common::new(env);
+    let common = Common::new(env);
+    // What was not compressed lies side by side, whatever batch it is of.
+    let mut uncompressed = Source::new(payloads);
     for batch in batches {
-        if let Err(error) = add_batch(&mut common, batch, memory, &mut list, &mut delivered) {
+        let mut own = Source::new(payloads);
+        let (source, bytes, base) = match batch.position_in(memory) {
+            Some(base) => (&mut uncompressed, memory, base),
+            None => (&mut own, batch.records.bytes(), 0),
+        };
+        let part = Part {
+            source,
+            bytes,
+            base,
+        };
+        if let Err(error) = add_batch(&common, part, batch, &mut list, &mut delivered) {
             delivered.failed = Some(error);
             break;
         }
@@ -47,23 +71,21 @@ pub fn message_list<'a>(
     (list.finish(), delivered)
 }
 
+/// Where the records of a batch lie: behind `base` of `bytes`.
+struct Part<'a, 'b> {
+    source: &'b mut Source<'a>,
+    bytes: &'b Bytes,
+    base: usize,
+}
+
 fn add_batch<'a>(
-    common: &mut Common<'a>,
+    common: &Common<'a>,
+    mut part: Part<'a, '_>,
     batch: &DecodedBatch,
-    memory: &Bytes,
     list: &mut TermList<'a>,
     delivered: &mut Delivered,
 ) -> Result<(), BatchError> {
     let env = common.env;
-    let (parent, base) = match batch.position_in(memory) {
-        Some(base) => (
-            *common
-                .memory
-                .get_or_insert_with(|| parent_binary(env, memory)),
-            base,
-        ),
-        None => (parent_binary(env, batch.records.bytes()), 0),
-    };
     let ts_type = match batch.timestamp_type {
         TimestampType::Create => atoms::create().to_term(env),
         TimestampType::Append => atoms::append().to_term(env),
@@ -72,7 +94,10 @@ fn add_batch<'a>(
         let record = record?;
         let len = |span: Option<Span>| span.map_or(0, |span| span.len);
         delivered.add(record.offset, len(record.key) + len(record.value));
-        let bytes = |span| common.bytes(&batch.records, &parent, base, span);
+        // A key beside a large value is not to drag parts of that into a chunk.
+        let with_neighbours = len(record.value) < LARGE;
+        let mut binary = |span| common.binary(&mut part, with_neighbours, span);
+        let (key, value) = (binary(record.key), binary(record.value));
         let headers = match record.headers.len() {
             0 => common.no_headers,
             _ => headers(env, &record),
@@ -80,8 +105,8 @@ fn add_batch<'a>(
         let fields = [
             common.tag,
             record.offset.encode(env),
-            bytes(record.key),
-            bytes(record.value),
+            key,
+            value,
             ts_type,
             record.timestamp.encode(env),
             headers,
@@ -91,17 +116,57 @@ fn add_batch<'a>(
     Ok(())
 }
 
-fn parent_binary<'a>(env: Env<'a>, bytes: &Bytes) -> Binary<'a> {
-    if bytes.len() <= COPIED_SET {
-        return copied(bytes).release(env);
-    }
-    ResourceArc::new(Buffer(bytes.clone())).make_binary(env, |buffer| &buffer.0)
-}
-
-fn copied(bytes: &[u8]) -> OwnedBinary {
+fn copied<'a>(env: Env<'a>, bytes: &[u8]) -> Binary<'a> {
     let mut copy = OwnedBinary::new(bytes.len());
     copy.as_mut_slice().copy_from_slice(bytes);
-    copy
+    copy.release(env)
+}
+
+/// Where binaries that are not on the heap come from.
+enum Source<'a> {
+    /// Copies.
+    Copied(Chunk<'a>),
+    /// The memory itself, once there is one.
+    Shared(Option<Binary<'a>>),
+}
+
+impl Source<'_> {
+    fn new(payloads: Payloads) -> Self {
+        match payloads {
+            Payloads::Copied => Source::Copied(Chunk::default()),
+            Payloads::Shared => Source::Shared(None),
+        }
+    }
+}
+
+/// The last chunk that was copied, and where in the records it begins.
+#[derive(Default)]
+struct Chunk<'a> {
+    copy: Option<Binary<'a>>,
+    start: usize,
+}
+
+impl<'a> Chunk<'a> {
+    /// A part of a chunk.
+    #[inline]
+    fn part(&mut self, env: Env<'a>, bytes: &[u8], span: Span) -> Option<Term<'a>> {
+        let end = span.start + span.len;
+        let copy = match self.copy {
+            Some(copy) if self.start <= span.start && end <= self.start + copy.len() => copy,
+            _ => {
+                self.start = span.start;
+                let copy = copied(env, &bytes[span.start..bytes.len().min(span.start + CHUNK)]);
+                *self.copy.insert(copy)
+            }
+        };
+        part_of(env, copy, span.start - self.start, span.len)
+    }
+}
+
+#[inline]
+fn part_of<'a>(env: Env<'a>, binary: Binary<'a>, start: usize, len: usize) -> Option<Term<'a>> {
+    let part = binary.make_subbinary(start, len).ok()?;
+    Some(part.to_term(env))
 }
 
 /// What the messages of one set have in common.
@@ -110,8 +175,6 @@ struct Common<'a> {
     tag: Term<'a>,
     empty: Term<'a>,
     no_headers: Term<'a>,
-    /// The set's memory, once a message needs it.
-    memory: Option<Binary<'a>>,
 }
 
 impl<'a> Common<'a> {
@@ -121,30 +184,41 @@ impl<'a> Common<'a> {
             tag: atoms::kafka_message().to_term(env),
             empty: NewBinary::new(env, 0).into(),
             no_headers: Term::list_new_empty(env),
-            memory: None,
         }
     }
 
-    /// Null and empty are both `<<>>`, as in brod. The records begin at `base` of `parent`.
+    /// Null and empty are both `<<>>`, as in brod.
     #[inline]
-    fn bytes(
+    fn binary(
         &self,
-        records: &Records,
-        parent: &Binary<'a>,
-        base: usize,
+        part: &mut Part<'a, '_>,
+        with_neighbours: bool,
         span: Option<Span>,
     ) -> Term<'a> {
-        match span {
-            None => self.empty,
-            Some(span) if span.len == 0 => self.empty,
-            Some(span) if span.len <= HEAP_BINARY => {
-                NewBinary::from_slice(self.env, records.slice(span)).into()
-            }
-            Some(span) => parent
-                .make_subbinary(base + span.start, span.len)
-                .map_or(self.empty, |binary| binary.to_term(self.env)),
+        let Some(mut span) = span.filter(|span| span.len > 0) else {
+            return self.empty;
+        };
+        span.start += part.base;
+        let own = &part.bytes[span.start..span.start + span.len];
+        if span.len <= HEAP_BINARY {
+            return NewBinary::from_slice(self.env, own).into();
         }
+        let term = match part.source {
+            Source::Shared(memory) => {
+                let memory = memory.get_or_insert_with(|| shared(self.env, part.bytes));
+                part_of(self.env, *memory, span.start, span.len)
+            }
+            Source::Copied(chunk) if with_neighbours && span.len < LARGE => {
+                chunk.part(self.env, part.bytes, span)
+            }
+            Source::Copied(_) => None,
+        };
+        term.unwrap_or_else(|| copied(self.env, own).to_term(self.env))
     }
+}
+
+fn shared<'a>(env: Env<'a>, bytes: &Bytes) -> Binary<'a> {
+    ResourceArc::new(Buffer(bytes.clone())).make_binary(env, |buffer| &buffer.0)
 }
 
 fn headers<'a>(env: Env<'a>, record: &Record<'_>) -> Term<'a> {
@@ -158,8 +232,12 @@ fn headers<'a>(env: Env<'a>, record: &Record<'_>) -> Term<'a> {
 }
 
 /// `#kafka_message_set{}`
-pub fn message_set<'a>(env: Env<'a>, set: &MessageSet) -> (Term<'a>, Delivered) {
-    let (messages, delivered) = message_list(env, &set.batches, &set.memory);
+pub fn message_set<'a>(
+    env: Env<'a>,
+    set: &MessageSet,
+    payloads: Payloads,
+) -> (Term<'a>, Delivered) {
+    let (messages, delivered) = message_list(env, &set.batches, &set.memory, payloads);
     let term = make_tuple(
         env,
         [

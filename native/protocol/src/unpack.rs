@@ -85,7 +85,9 @@ impl Unpacking {
         }
         match std::mem::replace(&mut self.state, State::Done) {
             State::Whole(mut records) => {
-                if let Some(rest) = records.split_off(memory) {
+                // Who takes it all need not have it measured.
+                let rest = (memory < usize::MAX).then(|| records.split_off(memory));
+                if let Some(rest) = rest.flatten() {
                     self.state = State::Whole(rest);
                 }
                 Ok(Some(records))
@@ -98,6 +100,16 @@ impl Unpacking {
                 Ok(part)
             }
             State::Packed(_) | State::Done => Ok(None),
+        }
+    }
+
+    /// The offsets of what comes next are not below this one. None: nothing comes.
+    pub fn next_offset(&self) -> Option<i64> {
+        match &self.state {
+            State::Packed(_) => Some(self.frame.offset_behind(-1)),
+            State::Whole(records) => Some(records.first_offset()),
+            State::Stream(stream) => Some(self.frame.offset_behind(stream.delta)),
+            State::Done => None,
         }
     }
 

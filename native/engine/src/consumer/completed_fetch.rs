@@ -1,13 +1,19 @@
 //! One partition's part of a fetch answer, unpacked set by set. Without I/O.
 //!
 //! What waits for its turn waits as it came: compressed batches may be a small part of the memory
-//! that their messages take.
+//! that their messages take. One that unpacks to a lot is unpacked part by part.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::budget::{Budget, Reservation};
 use super::sink::DecodedBatch;
-use brod_protocol::batch_reader::{batches, BatchError, Batches};
+use brod_protocol::batch_reader::{batches, Batch, BatchError, Batches, TimestampType};
+use brod_protocol::compress::Codec;
 use brod_protocol::isolation::Aborted;
+use brod_protocol::records::RECORD_MEMORY;
+use brod_protocol::unpack::Unpacking;
 
 /// Why there is no more to unpack.
 #[derive(Debug)]
@@ -20,10 +26,14 @@ pub enum End {
     Unreadable(BatchError),
 }
 
-/// A batch, or what is left of it, that is unpacked and not given out.
+/// A batch whose records are given out part by part.
 #[derive(Debug)]
-struct Unpacked {
-    batch: DecodedBatch,
+struct Current {
+    unpacking: Unpacking,
+    /// Records before it are not for the subscriber.
+    from: i64,
+    timestamp_type: TimestampType,
+    is_compressed: bool,
     /// The offset behind it, and its leader epoch.
     end: (i64, i32),
 }
@@ -36,9 +46,13 @@ pub struct CompletedFetch {
     aborted: Aborted,
     max_batch_bytes: usize,
     asked: i64,
-    unpacked: Option<Unpacked>,
+    current: Option<Current>,
+    /// Unpacked, and more than the last set had room for.
+    next: Option<DecodedBatch>,
     /// What was given out or left out reaches up to this offset, and was written in this epoch.
     reached: (i64, i32),
+    /// What it may hold while it waits.
+    held: Option<Reservation>,
 }
 
 impl CompletedFetch {
@@ -50,8 +64,10 @@ impl CompletedFetch {
             aborted,
             max_batch_bytes,
             asked,
-            unpacked: None,
+            current: None,
+            next: None,
             reached: (asked, -1),
+            held: None,
         }
     }
 
@@ -65,77 +81,107 @@ impl CompletedFetch {
         self.reached
     }
 
-    /// The next batches, as far as they unpack to `room` bytes in all; of a batch that alone unpacks to
-    /// more, the first records that have as many. What was not compressed is in memory already and
-    /// does not count. An end means that there is nothing behind them.
+    /// Counts what it takes while it waits against the budget. False: that is more than there is.
+    pub fn may_wait(&mut self, budget: &Arc<Budget>) -> bool {
+        let unpacking = self.current.as_ref().map_or(0, |c| c.unpacking.held());
+        let next = self.next.as_ref().map_or(0, |n| n.records.bytes().len());
+        self.held = budget.reserve(self.memory.len() + unpacking + next);
+        self.held.is_some()
+    }
+
+    /// The next batches, as far as they take `room` bytes in memory; of a batch that alone takes more,
+    /// the first records that take as many, but one at least. What was not compressed is in memory
+    /// already and does not count. An end means that there is nothing behind them.
     pub fn take(&mut self, room: usize) -> (Vec<DecodedBatch>, Option<End>) {
+        self.held = None;
         let mut set = Vec::new();
         let mut left = room;
         loop {
-            let next = match self.unpacked.take() {
-                Some(unpacked) => Ok(Some(unpacked)),
-                None => self.unpack(),
+            let part = match self.next.take() {
+                Some(part) => part,
+                None => match self.unpack(left) {
+                    Ok(Some(part)) => part,
+                    Ok(None) => return (set, Some(self.end())),
+                    Err(error) => return (set, Some(End::Unreadable(error))),
+                },
             };
-            let next = match next {
-                Ok(Some(next)) => next,
-                Ok(None) => return (set, Some(self.end())),
-                Err(error) => return (set, Some(End::Unreadable(error))),
-            };
-            let size = match next.batch.position_in(&self.memory) {
+            let size = match part.position_in(&self.memory) {
                 Some(_) => 0,
-                None => next.batch.records.bytes().len(),
-            };
-            if size > left {
-                if set.is_empty() {
-                    set.push(self.split(next, room));
-                } else {
-                    self.unpacked = Some(next);
+                None => {
+                    let records = part.records.record_count() as usize;
+                    part.records.bytes().len() + records * RECORD_MEMORY
                 }
+            };
+            if size > left && !set.is_empty() {
+                self.next = Some(part);
                 return (set, None);
             }
-            left -= size;
-            self.reached = next.end;
-            set.push(next.batch);
-        }
-    }
-
-    fn split(&mut self, mut whole: Unpacked, bytes: usize) -> DecodedBatch {
-        let batch = &mut whole.batch;
-        match batch.records.split_off(bytes) {
-            None => self.reached = whole.end,
-            Some(rest) => {
-                let first = rest.first_offset();
-                self.reached = (first.max(self.reached.0), whole.end.1);
-                self.unpacked = Some(Unpacked {
-                    batch: DecodedBatch {
-                        records: rest,
-                        ..*batch
-                    },
-                    end: whole.end,
-                });
+            left = left.saturating_sub(size);
+            set.push(part);
+            // A part of a batch is what there was room for.
+            if self.pass() {
+                return (set, None);
             }
         }
-        whole.batch
     }
 
-    /// The next batch that is for the subscriber.
-    fn unpack(&mut self) -> Result<Option<Unpacked>, BatchError> {
-        for batch in self.batches.by_ref() {
-            let batch = batch?;
-            let from = self.reached.0;
-            let end = (batch.last_offset() + 1, batch.partition_leader_epoch);
-            let shows = self.aborted.shows(&batch, self.max_batch_bytes)?;
-            if shows && end.0 > from && batch.record_count > 0 {
-                let batch = DecodedBatch {
-                    records: batch.records(self.max_batch_bytes)?,
-                    from,
-                    timestamp_type: batch.timestamp_type(),
+    /// A part of the current batch was given out. Whether there may be more of it that is compressed.
+    fn pass(&mut self) -> bool {
+        let Some(current) = &self.current else {
+            return false;
+        };
+        let (end, epoch) = current.end;
+        let next = current.unpacking.next_offset();
+        self.reached = (next.unwrap_or(end).max(self.reached.0), epoch);
+        if next.is_none() {
+            self.current = None;
+        }
+        self.current.as_ref().is_some_and(|c| c.is_compressed)
+    }
+
+    /// The next records that are for the subscriber: as many as take `memory` bytes, but one at least.
+    fn unpack(&mut self, memory: usize) -> Result<Option<DecodedBatch>, BatchError> {
+        loop {
+            if let Some(current) = &mut self.current {
+                let memory = if current.is_compressed {
+                    memory
+                } else {
+                    usize::MAX
                 };
-                return Ok(Some(Unpacked { batch, end }));
+                if let Some(records) = current.unpacking.next(memory)? {
+                    return Ok(Some(DecodedBatch {
+                        records,
+                        from: current.from,
+                        timestamp_type: current.timestamp_type,
+                    }));
+                }
+                let end = current.end;
+                self.current = None;
+                self.reached = (end.0.max(self.reached.0), end.1);
             }
-            if end.0 > from {
-                self.reached = end;
-            }
+            let Some(batch) = self.batches.next() else {
+                return Ok(None);
+            };
+            self.current = self.begin(batch?)?;
+        }
+    }
+
+    /// None: the batch is not for the subscriber.
+    fn begin(&mut self, batch: Batch) -> Result<Option<Current>, BatchError> {
+        let from = self.reached.0;
+        let end = (batch.last_offset() + 1, batch.partition_leader_epoch);
+        let shows = self.aborted.shows(&batch, self.max_batch_bytes)?;
+        if shows && end.0 > from && batch.record_count > 0 {
+            return Ok(Some(Current {
+                unpacking: batch.unpack(self.max_batch_bytes)?,
+                is_compressed: batch.codec()? != Codec::None,
+                from,
+                timestamp_type: batch.timestamp_type(),
+                end,
+            }));
+        }
+        if end.0 > from {
+            self.reached = end;
         }
         Ok(None)
     }
@@ -156,7 +202,6 @@ impl CompletedFetch {
 mod tests {
     use super::*;
     use brod_protocol::batch_writer::{BatchWriter, SealOptions};
-    use brod_protocol::compress::Codec;
 
     const VALUE: usize = 10_000;
 
@@ -227,9 +272,9 @@ mod tests {
             (vec![1], 2),
             (vec![2, 3], 4),
             (vec![4], 5),
-            (vec![5, 6], 7),
-            (vec![7, 8], 9),
-            (vec![9], 10),
+            (vec![5], 6),
+            (vec![6, 7], 8),
+            (vec![8, 9], 10),
         ];
         assert_eq!(parts, expected);
     }
@@ -253,6 +298,23 @@ mod tests {
         let (set, end) = answer.take(2 * VALUE);
         assert_eq!(offsets(&set), [4]);
         assert!(matches!(end, Some(End::Done)));
+    }
+
+    #[test]
+    fn a_batch_that_unpacks_to_a_lot_is_held_as_it_came() {
+        // 40 MB in a few KB.
+        let mut answer = answer(packed(1, 4000), 0);
+        let budget = Budget::new(8 * 1024 * 1024);
+        assert!(answer.may_wait(&budget));
+        let (set, end) = answer.take(2 * VALUE);
+        assert_eq!(offsets(&set), [0, 1]);
+        assert!(end.is_none());
+        assert!(answer.may_wait(&budget), "{answer:?}");
+        assert!(!answer.may_wait(&Budget::new(100)));
+        let (set, end) = answer.take(usize::MAX);
+        assert_eq!(offsets(&set), (2..4000).collect::<Vec<_>>());
+        assert!(end.is_none() || matches!(end, Some(End::Done)));
+        assert_eq!(answer.reached().0, 4000);
     }
 
     #[test]

@@ -13,7 +13,8 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::completed_fetch::End;
+use super::budget::Budget;
+use super::completed_fetch::{CompletedFetch, End};
 use super::config::{BeginOffset, ConsumerConfig};
 use super::fetch_queue::{Feed, FetchQueue, FetchQueues};
 use super::info::Info;
@@ -37,6 +38,8 @@ pub struct Environment {
     pub cluster: Arc<Cluster>,
     pub runtime: Handle,
     pub offsets: Offsets,
+    /// For fetches that wait for room.
+    pub held: Arc<Budget>,
     pub queues: FetchQueues<PartitionDriver>,
 }
 
@@ -431,10 +434,18 @@ impl PartitionDriver {
         };
         let end = catch_unwind(AssertUnwindSafe(hand_on))
             .unwrap_or(Some(DeliveryEnd::Panic))
-            .unwrap_or(DeliveryEnd::Full(Box::new(delivery.fetched)));
+            .unwrap_or_else(|| self.full(delivery.fetched));
         let now = Instant::now();
         self.event(|routing| routing.delivery_ends(generation, end, now));
         self.delivery_ended.notify_waiters();
+    }
+
+    /// The rest waits for room, or is fetched again.
+    fn full(&self, mut rest: CompletedFetch) -> DeliveryEnd {
+        match rest.may_wait(&self.environment.held) {
+            true => DeliveryEnd::Full(Box::new(rest)),
+            false => DeliveryEnd::End(End::Done),
+        }
     }
 
     /// None: the window is full.

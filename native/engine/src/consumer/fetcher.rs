@@ -27,6 +27,9 @@ use brod_protocol::error::ErrorCode;
 
 /// What an answer may take beyond the poll.
 const GRACE: Duration = Duration::from_secs(10);
+/// The longest that a broker is believed to hold an answer back: a quota's window is some seconds. One
+/// that says days would otherwise not be missed for as long when it hangs.
+const LONGEST_THROTTLE: Duration = Duration::from_secs(60);
 /// Other tasks get a turn after this many bytes.
 const TURN_BYTES: usize = 64 * 1024;
 
@@ -227,7 +230,8 @@ impl Lane {
     }
 
     async fn take_in(&mut self, response: FetchResponse, limits: &Limits) {
-        self.throttle = Duration::from_millis(response.throttle_time_ms.max(0) as u64);
+        let throttle = Duration::from_millis(response.throttle_time_ms.max(0) as u64);
+        self.throttle = throttle.min(LONGEST_THROTTLE);
         let code = ErrorCode(response.error_code);
         if !code.is_ok() {
             if !self.session.failed(code) {

@@ -7,6 +7,7 @@
 //!
 //! I/O: a [`driver`] a partition, which does what its routing says, and a [`fetcher`] a broker.
 
+mod budget;
 mod completed_fetch;
 mod config;
 mod driver;
@@ -39,6 +40,7 @@ pub use sink::{DecodedBatch, Delivered, MessageSet, Sink};
 
 use crate::cluster::{Cluster, Interest};
 use crate::error::Error;
+use budget::Budget;
 use driver::{Environment, PartitionDriver};
 use fetch_queue::FetchQueues;
 use offsets::Offsets;
@@ -53,6 +55,10 @@ type Partitions = HashMap<(Arc<str>, i32), Arc<PartitionDriver>>;
 /// Subscribers hold a round or two in memory; with many partitions, a full `max_bytes` of each
 /// would be gigabytes. Settings above the defaults are not cut (ADR 9).
 const ROUND_BYTES: i32 = 4 * 1024 * 1024;
+
+/// What fetches that wait for room in their windows may hold in all. What is beyond that is fetched again
+/// when there is room (ADR 14).
+const HELD_BYTES: usize = 64 * 1024 * 1024;
 
 /// What each of `partitions` may return of a round.
 fn share(partitions: usize) -> i32 {
@@ -82,6 +88,7 @@ impl Consumers {
                 offsets: Offsets::new(cluster.clone()),
                 cluster: cluster.clone(),
                 runtime: runtime.clone(),
+                held: Budget::new(HELD_BYTES),
                 queues,
             }),
             partitions: Mutex::default(),

@@ -20,7 +20,7 @@ use super::config::{BeginOffset, ConsumerConfig, OffsetResetPolicy};
 use super::info::Info;
 use super::sink::Delivered;
 use super::subscription::{NextFetch, Subscription};
-use crate::cluster::{Leader, NodeId, Snapshot};
+use crate::cluster::{Leader, NodeId, Snapshot, TopicId};
 pub use actions::{Action, Answered, Begun, Delivery, DeliveryEnd, EpochEnd, FetchId, Seek};
 use brod_protocol::api::fetch::aborted;
 use brod_protocol::error::ErrorCode;
@@ -64,6 +64,8 @@ pub struct Routing {
     queued: bool,
     waiting: Option<Waiting>,
     check: Option<Check>,
+    /// Of the topic that the position belongs to (KIP-516). None: not known.
+    topic_id: Option<TopicId>,
     /// Newest leader epoch for which the log is known to hold what was consumed.
     validated: Option<i32>,
     /// A replica that the leader named, and until when it counts (KIP-392).
@@ -86,6 +88,7 @@ impl Routing {
             queued: false,
             waiting: None,
             check: None,
+            topic_id: None,
             validated: None,
             preferred: None,
             last_seek: 0,
@@ -412,6 +415,15 @@ impl Routing {
         if !self.subscription.is_fetching() {
             return;
         }
+        let id = cluster.topic_id(&self.topic).or(self.topic_id);
+        if self
+            .topic_id
+            .is_some_and(|of_position| id != Some(of_position))
+        {
+            self.topic_made_again();
+            return;
+        }
+        self.topic_id = id;
         let leader = cluster.leader(&self.topic, self.partition).ok();
         if let Some(check) = &self.check {
             if leader.is_none_or(|leader| leader == check.leader) {
@@ -494,6 +506,7 @@ impl Routing {
 
     /// The position does not exist in the log.
     fn out_of_range(&mut self, why: String) {
+        self.actions.push_back(Action::Warn(why.clone()));
         let to = match self.subscription.reset() {
             Some(OffsetResetPolicy::ResetToEarliest) => BeginOffset::Earliest,
             Some(OffsetResetPolicy::ResetToLatest) => BeginOffset::Latest,
@@ -503,7 +516,7 @@ impl Routing {
             }
         };
         self.unroute();
-        self.validated = None;
+        self.forget_log();
         self.actions.push_back(Action::FindOffset {
             generation: self.subscription.generation(),
             to,
@@ -528,6 +541,20 @@ impl Routing {
             offset: end,
             epoch,
         });
+    }
+
+    /// The topic was deleted and made again: the position was one in the log of the former one, and so
+    /// is what was delivered and not acked.
+    fn topic_made_again(&mut self) {
+        let position = self.subscription.position();
+        let text = format!(
+            "the topic was deleted and made again; {position}, which was next, was an offset of the former one"
+        );
+        self.unroute();
+        self.forget_log();
+        self.preferred = None;
+        self.subscription.leaves_log();
+        self.out_of_range(text);
     }
 
     /// Stops fetching and tells the subscriber why.
@@ -607,6 +634,7 @@ impl Routing {
         self.waiting = None;
         self.check = None;
         self.validated = None;
+        self.topic_id = None;
     }
 
     /// For a check or a seek, unlike the ones before.

@@ -91,7 +91,8 @@ impl Delivered {
         }
     }
 
-    /// Counts a message; `bytes` is the size of its key and value.
+    /// Counts a message; `bytes` is the size of its key and value. One without either counts as a byte:
+    /// there would be no end of them in a window.
     #[inline]
     pub fn add(&mut self, offset: i64, bytes: usize) {
         if self.runs.is_empty() || offset != self.last + 1 {
@@ -99,7 +100,7 @@ impl Delivered {
         }
         self.last = offset;
         self.count += 1;
-        self.bytes += bytes as i64;
+        self.bytes += bytes.max(1) as i64;
     }
 
     /// The offset of the last message counted.

@@ -144,6 +144,14 @@ impl Subscription {
         Some(policy)
     }
 
+    /// The log is another one: what is out and what was acked says nothing of it. A new generation, for
+    /// [`Subscription::reset`] to say where to go on.
+    pub fn leaves_log(&mut self) {
+        self.restart();
+        self.acked = None;
+        self.end = None;
+    }
+
     /// The subscription ends; what is known of acks stays.
     pub fn stop(&mut self) {
         self.leave_position(Phase::Stopped);

@@ -42,6 +42,11 @@ impl Frame {
         self.record_count
     }
 
+    /// The first offset that may come behind the one of this delta.
+    pub fn offset_behind(&self, delta: i32) -> i64 {
+        self.base_offset + i64::from(delta) + 1
+    }
+
     pub fn failed(&self, source: CodecError) -> BatchError {
         BatchError::Codec {
             base_offset: self.base_offset,

@@ -351,7 +351,44 @@ fn a_replica_that_lags_behind_does_not_decide_what_is_out_of_range() {
     assert_eq!(test.actions(), ["route to 1", "enqueue"]);
     test.fetch();
     test.answer(1, error(ErrorCode::OFFSET_OUT_OF_RANGE), &cluster);
-    assert_eq!(test.actions(), ["revoke 3", "unroute", "find Earliest"]);
+    assert_eq!(
+        test.actions(),
+        ["warn", "revoke 3", "unroute", "find Earliest"]
+    );
+}
+
+#[test]
+fn a_topic_that_was_made_again_is_not_read_from_the_offset_of_the_former_one() {
+    let leader = Some(Leader { node: 1, epoch: 5 });
+    let again = topic_with_id(8, leader);
+    let mut told = Test::consumed();
+    told.routing.metadata_changed(&again, told.now);
+    let id = told.fetches;
+    let stopped = [
+        &format!("revoke {id}"),
+        "unroute",
+        "warn",
+        "fail: offset_out_of_range",
+    ];
+    assert_eq!(told.actions(), stopped);
+    assert_eq!(told.routing.info().next_offset, None);
+
+    let mut reset = Test::with(OffsetResetPolicy::ResetToEarliest).consume();
+    assert_eq!(reset.routing.info().pending_count, 3);
+    reset.routing.metadata_changed(&again, reset.now);
+    let found = ["revoke 1", "unroute", "warn", "find Earliest"];
+    assert_eq!(reset.actions(), found);
+    let info = reset.routing.info();
+    assert_eq!((info.pending_count, info.next_offset), (0, None));
+    let generation = info.generation;
+    let begun = reset.routing.begin(generation, (0, 0), &again, reset.now);
+    assert_eq!(begun, Begun::Yes);
+    assert_eq!(reset.actions(), ["route to 1", "enqueue"]);
+    // Who knows no id, or no topic at all, says nothing of it.
+    reset
+        .routing
+        .metadata_changed(&topic_with_id(0, leader), reset.now);
+    assert!(reset.actions().is_empty());
 }
 
 #[test]

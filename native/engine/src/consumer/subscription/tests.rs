@@ -47,12 +47,21 @@ fn fetches_until_both_limits_are_exceeded() {
     deliver(&mut subscription, 11..12, 50);
     assert!(subscription.next_fetch().is_none());
     subscription.ack(11);
-    deliver(&mut subscription, 12..1000, 0);
+    deliver(&mut subscription, 12..62, 0);
     assert!(
         subscription.next_fetch().is_some(),
         "many messages, few bytes"
     );
-    deliver(&mut subscription, 1000..1001, 101);
+    deliver(&mut subscription, 62..63, 101);
+    assert!(subscription.next_fetch().is_none());
+}
+
+#[test]
+fn messages_without_key_and_value_fill_the_window_all_the_same() {
+    let (mut subscription, _) = subscription(ConsumerConfig::default());
+    deliver(&mut subscription, 0..102_400, 0);
+    assert!(subscription.next_fetch().is_some());
+    deliver(&mut subscription, 102_400..102_401, 0);
     assert!(subscription.next_fetch().is_none());
 }
 

@@ -16,6 +16,8 @@ enum Happens {
     Ack(i64),
     Leader(NodeId, i32),
     NoLeader,
+    /// The topic was made again.
+    NewTopic(u128),
     Time(u16),
     Claim(usize),
     Release(usize),
@@ -71,6 +73,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         3 => (0..40i64).prop_map(Ack),
         4 => ((1..4i32), (0..8i32)).prop_map(|(node, epoch)| Leader(node, epoch)),
         1 => Just(NoLeader),
+        1 => (1..4u128).prop_map(NewTopic),
         4 => (0..2000u16).prop_map(Time),
         12 => any::<usize>().prop_map(Claim),
         2 => any::<usize>().prop_map(Release),
@@ -187,6 +190,10 @@ impl World {
             }
             Happens::NoLeader => {
                 self.cluster = cluster(None);
+                self.routing.metadata_changed(&self.cluster, now);
+            }
+            Happens::NewTopic(id) => {
+                self.cluster = topic_with_id(id, Some(super::Leader { node: 1, epoch: 0 }));
                 self.routing.metadata_changed(&self.cluster, now);
             }
             Happens::Time(ms) => {
@@ -377,7 +384,8 @@ impl World {
             self.happens(Happens::EpochEnd(0, 2, 0));
             self.happens(Happens::Time(2000));
             self.happens(Happens::Claim(0));
-            if self.routing.fetch.is_some() {
+            // Its subscriber may have been told that the topic is another one.
+            if self.routing.fetch.is_some() || !self.routing.info().active {
                 return true;
             }
         }
