@@ -212,7 +212,11 @@ count(#kafka_message{}) -> 1.
 
 %% Setting up
 
-start_client(Options) -> ok = brod:start_client(endpoints(Options), ?CLIENT).
+start_client(Options) -> ok = brod:start_client(endpoints(Options), ?CLIENT, security(Options)).
+
+%% `ca': the file of roots for TLS.
+security(#{<<"ca">> := File}) -> [{ssl, [{cacertfile, File}]}];
+security(_) -> [].
 
 %% Producers run and every partition has had a message before the clock starts.
 start_producer(Topic, Options) ->
@@ -229,7 +233,7 @@ new_topic(Options) ->
   Topic = topic(Options),
   Spec = #{name => Topic, num_partitions => int(partitions, Options, 8), replication_factor => 1,
            assignments => [], configs => []},
-  case brod:create_topics(endpoints(Options), [Spec], #{timeout => 30000}) of
+  case brod:create_topics(endpoints(Options), [Spec], #{timeout => 30000}, security(Options)) of
     ok -> ok;
     {error, Text} -> {_, _} = binary:match(Text, <<"already exists">>)
   end,
@@ -237,7 +241,7 @@ new_topic(Options) ->
   Topic.
 
 wait_for_leaders(Topic, Options, Deadline) ->
-  {ok, #{topics := [Meta]}} = brod:get_metadata(endpoints(Options), [Topic]),
+  {ok, #{topics := [Meta]}} = brod:get_metadata(endpoints(Options), [Topic], security(Options)),
   Led = [P || #{error_code := no_error} = P <- maps:get(partitions, Meta, [])],
   case length(Led) =:= int(partitions, Options, 8) of
     true -> ok;

@@ -33,7 +33,7 @@ row() { awk -F '\t' '{ printf "%-34s %10s %8s %8s %8s  %s\n", $1, $2, $3, $4, $5
 # client SCENARIO KEY=VALUE...: one line of fields
 client() {
   erl -noshell -pa _build/default/lib/brod/ebin -pa "$work" -s bench_client main \
-    -extra "$@" "bootstrap=$BROD_BOOTSTRAP" </dev/null
+    -extra "$1" "bootstrap=$BROD_BOOTSTRAP" "${@:2}" </dev/null
 }
 
 # scenario NAME SCENARIO KEY=VALUE...
@@ -102,6 +102,18 @@ scenario 'topic_subscriber, per set' topic_subscriber topic=full-8 "messages=$me
 scenario 'group_subscriber, per message' group_subscriber topic=full-8 "messages=$messages"
 scenario 'group_subscriber, per set' group_subscriber topic=full-8 "messages=$messages" type=message_set
 librdkafka 'librdkafka consume, group' -G bench-8 -t full-8 -c "$messages" -X auto.offset.reset=earliest
+
+# TLS 1.3, the broker's certificate verified; beside the plaintext figures above.
+tls=("bootstrap=$BROD_BOOTSTRAP_TLS" "ca=$BROD_TLS_DIR/ca.pem")
+peer_tls=(-b "$BROD_BOOTSTRAP_TLS" -X security.protocol=ssl -X "ssl.ca.location=$BROD_TLS_DIR/ca.pem")
+scenario 'TLS, produce' produce topic=tls "messages=$messages" "${tls[@]}"
+if is_wanted 'TLS, librdkafka produce'; then
+  peer_topic peer-tls 8
+  librdkafka 'TLS, librdkafka produce' -P -t peer-tls -s 100 -c "$messages" -a -1 "${peer_tls[@]}"
+fi
+scenario 'TLS, subscribe' subscribe topic=full-8 "messages=$messages" "${tls[@]}"
+librdkafka 'TLS, librdkafka consume' -G bench-tls -t full-8 -c "$messages" -X auto.offset.reset=earliest \
+  "${peer_tls[@]}"
 
 for codec in gzip snappy lz4 zstd; do
   scenario "$codec, produce" produce "topic=$codec" "messages=$messages" "compression=$codec"

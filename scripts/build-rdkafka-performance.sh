@@ -5,7 +5,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 version=$(sed -n 's/^rdkafka-sys.*"=\([0-9.]*\)".*/\1/p' "$root/bench/peer/Cargo.toml")
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/brod-bench
-program=$cache/rdkafka_performance-$version-zstd
+program=$cache/rdkafka_performance-$version-zstd-ssl
 
 if [ ! -x "$program" ]; then
   work=$(mktemp -d)
@@ -17,7 +17,7 @@ if [ ! -x "$program" ]; then
   cp -r "$work/vendor/rdkafka-sys-$version"*/librdkafka "$work/src"
   (
     cd "$work/src"
-    bash configure --disable-ssl --disable-gssapi --disable-curl --enable-static --CFLAGS=-O2
+    bash configure --disable-gssapi --disable-curl --enable-static --CFLAGS=-O2
     make -j2 -C src librdkafka.a
     make -C examples rdkafka_performance
   ) >"$work/log" 2>&1 </dev/null || { tail -n 30 "$work/log" >&2; exit 1; }

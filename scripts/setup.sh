@@ -40,6 +40,7 @@ command -v java >/dev/null || missing+=(default-jre-headless)
 if [ "${1:-}" = bench ]; then
   pkg-config --exists zlib 2>/dev/null || missing+=(zlib1g-dev)
   pkg-config --exists libzstd 2>/dev/null || missing+=(libzstd-dev)
+  pkg-config --exists libssl 2>/dev/null || missing+=(libssl-dev)
 fi
 
 if [ ${#missing[@]} -gt 0 ]; then

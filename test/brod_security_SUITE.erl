@@ -11,8 +11,7 @@
 -define(config(Key, Config), proplists:get_value(Key, Config)).
 -define(LIMIT_MS, 30000).
 -define(CONNECT_MS, 5000).
--define(SECRETS, ["alice-secret", "bob-secret", "wrong-secret", "carol-first", "carol-second",
-                  "carol-third"]).
+-define(SECRETS, ["alice-secret", "bob-secret", "wrong-secret", "carol-first", "carol-second"]).
 -define(FAILED(Reason), {'EXIT', {failed, [{_, {Reason, Stack}} | _]}} when is_list(Stack)).
 
 all() -> [{group, ways}, {group, plugins}, {group, load}, {group, faults}].
@@ -26,8 +25,7 @@ groups() ->
     [plugin_of_rounds, plugin_of_rounds_over_tls, plugin_of_one_token, plugin_is_given_what_brod_gives,
      plugin_refuses, plugin_does_not_exist, plugin_fails, plugin_hangs, the_relay_takes_no_stranger]},
    {load, [],
-    [sessions_end_plain, sessions_end_scram, sessions_end_oauthbearer, sessions_end_plugin,
-     password_is_changed, certificate_is_rotated]},
+    [sessions_end, password_is_changed, certificate_is_rotated]},
    {faults, [],
     [wrong_password, wrong_scram_password, mechanism_is_not_offered, plaintext_to_tls,
      tls_to_plaintext, sasl_to_plaintext, plaintext_to_sasl, sasl_to_tls, foreign_ca, wrong_host_name,
@@ -213,22 +211,44 @@ relay_port() ->
 
 %%% Under load
 
-sessions_end_plain(_) -> sessions_end([{sasl, {plain, "alice", "alice-secret"}}]).
-
-sessions_end_scram(_) -> sessions_end([{sasl, {scram_sha_256, "alice", "alice-secret"}}]).
-
-sessions_end_oauthbearer(_) ->
-  sessions_end([{sasl, {oauthbearer, #{token => token("alice")}}}]).
-
-sessions_end_plugin(_) -> sessions_end([{sasl, rounds("alice-secret")}]).
-
-%% Every 5 s a session ends: the client authenticates anew on the same connections.
-sessions_end(Options) ->
+%% Every 5 s a session ends: the clients authenticate anew, on the connections that they have.
+sessions_end(_) ->
   Seconds = list_to_integer(os:getenv("BROD_REAUTH_SECONDS", "15")),
   Log = brod_log:start(),
-  load(client(brod_security:endpoints(reauth), Options), fun() -> wait(Seconds * 1000) end),
+  in_parallel(fun(Sasl) ->
+    load(client(brod_security:endpoints(reauth), [{sasl, Sasl}]), fun() -> wait((Seconds + 5) * 1000) end)
+  end, [{plain, "alice", "alice-secret"}, {scram_sha_256, "alice", "alice-secret"},
+        {oauthbearer, #{token => token("alice")}}, rounds("alice-secret")],
+  fun() ->
+    %% each client asks, produces and fetches on connections of their own
+    Open = fun() -> length(connections(reauth)) >= 12 orelse not filelib:is_file("/proc/net/tcp") end,
+    brod_test:wait_until(Open, ?LIMIT_MS),
+    Before = connections(reauth),
+    wait(Seconds * 1000),
+    ?assertEqual([], Before -- connections(reauth))
+  end),
   ?assertNot(brod_log:has(Log, "cannot connect")),
   brod_log:stop(Log).
+
+in_parallel(Fun, Inputs, Meanwhile) ->
+  Running = [spawn_monitor(fun() -> Fun(Input) end) || Input <- Inputs],
+  Meanwhile(),
+  [receive {'DOWN', MRef, process, Pid, Reason} -> ?assertEqual(normal, Reason)
+   after ?LIMIT_MS * 3 -> error(still_running)
+   end || {Pid, MRef} <- Running].
+
+%% The ports here of connections to the brokers' listeners, where the system tells (Linux).
+connections(Kind) ->
+  Ports = [Port || {_, Port} <- brod_security:endpoints(Kind)],
+  Lines = case file:read_file("/proc/net/tcp") of
+            {ok, Text} -> tl(string:lexemes(Text, "\n"));
+            {error, _} -> []
+          end,
+  [Local || Line <- Lines,
+            [_, From, To, <<"01">> | _] <- [string:lexemes(Line, " ")],
+            [<<_:8/binary, ":", Local/binary>>] <- [[From]],
+            [<<_:8/binary, ":", Remote/binary>>] <- [[To]],
+            lists:member(binary_to_integer(Remote, 16), Ports)].
 
 %% SCRAM: new connections take the new password, those that are open go on.
 password_is_changed(Config) ->
@@ -239,15 +259,10 @@ password_is_changed(Config) ->
            end,
   Change("carol-first"),
   allow_all("carol"),
-  [begin
-     Change("carol-second"),
-     load(client(brod_security:endpoints(reauth), Options), fun() ->
-            wait(3000),
-            Change("carol-third"),
-            wait(8000)
-          end)
-   end || Options <- [[{sasl, {scram_sha_512, File}}],
-                      [{sasl, {scram_sha_256, "carol", fun() -> second_line(File) end}}]]].
+  in_parallel(fun(Sasl) ->
+    load(client(brod_security:endpoints(reauth), [{sasl, Sasl}]), fun() -> wait(11000) end)
+  end, [{scram_sha_512, File}, {scram_sha_256, "carol", fun() -> second_line(File) end}],
+  fun() -> wait(3000), Change("carol-second") end).
 
 second_line(File) ->
   {ok, Text} = file:read_file(File),

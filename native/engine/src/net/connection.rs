@@ -303,6 +303,7 @@ impl Exclusive {
             handshake_version,
             again,
             until,
+            session_ms: Arc::default(),
             to_broker,
             from_broker,
         }

@@ -1,6 +1,7 @@
 //! What is said on a connection before it is used: the version query, then SASL; and SASL again on a live
 //! connection (KIP-368).
 
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -132,8 +133,10 @@ async fn authenticate(
         Sasl::External(external) => {
             let again = matches!(opening, Opening::Again(_));
             let loan = stream.lend(handshake.unwrap_or(0), again, until);
+            let session_ms = loan.session_ms.clone();
             external.authenticate(loan).await?;
-            Ok(None)
+            let session_ms = session_ms.load(Ordering::Relaxed);
+            Ok((session_ms > 0).then(|| Duration::from_millis(session_ms)))
         }
         Sasl::Mechanism(mechanism) => match (handshake, authenticate) {
             (Ok(1..), Ok(version)) if !is_unknown(versions) => {
