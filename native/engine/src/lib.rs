@@ -7,3 +7,4 @@ pub mod error;
 pub mod group;
 pub mod net;
 pub mod producer;
+pub mod txn;

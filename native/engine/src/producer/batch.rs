@@ -6,21 +6,13 @@ use std::time::Instant;
 use super::acks::{Acks, Split};
 use super::cut_calls::{CutCalls, Share};
 use super::failure::{Cause, Failure};
+use brod_protocol::api::init_producer_id::ProducerId;
 use brod_protocol::batch_writer::{self, BatchWriter, SealOptions, SealedBatch};
 use brod_protocol::compress::Codec;
 
 /// Between the order numbers of two batches, so that the parts of a batch that is split, and of
 /// those parts, have their place in between.
 pub(super) const ORDER_STEP: u64 = 1 << 24;
-
-/// Producer id and epoch under which a partition's sequence numbers count (KIP-98).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProducerId {
-    /// Given by a broker.
-    pub id: i64,
-    /// Given by a broker.
-    pub epoch: i16,
-}
 
 enum Body {
     Unsealed(BatchWriter),

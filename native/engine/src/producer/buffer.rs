@@ -7,12 +7,13 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::acks::Acks;
-use super::batch::{add_sequence, Batch, ProducerId, ORDER_STEP};
+use super::batch::{add_sequence, Batch, ORDER_STEP};
 use super::config::ProducerConfig;
 use super::cut_calls::CutCalls;
 use super::failure::{Cause, Failure};
 use super::identity::Source;
 use super::transaction::Membership;
+use brod_protocol::api::init_producer_id::ProducerId;
 use brod_protocol::batch_writer::BatchWriter;
 
 /// How far a partition is with getting a producer id.

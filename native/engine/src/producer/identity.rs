@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use kafka_protocol::messages::InitProducerIdRequest;
 
-use super::batch::ProducerId;
 use crate::cluster::{Backoff, Cluster};
 use crate::error::Error;
 use crate::net::NetError;
 use brod_protocol::api::init_producer_id;
+use brod_protocol::api::init_producer_id::ProducerId;
 use brod_protocol::error::ErrorCode;
 
 /// Where the producer id of a partition's batches comes from.
@@ -90,11 +90,7 @@ async fn ask(cluster: &Cluster) -> Result<ProducerId, Error> {
     let request = init_producer_id::request(version, None, None);
     let limit = cluster.config().metadata_timeout;
     let response = connection.call_version(&request, version, limit).await?;
-    let given = init_producer_id::read(&response)?;
-    Ok(ProducerId {
-        id: given.id,
-        epoch: given.epoch,
-    })
+    Ok(init_producer_id::read(&response)?)
 }
 
 /// The answers that will not change: the broker is too old, or the ACLs forbid it.

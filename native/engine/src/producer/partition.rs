@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::acks::Replies;
-use super::batch::ProducerId;
 use super::budget::Budget;
 use super::buffer::{AppendError, Appended, Buffer, Outcome, Take};
 use super::config::ProducerConfig;
 use super::failure::{Cause, Failure};
 use crate::cluster::{Interest, NodeId, Snapshot, TopicId};
+use brod_protocol::api::init_producer_id::ProducerId;
 use brod_protocol::batch_writer::BatchWriter;
 use brod_protocol::error::ErrorCode;
 
