@@ -33,7 +33,6 @@
 -define(BROD_LOG_WARNING(Fmt, Args), ?LOG_WARNING(Fmt, Args, ?BROD_LOG_DOMAIN)).
 -define(BROD_LOG_ERROR(Fmt, Args), ?LOG_ERROR(Fmt, Args, ?BROD_LOG_DOMAIN)).
 -define(BROD_LOG_INFO(Fmt, Args), ?LOG_INFO(Fmt, Args, ?BROD_LOG_DOMAIN)).
--define(BROD_LOG_DEBUG(Fmt, Args), ?LOG_DEBUG(Fmt, Args, ?BROD_LOG_DOMAIN)).
 -define(BROD_LOG(Level, Fmt, Args), ?LOG(Level, Fmt, Args, ?BROD_LOG_DOMAIN)).
 
 -define(MF_ERR_MAP(Reason), #{cause => Reason, module => ?MODULE, func => ?FUNCTION_NAME}).

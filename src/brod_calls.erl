@@ -24,6 +24,7 @@
 get_metadata(Hosts, [], ConnConfig) ->
   get_metadata(Hosts, all, ConnConfig);
 get_metadata(Hosts, Topics, ConnConfig) ->
+  ok = brod_args:topics(Topics),
   Result = throw_if_unreachable(brod_engine:with_target({Hosts, ConnConfig}, fun(Context) ->
     call(Context, {metadata, Topics, true})
   end)),
@@ -83,6 +84,8 @@ delete_topics(Hosts, Topics, Timeout, ConnConfig) ->
                      brod:conn_config() | #{timeout => pos_integer()}) ->
         {ok, brod:offset()} | {error, term()}.
 resolve_offset(Target, Topic, Partition, Time, Opts) ->
+  ok = brod_args:topic(Topic),
+  ok = brod_args:partition(Partition),
   brod_engine:with_target(Target, fun(#{options := #{request_timeout := Default}} = Context) ->
     Timeout = maps:get(timeout, brod_options:to_map(Opts), Default),
     call(Context, {list_offsets, Topic, Partition, offset_time(Time)}, Timeout)
@@ -90,11 +93,15 @@ resolve_offset(Target, Topic, Partition, Time, Opts) ->
 
 offset_time(latest) -> -1;
 offset_time(earliest) -> -2;
-offset_time(Time) when is_integer(Time) -> Time.
+offset_time(Time) when is_integer(Time) -> Time;
+offset_time(Time) -> brod_args:raise({bad_time, Time}, "latest, earliest, or ms since 1970", Time).
 
 -spec fetch(brod_engine:target(), brod:topic(), brod:partition(), brod:offset(), brod:fetch_opts()) ->
         {ok, {brod:offset(), [brod:message()]}} | {error, term()}.
 fetch(Target, Topic, Partition, Offset, Opts) ->
+  ok = brod_args:topic(Topic),
+  ok = brod_args:partition(Partition),
+  ok = brod_args:offset(Offset),
   brod_engine:with_target(Target, fun(Context) ->
     fetch_with(Context, Topic, Partition, Offset, Opts)
   end).

@@ -31,6 +31,7 @@ partitions_count_for_start(Client, Topic) ->
   partitions_count(Client, Topic, true, fun(Grow) -> spawn(Grow) end).
 
 partitions_count(Client, Topic, AutoCreate, Run) ->
+  ok = brod_args:topic(Topic),
   case brod_topic_cache:lookup(brod_client_ref:name(Client), Topic) of
     {ok, Count} ->
       {ok, Count};

@@ -9,6 +9,7 @@
 %% `{error, client_down}' or `{error, {client_down, Reason}}' if it is not running.
 -spec context(brod:client()) -> {ok, brod_client:context()} | {error, term()}.
 context(Client) ->
+  ok = brod_args:client(Client),
   Name = name(Client),
   try ets:lookup(Name, engine) of
     [{engine, _Engine, Context}] -> {ok, Context};
@@ -48,4 +49,5 @@ name(Client) when is_pid(Client), node(Client) =:= node() ->
     {registered_name, Name} -> Name;
     _ -> undefined
   end;
-name(Client) when is_pid(Client) -> undefined.
+name(Client) when is_pid(Client) -> undefined;
+name(Client) -> brod_args:client(Client), undefined.

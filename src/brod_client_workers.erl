@@ -32,7 +32,8 @@ start_consumer(Client, Topic, Config) ->
           end,
   start_workers(Client, Topic, brod_consumer_options:new(Config), {consumers_sup, Start}).
 
-start_workers(_Client, _Topic, {error, BadOption}, _Start) ->
+start_workers(_Client, Topic, {error, BadOption}, _Start) ->
+  ok = brod_args:topic(Topic),
   {error, BadOption};
 start_workers(Client, Topic, {ok, _}, {Sup, Start}) ->
   brod_client_ref:with_context(Client, fun(Context) ->

@@ -14,6 +14,10 @@
 fetch(Context, undefined, AutoCreate) ->
   fetch(Context, all, AutoCreate);
 fetch(Context, Topics, AutoCreate) ->
+  ok = case is_list(Topics) of
+         true -> brod_args:topics(Topics);
+         false -> Topics =:= all orelse brod_args:topic(Topics), ok
+       end,
   fetch(Context, Topics, AutoCreate, fun(Grow) -> Grow() end).
 
 fetch(Context, Topic, AutoCreate, Run) when is_binary(Topic) ->

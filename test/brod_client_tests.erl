@@ -32,6 +32,7 @@ tests() ->
   , {coordinators, fun coordinators/0}
   , {without_client, fun without_client/0}
   , {arguments_of_calls, fun arguments_of_calls/0}
+  , {errors_name_the_argument, fun errors_name_the_argument/0}
   , {folds, fun folds/0}
   , {producers_not_started, fun producers_not_started/0}
   , {produce, fun produce/0}
@@ -276,6 +277,33 @@ arguments_of_calls() ->
   ?assertEqual({1048576, 1}, Limits(#{})),
   ?assertEqual({1, 0}, Limits(#{max_bytes => 0, min_bytes => -1})),
   ?assertEqual({1 bsl 31 - 1, 5}, Limits([{max_bytes, 1 bsl 40}, {min_bytes, 5}])).
+
+errors_name_the_argument() ->
+  started(),
+  Text = fun(Fun) ->
+           try Fun() of Result -> error({no_error, Result})
+           catch error:Reason:Stack ->
+             [{_, _, _, Info} | _] = Stack,
+             #{module := Module} = proplists:get_value(error_info, Info),
+             #{general := General} = Module:format_error(Reason, Stack),
+             {Reason, lists:flatten(General)}
+           end
+         end,
+  Cases =
+    [{{bad_topic, "topic"}, "as a binary", fun() -> brod:get_partitions_count(?C, "topic") end},
+     {{bad_topic, "topic"}, "got \"topic\"", fun() -> brod:start_producer(?C, "topic", []) end},
+     {{bad_topic, topic}, "got topic", fun() -> brod:start_consumer(?C, topic, []) end},
+     {{bad_topic, "t"}, "binary", fun() -> brod:fetch(?UP, "t", 0, 0) end},
+     {{bad_partition, -1}, "a partition's number", fun() -> brod:fetch(?UP, ?T, -1, 0) end},
+     {{bad_partition, <<"0">>}, "number", fun() -> brod:resolve_offset(?C, ?T, <<"0">>) end},
+     {{bad_time, now}, "earliest", fun() -> brod:resolve_offset(?C, ?T, 0, now) end},
+     {{bad_client, <<"c">>}, "an atom", fun() -> brod:get_partitions_count(<<"c">>, ?T) end},
+     {{bad_client, "c"}, "an atom", fun() -> brod_client:get_metadata("c", all) end},
+     {{bad_topic, 1}, "binary", fun() -> brod_client:get_metadata(?C, [?T, 1]) end}],
+  [begin
+     {Raised, General} = Text(Fun),
+     ?assertEqual({Reason, true}, {Raised, string:find(General, Part) =/= nomatch})
+   end || {Reason, Part, Fun} <- Cases].
 
 folds() ->
   Count = fun(_, N) -> {ok, N + 1} end,

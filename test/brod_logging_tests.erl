@@ -2,7 +2,9 @@
 -include_lib("eunit/include/eunit.hrl").
 
 %% In a VM of its own, whose handler is as OTP has set it up.
-a_plain_release_shows_brod_s_lines_test() ->
+a_plain_release_shows_brod_s_lines_test_() -> {timeout, 60, fun plain_release/0}.
+
+plain_release() ->
   Ebin = filename:dirname(code:which(brod_logging)),
   Lines = fun(Before) ->
             os:cmd("erl -noshell -pa " ++ Ebin ++ " -eval '" ++ Before ++

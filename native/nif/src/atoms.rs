@@ -4,7 +4,6 @@ rustler::atoms! {
     ok,
     error,
     undefined,
-    badarg,
     closed,
     timeout,
     dirty,
@@ -15,8 +14,6 @@ rustler::atoms! {
     missing_option,
     already_open,
     infinity,
-    yes = "true",
-    no = "false",
     all,
 
     // messages
@@ -76,7 +73,6 @@ rustler::atoms! {
     killed,
     econnrefused,
     nxdomain,
-    etimedout,
     not_kafka,
     unsupported_api,
     protocol_error,
