@@ -136,13 +136,15 @@ oauthbearer(#{token := Fun} = Opts) ->
   #{mechanism => oauthbearer, token => Fun};
 oauthbearer(Opts) ->
   only([token_endpoint, client_id, client_secret, urlencode, client_assertion,
-        client_assertion_file, scope, parameters, extensions, ssl, timeout], Opts),
+        client_assertion_file, client_assertion_key_file, client_assertion_key_id,
+        client_assertion_audience, scope, parameters, extensions, ssl, timeout], Opts),
   Given = given(Opts),
   _ = text(token_endpoint, maps:get(token_endpoint, Given, undefined)),
-  Proofs = maps:with([client_secret, client_assertion, client_assertion_file], Given),
+  Proofs = maps:with([client_secret, client_assertion, client_assertion_file,
+                      client_assertion_key_file], Given),
   maps:size(Proofs) =:= 1 orelse bad({sasl, client_secret}, one_of_secret_and_assertion),
-  is_map_key(client_id, Given) orelse is_map_key(client_secret, Given) =:= false
-    orelse bad({sasl, client_id}, missing),
+  Named = is_map_key(client_secret, Given) orelse is_map_key(client_assertion_key_file, Given),
+  is_map_key(client_id, Given) orelse not Named orelse bad({sasl, client_id}, missing),
   #{mechanism => oauthbearer, client_credentials => maps:map(fun oauth_option/2, Given)}.
 
 oauth_option(Name, Value) when Name =:= client_secret; Name =:= client_assertion ->

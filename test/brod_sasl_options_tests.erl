@@ -46,6 +46,8 @@ oauthbearer_test_() ->
   Token = fun() -> {ok, <<"t">>} end,
   Client = #{token_endpoint => "https://id.example/token", client_id => "c", client_secret => ?SECRET,
              extensions => #{logicalCluster => "lkc"}},
+  Signing = #{token_endpoint => "https://id.example/token", client_id => "c",
+              client_assertion_key_file => "k.pem", client_assertion_key_id => "1"},
   [?_assertMatch(#{mechanism := oauthbearer, token := Token}, checked(Given))
    || Given <- [{oauthbearer, #{token => Token}}, {oauthbearer, Token},
                 {oauthbearer, [{token, Token}]}]]
@@ -55,6 +57,12 @@ oauthbearer_test_() ->
                     checked({oauthbearer, Client})),
       ?_assertMatch(#{client_credentials := #{client_secret := <<?SECRET>>}, provider := _},
                     brod_sasl_options:engine(checked({oauthbearer, Client}), self())),
+      ?_assertMatch(#{client_credentials := #{client_assertion_key_file := <<"k.pem">>,
+                                              client_assertion_key_id := <<"1">>}},
+                    checked({oauthbearer, Signing})),
+      bad({sasl, client_id}, missing, {oauthbearer, maps:remove(client_id, Signing)}),
+      bad({sasl, client_secret}, one_of_secret_and_assertion,
+          {oauthbearer, Signing#{client_assertion_file => "a.jwt"}}),
       bad({sasl, token}, not_a_fun_of_arity_0, {oauthbearer, #{token => "t"}}),
       bad({sasl, token_endpoint}, missing, {oauthbearer, #{client_id => "c"}}),
       bad({sasl, client_secret}, one_of_secret_and_assertion,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use brod_engine::net::sasl::{
     AwsCredentials, AwsEnvironment, AwsMskIam, AwsSource, ClientCredentials, ClientProof, Fixed,
     LoginFile, Mechanism, OauthBearer, Plain, Renewed, Sasl, Scram, ScramHash, SecretFile,
+    SignedAssertion,
 };
 use brod_engine::net::tls::{Tls, TlsError, TlsOptions};
 use rustler::{LocalPid, NifResult, Term};
@@ -13,6 +14,9 @@ use rustler::{LocalPid, NifResult, Term};
 use super::ask::{pairs, secret, text, Asking};
 use super::plugin::Plugin;
 use crate::options::Options;
+
+/// An assertion is signed for one request. Endpoints refuse those that are good for long.
+const ASSERTION_LIFETIME: Duration = Duration::from_secs(300);
 
 /// Decodes the map that `brod_sasl_options` makes. Answers of its provider are waited for until `limit`.
 /// Fails with what is wrong with the TLS to a token endpoint.
@@ -64,23 +68,36 @@ fn client_credentials(
         Ok(tls) => tls,
         Err(why) => return Ok(Err(why)),
     };
+    let endpoint = text(required(&map, "token_endpoint")?)?;
     let id = optional(&map, "client_id", text)?;
     let proof = match (
         optional(&map, "client_secret", secret)?,
         optional(&map, "client_assertion_file", text)?,
+        optional(&map, "client_assertion_key_file", text)?,
     ) {
-        (Some(secret), _) => ClientProof::Secret {
+        (Some(secret), ..) => ClientProof::Secret {
             id: id.ok_or_else(bad)?,
             secret,
             urlencode: map
                 .term("urlencode")
                 .is_some_and(|urlencode| urlencode.decode().unwrap_or(false)),
         },
-        (None, Some(file)) => ClientProof::Assertion {
+        (None, Some(file), _) => ClientProof::Assertion {
             id,
             assertion: Box::new(SecretFile(file.into())),
         },
-        (None, None) => ClientProof::Assertion {
+        (None, None, Some(key_file)) => ClientProof::Assertion {
+            assertion: Box::new(SignedAssertion {
+                key_file: key_file.into(),
+                key_id: optional(&map, "client_assertion_key_id", text)?,
+                client_id: id.clone().ok_or_else(bad)?,
+                audience: optional(&map, "client_assertion_audience", text)?
+                    .unwrap_or_else(|| endpoint.clone()),
+                lifetime: ASSERTION_LIFETIME,
+            }),
+            id,
+        },
+        (None, None, None) => ClientProof::Assertion {
             id,
             assertion: Box::new(asking.assertions()),
         },
@@ -88,7 +105,7 @@ fn client_credentials(
     let list = |name| optional(&map, name, |list| pairs(list.decode()?));
     let timeout = optional(&map, "timeout", |ms| ms.decode())?;
     Ok(Ok(ClientCredentials {
-        endpoint: text(required(&map, "token_endpoint")?)?,
+        endpoint,
         proof,
         scope: optional(&map, "scope", text)?,
         parameters: list("parameters")?.unwrap_or_default(),

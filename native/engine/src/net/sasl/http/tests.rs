@@ -1,5 +1,6 @@
 use super::*;
 use crate::net::sasl::http::fake::{answer, FakeHttp};
+use crate::net::tls::{Roots, TlsOptions};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -23,6 +24,34 @@ async fn a_request_says_what_it_was_told_to() {
         asked.header("host"),
         Some(format!("127.0.0.1:{}", server.port).as_str())
     );
+}
+
+fn trusting(certificates: &[&[u8]]) -> Arc<Tls> {
+    Tls::new(TlsOptions {
+        roots: Roots::Der(certificates.iter().map(|der| der.to_vec()).collect()),
+        ..TlsOptions::default()
+    })
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_server_is_asked_over_tls_if_its_certificate_is_right() {
+    let (server, certificate) = FakeHttp::start_tls("localhost", |_| answer(200, "fine")).await;
+    let (other, foreign) = FakeHttp::start_tls("other.example", |_| answer(200, "stolen")).await;
+    let ask = |server: &FakeHttp, tls: Option<Arc<Tls>>| {
+        let url = format!("https://localhost:{}/", server.port);
+        let call = Call::get(url).header("authorization", "hunter2");
+        async move { send(call, tls.as_ref(), Plaintext::Loopback, LIMIT).await }
+    };
+    let content = ask(&server, Some(trusting(&[&certificate]))).await.unwrap();
+    assert_eq!(content.expose(), b"fine");
+    let why = |result: Result<Secret, HttpError>| result.unwrap_err().to_string();
+    let error = why(ask(&server, Some(trusting(&[&foreign]))).await);
+    assert!(error.contains("signed by nobody who is trusted"), "{error}");
+    let error = why(ask(&other, Some(trusting(&[&foreign]))).await);
+    assert!(error.contains("not for localhost"), "{error}");
+    assert!(why(ask(&server, None).await).contains("TLS is not set up"));
+    assert_eq!((server.asked().len(), other.asked().len()), (1, 0));
 }
 
 #[tokio::test]
