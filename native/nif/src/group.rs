@@ -182,7 +182,7 @@ fn decode_config<'a>(options: &Options<'a>) -> Result<GroupConfig, BadOption<'a>
         retention_ms: options.required("retention_ms", |_| true)?,
         group_instance_id: match options.term("group_instance_id") {
             Some(term) if atoms::null() == term => None,
-            _ => options.get("group_instance_id", None::<String>, |_| true)?,
+            _ => options.optional("group_instance_id", |_| true)?,
         },
         protocols: options.required("protocols", |names: &Vec<String>| !names.is_empty())?,
         assignment: options.required_choice("assignment", &choices)?,

@@ -101,30 +101,6 @@ impl<'a> Options<'a> {
         (!crate::raw::identical(value, atoms::undefined().to_term(env))).then_some(value)
     }
 
-    /// An option of any decodable type that passes `check`.
-    pub fn get<T: Decoder<'a>>(
-        &self,
-        name: &'static str,
-        default: T,
-        check: impl Fn(&T) -> bool,
-    ) -> Checked<'a, T> {
-        match self.term(name) {
-            None => Ok(default),
-            Some(value) => match value.decode::<T>() {
-                Ok(decoded) if check(&decoded) => Ok(decoded),
-                _ => Err(self.bad(name, value)),
-            },
-        }
-    }
-
-    /// Milliseconds, not negative; `infinity` is a long time.
-    pub fn duration_ms(&self, name: &'static str, default: Duration) -> Checked<'a, Duration> {
-        match self.term(name) {
-            None => Ok(default),
-            Some(value) => self.as_duration(name, value),
-        }
-    }
-
     fn as_duration(&self, name: &'static str, value: Term<'a>) -> Checked<'a, Duration> {
         if atoms::infinity() == value {
             return Ok(Duration::from_secs(365 * 86_400));
@@ -133,19 +109,6 @@ impl<'a> Options<'a> {
             Ok(ms) => Ok(Duration::from_millis(ms.into())),
             Err(_) => Err(self.bad(name, value)),
         }
-    }
-
-    /// One of the atoms in `choices`.
-    pub fn choice<T: Copy>(
-        &self,
-        name: &'static str,
-        default: T,
-        choices: &[(&str, T)],
-    ) -> Checked<'a, T> {
-        let Some(value) = self.term(name) else {
-            return Ok(default);
-        };
-        self.chosen(name, value, choices)
     }
 
     fn chosen<T: Copy>(
