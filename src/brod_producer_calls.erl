@@ -113,6 +113,7 @@ produce_no_ack_to(Client, Topic, Partition, Key, Value) when is_atom(Client) ->
 produce_no_ack_to(_ClientPid, _Topic, _Partition, _Key, _Value) ->
   undefined.
 
+-spec bad_message(atom(), arity(), pos_integer(), term(), term(), erlang:stacktrace()) -> no_return().
 bad_message(Function, Arity, KeyPosition, Key, Value, Stack) ->
   brod_produce_errors:raise(Function, Arity, [{KeyPosition, key, Key},
                                               {KeyPosition + 1, value, Value}], Stack).
