@@ -1,4 +1,4 @@
-%% What is wrong with the arguments of a produce call, as a text for who made it (`error_info', EEP-54).
+%% @private What is wrong with the arguments of a produce call, as a text for who made it (`error_info', EEP-54).
 %% The texts name types and short values, no payloads.
 -module(brod_produce_errors).
 

@@ -1,4 +1,4 @@
-%% Passes the engine's acks on to callers: for producers, for dispatchers, and for what is left of a
+%% @private Passes the engine's acks on to callers: for producers, for dispatchers, and for what is left of a
 %% producer that has ended.
 -module(brod_producer_acks).
 

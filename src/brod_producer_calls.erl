@@ -1,4 +1,4 @@
-%% The caller's side of producing: hands messages to the engine, and waits where there is to wait.
+%% @private The caller's side of producing: hands messages to the engine, and waits where there is to wait.
 -module(brod_producer_calls).
 
 -export([produce/3, produce_cb/4, produce_no_ack/3, sync_produce_request/2]).

@@ -1,4 +1,4 @@
-%% Options of producers: the one table of their names and defaults, and what their values may be. All
+%% @private Options of producers: the one table of their names and defaults, and what their values may be. All
 %% that brod takes is taken; a value that cannot work at all is an error, and one that would matter only
 %% later is replaced by the default, with a warning.
 -module(brod_producer_options).

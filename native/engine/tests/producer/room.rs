@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::broker::Broker;
-use crate::{until, Calls, LIMIT};
+use crate::{until, Calls, Producer, Recorder, LIMIT};
 
 /// Tells which partition's callers may go on. The first that may writes its next message at once.
 struct Callers {
@@ -92,4 +92,80 @@ async fn a_caller_whose_bytes_another_one_took_is_not_forgotten() {
     }
     told.sort();
     assert_eq!(told, [0, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_not_taken_while_the_buffer_is_full_is_told_of_room_and_sent_once() {
+    let broker = Broker::start_as(1).await;
+    let (_cluster, mut producer) = Producer::start(&broker, LIMIT).await;
+    let limit = producer.partition.config().partition_buffer_limit;
+    broker.change(|state| state.held = Some(0));
+    producer.send("first");
+    until("held", || broker.change(|state| state.is_holding)).await;
+    for _ in 0..limit {
+        producer.send("buffered");
+    }
+    let try_last = || {
+        let fill = |writer: &mut BatchWriter, calls: &mut Calls, _| {
+            writer.push(0, None, Some(b"last"), &[]);
+            calls.0 += 1;
+            Ok::<(), Infallible>(())
+        };
+        producer.partition.append(WhenFull::Wait, fill, || Some(()))
+    };
+    assert_eq!(try_last().unwrap(), Append::Full);
+    assert_eq!(producer.partition.load(), (limit, 1, 1));
+    broker.change(|state| state.held = None);
+    until("let in", || producer.partition.load().2 == 0).await;
+    assert_eq!(try_last().unwrap(), Append::Done);
+    for _ in 0..3 {
+        assert!(producer.result().await.is_ok());
+    }
+    let values = broker.change(|state| state.values.clone());
+    assert_eq!(values.len(), 2 + limit as usize);
+    assert_eq!(values.iter().filter(|value| *value == "last").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_never_waits_loses_calls_only_while_too_many_bytes_are_buffered() {
+    let broker = Broker::start_as(1).await;
+    let cluster = Cluster::start(ClusterConfig {
+        bootstrap: vec![Endpoint {
+            host: "127.0.0.1".into(),
+            port: broker.port,
+        }],
+        ..ClusterConfig::default()
+    });
+    cluster.connect().await.unwrap();
+    let producers = Producers::new(cluster.clone(), 100_000);
+    let config = ProducerConfig {
+        idempotence: Idempotence::Off,
+        partition_buffer_limit: 1,
+        ..ProducerConfig::default()
+    };
+    let (sender, results) = mpsc::unbounded_channel();
+    let partition = producers.open("t", 0, config, Recorder(sender));
+    let mut producer = Producer { partition, results };
+    broker.change(|state| state.held = Some(0));
+    producer.send("first");
+    until("held", || broker.change(|state| state.is_holding)).await;
+    let partition = producer.partition.clone();
+    let give = || {
+        let fill = |writer: &mut BatchWriter, calls: &mut Calls, _| {
+            writer.push(0, None, Some(&[b'v'; 1000]), &[]);
+            calls.0 += 1;
+            Ok::<(), Infallible>(())
+        };
+        partition.append(WhenFull::Drop, fill, || None).unwrap()
+    };
+    let taken = (0..1000).filter(|_| give() == Append::Done).count();
+    assert!(
+        (50..110).contains(&taken),
+        "{taken} calls of 1 KB in 100 KB"
+    );
+    broker.change(|state| state.held = None);
+    for _ in 0..2 {
+        assert!(producer.result().await.is_ok());
+    }
+    until("there is room again", || give() == Append::Done).await;
 }
