@@ -20,7 +20,8 @@
 -spec start([brod:endpoint()], brod:conn_config(), Owner :: pid()) ->
         {ok, pid()} | {error, term()}.
 start(Endpoints, ConnConfig, Owner) ->
-  case gen_server:start(?MODULE, {own, Endpoints, ConnConfig, Owner}, []) of
+  Config = brod_options:hide_secrets(ConnConfig),
+  case gen_server:start(?MODULE, {own, Endpoints, Config, Owner}, []) of
     {ok, Pid} -> {ok, Pid};
     {error, {shutdown, Reason}} -> {error, Reason}
   end.

@@ -52,7 +52,7 @@ handle_cast(_Cast, State) ->
 
 %% The engine waits no longer than the limit, so nobody else need.
 handle_info({brod_sasl, Ask, Question, LimitMs}, #{sasl := Sasl, timeout := TimeoutMs} = State) ->
-  Pid = spawn_link(fun() -> brod_nif:sasl_answer(Ask, answer(Question, Sasl, TimeoutMs, Ask)) end),
+  Pid = spawn_link(fun() -> give(Ask, answer(Question, Sasl, TimeoutMs, Ask)) end),
   _ = erlang:send_after(LimitMs, self(), {too_long, Pid}),
   {noreply, State};
 handle_info({too_long, Pid}, State) ->
@@ -65,6 +65,12 @@ handle_info(_Info, State) ->
 
 terminate(_Reason, _State) ->
   ok.
+
+%% An answer that the engine refuses counts as none. The error would carry it into a report.
+give(Ask, Answer) ->
+  try brod_nif:sasl_answer(Ask, Answer)
+  catch error:badarg -> ok
+  end.
 
 %% Runs in a process of its own.
 answer(Question, Sasl, TimeoutMs, Ask) ->

@@ -163,6 +163,8 @@ frame(Socket, ClientId, Key, Version, Body) ->
 
 %% @doc Begins to look for secrets in everything that is logged, by whatever process.
 watch(Secrets) ->
+  [true = is_in(Secret, #{state => {x, Kind(Secret)}})
+   || Secret <- Secrets, Kind <- [fun list_to_binary/1, fun(S) -> S end, fun(S) -> [S, 0] end]],
   Self = self(),
   %% the process that begins a suite does not live as long as the suite
   Owner = spawn(fun() ->
@@ -210,7 +212,7 @@ is_brods_process(Pid) ->
     _ -> false
   end.
 
-%% As text, and as the list of its characters.
+%% As text, and as the list of its characters. It would find what it looks for.
 is_in(Secret, Term) ->
   Codes = lists:flatten(lists:join(",", [integer_to_list(C) || C <- Secret])),
   Text = lists:flatten(io_lib:format("~tp", [Term])),
