@@ -83,7 +83,8 @@ sasl_over_tls(_) ->
   main_job(sasl_tls, [{ssl, brod_security:ca()}, {sasl, {scram_sha_512, "alice", "alice-secret"}}]).
 
 oauthbearer_signed(_) ->
-  Token = fun() -> {ok, #{token => brod_security:signed_token("alice", 600), lifetime_ms => 600000}} end,
+  Signed = iolist_to_binary(brod_security:signed_token("alice", 600)),
+  Token = fun() -> {ok, #{token => Signed, lifetime_ms => 600000}} end,
   main_job(sasl_tls, [{ssl, brod_security:ca()}, {sasl, {oauthbearer, #{token => Token}}}]).
 
 %% Certificates and keys as programs have them that read files themselves.
