@@ -40,43 +40,29 @@ pick_version(_Connection, Api) ->
 %% @doc Whether version `Vsn' of `Api' is spoken.
 -spec supports_version(brod:connection(), api(), vsn()) -> boolean().
 supports_version(_Connection, Api, Vsn) ->
-  case supported_versions() of
-    #{Api := {Min, Max}} -> Vsn >= Min andalso Vsn =< Max;
-    _ -> false
+  case find(Api) of
+    {ok, {Min, Max}} -> Vsn >= Min andalso Vsn =< Max;
+    error -> false
   end.
 
-%% @doc All APIs with their lowest and highest version.
+%% @doc All APIs with their lowest and highest version: those that the engine picks on a connection.
 -spec supported_versions() -> #{api() => {vsn(), vsn()}}.
 supported_versions() ->
-  #{ produce                 => {3, 9}
-   , fetch                   => {4, 12}
-   , list_offsets            => {1, 6}
-   , metadata                => {1, 9}
-   , offset_commit           => {2, 8}
-   , offset_fetch            => {1, 7}
-   , find_coordinator        => {0, 3}
-   , join_group              => {0, 7}
-   , heartbeat               => {0, 4}
-   , leave_group             => {0, 4}
-   , sync_group              => {0, 5}
-   , describe_groups         => {0, 5}
-   , list_groups             => {0, 4}
-   , sasl_handshake          => {0, 1}
-   , api_versions            => {0, 3}
-   , create_topics           => {2, 5}
-   , delete_topics           => {1, 5}
-   , init_producer_id        => {0, 4}
-   , add_partitions_to_txn   => {0, 3}
-   , add_offsets_to_txn      => {0, 3}
-   , end_txn                 => {0, 3}
-   , txn_offset_commit       => {0, 3}
-   , sasl_authenticate       => {0, 2}
-   }.
+  maps:from_list(brod_nif:api_versions()).
 
 range(Api) ->
-  case ets:lookup(?ETS, Api) of
-    [{_, Range}] -> Range;
-    [] -> error({unsupported_api, Api})
+  case find(Api) of
+    {ok, Range} -> Range;
+    error -> error({unsupported_api, Api})
+  end.
+
+%% The table goes with its owner, and comes back with the next one.
+find(Api) ->
+  try ets:lookup(?ETS, Api) of
+    [{_, Range}] -> {ok, Range};
+    [] -> error
+  catch
+    error:badarg -> maps:find(Api, supported_versions())
   end.
 
 init([]) ->

@@ -2,7 +2,7 @@
 %% None of them waits for the network: what takes time answers later with a message.
 -module(brod_nif).
 
--export([op/3, op_dirty/3, log_open/0]).
+-export([op/3, op_dirty/3, log_open/0, api_versions/0]).
 -export([client_open/2, client_close/1]).
 -export([sasl_answer/2, sasl_socket/2]).
 -export([dispatcher_open/1, dispatcher_done/2]).
@@ -18,7 +18,7 @@
 
 -on_load(load/0).
 
--nifs([op/3, op_dirty/3, log_open/0, client_open/2, client_close/1, sasl_answer/2, sasl_socket/2,
+-nifs([op/3, op_dirty/3, log_open/0, api_versions/0, client_open/2, client_close/1, sasl_answer/2, sasl_socket/2,
        producer_open/4, producer_publish/2, producer_withdraw/1, produce/4, produce_to/6, produce_dirty/4,
        dispatcher_open/1, dispatcher_done/2,
        producer_process/1, producer_cancel_wait/2, producer_acks_done/1, producer_close/3,
@@ -67,6 +67,10 @@ op_dirty(_Client, _Op, _TimeoutMs) -> ?NOT_LOADED.
 %% `{brod_engine_log, error | warning | notice, Text :: binary(), [{Key :: atom(), Value :: binary()}]}'.
 -spec log_open() -> ok.
 log_open() -> ?NOT_LOADED.
+
+%% @doc Kafka's APIs that the engine speaks, each with its oldest and newest version.
+-spec api_versions() -> [{atom(), {non_neg_integer(), non_neg_integer()}}].
+api_versions() -> ?NOT_LOADED.
 
 %% @doc Make an engine client. It belongs to the caller, and does not connect yet.
 -spec client_open([{Host :: binary(), inet:port_number()}], map()) ->

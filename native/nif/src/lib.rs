@@ -4,6 +4,7 @@
 
 mod acks;
 mod answers;
+mod apis;
 mod atoms;
 mod batch_input;
 mod client;

@@ -5,8 +5,8 @@ use kafka_protocol::messages::ApiKey;
 
 use super::WireError;
 
-/// The longest frame taken from a broker. A fetch answers at most the sum of the partitions'
-/// `max_bytes` or one larger batch; brokers refuse batches near this size by default.
+/// The longest frame where nothing is known of what is in it. Answers have a limit of their own, see
+/// [`crate::api::longest_answer`].
 pub const MAX_FRAME: usize = 512 * 1024 * 1024;
 
 /// The longest frame without a header. Brokers take tokens of half that size.
@@ -32,8 +32,11 @@ pub fn request_head(
         .map(|key| key.request_header_version(version))
         .unwrap_or(1);
     let flexible = header_version >= 2;
-    let id_len = client_id.len().min(i16::MAX as usize);
-    let head_len = 8 + 2 + id_len + usize::from(flexible);
+    let id_len = i16::try_from(client_id.len()).map_err(|_| WireError::TooLong {
+        what: "client id",
+        length: client_id.len(),
+    })?;
+    let head_len = 8 + 2 + client_id.len() + usize::from(flexible);
     let frame_len = i32::try_from(head_len + body_len)
         .map_err(|_| WireError::Malformed("request larger than 2 GiB".into()))?;
     let mut head = BytesMut::with_capacity(4 + head_len);
@@ -41,15 +44,37 @@ pub fn request_head(
     head.put_i16(api_key);
     head.put_i16(version);
     head.put_i32(correlation_id);
-    head.put_i16(id_len as i16);
-    head.put_slice(&client_id.as_bytes()[..id_len]);
+    head.put_i16(id_len);
+    head.put_slice(client_id.as_bytes());
     if flexible {
         head.put_u8(0);
     }
     Ok(head.freeze())
 }
 
-/// Cuts frames off a growing receive buffer.
+/// Writes the frame's length and the response header in front of an encoded body of `body_len` bytes,
+/// as a broker does.
+pub fn response_head(
+    api_key: i16,
+    version: i16,
+    correlation_id: i32,
+    body_len: usize,
+) -> Result<Bytes, WireError> {
+    let flexible =
+        ApiKey::try_from(api_key).is_ok_and(|key| key.response_header_version(version) >= 1);
+    let head_len = 4 + usize::from(flexible);
+    let frame_len = i32::try_from(head_len + body_len)
+        .map_err(|_| WireError::Malformed("response larger than 2 GiB".into()))?;
+    let mut head = BytesMut::with_capacity(4 + head_len);
+    head.put_i32(frame_len);
+    head.put_i32(correlation_id);
+    if flexible {
+        head.put_u8(0);
+    }
+    Ok(head.freeze())
+}
+
+/// Cuts frames off a growing receive buffer; a broker's or a client's.
 #[derive(Default)]
 pub struct FrameReader {
     buf: BytesMut,
@@ -75,10 +100,10 @@ impl FrameReader {
         usize::try_from(i32::from_be_bytes(prefix)).ok()
     }
 
-    /// The next whole frame without its length prefix, if it has arrived. It has a response header, of
-    /// which four bytes are the least.
-    pub fn next_frame(&mut self) -> Result<Option<Bytes>, WireError> {
-        self.next_of(4, MAX_FRAME)
+    /// The next whole frame without its length prefix, if it has arrived. It has a header, of which four
+    /// bytes are the least, and is no longer than `most`.
+    pub fn next_frame(&mut self, most: usize) -> Result<Option<Bytes>, WireError> {
+        self.next_of(4, most)
     }
 
     /// As [`FrameReader::next_frame`], of a frame without a header: a SASL token, which may be empty.
@@ -93,6 +118,10 @@ impl FrameReader {
         let declared = i32::from_be_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]);
         let len = match usize::try_from(declared) {
             Ok(len) if (least..=most).contains(&len) => len,
+            // A broker's, if not a sane one: others answer with text, which declares more.
+            Ok(len) if (MAX_BARE_FRAME..=MAX_FRAME).contains(&len) => {
+                return Err(WireError::FrameTooLong { length: len, most })
+            }
             _ => {
                 return Err(WireError::NotKafka(format!(
                     "it answers with a frame of {declared} bytes"
@@ -119,7 +148,7 @@ mod tests {
             let mut frames = Vec::new();
             for part in [&wire[..cut], &wire[cut..]] {
                 reader.space().extend_from_slice(part);
-                while let Some(frame) = reader.next_frame().unwrap() {
+                while let Some(frame) = reader.next_frame(MAX_FRAME).unwrap() {
                     frames.push(frame.to_vec());
                 }
             }
@@ -132,7 +161,28 @@ mod tests {
         let mut reader = FrameReader::default();
         reader.space().extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(reader.next_bare_frame().unwrap(), Some(Bytes::new()));
-        assert!(matches!(reader.next_frame(), Err(WireError::NotKafka(_))));
+        assert!(matches!(
+            reader.next_frame(MAX_FRAME),
+            Err(WireError::NotKafka(_))
+        ));
+    }
+
+    #[test]
+    fn an_answer_that_is_longer_than_it_may_be_is_refused_before_it_comes() {
+        let mut reader = FrameReader::default();
+        reader.space().put_i32(33 * 1024 * 1024);
+        let most = 32 * 1024 * 1024;
+        let error = reader.next_frame(most).unwrap_err();
+        assert!(matches!(error, WireError::FrameTooLong { .. }), "{error}");
+        assert!(reader.next_frame(2 * most).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_client_id_that_is_too_long_is_an_error() {
+        let id = "x".repeat(i16::MAX as usize + 1);
+        assert!(request_head(3, 1, 7, &id[1..], 0).is_ok());
+        let result = request_head(3, 1, 7, &id, 0);
+        assert!(matches!(result, Err(WireError::TooLong { .. })));
     }
 
     #[test]
@@ -141,7 +191,10 @@ mod tests {
         reader
             .space()
             .extend_from_slice(b"HTTP/1.1 400 Bad Request\r\n");
-        assert!(matches!(reader.next_frame(), Err(WireError::NotKafka(_))));
+        assert!(matches!(
+            reader.next_frame(MAX_FRAME),
+            Err(WireError::NotKafka(_))
+        ));
     }
 
     #[test]
@@ -150,7 +203,7 @@ mod tests {
         reader
             .space()
             .extend_from_slice(&(MAX_FRAME as i32).to_be_bytes());
-        assert!(reader.next_frame().unwrap().is_none());
+        assert!(reader.next_frame(MAX_FRAME).unwrap().is_none());
         assert!(reader.space().capacity() <= 2 * TRUSTED_ALLOCATION);
     }
 

@@ -26,7 +26,7 @@ mod versions;
 mod wire_error;
 
 pub use decode::decode_response;
-pub use header::encode;
+pub use header::{decode_request, encode, encode_response};
 pub use versions::ApiVersions;
 pub use wire_error::WireError;
 

@@ -15,6 +15,14 @@ pub enum WireError {
     /// A frame or message that breaks the protocol.
     #[error("protocol error: {0}")]
     Malformed(String),
+    /// An answer is longer than one to what was asked may be.
+    #[error("the answer has {length} bytes, more than the {most} that it may have")]
+    FrameTooLong {
+        /// As it says.
+        length: usize,
+        /// See [`crate::api::longest_answer`].
+        most: usize,
+    },
     /// What is to be written has more bytes or elements than the protocol can say.
     #[error("{what} is too long for the protocol: {length}")]
     TooLong {

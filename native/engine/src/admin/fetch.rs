@@ -12,12 +12,15 @@ use crate::cluster::{Cluster, Purpose};
 use crate::consumer::DecodedBatch;
 use crate::error::{check, Error};
 use brod_protocol::api::fetch;
-use brod_protocol::batch_reader::{batches, BatchError};
+use brod_protocol::batch_reader::{batches, Batch, BatchError};
 use brod_protocol::error::ErrorCode;
 use brod_protocol::isolation::Isolation;
 
 /// A batch that decompresses to more bytes than this is an error.
 const MAX_BATCH_BYTES: usize = 256 * 1024 * 1024;
+
+/// What the messages of one call take, about, if they are more than one.
+const MAX_MEMORY: usize = 64 * 1024 * 1024;
 
 /// Connections per broker for single fetches: those of different partitions seldom wait for each
 /// other. Counted down from the highest lane, out of the way of the consumers'.
@@ -126,26 +129,24 @@ fn interpret(data: PartitionData, offset: i64, isolation: Isolation) -> Result<S
     };
     let mut aborted = fetch::aborted(data.aborted_transactions.as_deref());
     let mut read = batches(data.records.unwrap_or_default());
-    let mut shown = Vec::new();
+    let mut shown = Shown::default();
     let mut next = offset;
-    for batch in &mut read {
-        let batch = batch.map_err(unreadable)?;
-        let seen = aborted.shows(&batch, MAX_BATCH_BYTES).map_err(unreadable)?;
+    let mut take_in = |batch: Result<Batch, BatchError>| {
+        let batch = batch?;
+        let seen = aborted.shows(&batch, MAX_BATCH_BYTES)?;
         if batch.last_offset() < offset {
-            continue;
+            return Ok(());
         }
         next = batch.last_offset() + 1;
-        if !seen {
-            continue;
+        match seen {
+            true => shown.add(&batch, offset),
+            false => Ok(()),
         }
-        let batch = DecodedBatch {
-            records: batch.records(MAX_BATCH_BYTES).map_err(unreadable)?,
-            from: offset,
-            timestamp_type: batch.timestamp_type(),
-        };
-        if has_records(&batch)? {
-            shown.push(batch);
-        }
+    };
+    let damage = read.by_ref().find_map(|batch| take_in(batch).err());
+    let Shown { batches: shown, .. } = shown;
+    if let (Some(damage), true) = (damage, shown.is_empty()) {
+        return Err(unreadable(damage));
     }
     if next > offset && shown.is_empty() && next < stable_offset {
         return Ok(Step::Again(next));
@@ -160,13 +161,45 @@ fn interpret(data: PartitionData, offset: i64, isolation: Isolation) -> Result<S
     }))
 }
 
-/// Compaction may have left none of the records that were asked for. An error that comes first
-/// counts as one: callers meet it on their walk.
-fn has_records(batch: &DecodedBatch) -> Result<bool, Error> {
-    match batch.iter().next() {
-        None => Ok(false),
-        Some(Ok(_)) => Ok(true),
-        Some(Err(error)) => Err(unreadable(error)),
+/// What is given out, in as much memory as one call may take. The next call gets what is behind it.
+struct Shown {
+    batches: Vec<DecodedBatch>,
+    room: usize,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        Shown {
+            batches: Vec::new(),
+            room: MAX_MEMORY,
+        }
+    }
+}
+
+impl Shown {
+    /// The records of a batch from `offset` on. Compaction may have left none of them. An error that
+    /// comes first counts as the batch's: callers meet a later one on their walk.
+    fn add(&mut self, batch: &Batch, offset: i64) -> Result<(), BatchError> {
+        if self.room == 0 {
+            return Ok(());
+        }
+        let mut parts = batch.unpack(MAX_BATCH_BYTES)?;
+        while let Some(records) = parts.next(self.room)? {
+            let part = DecodedBatch {
+                records,
+                from: offset,
+                timestamp_type: batch.timestamp_type(),
+            };
+            if part.iter().next().transpose()?.is_none() {
+                continue;
+            }
+            self.room = self.room.saturating_sub(part.records.memory());
+            self.batches.push(part);
+            if self.room == 0 {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -184,7 +217,7 @@ fn unreadable(error: BatchError) -> Error {
 mod tests {
     use super::*;
     use brod_protocol::batch_writer::{BatchWriter, SealOptions};
-    use brod_protocol::compress::CodecError;
+    use brod_protocol::compress::{Codec, CodecError};
     use brod_protocol::encode;
     use bytes::Bytes;
     use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse};
@@ -306,6 +339,41 @@ mod tests {
         *records.last_mut().unwrap() ^= 1;
         let result = interpret(data(records, 2), 0, Isolation::ReadCommitted);
         assert!(matches!(result, Err(Error::CorruptBatch(_))), "{result:?}");
+    }
+
+    #[test]
+    fn damage_in_a_later_batch_does_not_hide_the_messages_before_it() {
+        let mut records = [batch(0, 2, -1), batch(2, 2, -1), batch(4, 2, -1)].concat();
+        let middle = records.len() / 2;
+        records[middle] ^= 1;
+        let step = interpret(data(records.clone(), 6), 0, Isolation::ReadCommitted).unwrap();
+        assert_eq!(offsets(step).1, vec![0, 1]);
+        let result = interpret(data(records, 6), 2, Isolation::ReadCommitted);
+        assert!(matches!(result, Err(Error::CorruptBatch(_))), "{result:?}");
+    }
+
+    #[test]
+    fn a_small_answer_of_very_many_messages_comes_in_parts() {
+        let mut writer = BatchWriter::new(0);
+        for _ in 0..200 {
+            writer.push(1, None, Some(&[0; 1_000_000]), &[]);
+        }
+        let options = SealOptions {
+            codec: Codec::Zstd,
+            ..SealOptions::default()
+        };
+        let records = writer.seal(options).unwrap().bytes.to_vec();
+        assert!(records.len() < 100_000, "{}", records.len());
+        let mut offset = 0;
+        while offset < 200 {
+            let part = data(records.clone(), 200);
+            let step = interpret(part, offset, Isolation::ReadCommitted).unwrap();
+            let (_, part) = offsets(step);
+            assert!(part.len() < 70, "{} MB", part.len());
+            assert_eq!(part[0], offset);
+            offset += part.len() as i64;
+        }
+        assert_eq!(offset, 200);
     }
 
     #[test]

@@ -89,7 +89,9 @@ impl From<WireError> for NetError {
             WireError::NotKafka(why) => NetError::NotKafka(why),
             WireError::UnsupportedApi { api } => NetError::UnsupportedApi { api },
             WireError::Malformed(why) => NetError::Protocol(why),
-            error @ WireError::TooLong { .. } => NetError::Protocol(error.to_string()),
+            error @ (WireError::TooLong { .. } | WireError::FrameTooLong { .. }) => {
+                NetError::Protocol(error.to_string())
+            }
         }
     }
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use brod_protocol::frame::{request_head, FrameReader};
+use brod_protocol::api::longest_answer;
+use brod_protocol::frame::{request_head, FrameReader, MAX_FRAME};
 use brod_protocol::header::strip_response_header;
 use brod_protocol::throttle::throttle_time;
 use brod_protocol::ApiVersions;
@@ -66,6 +67,8 @@ pub(super) enum Pending {
         correlation_id: i32,
         api_key: i16,
         version: i16,
+        /// The longest answer that is taken, in bytes.
+        longest: usize,
         reply: Reply,
     },
     Bare(Reply),
@@ -264,6 +267,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
                     correlation_id: self.correlation_id,
                     api_key,
                     version,
+                    longest: longest_answer(api_key, version, &request.body),
                     reply: request.reply,
                 };
                 (Some(pending), None)
@@ -351,14 +355,14 @@ pub(super) async fn read_loop<R: AsyncRead + Unpin>(mut socket: R, shared: Arc<S
 /// Hands every whole frame to whoever waits for it.
 fn deliver(frames: &mut FrameReader, shared: &Shared) -> Result<(), NetError> {
     loop {
-        let bare = matches!(
-            shared.pending.lock().front(),
-            Some(Pending::Bare(_) | Pending::Loan(_))
-        );
-        let frame = if bare {
-            frames.next_bare_frame()?
-        } else {
-            frames.next_frame()?
+        let longest = match shared.pending.lock().front() {
+            Some(Pending::Bare(_) | Pending::Loan(_)) => None,
+            Some(Pending::Answer { longest, .. }) => Some(*longest),
+            None => Some(MAX_FRAME),
+        };
+        let frame = match longest {
+            None => frames.next_bare_frame()?,
+            Some(longest) => frames.next_frame(longest)?,
         };
         let Some(frame) = frame else { return Ok(()) };
         let mut pending = shared.pending.lock();
@@ -382,6 +386,7 @@ fn deliver(frames: &mut FrameReader, shared: &Shared) -> Result<(), NetError> {
                 api_key,
                 version,
                 reply,
+                ..
             }) => {
                 drop(pending);
                 let answered = i32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);

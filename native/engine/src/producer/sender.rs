@@ -293,7 +293,13 @@ impl<R: Replies> Task<R> {
             });
         let (body, version) = match encoded {
             Ok(encoded) => encoded,
-            Err(error) => return responses::failed(items, &error, now),
+            Err(error) => {
+                if matches!(error, NetError::UnsupportedApi { .. }) {
+                    // A broker that is just starting may not say all that it speaks: it is asked again.
+                    self.lanes[lane].disconnect();
+                }
+                return responses::failed(items, &error, now);
+            }
         };
         for item in &items {
             if item.partition.config().report_requests {

@@ -36,21 +36,25 @@ async fn start() -> (Arc<Cluster>, SharedScript) {
     let port = listener.local_addr().unwrap().port();
     let script = SharedScript::default();
     let broker = script.clone();
-    serve(listener, VERSIONS, move |_key, version, mut body: Bytes| {
-        let request = MetadataRequest::decode(&mut body, version).unwrap();
-        let topics = request.topics.unwrap_or_default();
-        let names = topics.into_iter().filter_map(|topic| topic.name);
-        let names: Vec<_> = names.map(|name| name.to_string()).collect();
-        let mut script = broker.lock();
-        script.asked.push(names.clone());
-        let mut answer = metadata(&[(1, port)], 1, script.epoch);
-        answer.topics.retain(|topic| {
-            let name = topic.name.as_ref().unwrap();
-            names.iter().any(|asked| asked == name.as_str())
-        });
-        let is_hung_up_on = names.iter().any(|name| name == GUILTY);
-        async move { (!is_hung_up_on).then(|| encoded(&answer, version)) }
-    });
+    serve(
+        listener,
+        || VERSIONS,
+        move |_key, version, mut body: Bytes| {
+            let request = MetadataRequest::decode(&mut body, version).unwrap();
+            let topics = request.topics.unwrap_or_default();
+            let names = topics.into_iter().filter_map(|topic| topic.name);
+            let names: Vec<_> = names.map(|name| name.to_string()).collect();
+            let mut script = broker.lock();
+            script.asked.push(names.clone());
+            let mut answer = metadata(&[(1, port)], 1, script.epoch);
+            answer.topics.retain(|topic| {
+                let name = topic.name.as_ref().unwrap();
+                names.iter().any(|asked| asked == name.as_str())
+            });
+            let is_hung_up_on = names.iter().any(|name| name == GUILTY);
+            async move { (!is_hung_up_on).then(|| encoded(&answer, version)) }
+        },
+    );
     let cluster = Cluster::start(ClusterConfig {
         bootstrap: vec![Endpoint {
             host: "127.0.0.1".into(),
@@ -140,7 +144,7 @@ async fn when_all_known_brokers_are_gone_the_cluster_is_found_again_where_it_was
         let response = metadata(&[(node, port)], node, node);
         async move { Some(encoded(&response, version)) }
     };
-    serve(bootstrap, VERSIONS, answer.clone());
+    serve(bootstrap, || VERSIONS, answer.clone());
     let cluster = Cluster::start(ClusterConfig {
         bootstrap: vec![Endpoint {
             host: "127.0.0.1".into(),
@@ -155,7 +159,7 @@ async fn when_all_known_brokers_are_gone_the_cluster_is_found_again_where_it_was
     drop(first);
     let second = TcpListener::bind("127.0.0.1:0").await.unwrap();
     *brokers.lock() = (2, second.local_addr().unwrap().port());
-    serve(second, VERSIONS, answer.clone());
+    serve(second, || VERSIONS, answer.clone());
     cluster.request_refresh();
     eventually(&cluster, |c| {
         c.snapshot()
@@ -168,7 +172,7 @@ async fn when_all_known_brokers_are_gone_the_cluster_is_found_again_where_it_was
     // The same broker at another address.
     let moved = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = moved.local_addr().unwrap().port();
-    serve(moved, VERSIONS, answer);
+    serve(moved, || VERSIONS, answer);
     *brokers.lock() = (2, port);
     cluster.request_refresh();
     eventually(&cluster, |c| c.endpoint(2).is_some_and(|e| e.port == port)).await;

@@ -116,9 +116,11 @@ impl Broker {
             changed: Notify::new(),
         });
         let server = broker.clone();
-        serve(listener, versions, move |key, version, body| {
-            server.clone().answer(key, version, body)
-        });
+        serve(
+            listener,
+            move || versions,
+            move |key, version, body| server.clone().answer(key, version, body),
+        );
         broker
     }
 

@@ -95,7 +95,7 @@ where
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    serve(listener, versions, answer);
+    serve(listener, move || versions, answer);
     Endpoint {
         host: "localhost".into(),
         port,

@@ -44,6 +44,10 @@ pub struct State {
     pub hang_up: bool,
     /// The next answer to this API claims 2^31 - 1 entries.
     pub lie: Option<ApiKey>,
+    /// Connections are told that there is no Produce.
+    pub lacks_produce: bool,
+    /// So many were.
+    pub told_so: u32,
     /// Requests with a batch of this partition are not answered for now.
     pub held: Option<i32>,
     /// One has come.
@@ -85,8 +89,9 @@ impl Broker {
             state: Mutex::new(state),
             changed: Notify::new(),
         });
-        let server = broker.clone();
-        serve(listener, VERSIONS, move |key, version, body| {
+        let (server, offers) = (broker.clone(), broker.clone());
+        let versions = move || offers.change(State::versions);
+        serve(listener, versions, move |key, version, body| {
             let server = server.clone();
             async move {
                 server.let_pass(key, version, &body).await;
@@ -176,6 +181,14 @@ fn lie(key: ApiKey) -> BytesMut {
 }
 
 impl State {
+    fn versions(&mut self) -> Versions {
+        if !self.lacks_produce {
+            return VERSIONS;
+        }
+        self.told_so += 1;
+        &[(ApiKey::ApiVersions, 3), (ApiKey::Metadata, 9)]
+    }
+
     fn produce(&mut self, request: ProduceRequest) -> ProduceResponse {
         let asked = request.topic_data.into_iter();
         let answers = asked.flat_map(|topic| topic.partition_data).map(|asked| {

@@ -6,13 +6,14 @@ use std::time::Duration;
 use brod_engine::cluster::{Cluster, ClusterConfig};
 use brod_engine::error::Error;
 use brod_engine::net::{ConnectOptions, Connection, Endpoint, NetError};
+use brod_engine::producer::{Cause, Failure};
 use kafka_protocol::messages::{ApiKey, MetadataRequest, ProduceRequest};
 use kafka_protocol::protocol::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::broker::Broker;
-use crate::{Producer, LIMIT};
+use crate::{until, Producer, LIMIT};
 
 fn endpoint(broker: &Broker) -> Endpoint {
     Endpoint {
@@ -93,4 +94,31 @@ async fn what_a_lying_answer_was_for_is_sent_again() {
     producer.send("a");
     assert_eq!(producer.result().await, Ok(0));
     assert!(broker.change(|state| state.lie.is_none()));
+}
+
+/// Brokers that are starting were seen to do so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_leaves_out_produce_is_asked_again() {
+    let broker = Broker::start_as(1).await;
+    broker.change(|state| state.lacks_produce = true);
+    let (_cluster, mut producer) = Producer::start(&broker, Duration::from_millis(10)).await;
+    producer.send("a");
+    assert_eq!(
+        producer.result().await,
+        Err(Failure::RetriesUsedUp(Cause::Net(
+            NetError::UnsupportedApi {
+                api: "Produce".into()
+            }
+        )))
+    );
+    assert!(broker.change(|state| state.told_so) > 2);
+    let (_cluster, mut producer) = Producer::start(&broker, Duration::from_millis(200)).await;
+    let before = broker.change(|state| state.told_so);
+    producer.send("b");
+    until("nobody asked for versions", || {
+        broker.change(|state| state.told_so) > before
+    })
+    .await;
+    broker.change(|state| state.lacks_produce = false);
+    assert_eq!(producer.result().await, Ok(0));
 }

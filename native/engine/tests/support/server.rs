@@ -42,16 +42,19 @@ pub fn metadata(brokers: &[(i32, u16)], leader: i32, epoch: i32) -> MetadataResp
         .with_topics(vec![topic])
 }
 
-/// Serves all connections. `answer` is given the API, the version and the body of a request, and
-/// gives the body of the answer; None hangs up.
-pub fn serve<A, F>(listener: TcpListener, versions: Versions, answer: A)
-where
+/// Serves all connections. `versions` is asked for each what the broker offers there. `answer` is given the
+/// API, the version and the body of a request, and gives the body of the answer; None hangs up.
+pub fn serve<A, F>(
+    listener: TcpListener,
+    versions: impl Fn() -> Versions + Send + 'static,
+    answer: A,
+) where
     A: Fn(ApiKey, i16, Bytes) -> F + Clone + Send + 'static,
     F: Future<Output = Option<BytesMut>> + Send,
 {
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
-            let answer = answer.clone();
+            let (answer, versions) = (answer.clone(), versions());
             tokio::spawn(async move { talk(socket, versions, answer).await });
         }
     });

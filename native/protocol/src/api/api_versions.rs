@@ -4,8 +4,9 @@ use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest};
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Api, ApiError, SHORT};
+use super::{Api, ApiError};
 use crate::error::ErrorCode;
+use crate::frame::MAX_FRAME;
 use crate::shape::build::{bool, fields, int16, int32, int64, list, string};
 use crate::shape::Fields;
 use crate::{decode_response, ApiVersions, WireError};
@@ -32,7 +33,8 @@ pub const API: Api = Api::new(
         ],
     },
 )
-.answers(SHORT);
+// The first thing that is asked. What answers in TLS seems to be long, and hangs up, which says more.
+.answers(MAX_FRAME);
 
 /// A name, and a range of versions.
 const FEATURE: Fields = fields(&[string("name"), int16("version"), int16("version")]);

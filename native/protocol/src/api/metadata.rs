@@ -3,7 +3,7 @@
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{ApiKey, MetadataRequest};
 
-use super::{topic_name, Api};
+use super::{topic_name, Api, LONGEST};
 use crate::shape::build::{
     bool, fields, int16, int32, int32s, list, nullable_string, string, uuid,
 };
@@ -41,7 +41,8 @@ pub const API: Api = Api::new(
         int32("cluster_authorized_operations").since(8).until(10),
         int16("error_code").since(13),
     ]),
-);
+)
+.answers(LONGEST);
 
 const METADATA_PARTITION: Fields = fields(&[
     int16("error_code"),

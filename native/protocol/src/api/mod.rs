@@ -80,8 +80,10 @@ pub struct Api {
 
 /// For answers of a fixed size, or nearly.
 const SHORT: usize = 1024 * 1024;
-/// For answers that grow with the cluster: a hundred thousand groups or members.
+/// For answers that grow with the cluster: a million groups, members of many groups.
 const LONG: usize = 64 * 1024 * 1024;
+/// For the largest that grow so: a million partitions.
+const LONGEST: usize = 128 * 1024 * 1024;
 
 impl Api {
     const fn new(

@@ -67,6 +67,13 @@ impl Records {
         }
     }
 
+    /// What all of them take ([`Record::memory`]); of those behind an error nothing is known.
+    pub fn memory(&self) -> usize {
+        match self {
+            Records::V2(records) => records.memory(),
+        }
+    }
+
     /// Keeps as many records as take `memory` bytes ([`Record::memory`]), but one at least, and
     /// returns the ones behind them, without copying. None: there are none, or one before them cannot
     /// be read, which shows in iterating.

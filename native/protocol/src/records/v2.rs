@@ -103,6 +103,15 @@ impl RecordsV2 {
         self.frame.base_offset + i64::from(self.delta_before) + 1
     }
 
+    pub fn memory(&self) -> usize {
+        let (mut records, mut taken, mut before) = (self.iter(), 0_usize, 0);
+        while let Some(Ok(record)) = records.next() {
+            taken = taken.saturating_add(record.memory(records.pos - before));
+            before = records.pos;
+        }
+        taken
+    }
+
     /// As many of the first records as take `memory` bytes, but one at least.
     pub fn within(&self, memory: usize) -> Part {
         self.iter().within(memory)

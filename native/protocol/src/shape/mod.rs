@@ -81,6 +81,8 @@ pub enum Fault {
     Varint,
     /// A tagged field takes more or fewer bytes than it says.
     TagSize { said: usize, taken: usize },
+    /// Decoded, the response would take more memory than its size allows for.
+    Memory { limit: usize },
 }
 
 impl fmt::Display for Malformed {
@@ -98,13 +100,17 @@ impl fmt::Display for Malformed {
             Fault::TagSize { said, taken } => {
                 write!(f, "{field} takes {taken} bytes and says {said}")
             }
+            Fault::Memory { limit } => {
+                write!(f, "with {field} it takes more than {limit} bytes of memory")
+            }
         }?;
         write!(f, " (at byte {at})")
     }
 }
 
 impl Shape {
-    /// Walks a body. Returns how many of its bytes the response takes.
+    /// Walks a body. Returns how many of its bytes the response takes. One that would take much more
+    /// memory than it has bytes, as empty elements do, is refused.
     pub fn check(&self, body: &[u8], version: i16) -> Result<usize, Malformed> {
         if version < self.oldest || version > self.newest {
             return Err(Malformed {
@@ -118,6 +124,7 @@ impl Shape {
             at: 0,
             version,
             flexible: version >= self.flexible,
+            memory: memory_for(body.len()),
         };
         walk.fields(&self.body)?;
         Ok(walk.at)
@@ -131,6 +138,7 @@ impl Shape {
             at: 0,
             version,
             flexible: version >= self.flexible,
+            memory: memory_for(body.len()),
         };
         let fields = self.body.plain.iter();
         for field in fields.filter(|field| field.is_in(version)) {
@@ -155,6 +163,40 @@ struct Walk<'a> {
     at: usize,
     version: i16,
     flexible: bool,
+    /// How much the decoder may still allocate.
+    memory: usize,
+}
+
+/// What a body of this size may take when it is decoded. Elements as brokers send them take up to seven
+/// times as much as on the wire; empty ones take fifty times as much.
+fn memory_for(size: usize) -> usize {
+    const SMALL: usize = 16 * 1024 * 1024;
+    const MOST: usize = 512 * 1024 * 1024;
+    size.saturating_mul(8).saturating_add(SMALL).min(MOST)
+}
+
+/// What the decoder takes for a value, about, in whatever version: texts and bytes share the body's
+/// memory.
+fn size_of(kind: Kind) -> usize {
+    match kind {
+        Kind::Fixed(size) => size.next_multiple_of(8),
+        Kind::Text(_) | Kind::Blob(_) => 32,
+        Kind::Numbers(_) | Kind::List(..) => 24,
+        Kind::Struct(fields) => fields.size(),
+    }
+}
+
+/// A tagged field that is not known, in a map.
+const UNKNOWN_SIZE: usize = 64;
+/// The map itself, once it has anything.
+const MAP_SIZE: usize = 512;
+
+impl Fields {
+    fn size(&self) -> usize {
+        let plain = self.plain.iter().map(|field| size_of(field.kind));
+        let tagged = self.tagged.iter().map(|(_, field)| size_of(field.kind));
+        plain.chain(tagged).sum::<usize>() + 24
+    }
 }
 
 /// The parts of a struct that have no name in Kafka's schemas.
@@ -193,11 +235,13 @@ impl Walk<'_> {
             }
             Kind::Numbers(size) => {
                 let count = self.length(name, Width::Long, Null::Refused, size)?;
+                self.spend(name, count * size)?;
                 self.at += count * size;
             }
             Kind::List(element, null) => {
                 // No element is empty, in any version; that they are all there shows in walking.
                 let count = self.length(name, Width::Long, null, 1)?;
+                self.spend(name, count.saturating_mul(element.size()))?;
                 for _ in 0..count {
                     self.fields(element)?;
                 }
@@ -212,6 +256,7 @@ impl Walk<'_> {
         let count = self.uvarint(TAG_COUNT)? as usize;
         // A tag and a size.
         self.fits(TAG_COUNT, start, count, 2)?;
+        let mut map = MAP_SIZE;
         for _ in 0..count {
             let tag = self.uvarint(TAG)?;
             let start = self.at;
@@ -222,6 +267,7 @@ impl Walk<'_> {
             let said = self.uvarint(name)? as usize;
             self.fits(name, start, said, 1)?;
             let Some((_, field)) = known else {
+                self.spend(name, UNKNOWN_SIZE + std::mem::take(&mut map))?;
                 self.at += said;
                 continue;
             };
@@ -268,6 +314,14 @@ impl Walk<'_> {
             None if null == Null::Allowed => Ok(0),
             None => Err(malformed(name, start, Fault::Null)),
         }
+    }
+
+    fn spend(&mut self, name: &'static str, memory: usize) -> Result<(), Malformed> {
+        self.memory = self.memory.checked_sub(memory).ok_or_else(|| {
+            let limit = memory_for(self.body.len());
+            malformed(name, self.at, Fault::Memory { limit })
+        })?;
+        Ok(())
     }
 
     fn fits(

@@ -11,10 +11,11 @@ use std::collections::HashSet;
 
 use brod_protocol::api;
 use brod_protocol::shape::{Fault, Null, Shape};
-use brod_protocol::{decode_response, WireError};
+use brod_protocol::{decode_response, ApiVersions, WireError};
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::{Decodable, Encodable, Message, Request};
+use kafka_protocol::protocol::{Decodable, Encodable, Message, Request, StrBytes};
 use proptest::prelude::*;
 use sample::{encoded, sample, Sample, Style, Width, FULL, STYLES};
 
@@ -72,6 +73,7 @@ struct Api {
     /// Decodes without a check.
     crate_decode: fn(&[u8], i16) -> CrateDecoded,
     asked_in: (i16, i16),
+    picked: Option<i16>,
 }
 
 fn api<R: Request>() -> Api {
@@ -90,7 +92,19 @@ fn api<R: Request>() -> Api {
             Ok((body.len(), out))
         },
         asked_in: (<R as Message>::VERSIONS.min, <R as Message>::VERSIONS.max),
+        picked: newest_broker().pick::<R>().ok(),
     }
+}
+
+/// Speaks whatever there is, and more.
+fn newest_broker() -> ApiVersions {
+    let keys = api::ALL.iter().map(|api| {
+        ApiVersion::default()
+            .with_api_key(api.key)
+            .with_max_version(i16::MAX)
+    });
+    let response = ApiVersionsResponse::default().with_api_keys(keys.collect());
+    ApiVersions::from_response(&response)
 }
 
 fn apis() -> Vec<Api> {
@@ -141,6 +155,62 @@ fn every_shape_is_tested_here_and_has_every_version_that_is_asked_for() {
             let expected = version >= api.shape.flexible && key != ApiKey::ApiVersions;
             assert_eq!(flexible, expected, "{key:?} {version}");
         }
+    }
+}
+
+#[test]
+fn what_is_reported_is_what_is_picked() {
+    for api in apis() {
+        let (_, newest) = brod_protocol::api::of(api.key).unwrap().versions;
+        assert_eq!(api.picked, Some(newest), "{}", api.name);
+    }
+}
+
+#[test]
+fn small_answers_that_would_take_much_memory_are_refused() {
+    // 32 MB of empty groups, five bytes each.
+    let count = 32 * 1024 * 1024 / 5;
+    let mut body = vec![0, 0, 0, 0, 0, 0];
+    body.extend_from_slice(&encoded(Width::Compact, count));
+    body.resize(body.len() + 5 * count as usize, 1);
+    for (at, byte) in body[10..].iter_mut().enumerate() {
+        *byte = u8::from(at % 5 != 4);
+    }
+    LARGEST.set(0);
+    let error = decode_response::<ListGroupsRequest>(body.into(), 5).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("bytes of memory"), "{text}");
+    assert!(LARGEST.get() < 100_000, "{}", LARGEST.get());
+}
+
+#[test]
+fn large_answers_as_brokers_give_them_are_read() {
+    let group = |number: usize| {
+        list_groups_response::ListedGroup::default()
+            .with_group_id(StrBytes::from_string(format!("g{number}")).into())
+            .with_protocol_type(StrBytes::from_static_str("consumer"))
+            .with_group_state(StrBytes::from_static_str("Stable"))
+            .with_group_type(StrBytes::from_static_str("classic"))
+    };
+    let groups = ListGroupsResponse::default().with_groups((0..300_000).map(group).collect());
+    let mut body = BytesMut::new();
+    groups.encode(&mut body, 5).unwrap();
+    assert!(decode_response::<ListGroupsRequest>(body.freeze(), 5).is_ok());
+    let partition = |index| {
+        metadata_response::MetadataResponsePartition::default()
+            .with_partition_index(index)
+            .with_replica_nodes(vec![BrokerId(1)])
+            .with_isr_nodes(vec![BrokerId(1)])
+    };
+    let topic = metadata_response::MetadataResponseTopic::default()
+        .with_name(Some(TopicName(StrBytes::from_static_str("t"))))
+        .with_partitions((0..300_000).map(partition).collect());
+    let metadata = MetadataResponse::default().with_topics(vec![topic]);
+    for version in [1, 9, 12] {
+        let mut body = BytesMut::new();
+        metadata.encode(&mut body, version).unwrap();
+        let read = decode_response::<MetadataRequest>(body.freeze(), version);
+        assert!(read.is_ok(), "version {version}");
     }
 }
 
