@@ -113,6 +113,7 @@ fn p256_signature(der: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use ring::signature::{KeyPair, RsaKeyPair, UnparsedPublicKey};
     use ring::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256};
     use serde_json::Value;
@@ -224,5 +225,17 @@ mod tests {
         long.resize(38, 1);
         long.extend([2, 1, 1]);
         assert_eq!(p256_signature(&long), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_signature_of_64_bytes_or_none(
+            der in prop_oneof![
+                any::<Vec<u8>>(),
+                prop::collection::vec(prop::sample::select(vec![0x30, 2, 0, 1, 3, 32, 33, 255_u8]), 0..80),
+            ],
+        ) {
+            prop_assert!(p256_signature(&der).is_none_or(|signature| signature.len() == 64));
+        }
     }
 }

@@ -187,6 +187,7 @@ mod tests {
     use super::*;
     use crate::net::sasl::http::fake::{answer, FakeHttp};
     use crate::net::sasl::{Fixed, Renewed};
+    use proptest::prelude::*;
 
     fn client(endpoint: String) -> ClientCredentials {
         ClientCredentials {
@@ -332,5 +333,28 @@ mod tests {
         let (one, other) = tokio::join!(tokens.provide(), tokens.provide());
         assert_eq!(one.unwrap(), other.unwrap());
         assert_eq!(server.asked().len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_an_endpoint_answers_is_a_token_or_an_error(
+            token in "[a-zA-Z0-9_-]{0,20}(\\.[a-zA-Z0-9_-]{0,40}){0,3}",
+            expires_in in prop_oneof![
+                any::<i64>().prop_map(Value::from),
+                any::<f64>().prop_map(Value::from),
+                ".{0,10}".prop_map(Value::from),
+                Just(Value::Null),
+            ],
+            cut in 0..200usize,
+        ) {
+            let answer = serde_json::json!({"access_token": token, "expires_in": expires_in});
+            let mut answer = answer.to_string().into_bytes();
+            if let Ok((value, lifetime)) = read(&answer.clone().into()) {
+                prop_assert_eq!(value.expose(), token.as_bytes());
+                prop_assert!(!lifetime.is_zero());
+            }
+            answer.truncate(cut.min(answer.len() - 1));
+            prop_assert!(read(&answer.into()).is_err());
+        }
     }
 }

@@ -138,6 +138,7 @@ fn words(text: &[u8]) -> Vec<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_value_is_found_in_its_section() {
@@ -153,5 +154,18 @@ mod tests {
         assert_eq!(get("a", "y"), None);
         assert_eq!(get("b", "x"), None);
         assert_eq!(get("default", "x"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_can_be_searched(
+            file in prop_oneof![
+                any::<Vec<u8>>(),
+                "(\\[?[a ]{0,3}\\]?|[xy ]{0,2}=?[a-z= ]{0,3})(\n.{0,5}){0,5}".prop_map(String::into_bytes),
+            ],
+        ) {
+            let found = lookup(&file.into(), "a", "x");
+            prop_assert!(found.is_none_or(|value| !value.is_empty()));
+        }
     }
 }

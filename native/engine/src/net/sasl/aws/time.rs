@@ -72,6 +72,7 @@ fn date(days_since_1970: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn at(seconds: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(seconds)
@@ -122,6 +123,16 @@ mod tests {
             "2013-05-00T00:00:00Z",
         ] {
             assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_time_or_none(text in "[0-9]{0,21}-?[0-9]{0,3}-?[0-9]{0,3}T?[0-9]{0,3}(:[0-9]{0,3}){0,3}Z?") {
+            if let Some(time) = parse(&text) {
+                prop_assert!(time >= UNIX_EPOCH);
+                prop_assert!(timestamp(time).ends_with('Z'));
+            }
         }
     }
 }
