@@ -215,7 +215,7 @@ count(#kafka_message{}) -> 1.
 start_client(Options) -> ok = brod:start_client(endpoints(Options), ?CLIENT, security(Options)).
 
 %% `ca': the file of roots for TLS.
-security(#{<<"ca">> := File}) -> [{ssl, [{cacertfile, File}]}];
+security(#{<<"ca">> := File}) -> [{ssl, [{verify, verify_peer}, {cacertfile, File}]}];
 security(_) -> [].
 
 %% Producers run and every partition has had a message before the clock starts.
