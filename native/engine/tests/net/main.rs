@@ -10,7 +10,9 @@ mod tls;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use brod_engine::net::{ConnectOptions, Connection, NetError};
+use brod_engine::net::{
+    AddressFamily, ConnectOptions, Connection, Endpoint, NetError, SocketOptions,
+};
 use broker::{answer_metadata, listen_plain, VERSIONS};
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse};
 use parking_lot::Mutex;
@@ -76,4 +78,43 @@ async fn a_broker_that_asks_to_be_left_alone_is_and_the_limit_of_an_answer_does_
     for (earlier, later) in arrivals.iter().zip(arrivals.iter().skip(1)) {
         assert!(*later - *earlier >= pause, "{:?}", *later - *earlier);
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_connection_comes_from_the_address_and_over_the_family_that_were_asked_for() {
+    let (came_from, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let endpoint = broker::listen(move |socket| {
+        let _ = came_from.send(socket.peer_addr().unwrap().ip());
+        async move {
+            let _ = server::talk(socket, VERSIONS, answer_metadata).await;
+        }
+    })
+    .await;
+    let socket = |socket| ConnectOptions {
+        socket,
+        ..options()
+    };
+    let from = "127.0.0.2".parse().unwrap();
+    let bound = socket(SocketOptions {
+        local_address: Some(from),
+        linger: Some(Duration::ZERO),
+        tos: Some(0x10),
+        send_buffer: Some(65536),
+        receive_buffer: Some(65536),
+        ..SocketOptions::default()
+    });
+    let connection = Connection::open(&endpoint, &bound).await.unwrap();
+    assert_eq!(ask(&connection).await, Ok(1));
+    assert_eq!(seen.recv().await, Some(from));
+    let no_such_family = socket(SocketOptions {
+        family: AddressFamily::V6,
+        ..SocketOptions::default()
+    });
+    let endpoint = Endpoint {
+        host: "127.0.0.1".into(),
+        port: endpoint.port,
+    };
+    let opened = Connection::open(&endpoint, &no_such_family).await;
+    assert_eq!(opened.err(), Some(NetError::HostNotFound));
 }
