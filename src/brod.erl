@@ -384,7 +384,7 @@ get_consumer(Client, Topic, Partition) -> brod_client:get_consumer(Client, Topic
 %% @doc Subscribe a process to a partition. It gets `{ConsumerPid, #kafka_message_set{}}' and
 %% `{ConsumerPid, #kafka_fetch_error{}}' messages, and acknowledges with {@link consume_ack/2}.
 %% `Options' change those that the consumer was started with.
--spec subscribe(client(), pid(), topic(), partition(), consumer_config()) ->
+-spec subscribe(client(), pid() | atom(), topic(), partition(), consumer_config()) ->
         {ok, pid()} | {error, term()}.
 subscribe(Client, Subscriber, Topic, Partition, Options) ->
   with_consumer(Client, Topic, Partition, fun(ConsumerPid) ->
@@ -395,7 +395,7 @@ subscribe(Client, Subscriber, Topic, Partition, Options) ->
   end).
 
 %% @doc Subscribe a process to a consumer.
--spec subscribe(pid(), pid(), consumer_config()) -> ok | {error, term()}.
+-spec subscribe(pid(), pid() | atom(), consumer_config()) -> ok | {error, term()}.
 subscribe(ConsumerPid, Subscriber, Options) ->
   brod_consumer:subscribe(ConsumerPid, Subscriber, Options).
 

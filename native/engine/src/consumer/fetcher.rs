@@ -27,9 +27,6 @@ use brod_protocol::error::ErrorCode;
 
 /// What an answer may take beyond the poll.
 const GRACE: Duration = Duration::from_secs(10);
-/// The longest that a broker is believed to hold an answer back: a quota's window is some seconds. One
-/// that says days would otherwise not be missed for as long when it hangs.
-const LONGEST_THROTTLE: Duration = Duration::from_secs(60);
 /// Other tasks get a turn after this many bytes.
 const TURN_BYTES: usize = 64 * 1024;
 
@@ -66,8 +63,6 @@ struct Lane {
     answers: u64,
     /// Answers without messages since the last one with some.
     quiet: u32,
-    /// The broker holds the next answer back for as long.
-    throttle: Duration,
 }
 
 impl Lane {
@@ -86,7 +81,6 @@ impl Lane {
             session: Session::default(),
             answers: 0,
             quiet: 0,
-            throttle: Duration::ZERO,
         }
     }
 
@@ -230,8 +224,7 @@ impl Lane {
     }
 
     async fn take_in(&mut self, response: FetchResponse, limits: &Limits) {
-        let throttle = Duration::from_millis(response.throttle_time_ms.max(0) as u64);
-        self.throttle = throttle.min(LONGEST_THROTTLE);
+        let is_throttled = response.throttle_time_ms > 0;
         let code = ErrorCode(response.error_code);
         if !code.is_ok() {
             if !self.session.failed(code) {
@@ -268,7 +261,7 @@ impl Lane {
             0 => self.quiet.saturating_add(1),
             _ => 0,
         };
-        if self.throttle.is_zero() && answered > 0 {
+        if !is_throttled && answered > 0 {
             self.ask_for_larger_batches(limits.left_by(answered));
         }
     }

@@ -400,6 +400,28 @@ pub fn batch(base: i64, values: &[&str], kind: Kind) -> Bytes {
     checksummed(bytes)
 }
 
+/// A batch with one message that has headers.
+pub fn batch_with(
+    base: i64,
+    value: &str,
+    headers: &[(&str, Option<&[u8]>)],
+    codec: Codec,
+) -> Bytes {
+    let mut writer = BatchWriter::new(0);
+    let headers: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| (name.as_bytes(), *value))
+        .collect();
+    writer.push(1, None, Some(value.as_bytes()), &headers);
+    let options = SealOptions {
+        codec,
+        ..SealOptions::default()
+    };
+    let mut bytes = writer.seal(options).unwrap().bytes.to_vec();
+    bytes[..8].copy_from_slice(&base.to_be_bytes());
+    checksummed(bytes)
+}
+
 /// The batch, with the checksum that its bytes have now.
 pub fn checksummed(mut bytes: Vec<u8>) -> Bytes {
     let crc = crc32c::crc32c(&bytes[21..]);

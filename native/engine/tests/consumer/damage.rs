@@ -1,11 +1,11 @@
 //! Batches that are not what they should be: the one who subscribes to them is told, and nobody else
 //! notices.
 
-use brod_engine::consumer::ConsumerConfig;
+use brod_engine::consumer::{BeginOffset, ConsumerConfig};
 use brod_protocol::compress::Codec;
 use brod_protocol::error::ErrorCode;
 
-use crate::broker::{batch, checksummed, Broker, Kind};
+use crate::broker::{batch, batch_with, checksummed, Broker, Kind};
 use crate::{connect, earliest, until, Event, Subscriber};
 
 /// A good batch, then one that `damage` has changed, on one of two partitions.
@@ -76,6 +76,30 @@ async fn a_batch_that_unpacks_to_more_than_allowed() {
         ..Kind::default()
     };
     tells_one(config, kind, |_| (), ErrorCode::MESSAGE_TOO_LARGE).await;
+}
+
+#[tokio::test]
+async fn a_message_whose_headers_cost_more_than_allowed_can_be_passed_over() {
+    let broker = Broker::start().await;
+    let consumers = connect(&broker).await;
+    // Two bytes each on the wire, and next to nothing compressed.
+    let headers = vec![("", None); 100_000];
+    broker.append(0, 0, &["a"], Kind::default());
+    broker.append_raw(0, 1, batch_with(1, "b", &headers, Codec::Gzip));
+    broker.append(0, 2, &["c"], Kind::default());
+    let config = ConsumerConfig {
+        max_batch_bytes: 1_000_000,
+        ..earliest()
+    };
+    let mut other = Subscriber::start(&consumers, 1, config.clone()).await;
+    let mut subscriber = Subscriber::start(&consumers, 0, config).await;
+    assert_eq!(subscriber.offsets(1).await, [0]);
+    let error = Event::Error(ErrorCode::MESSAGE_TOO_LARGE);
+    assert_eq!(subscriber.next().await, error);
+    broker.append(1, 0, &["x"], Kind::default());
+    assert_eq!(other.offsets(1).await, [0]);
+    subscriber.seek(BeginOffset::Offset(2)).await;
+    assert_eq!(subscriber.offsets(1).await, [2]);
 }
 
 #[tokio::test]
