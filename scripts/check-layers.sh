@@ -56,7 +56,6 @@ find native -name '*.rs' -not -path '*/tests/*' -not -path '*/target/*' -print0 
       $imports{$1} = 1 while $group =~ /(?:^|,)\s*($rooms)\b/g;
     }
     for my $import (sort keys %imports) {
-      next if $file eq "native/engine/src/admin/fetch.rs" && $import eq "consumer"; # TODO lead
       next if $import eq $room || $rank{$import} < $rank{$room};
       my $what = $rank{$import} == $rank{$room} ? "its sibling" : "a layer above it";
       fault($file, "$room must not import $import, $what");

@@ -9,6 +9,7 @@ mod classes;
 pub mod compress;
 pub mod consumer_protocol;
 mod decode;
+pub mod decoded_batch;
 mod decompress;
 pub mod error;
 pub mod frame;

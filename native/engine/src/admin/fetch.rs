@@ -9,10 +9,10 @@ use kafka_protocol::messages::{FetchRequest, FetchResponse};
 use super::call;
 use super::leader::at_leader;
 use crate::cluster::{Cluster, Purpose};
-use crate::consumer::DecodedBatch;
 use crate::error::{check, Error};
 use brod_protocol::api::fetch;
 use brod_protocol::batch_reader::{batches, Batch, BatchError};
+use brod_protocol::decoded_batch::DecodedBatch;
 use brod_protocol::error::ErrorCode;
 use brod_protocol::isolation::Isolation;
 
