@@ -3,7 +3,7 @@
 %% share.
 -module(brod_group_args).
 
--export([start/3, keys/2, callbacks/2, topics/1, offset/3, offsets/1, format_error/2]).
+-export([start/3, member/3, keys/2, callbacks/2, topics/1, offset/3, offsets/1, format_error/2]).
 
 -include("brod_int.hrl").
 
@@ -16,6 +16,11 @@ start(Client, GroupId, Topics) ->
   check(fun() -> brod_utils:assert_client(Client) end, "the name or the pid of a client"),
   check(fun() -> brod_utils:assert_group_id(GroupId) end, "a binary that is not empty"),
   topics(Topics).
+
+%% @doc As {@link start/3} of a coordinator, which may have no topics for a while.
+-spec member(term(), term(), term()) -> ok.
+member(Client, GroupId, []) -> start(Client, GroupId, [<<"none">>]);
+member(Client, GroupId, Topics) -> start(Client, GroupId, Topics).
 
 %% @doc `ok', or an error `{bad_topics, _}' or `{bad_topic, _}'.
 -spec topics(term()) -> ok.

@@ -128,7 +128,7 @@ commit_async(Pid) -> gen_server:cast(Pid, commit_offsets).
 %% @doc Makes the member join again for other topics.
 -spec update_topics(pid(), [brod:topic()]) -> ok.
 update_topics(Pid, Topics) ->
-  ok = brod_group_args:topics(Topics),
+  Topics =:= [] orelse brod_group_args:topics(Topics),
   gen_server:cast(Pid, {update_topics, Topics}).
 
 %%% gen_server
@@ -136,7 +136,7 @@ update_topics(Pid, Topics) ->
 init({Client, GroupId, Topics, Config, MemberModule, Member}) ->
   process_flag(trap_exit, true),
   ok = brod_logging:about(#{client => brod_logging:client(Client), group => GroupId}),
-  ok = brod_group_args:start(Client, GroupId, Topics),
+  ok = brod_group_args:member(Client, GroupId, Topics),
   case brod_group_options:new(Config) of
     {ok, Options} ->
       ok = brod_group_args:callbacks(MemberModule, member_callbacks(Options)),

@@ -18,7 +18,10 @@ user_data(_Pid) -> <<"me">>.
 ask({me, Pid}, What) -> ask(Pid, What);
 ask(Pid, What) ->
   Pid ! {callback, self(), What},
-  receive {answer, Answer} -> Answer end.
+  receive
+    {answer, Answer} -> Answer;
+    {fail, Reason} -> error(Reason)
+  end.
 
 coordinator_test_() ->
   [{Name, {spawn, fun() -> setup(), try Test() after cleanup() end end}} ||
@@ -38,6 +41,8 @@ coordinator_test_() ->
                      {"the client is restarted", fun client_restarts/0},
                      {"the client is stopped", fun client_stopped/0},
                      {"what is sent to the coordinator reaches a callback", fun message_to_callback/0},
+                     {"a callback that fails is reported short", fun callback_fails/0},
+                     {"a member without topics", fun no_topics/0},
                      {"the member is any term", fun any_member/0},
                      {"wrong arguments are their caller's error", fun wrong_arguments/0},
                      {"the status shows counts", fun status/0},
@@ -338,6 +343,24 @@ message_to_callback() ->
   exit(Runner, shutdown),
   receive {Close, {close, true}} -> Pid ! {brod_reply, Close, ok} end,
   receive {'EXIT', Pid, Reason} -> ?assertEqual(shutdown, Reason) end.
+
+callback_fails() ->
+  {Pid, Id} = member([]),
+  event(Pid, Id, {revoke, rebalance_in_progress}),
+  {Runner, revoked} = callback(revoked),
+  Runner ! {fail, {bad, binary:copy(<<"payload">>, 100000)}},
+  receive {Close, {close, true}} -> Pid ! {brod_reply, Close, ok} end,
+  receive
+    {'EXIT', Pid, Reason} ->
+      ?assertMatch({{bad, _}, [_ | _]}, Reason),
+      ?assert(erlang:external_size(Reason) < 4096)
+  end.
+
+no_topics() ->
+  {Pid, _} = member([]),
+  ok = brod_group_coordinator:update_topics(Pid, []),
+  answer(revoked, ok),
+  receive {join, _, [], _} -> ok end.
 
 any_member() ->
   Test = self(),

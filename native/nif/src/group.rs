@@ -6,7 +6,7 @@ use std::time::Duration;
 use brod_engine::error::Error;
 use brod_engine::group::{
     AssignBy, Assigned, CommitOutcome, DownReason, Event, Group, GroupConfig, GroupMember,
-    JoinWish, OffsetToCommit, TopicPartitions,
+    JoinTerms, OffsetToCommit, TopicPartitions,
 };
 use bytes::Bytes;
 use rustler::types::atom::Atom;
@@ -85,7 +85,7 @@ fn group_join(
     user_data: Binary<'_>,
 ) -> NifResult<Atom> {
     let topics = topics.iter().map(text).collect::<NifResult<_>>()?;
-    member(&handle)?.join(JoinWish {
+    member(&handle)?.join(JoinTerms {
         join_id,
         topics,
         user_data: Bytes::copy_from_slice(&user_data),

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::membership::CommitTarget;
+use super::protocol::CommitTarget;
 use super::trouble::is_retriable;
 use super::{CommitOutcome, OffsetToCommit};
 use crate::error::Error;

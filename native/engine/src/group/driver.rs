@@ -10,7 +10,7 @@ use tokio::time::{sleep_until, timeout_at};
 
 use super::commits::{Batch, CommitQueue, Done as Over, Step};
 use super::handle::{Command, EventSink, Reply};
-use super::membership::{Action, Link, Membership};
+use super::protocol::{Action, GroupProtocol, Link};
 use super::{requests, CommitOutcome, PartitionCounts};
 use crate::cluster::{Interest, NodeId};
 use crate::error::Error;
@@ -28,7 +28,7 @@ enum Done<Answer> {
     Commit(Batch<CommitReply>, Result<CommitOutcome, Error>),
 }
 
-pub(super) struct Driver<M: Membership> {
+pub(super) struct Driver<M: GroupProtocol> {
     member: M,
     link: Link,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -41,7 +41,7 @@ pub(super) struct Driver<M: Membership> {
     tasks: JoinSet<Done<M::Answer>>,
 }
 
-impl<M: Membership> Driver<M> {
+impl<M: GroupProtocol> Driver<M> {
     /// A driver that has not begun.
     pub(super) fn new(
         member: M,
@@ -83,7 +83,7 @@ impl<M: Membership> Driver<M> {
                     break (leave_unasked, None)
                 }
                 command = self.commands.recv() => match command {
-                    Some(Command::Join(wish)) => self.member.join(wish, Instant::now()),
+                    Some(Command::Join(terms)) => self.member.join(terms, Instant::now()),
                     Some(Command::Assign(join_id, shares)) => {
                         self.member.assign(join_id, shares, Instant::now())
                     }

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use super::classic::Member;
 use super::commits::Commit;
 use super::driver::Driver;
-use super::membership::Link;
-use super::{CommitOutcome, Event, GroupConfig, JoinWish, OffsetToCommit, TopicPartitions};
+use super::protocol::Link;
+use super::{CommitOutcome, Event, GroupConfig, JoinTerms, OffsetToCommit, TopicPartitions};
 use crate::cluster::{Cluster, Purpose};
 use crate::error::Error;
 
@@ -24,7 +24,7 @@ pub type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
 
 /// What the owner wants done.
 pub(super) enum Command {
-    Join(JoinWish),
+    Join(JoinTerms),
     Assign(i64, Vec<(String, TopicPartitions)>),
     Commit(Commit<Reply<CommitOutcome>>),
     Close(bool, Reply<()>),
@@ -57,8 +57,8 @@ impl Group {
     }
 
     /// Joins, or gives up the present generation and joins again.
-    pub fn join(&self, wish: JoinWish) {
-        let _ = self.commands.send(Command::Join(wish));
+    pub fn join(&self, terms: JoinTerms) {
+        let _ = self.commands.send(Command::Join(terms));
     }
 
     /// The answer to [`Event::Assign`]: partitions by member id.

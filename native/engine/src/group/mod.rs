@@ -1,6 +1,6 @@
 //! One member of one consumer group.
 //!
-//! A group protocol is a state machine without I/O behind the trait [`membership::Membership`];
+//! A group protocol is a state machine without I/O behind the trait [`protocol::GroupProtocol`];
 //! [`classic`] is the one there is. [`driver`] carries out what it decides: a task a member that sends
 //! the requests and keeps the time. [`commits`] orders the commits, whatever the protocol.
 
@@ -8,7 +8,7 @@ mod classic;
 mod commits;
 mod driver;
 mod handle;
-mod membership;
+mod protocol;
 mod requests;
 mod trouble;
 
@@ -193,7 +193,7 @@ pub type CommitOutcome = Vec<(String, i32, ErrorCode)>;
 
 /// What the owner joins with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct JoinWish {
+pub struct JoinTerms {
     /// Comes back with every event.
     pub join_id: i64,
     /// Topics to consume.

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::cluster::NodeId;
 use crate::error::Error;
-use crate::group::membership::Coordinator;
-use crate::group::{AssignedPartition, GroupMember, JoinWish, PartitionCounts, TopicPartitions};
+use crate::group::protocol::Coordinator;
+use crate::group::{AssignedPartition, GroupMember, JoinTerms, PartitionCounts, TopicPartitions};
 
 /// Requests of the join sequence, and the heartbeat beside it.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,7 +14,7 @@ pub enum Request {
     Join {
         node: NodeId,
         member_id: String,
-        wish: JoinWish,
+        terms: JoinTerms,
     },
     /// Asks any broker how many partitions the topics have.
     CountPartitions {

@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 
 use super::actions::{Answer, Heartbeat, JoinOutcome, Joined, Request};
 use super::assignor::Assignor;
-use super::send;
+use super::requests;
 use crate::cluster::{Backoff, NodeId};
 use crate::error::Error;
-use crate::group::membership::{self, CommitTarget, Coordinator, Link, Membership};
+use crate::group::protocol::{self, CommitTarget, Coordinator, GroupProtocol, Link};
 use crate::group::trouble::{trouble, Trouble};
 use crate::group::{
-    AssignBy, Assigned, AssignedPartition, DownReason, Event, GroupConfig, JoinWish,
+    AssignBy, Assigned, AssignedPartition, DownReason, Event, GroupConfig, JoinTerms,
     PartitionCounts, RevokeReason, TopicPartitions,
 };
 use crate::net::Endpoint;
@@ -70,12 +70,12 @@ struct InFlight {
     held: bool,
 }
 
-type Action = membership::Action<Request>;
+type Action = protocol::Action<Request>;
 
 /// See the module's text.
 pub struct Member {
     config: Arc<GroupConfig>,
-    wish: JoinWish,
+    terms: JoinTerms,
     member_id: String,
     phase: Phase,
     generation: Option<Generation>,
@@ -112,7 +112,7 @@ impl Member {
     pub fn new(config: Arc<GroupConfig>, now: Instant, seed: u64) -> Self {
         Member {
             config,
-            wish: JoinWish::default(),
+            terms: JoinTerms::default(),
             member_id: String::new(),
             phase: Phase::Idle,
             generation: None,
@@ -138,7 +138,7 @@ impl Member {
     }
 }
 
-impl Membership for Member {
+impl GroupProtocol for Member {
     type Request = Request;
     type Answer = Answer;
 
@@ -165,19 +165,19 @@ impl Membership for Member {
         self.step(now);
     }
 
-    fn join(&mut self, wish: JoinWish, now: Instant) {
+    fn join(&mut self, terms: JoinTerms, now: Instant) {
         if self.told_down {
             return;
         }
-        self.watch(wish.topics.iter());
-        self.wish = wish;
+        self.watch(terms.topics.iter());
+        self.terms = terms;
         self.assigns_owed = 0;
         self.rejoin();
         self.step(now);
     }
 
     fn assign(&mut self, join_id: i64, assignments: Vec<(String, TopicPartitions)>, now: Instant) {
-        if join_id != self.wish.join_id || self.assigns_owed == 0 {
+        if join_id != self.terms.join_id || self.assigns_owed == 0 {
             return;
         }
         self.assigns_owed -= 1;
@@ -203,7 +203,7 @@ impl Membership for Member {
             self.alive = now;
             self.next_heartbeat = now + self.config.heartbeat_interval;
         }
-        let current = request.join_id == self.wish.join_id;
+        let current = request.join_id == self.terms.join_id;
         match answer {
             Answer::Coordinator(result) => self.found(result, now),
             Answer::Joined(result) => self.joined(result, current, now),
@@ -272,12 +272,12 @@ impl Membership for Member {
     }
 
     fn ask(link: Link, request: Request) -> impl Future<Output = Answer> + Send {
-        send::ask(link, request)
+        requests::ask(link, request)
     }
 
     fn leave(&self, link: Link) -> impl Future<Output = Result<(), Error>> + Send {
         let coordinator = self.coordinator.as_ref().map(|c| c.node);
-        send::leave(link, self.member_id.clone(), coordinator)
+        requests::leave(link, self.member_id.clone(), coordinator)
     }
 }
 
@@ -656,7 +656,7 @@ impl Member {
                 let request = Request::Join {
                     node,
                     member_id: self.member_id.clone(),
-                    wish: self.wish.clone(),
+                    terms: self.terms.clone(),
                 };
                 self.send(request, true);
             }
@@ -682,7 +682,7 @@ impl Member {
                 let joined = &generation.joined;
                 let asked_for = joined.members.iter().flat_map(|m| &m.subscription.topics);
                 let topics: BTreeSet<String> =
-                    asked_for.chain(&self.wish.topics).cloned().collect();
+                    asked_for.chain(&self.terms.topics).cloned().collect();
                 let create = joined.leader && self.config.create_topics;
                 self.watch(topics.iter());
                 let topics = topics.into_iter().collect();
@@ -700,7 +700,7 @@ impl Member {
         self.last_number += 1;
         self.in_flight = Some(InFlight {
             number: self.last_number,
-            join_id: self.wish.join_id,
+            join_id: self.terms.join_id,
             held,
         });
         self.actions.push(Action::Send(self.last_number, request));
@@ -736,7 +736,7 @@ impl Member {
         if self.told_down {
             return;
         }
-        self.actions.push(Action::Tell(self.wish.join_id, event));
+        self.actions.push(Action::Tell(self.terms.join_id, event));
     }
 }
 

@@ -4,7 +4,6 @@
 mod actions;
 mod assignor;
 mod member;
-mod send;
+mod requests;
 
-pub(super) use actions::{Heartbeat, JoinOutcome, Joined};
 pub(super) use member::Member;

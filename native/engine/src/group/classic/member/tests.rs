@@ -32,8 +32,8 @@ fn config() -> GroupConfig {
     }
 }
 
-fn wish(join_id: i64) -> JoinWish {
-    JoinWish {
+fn terms(join_id: i64) -> JoinTerms {
+    JoinTerms {
         join_id,
         topics: vec!["a".into()],
         user_data: Default::default(),
@@ -145,7 +145,7 @@ impl Bench {
     }
 
     fn join(&mut self, join_id: i64) {
-        self.member.join(wish(join_id), self.now);
+        self.member.join(terms(join_id), self.now);
         self.act();
     }
 
@@ -628,27 +628,27 @@ fn a_lost_member_id_during_the_join_is_part_of_the_protocol() {
 }
 
 #[test]
-fn a_join_during_a_join_waits_for_the_first_and_joins_with_the_new_wish() {
+fn a_join_during_a_join_waits_for_the_first_and_joins_with_the_new_terms() {
     let mut bench = Bench::new(config());
     bench.join(1);
     bench.found(1);
     bench.member.join(
-        JoinWish {
+        JoinTerms {
             topics: vec!["b".into()],
-            ..wish(2)
+            ..terms(2)
         },
         bench.now,
     );
     bench.act();
     bench.joined(leader(1));
     let Request::Join {
-        member_id, wish, ..
+        member_id, terms, ..
     } = bench.request()
     else {
         panic!("{:?}", bench.sent)
     };
-    assert_eq!((member_id.as_str(), wish.join_id), ("me", 2));
-    assert_eq!(wish.topics, ["b"]);
+    assert_eq!((member_id.as_str(), terms.join_id), ("me", 2));
+    assert_eq!(terms.topics, ["b"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Event, GroupConfig, JoinWish, PartitionCounts, TopicPartitions};
+use super::{Event, GroupConfig, JoinTerms, PartitionCounts, TopicPartitions};
 use crate::cluster::{Cluster, NodeId, Purpose};
 use crate::error::Error;
 use crate::net::{Connection, Endpoint};
@@ -63,7 +63,7 @@ impl Link {
 }
 
 /// The decisions of one member, in one group protocol.
-pub trait Membership: Send + 'static {
+pub trait GroupProtocol: Send + 'static {
     /// What it sends.
     type Request: Send + 'static;
     /// What comes back.
@@ -72,14 +72,14 @@ pub trait Membership: Send + 'static {
     /// What is to be done now, in this order.
     fn actions(&mut self) -> Vec<Action<Self::Request>>;
 
-    /// When [`Membership::tick`] is due, if nothing else happens before.
+    /// When [`GroupProtocol::tick`] is due, if nothing else happens before.
     fn deadline(&self) -> Option<Instant>;
 
     /// Time has passed.
     fn tick(&mut self, now: Instant);
 
     /// The owner joins, giving up what it has.
-    fn join(&mut self, wish: JoinWish, now: Instant);
+    fn join(&mut self, terms: JoinTerms, now: Instant);
 
     /// The owner has shared out the partitions.
     fn assign(&mut self, join_id: i64, shares: Vec<(String, TopicPartitions)>, now: Instant);
