@@ -19,7 +19,8 @@
 all() ->
   [client_stops_right_after, owner_dies_and_client_stops, client_stops_v1, client_stops_v2,
    client_stops_and_acks_are_committed, client_is_restarted, new_partition_of_a_latest_group,
-   wrong_starts, wrong_acks, callback_fails, killed_under_load].
+   wrong_starts, wrong_acks, callback_fails, consumer_dies_v1, consumer_dies_v2,
+   killed_under_load].
 
 init_per_suite(Config) -> brod_test:init_suite(Config).
 
@@ -186,6 +187,31 @@ callback_fails(Config) ->
   [?assertEqual(nomatch, string:find(Report, lists:duplicate(12, $s) ++ "secretsecretsecretsecret"))
    || Report <- Reports],
   ok = brod_log:stop(Log).
+
+%% What a callback has got and not acknowledged it is working on, whatever becomes of the consumer.
+consumer_dies_v1(Config) ->
+  no_message_twice(fun brod_group_probe:v1/5, fun brod_group_subscriber:ack/4, Config).
+
+consumer_dies_v2(Config) ->
+  no_message_twice(fun brod_group_probe:v2/5, fun brod_group_subscriber_v2:commit/4, Config).
+
+no_message_twice(Start, Ack, Config) ->
+  {Client, Group, Topic} = filled(1, 20, Config),
+  Options = [{on_message, fun(_) -> later end},
+             {consumer, [{begin_offset, earliest}, {prefetch_count, 100},
+                         {partition_restart_delay_seconds, 1}]}],
+  Pid = Start(a, Client, Group, [Topic], Options),
+  ?assertEqual(numbers(1, 20), handled(20)),
+  {ok, Consumer} = brod_client:get_consumer(Client, Topic, 0),
+  exit(Consumer, kill),
+  ok = brod:start_producer(Client, Topic, []),
+  ok = brod:produce_sync(Client, Topic, 0, <<>>, [{<<>>, V} || V <- numbers(21, 25)]),
+  ?assertEqual(numbers(21, 25), handled(5)),
+  ok = Ack(Pid, Topic, 0, 24),
+  await_committed(Client, Group, Topic, #{0 => 25}),
+  ok = brod_group_subscriber:stop(Pid).
+
+handled(N) -> lists:sublist(first_handled(N), N).
 
 %% Whatever is killed, each message is handled at least once, and the group goes on.
 killed_under_load(Config) ->
