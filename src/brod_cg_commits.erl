@@ -1,7 +1,7 @@
 %% @doc Sets the committed offsets of a consumer group: joins the group as its leader, takes all
 %% partitions of the topic, commits, and leaves. The group should have no other members meanwhile.
 %%
-%% The input is a proplist: `id' (the group), `topic', `offsets' (`latest', `earliest', or a list of
+%% The input is a proplist or a map: `id' (the group), `topic', `offsets' (`latest', `earliest', or a list of
 %% `{Partition, Offset}', where `Offset' is the next one to be read), and optionally `retention'
 %% (seconds) and `protocol' (name of the group protocol that the members use).
 -module(brod_cg_commits).
@@ -20,7 +20,7 @@
 -type offsets() :: latest | earliest | [{brod:partition(), brod:offset()}].
 -type prop() :: {id, brod:group_id()} | {topic, brod:topic()} | {offsets, offsets()}
               | {protocol, brod_group_coordinator:protocol_name()} | {retention, integer()}.
--type group_input() :: [prop()].
+-type group_input() :: [prop()] | map().
 
 -record(st, {client :: brod:client(),
              group_id :: brod:group_id(),
@@ -83,21 +83,23 @@ assignments_revoked(_Pid) -> ok.
 
 %%% gen_server
 
-init({Client, Input}) ->
+init({Client, Given}) ->
   process_flag(trap_exit, true),
-  GroupId = proplists:get_value(id, Input),
-  Topic = proplists:get_value(topic, Input),
+  Input = brod_options:to_map(Given),
+  ok = brod_options:warn_unknown(cg_commits, Input, [id, topic, offsets, protocol, retention]),
+  ok = brod_group_args:keys(Input, [id, topic, offsets]),
+  #{id := GroupId, topic := Topic, offsets := Offsets} = Input,
   ok = brod_utils:assert_client(Client),
   ok = brod_utils:assert_group_id(GroupId),
   ok = brod_utils:assert_topic(Topic),
   Config = [{partition_assignment_strategy, callback_implemented},
             {offset_commit_policy, commit_to_kafka_v2},
-            {offset_retention_seconds, proplists:get_value(retention, Input)},
-            {protocol_name, proplists:get_value(protocol, Input)}],
+            {offset_retention_seconds, maps:get(retention, Input, undefined)},
+            {protocol_name, maps:get(protocol, Input, undefined)}],
   case brod_group_coordinator:start_link(Client, GroupId, [Topic], Config, ?MODULE, self()) of
     {ok, Coordinator} ->
       {ok, #st{client = Client, group_id = GroupId, topic = Topic, coordinator = Coordinator,
-               offsets = proplists:get_value(offsets, Input)}};
+               offsets = Offsets}};
     {error, Reason} ->
       {stop, Reason}
   end.

@@ -87,7 +87,9 @@
 %% @doc Starts a group subscriber, linked to the caller. Defaults: `init_data' undefined,
 %% `message_type' message_set, `consumer_config' [], `group_config' [] (see {@link
 %% brod_group_coordinator}).
--spec start_link(subscriber_config()) -> {ok, pid()} | {error, term()}.
+-spec start_link(subscriber_config() | proplists:proplist()) -> {ok, pid()} | {error, term()}.
+start_link(Config) when is_list(Config) ->
+  start_link(brod_options:to_map(Config));
 start_link(Config) ->
   gen_server:start_link(?MODULE, Config, []).
 
@@ -216,8 +218,9 @@ handle_cast(stop, St) ->
 handle_cast(_Cast, St) ->
   {noreply, St}.
 
-handle_info({'EXIT', Pid, {shutdown, client_down} = Reason}, #st{coordinator = Pid} = St) ->
-  {stop, Reason, St};
+handle_info({'EXIT', Pid, {shutdown, client_down}}, #st{coordinator = Pid} = St) ->
+  log(info, "stops, its client was stopped", [], St),
+  {stop, shutdown, St};
 handle_info({'EXIT', Pid, Reason}, #st{coordinator = Pid} = St) ->
   log(warning, "stops, its coordinator has stopped: ~p", [Reason], St),
   {stop, {shutdown, coordinator_failure}, St};
@@ -227,7 +230,8 @@ handle_info({'EXIT', Pid, Reason}, #st{stopping = Stopping, workers = Workers} =
     {true, _} ->
       {noreply, revoked(St#st{stopping = lists:delete(Pid, Stopping)})};
     {false, [_]} when Reason =:= {shutdown, client_down} ->
-      {stop, Reason, St};
+      log(info, "stops, its client was stopped", [], St),
+      {stop, shutdown, St};
     {false, [{Topic, Partition}]} ->
       log(error, "stops, the worker ~p of ~ts-~p has stopped: ~p",
           [Pid, Topic, Partition, brod_crash:short(Reason)], St),

@@ -184,7 +184,7 @@ handle_cast(_Cast, St) ->
 
 handle_info({'DOWN', Monitor, process, _, Reason}, #st{client_monitor = Monitor} = St) ->
   case brod_utils:is_normal_reason(Reason) of
-    true -> {stop, client_down, St};
+    true -> {stop, client_down(St), St};
     false -> {noreply, watch_client_later(St#st{client_monitor = undefined})}
   end;
 handle_info({?MODULE, watch_client}, St) ->
@@ -261,6 +261,10 @@ stop_at_start(Reason, St) ->
 subscribe(Partitions, #st{topic = Topic, subs = Subs} = St) ->
   Add = fun({P, Begin}, Acc) -> brod_subscriptions:add(Topic, P, Begin, Acc) end,
   St#st{subs = lists:foldl(Add, Subs, Partitions)}.
+
+%% Of a worker the group subscriber tells, once for all of them.
+client_down(#st{cb_module = brod_group_subscriber_worker}) -> {shutdown, client_down};
+client_down(_St) -> client_down.
 
 schedule_growth_check(#st{wanted = all}) ->
   _ = erlang:send_after(?GROWTH_CHECK_MS, self(), {?MODULE, growth_check}),

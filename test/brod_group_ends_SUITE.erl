@@ -67,11 +67,13 @@ hand_over(End, Config) ->
   %% A member that has not left costs the next one its session timeout.
   ?assert(erlang:monotonic_time(millisecond) - Begin < ?LIMIT_MS).
 
-client_stops_v1(Config) -> ends_with_its_client(fun brod_group_probe:v1/5, Config).
+client_stops_v1(Config) ->
+  ends_with_its_client(fun brod_group_probe:v1/5, {shutdown, client_down}, Config).
 
-client_stops_v2(Config) -> ends_with_its_client(fun brod_group_probe:v2/5, Config).
+client_stops_v2(Config) ->
+  ends_with_its_client(fun brod_group_probe:v2/5, shutdown, Config).
 
-ends_with_its_client(Start, Config) ->
+ends_with_its_client(Start, Expected, Config) ->
   {_, Group, Topic} = filled(2, 20, Config),
   Client = brod_test:start_client(),
   Pid = Start(a, Client, Group, [Topic], []),
@@ -80,7 +82,7 @@ ends_with_its_client(Start, Config) ->
   Log = brod_log:start(),
   ok = brod:stop_client(Client),
   Reason = receive {'DOWN', Monitor, process, Pid, Why} -> Why after ?LIMIT_MS -> lives_on end,
-  ?assertEqual({shutdown, client_down}, Reason),
+  ?assertEqual(Expected, Reason),
   ?assertEqual(false, brod_log:has(Log, "terminating")),
   ok = brod_log:stop(Log),
   ?assertEqual(#{0 => 10, 1 => 10}, committed(?config(client, Config), Group, Topic)).
@@ -137,6 +139,8 @@ wrong_starts(Config) ->
   V2 = #{client => Client, group_id => Group, topics => [Topic], cb_module => brod_group_probe},
   ?assertMatch({error, {{missing_option, cb_module}, _}},
                brod:start_link_group_subscriber_v2(maps:remove(cb_module, V2))),
+  ?assertMatch({error, {{missing_option, topic}, _}},
+               brod_cg_commits:start_link(Client, #{id => Group, offsets => latest})),
   ?assertMatch({error, {{bad_topic, "orders"}, _}},
                brod:start_link_group_subscriber_v2(V2#{topics := ["orders"]})),
   ?assertMatch({error, {undef, [{lists, init, 2, _} | _]}},
