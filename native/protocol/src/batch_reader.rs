@@ -16,60 +16,114 @@ use super::unpack::Unpacking;
 /// Why bytes are not the record batches that they should be.
 #[derive(Debug, Error)]
 pub enum BatchError {
+    /// A format that is not read here.
     #[error("record format version {magic} at offset {base_offset} is not supported here")]
-    UnsupportedMagic { magic: i8, base_offset: i64 },
+    UnsupportedMagic {
+        /// The format version.
+        magic: i8,
+        /// The batch's first offset.
+        base_offset: i64,
+    },
+    /// A length that no batch has.
     #[error("batch at offset {base_offset} declares an impossible length of {length} bytes")]
-    InvalidLength { base_offset: i64, length: i32 },
+    InvalidLength {
+        /// The batch's first offset.
+        base_offset: i64,
+        /// As it says.
+        length: i32,
+    },
     /// Brokers send the first batch whole, whatever its size, or nothing (KIP-74).
     #[error("the first batch is cut off: it takes {size} bytes, and {found} came")]
-    FirstCutOff { size: usize, found: usize },
+    FirstCutOff {
+        /// As it says.
+        size: usize,
+        /// What is there.
+        found: usize,
+    },
+    /// Damaged on its way or on a disk.
     #[error("batch at offset {base_offset} is corrupt: checksum {computed:#010x}, expected {expected:#010x}")]
     BadChecksum {
+        /// The batch's first offset.
         base_offset: i64,
+        /// As it says.
         expected: u32,
+        /// Of what came.
         computed: u32,
     },
+    /// A number in the header that makes no sense.
     #[error("batch at offset {base_offset} has an invalid {field}: {value}")]
     InvalidField {
+        /// The batch's first offset.
         base_offset: i64,
+        /// Its name.
         field: &'static str,
+        /// What it says.
         value: i64,
     },
+    /// Compressed in a way that is newer than this client.
     #[error("batch at offset {base_offset} names codec {number}, which is unknown")]
-    UnknownCodec { base_offset: i64, number: i16 },
+    UnknownCodec {
+        /// The batch's first offset.
+        base_offset: i64,
+        /// The codec's number.
+        number: i16,
+    },
+    /// The records do not unpack, or to too much.
     #[error("batch at offset {base_offset}: {source}")]
     Codec {
+        /// The batch's first offset.
         base_offset: i64,
+        /// What is wrong.
         source: CodecError,
     },
+    /// More or fewer records than the header says.
     #[error("batch at offset {base_offset} declares {declared} records but holds {found}")]
     CountMismatch {
+        /// The batch's first offset.
         base_offset: i64,
+        /// As its header says.
         declared: u32,
+        /// What is there.
         found: Found,
     },
+    /// A record that does not parse.
     #[error("record {index} of the batch at offset {base_offset} is malformed: {what}")]
     MalformedRecord {
+        /// The batch's first offset.
         base_offset: i64,
+        /// The place of the record in the batch, from 0.
         index: u32,
+        /// What is wrong.
         what: &'static str,
     },
+    /// A record whose offset is not behind the one before, or outside of the batch.
     #[error("record {index} of the batch at offset {base_offset} has offset delta {delta} out of order or range")]
     InvalidOffsetDelta {
+        /// The batch's first offset.
         base_offset: i64,
+        /// The place of the record in the batch, from 0.
         index: u32,
+        /// As it says.
         delta: i32,
     },
+    /// A record that takes more memory than it may.
     #[error("record {index} of the batch at offset {base_offset} takes {memory} bytes of memory, more than the limit of {limit}")]
     RecordTooLarge {
+        /// The batch's first offset.
         base_offset: i64,
+        /// The place of the record in the batch, from 0.
         index: u32,
         /// Its bytes, and what its headers take beside them.
         memory: usize,
+        /// See [`Batch::records`].
         limit: usize,
     },
+    /// A marker of a transaction that does not parse.
     #[error("control record at offset {offset} has a malformed key")]
-    MalformedControlRecord { offset: i64 },
+    MalformedControlRecord {
+        /// Its offset.
+        offset: i64,
+    },
 }
 
 impl BatchError {
@@ -91,7 +145,9 @@ impl BatchError {
 /// How the records that are there compare with the count that a batch declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
+    /// Than the header says.
     Fewer,
+    /// Than the header says.
     More,
 }
 
@@ -197,15 +253,25 @@ pub enum TimestampType {
 /// A batch whose checksum was right and whose header makes sense.
 #[derive(Debug, Clone)]
 pub struct Batch {
+    /// The offset of the first record.
     pub base_offset: i64,
+    /// The epoch of the leader that appended it (KIP-101).
     pub partition_leader_epoch: i32,
+    /// As on the wire; see the methods.
     pub attributes: i16,
+    /// From the first offset to the last.
     pub last_offset_delta: i32,
+    /// In ms since 1970; the records count from it.
     pub base_timestamp: i64,
+    /// The newest record's, or when the broker appended the batch.
     pub max_timestamp: i64,
+    /// Of an idempotent or transactional producer; else -1.
     pub producer_id: i64,
+    /// The producer's epoch; -1 without one.
     pub producer_epoch: i16,
+    /// The first record's sequence number; -1 without a producer id.
     pub base_sequence: i32,
+    /// As the batch says.
     pub record_count: u32,
     /// The records section as it came, compressed or not.
     pub payload: Bytes,

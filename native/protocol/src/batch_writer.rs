@@ -26,10 +26,16 @@ pub type Header<'a> = (&'a [u8], Option<&'a [u8]>);
 /// Why a batch could not be sealed.
 #[derive(Debug, Error)]
 pub enum SealError {
+    /// It has no record.
     #[error("a batch without records cannot be sent")]
     Empty,
+    /// Its length does not fit where it is written.
     #[error("a batch of {size} bytes is more than the protocol can carry")]
-    TooLarge { size: usize },
+    TooLarge {
+        /// In bytes.
+        size: usize,
+    },
+    /// It does not compress.
     #[error(transparent)]
     Codec(#[from] CodecError),
 }
@@ -37,8 +43,15 @@ pub enum SealError {
 /// Why a sealed batch could not be split.
 #[derive(Debug, Error)]
 pub enum SplitError {
+    /// There is no such record.
     #[error("cannot split at record {at}: the batch holds {count}")]
-    OutOfRange { at: u32, count: u32 },
+    OutOfRange {
+        /// Where to split.
+        at: u32,
+        /// How many there are.
+        count: u32,
+    },
+    /// Its bytes are not what was written.
     #[error("the sealed batch cannot be read back: {0}")]
     Unreadable(#[from] BatchError),
 }
@@ -48,11 +61,15 @@ pub enum SplitError {
 pub struct SealOptions {
     /// -1 when the producer is not idempotent; so are the next two.
     pub producer_id: i64,
+    /// See `producer_id`.
     pub producer_epoch: i16,
+    /// See `producer_id`.
     pub base_sequence: i32,
+    /// How it is compressed.
     pub codec: Codec,
     /// The codec's own scale; `None` for its default.
     pub level: Option<i32>,
+    /// Whether it is part of a transaction.
     pub transactional: bool,
 }
 
@@ -283,7 +300,9 @@ pub fn headers_size_bound(headers: &[Header<'_>]) -> usize {
 /// A batch in the form that a Produce request carries.
 #[derive(Debug, Clone)]
 pub struct SealedBatch {
+    /// From the base offset to the last record.
     pub bytes: Bytes,
+    /// How many records it has.
     pub record_count: u32,
     /// Size with the header, as it was before compression.
     pub uncompressed_len: usize,

@@ -29,10 +29,15 @@ static GZIP: Kept<(Compression, Compress)> = Kept::new(KEPT);
 #[derive(Debug, Copy, Clone, PartialEq, Eq, Default)]
 pub enum Codec {
     #[default]
+    /// Not at all.
     None = 0,
+    /// Of gzip's format.
     Gzip = 1,
+    /// In blocks, framed as the Java client does.
     Snappy = 2,
+    /// In lz4 frames.
     Lz4 = 3,
+    /// Since Kafka 2.1 (KIP-110).
     Zstd = 4,
 }
 
@@ -53,12 +58,28 @@ impl Codec {
 /// Why bytes could not be compressed or decompressed.
 #[derive(Debug, Error)]
 pub enum CodecError {
+    /// There is more to unpack than is allowed.
     #[error("decompressed records exceed the limit of {limit} bytes")]
-    LimitExceeded { limit: usize },
+    LimitExceeded {
+        /// In bytes.
+        limit: usize,
+    },
+    /// The data is not what the codec makes.
     #[error("{codec:?} data is malformed: {source}")]
-    Malformed { codec: Codec, source: io::Error },
+    Malformed {
+        /// Which it is said to be.
+        codec: Codec,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// The codec did not do it.
     #[error("{codec:?} compression failed: {source}")]
-    Compress { codec: Codec, source: io::Error },
+    Compress {
+        /// Which one.
+        codec: Codec,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 impl CodecError {

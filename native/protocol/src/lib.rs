@@ -1,6 +1,10 @@
-//! The bytes of the Kafka protocol that this client reads and writes itself: record batches, their
-//! compression, and the names of error codes. Requests and responses come from `kafka-protocol`; the
-//! lengths in responses are checked here before.
+//! Everything that is about the bytes of the Kafka protocol and its versions, without I/O: frames and
+//! headers in both directions, one file an API ([`api`]), record batches, their compression and what it
+//! may cost to unpack them, and error codes with their classes. The messages themselves come from
+//! `kafka-protocol`; the lengths in responses, and the memory that they would take, are checked here
+//! before it decodes them.
+
+#![warn(missing_docs)]
 
 pub mod api;
 pub mod batch_reader;

@@ -14,6 +14,7 @@ pub struct ApiVersions {
 }
 
 impl ApiVersions {
+    /// As the broker says.
     pub fn from_response(response: &ApiVersionsResponse) -> Self {
         let ranges = response
             .api_keys

@@ -67,16 +67,16 @@ impl Frame {
 /// The uncompressed records section of a batch, or a part of it.
 #[derive(Debug, Clone)]
 pub struct RecordsV2 {
-    pub bytes: Bytes,
-    pub record_count: u32,
-    pub frame: Frame,
+    pub(crate) bytes: Bytes,
+    pub(crate) record_count: u32,
+    pub(crate) frame: Frame,
     /// The first record's is more than this.
-    pub delta_before: i32,
+    pub(crate) delta_before: i32,
 }
 
 impl RecordsV2 {
     /// `bytes` is the whole records section, uncompressed.
-    pub fn new(frame: Frame, bytes: Bytes) -> Result<RecordsV2, BatchError> {
+    pub(crate) fn new(frame: Frame, bytes: Bytes) -> Result<RecordsV2, BatchError> {
         // Callers may allocate by the count, so it must be one that the bytes can hold.
         if frame.record_count as usize > bytes.len() / MIN_RECORD {
             return Err(frame.mismatch(Found::Fewer));
@@ -89,7 +89,7 @@ impl RecordsV2 {
         })
     }
 
-    pub fn iter(&self) -> RecordIter<'_> {
+    pub(crate) fn iter(&self) -> RecordIter<'_> {
         RecordIter {
             records: self,
             pos: 0,
@@ -99,11 +99,11 @@ impl RecordsV2 {
         }
     }
 
-    pub fn first_offset(&self) -> i64 {
+    pub(crate) fn first_offset(&self) -> i64 {
         self.frame.base_offset + i64::from(self.delta_before) + 1
     }
 
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         let (mut records, mut taken, mut before) = (self.iter(), 0_usize, 0);
         while let Some(Ok(record)) = records.next() {
             taken = taken.saturating_add(record.memory(records.pos - before));
@@ -113,11 +113,11 @@ impl RecordsV2 {
     }
 
     /// As many of the first records as take `memory` bytes, but one at least.
-    pub fn within(&self, memory: usize) -> Part {
+    pub(crate) fn within(&self, memory: usize) -> Part {
         self.iter().within(memory)
     }
 
-    pub fn split_off(&mut self, memory: usize) -> Option<RecordsV2> {
+    pub(crate) fn split_off(&mut self, memory: usize) -> Option<RecordsV2> {
         let part = self.within(memory);
         if part.ended || part.delta == self.frame.last_offset_delta {
             return None;

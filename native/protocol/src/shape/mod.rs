@@ -17,33 +17,42 @@ pub struct Shape {
     pub newest: i16,
     /// From this version on lengths are compact and there are tagged fields (KIP-482).
     pub flexible: i16,
+    /// The fields of the response.
     pub body: Fields,
 }
 
 /// The fields of a struct, in the order of the wire.
 pub struct Fields {
+    /// All but the tagged ones.
     pub plain: &'static [Field],
     /// Those tagged fields that are decoded by their type, by tag; others are bytes to the decoder.
     pub tagged: &'static [(u32, Field)],
 }
 
+/// A field of a struct.
 pub struct Field {
+    /// As Kafka calls it, but with underscores.
     pub name: &'static str,
+    /// Its type.
     pub kind: Kind,
     /// The first and the last version that has it.
     pub since: i16,
+    /// See `since`.
     pub until: i16,
 }
 
+/// The type of a field.
 #[derive(Clone, Copy)]
 pub enum Kind {
     /// So many bytes: numbers, booleans, UUIDs.
     Fixed(usize),
+    /// A string.
     Text(Null),
     /// Bytes that are passed over here: records, and what group members tell each other.
     Blob(Null),
     /// An array of elements of so many bytes.
     Numbers(usize),
+    /// An array of structs.
     List(&'static Fields, Null),
     /// A struct that is a tagged field's value.
     Struct(&'static Fields),
@@ -52,19 +61,24 @@ pub enum Kind {
 /// Whether null may stand for a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Null {
+    /// It may not.
     Refused,
+    /// It may.
     Allowed,
 }
 
 /// Why a response is not decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed {
+    /// Its name.
     pub field: &'static str,
     /// Where the field starts in the body; of an array, text or bytes: where the length is.
     pub at: usize,
+    /// What is wrong.
     pub fault: Fault,
 }
 
+/// What is wrong with a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// No shape is known for the version.
@@ -72,7 +86,12 @@ pub enum Fault {
     /// The body ends within the field.
     Cut,
     /// More elements or bytes are claimed than there are bytes left.
-    Claims { claimed: usize, left: usize },
+    Claims {
+        /// As the length says.
+        claimed: usize,
+        /// Bytes behind it.
+        left: usize,
+    },
     /// A negative length that does not stand for null.
     Negative(i32),
     /// Null where there must be a value.
@@ -80,9 +99,17 @@ pub enum Fault {
     /// A varint of more than 32 bits.
     Varint,
     /// A tagged field takes more or fewer bytes than it says.
-    TagSize { said: usize, taken: usize },
+    TagSize {
+        /// As it says.
+        said: usize,
+        /// As it is.
+        taken: usize,
+    },
     /// Decoded, the response would take more memory than its size allows for.
-    Memory { limit: usize },
+    Memory {
+        /// For a body of this size.
+        limit: usize,
+    },
 }
 
 impl fmt::Display for Malformed {
@@ -153,6 +180,7 @@ impl Shape {
 }
 
 impl Field {
+    /// Whether the version has it.
     pub fn is_in(&self, version: i16) -> bool {
         (self.since..=self.until).contains(&version)
     }
