@@ -83,6 +83,8 @@ pub(super) struct Lane<R: Replies> {
     pub distance: Distance,
     /// How large requests may be.
     pub size_limit: SizeLimit,
+    /// The last request was as large as it may be, and there was more to send.
+    pub was_full: bool,
     /// The broker works on none of its requests before this instant (KIP-219).
     pub throttled_until: Option<Instant>,
 }
@@ -98,6 +100,7 @@ impl<R: Replies> Lane<R> {
             connecting: None,
             distance: Distance::default(),
             size_limit: SizeLimit::new(),
+            was_full: false,
             throttled_until: None,
         }
     }

@@ -126,6 +126,8 @@ impl<R: Replies> Task<R> {
             // One lane does not wait for another one's answers.
             if lane.in_flight.is_empty() || in_flight < lane.distance.requests() {
                 1
+            } else if in_flight < MAX_FULL_REQUESTS && lane.was_full {
+                1
             } else if in_flight < MAX_FULL_REQUESTS {
                 FULL_REQUEST
             } else {
@@ -181,8 +183,12 @@ impl<R: Replies> Task<R> {
         let (mut bytes, mut records) = (0, 0);
         let snapshot = self.shared.cluster.snapshot();
         let Lane {
-            queue, size_limit, ..
+            queue,
+            size_limit,
+            was_full,
+            ..
         } = &mut self.lanes[lane];
+        *was_full = false;
         queue.arrange(FULL_REQUEST, |partition| partition.next_records());
         while let Some(waiting) = queue.pop() {
             let partition = &waiting.item;
@@ -220,6 +226,7 @@ impl<R: Replies> Task<R> {
                     }
                 }
                 Take::NoRoom => {
+                    *was_full = true;
                     other_kind.push(waiting);
                     break;
                 }
