@@ -51,7 +51,9 @@ defmodule Brod.ReadmeTest do
 
   test "the configurations start a client", %{blocks: blocks} do
     [mix] = for {"elixir", "import Config" <> _ = code} <- blocks, do: code
-    [sys] = for {"erlang", "%% sys.config" <> _ = code} <- blocks, do: code
+    [sys, secure] = for {"erlang", "%% sys.config" <> _ = code} <- blocks, do: code
+    assert [secure_client: options] = from_sys(secure)
+    assert {:ok, _} = :brod_options.client(options)
 
     for clients <- [from_mix(mix), from_sys(sys)] do
       :ok = Application.stop(:brod)
