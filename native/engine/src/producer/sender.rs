@@ -123,12 +123,12 @@ impl<R: Replies> Task<R> {
     fn next_lane(&mut self, now: Instant) -> Option<(usize, Connection)> {
         let in_flight: usize = self.lanes.iter().map(|lane| lane.in_flight.len()).sum();
         let enough = |lane: &Lane<R>| {
+            let may_follow = in_flight < MAX_FULL_REQUESTS;
             // One lane does not wait for another one's answers.
-            if lane.in_flight.is_empty() || in_flight < lane.distance.requests() {
+            let alone = lane.in_flight.is_empty() || in_flight < lane.distance.requests();
+            if alone || (may_follow && lane.was_full) {
                 1
-            } else if in_flight < MAX_FULL_REQUESTS && lane.was_full {
-                1
-            } else if in_flight < MAX_FULL_REQUESTS {
+            } else if may_follow {
                 FULL_REQUEST
             } else {
                 usize::MAX
