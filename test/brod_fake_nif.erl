@@ -8,7 +8,7 @@
 -export([dispatchers/0, forward/3, metadata_requests/0, last_op/0]).
 -export([consumer_open/4, consumer_info/1, consumer_close/1]).
 -export([dispatcher_open/1, dispatcher_done/2]).
--export([op_dirty/3, log_open/0]).
+-export([op_dirty/3, log_open/0, api_versions/0]).
 -export([op/3, client_open/2, client_close/1, producer_open/4, producer_publish/2,
          producer_withdraw/1, produce/4, produce_to/6, produce_dirty/4, producer_process/1,
          producer_cancel_wait/2, producer_acks_done/1, producer_close/3, producer_info/1]).
@@ -227,3 +227,5 @@ consumer_close(_Consumer) -> ok.
 op_dirty(Client, Op, Timeout) -> op(Client, Op, Timeout).
 
 log_open() -> ok.
+
+api_versions() -> [{produce, {3, 9}}, {fetch, {4, 12}}].
