@@ -11,14 +11,14 @@ use crate::raw::{identical, tuple, TermStore};
 
 /// Who made a call, as (target, reference, position of its first record) in a flat list.
 #[derive(Default)]
-pub struct ErlAcks {
+pub(crate) struct ErlAcks {
     /// None until someone wants an answer.
     pub targets: Option<Targets>,
 }
 
 /// The calls of a batch.
 #[derive(Default)]
-pub struct Targets {
+pub(crate) struct Targets {
     /// [`WIDTH`] terms a call.
     pub store: TermStore,
     /// One a call.
@@ -27,7 +27,7 @@ pub struct Targets {
 
 /// One call of a batch.
 #[derive(Clone, Copy)]
-pub struct Call {
+pub(crate) struct Call {
     /// Position of its first record.
     pub first: u32,
     /// How many it has. The next call's first record need not follow: calls that nobody waits for
@@ -38,7 +38,7 @@ pub struct Call {
 }
 
 /// Terms per call in the store: target, reference, position.
-pub const WIDTH: usize = 3;
+pub(crate) const WIDTH: usize = 3;
 
 /// What answered batches let go, without calls.
 static SPARE: Kept<Targets> = Kept::new(256);
@@ -75,18 +75,18 @@ impl Targets {
     }
 
     /// Whether a fun is among them.
-    pub fn has_callbacks(&self) -> bool {
+    pub(crate) fn has_callbacks(&self) -> bool {
         self.calls.iter().any(|call| call.is_fun)
     }
 
     /// Copies them into a message, as one list. All targets are processes.
-    pub fn copy_into(mut self, message: &mut TermStore) {
+    pub(crate) fn copy_into(mut self, message: &mut TermStore) {
         message.push_list(&mut self.store);
         self.recycle();
     }
 
     /// Sends a message with all of them as a list, see [`TermStore::send_list`].
-    pub fn send<F>(mut self, to: &LocalPid, message: F)
+    pub(crate) fn send<F>(mut self, to: &LocalPid, message: F)
     where
         F: for<'a> FnOnce(Env<'a>, Term<'a>) -> Term<'a>,
     {
@@ -105,7 +105,7 @@ impl Targets {
 impl ErlAcks {
     #[inline]
     /// Notes the target of a call with so many records; nothing when nobody is to be told.
-    pub fn add(&mut self, target: &Target<'_>, first: u32, records: u32) {
+    pub(crate) fn add(&mut self, target: &Target<'_>, first: u32, records: u32) {
         if !matches!(target, Target::Nobody) {
             let spare = || SPARE.take().unwrap_or_default();
             self.targets
@@ -186,7 +186,7 @@ impl Acks for ErlAcks {
 
 /// Who is to be told about a call.
 #[derive(Clone, Copy)]
-pub enum Target<'a> {
+pub(crate) enum Target<'a> {
     /// Nobody.
     Nobody,
     /// A process of this node, by a reference.
@@ -199,7 +199,7 @@ pub enum Target<'a> {
 
 impl<'a> Target<'a> {
     /// A callback is not run after its call has failed for lack of room, so the call waits outside.
-    pub fn when_full(&self) -> WhenFull {
+    pub(crate) fn when_full(&self) -> WhenFull {
         match self {
             Target::Nobody => WhenFull::Drop,
             Target::Fun(_) => WhenFull::Wait,
@@ -209,7 +209,7 @@ impl<'a> Target<'a> {
 
     #[inline]
     /// From what `brod_nif:produce/4` is given.
-    pub fn new(env: Env<'a>, term: Term<'a>) -> NifResult<Self> {
+    pub(crate) fn new(env: Env<'a>, term: Term<'a>) -> NifResult<Self> {
         if term.is_ref() {
             return Ok(Target::Caller(env.pid(), term));
         }

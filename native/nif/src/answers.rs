@@ -51,7 +51,7 @@ mod keys {
 }
 
 /// `ok | {error, R}`
-pub fn done(env: Env<'_>, result: Result<(), Error>) -> Term<'_> {
+pub(crate) fn done(env: Env<'_>, result: Result<(), Error>) -> Term<'_> {
     match result {
         Ok(()) => atoms::ok().to_term(env),
         Err(error) => failed(env, &error),
@@ -59,7 +59,7 @@ pub fn done(env: Env<'_>, result: Result<(), Error>) -> Term<'_> {
 }
 
 /// As [`done`]; a refusal in the broker's words where it has some.
-pub fn created(env: Env<'_>, result: Result<(), Error>) -> Term<'_> {
+pub(crate) fn created(env: Env<'_>, result: Result<(), Error>) -> Term<'_> {
     match result {
         Err(Error::Kafka {
             message: Some(text),
@@ -70,12 +70,12 @@ pub fn created(env: Env<'_>, result: Result<(), Error>) -> Term<'_> {
 }
 
 /// `{ok, Integer}`
-pub fn number(env: Env<'_>, result: Result<i64, Error>) -> Term<'_> {
+pub(crate) fn number(env: Env<'_>, result: Result<i64, Error>) -> Term<'_> {
     answer(env, result, |number| number.encode(env))
 }
 
 /// `{ok, {NodeId, Host, Port}}`
-pub fn broker(env: Env<'_>, result: Result<(NodeId, Endpoint), Error>) -> Term<'_> {
+pub(crate) fn broker(env: Env<'_>, result: Result<(NodeId, Endpoint), Error>) -> Term<'_> {
     answer(env, result, |(node, endpoint)| {
         (node, endpoint.host.as_str(), endpoint.port).encode(env)
     })
@@ -83,7 +83,7 @@ pub fn broker(env: Env<'_>, result: Result<(NodeId, Endpoint), Error>) -> Term<'
 
 /// `{ok, {StableOffset, [#kafka_message{}]}}`. Messages before one that cannot be read are
 /// delivered: a fetch from there gives the error.
-pub fn fetched(env: Env<'_>, result: Result<Fetched, Error>) -> Term<'_> {
+pub(crate) fn fetched(env: Env<'_>, result: Result<Fetched, Error>) -> Term<'_> {
     let fetched = match result {
         Ok(fetched) => fetched,
         Err(error) => return failed(env, &error),
@@ -101,7 +101,7 @@ pub fn fetched(env: Env<'_>, result: Result<Fetched, Error>) -> Term<'_> {
 }
 
 /// `{ok, Map}`
-pub fn metadata(env: Env<'_>, result: Result<MetadataResponse, Error>) -> Term<'_> {
+pub(crate) fn metadata(env: Env<'_>, result: Result<MetadataResponse, Error>) -> Term<'_> {
     answer(env, result, |metadata| {
         let id = metadata.cluster_id.as_deref().unwrap_or_default();
         map(
@@ -166,7 +166,7 @@ fn metadata_partition<'a>(env: Env<'a>, partition: &MetadataResponsePartition) -
 }
 
 /// `{ok, [#{name, partitions}]}`
-pub fn committed(env: Env<'_>, result: Result<Vec<CommittedTopic>, Error>) -> Term<'_> {
+pub(crate) fn committed(env: Env<'_>, result: Result<Vec<CommittedTopic>, Error>) -> Term<'_> {
     answer(env, result, |topics| {
         list(env, &topics, |env, topic| {
             let partitions = list(env, &topic.partitions, |env, partition| {
@@ -192,12 +192,12 @@ pub fn committed(env: Env<'_>, result: Result<Vec<CommittedTopic>, Error>) -> Te
 }
 
 /// `{ok, [{Group, ProtocolType}]}`
-pub fn groups(env: Env<'_>, result: Result<Vec<ListedGroup>, Error>) -> Term<'_> {
+pub(crate) fn groups(env: Env<'_>, result: Result<Vec<ListedGroup>, Error>) -> Term<'_> {
     answer(env, result, |groups| list(env, &groups, group))
 }
 
 /// `{ok, [{{Host, Port}, [{Group, ProtocolType}] | {error, R}}]}`
-pub fn all_groups(env: Env<'_>, result: Result<Vec<BrokerGroups>, Error>) -> Term<'_> {
+pub(crate) fn all_groups(env: Env<'_>, result: Result<Vec<BrokerGroups>, Error>) -> Term<'_> {
     answer(env, result, |brokers| {
         list(env, &brokers, |env, (endpoint, groups)| {
             let groups = match groups {
@@ -215,7 +215,7 @@ fn group<'a>(env: Env<'a>, group: &ListedGroup) -> Term<'a> {
 }
 
 /// `{ok, [Map]}`
-pub fn described(env: Env<'_>, result: Result<Vec<DescribedGroup>, Error>) -> Term<'_> {
+pub(crate) fn described(env: Env<'_>, result: Result<Vec<DescribedGroup>, Error>) -> Term<'_> {
     answer(env, result, |groups| {
         list(env, &groups, |env, group| {
             map(

@@ -15,7 +15,7 @@ use crate::raw::{cons, identical, tuple};
 
 /// Why a call was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// Not a key or value that brod knows.
     BadArg,
     /// More than a normal scheduler should work on.
@@ -23,7 +23,7 @@ pub enum Refusal {
 }
 
 /// How much one call may still write.
-pub struct Allowance {
+pub(crate) struct Allowance {
     bytes: usize,
     records: usize,
     /// Cells of lists that may be looked at.
@@ -41,13 +41,13 @@ impl Allowance {
     };
 
     /// What takes some tens of microseconds.
-    pub fn for_normal_scheduler() -> Self {
+    pub(crate) fn for_normal_scheduler() -> Self {
         Self::NORMAL
     }
 
     /// How much of a time slice (1 ms, in percent) was used of what a normal scheduler may do:
     /// a message costs no more than any other call, all of the allowance about 40 us.
-    pub fn used_percent(&self) -> i32 {
+    pub(crate) fn used_percent(&self) -> i32 {
         let records = Self::NORMAL.records.saturating_sub(self.records) / 128;
         let bytes = Self::NORMAL.bytes.saturating_sub(self.bytes) / (24 * 1024);
         let steps = Self::NORMAL.steps.saturating_sub(self.steps) / 512;
@@ -55,7 +55,7 @@ impl Allowance {
     }
 
     /// For dirty schedulers.
-    pub fn unlimited() -> Self {
+    pub(crate) fn unlimited() -> Self {
         Allowance {
             bytes: usize::MAX,
             records: usize::MAX,
@@ -118,7 +118,7 @@ impl Allowance {
 }
 
 /// Milliseconds since 1970.
-pub fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| {
@@ -136,7 +136,7 @@ struct Records<'w> {
 
 /// Writes all the records of one call.
 #[inline]
-pub fn write<'a>(
+pub(crate) fn write<'a>(
     writer: &mut BatchWriter,
     allowance: &mut Allowance,
     now: i64,

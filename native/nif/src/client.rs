@@ -18,7 +18,7 @@ use crate::replies::ErlReplies;
 use crate::runtime;
 
 /// An Erlang client's engine.
-pub struct ClientResource {
+pub(crate) struct ClientResource {
     /// The cluster it talks to.
     pub cluster: Arc<Cluster>,
     /// Its producers.
@@ -43,7 +43,7 @@ impl Drop for ClientResource {
 }
 
 /// A handle to a client, as Erlang holds it.
-pub type Client = ResourceArc<ClientResource>;
+pub(crate) type Client = ResourceArc<ClientResource>;
 
 /// On a dirty scheduler: certificates and keys are read from files and parsed.
 #[rustler::nif(schedule = "DirtyIo")]

@@ -26,7 +26,7 @@ use crate::runtime::{self, Asker};
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// One partition's consumer, as Erlang holds it.
-pub struct ConsumerResource {
+pub(crate) struct ConsumerResource {
     consumer: Consumer,
     runtime: tokio::runtime::Handle,
 }

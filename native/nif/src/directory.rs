@@ -22,7 +22,7 @@ struct Key {
 }
 
 /// A key that owns nothing.
-pub struct Place<'a> {
+pub(crate) struct Place<'a> {
     /// The client's name.
     pub client: Atom,
     /// The topic's name.
@@ -60,11 +60,11 @@ impl Equivalent<Key> for Place<'_> {
 
 /// A process of this node. Its pid is a word that differs from all other terms.
 #[derive(PartialEq, Eq, Hash)]
-pub struct Process(ErlNifTerm);
+pub(crate) struct Process(ErlNifTerm);
 
 impl Process {
     /// Of anything but a pid of this node, it is the process of no producer.
-    pub fn new(pid: Term<'_>) -> Self {
+    pub(crate) fn new(pid: Term<'_>) -> Self {
         Process(pid.as_c_arg())
     }
 }
@@ -78,23 +78,23 @@ static BY_PROCESS: LazyLock<HashMap<Process, Producer, RandomState>> =
 
 /// Runs `body` with the producer of a partition, if there is one.
 #[inline]
-pub fn at<R>(place: &Place<'_>, body: impl FnOnce(&Producer) -> R) -> Option<R> {
+pub(crate) fn at<R>(place: &Place<'_>, body: impl FnOnce(&Producer) -> R) -> Option<R> {
     BY_PLACE.pin().get(place).map(body)
 }
 
 /// Runs `body` with the producer that a process has opened, if `pid` is one that has.
 #[inline]
-pub fn of<R>(pid: Term<'_>, body: impl FnOnce(&Producer) -> R) -> Option<R> {
+pub(crate) fn of<R>(pid: Term<'_>, body: impl FnOnce(&Producer) -> R) -> Option<R> {
     BY_PROCESS.pin().get(&Process::new(pid)).map(body)
 }
 
 /// Makes the producer of a process known.
-pub fn enter(process: Process, producer: Producer) {
+pub(crate) fn enter(process: Process, producer: Producer) {
     BY_PROCESS.pin().insert(process, producer);
 }
 
 /// Makes the producer of a partition known, in place of the one before.
-pub fn publish(place: Place<'_>, producer: Producer) {
+pub(crate) fn publish(place: Place<'_>, producer: Producer) {
     let key = Key {
         client: place.client,
         topic: place.topic.into(),
@@ -104,7 +104,7 @@ pub fn publish(place: Place<'_>, producer: Producer) {
 }
 
 /// Forgets the producer of a process, unless the process has opened another one.
-pub fn leave(process: &Process, is_it: impl Fn(&Producer) -> bool) {
+pub(crate) fn leave(process: &Process, is_it: impl Fn(&Producer) -> bool) {
     // An error says that another one stays.
     let _ = BY_PROCESS
         .pin()
@@ -112,7 +112,7 @@ pub fn leave(process: &Process, is_it: impl Fn(&Producer) -> bool) {
 }
 
 /// Forgets a partition's producer, unless another one has taken its place.
-pub fn withdraw(place: &Place<'_>, is_it: impl Fn(&Producer) -> bool) {
+pub(crate) fn withdraw(place: &Place<'_>, is_it: impl Fn(&Producer) -> bool) {
     let _ = BY_PLACE
         .pin()
         .remove_if(place, |_, producer| is_it(producer));

@@ -16,7 +16,7 @@ use crate::client::Client;
 use crate::raw::{make_tuple, TermStore};
 
 /// One dispatcher process and how far it has got.
-pub struct DispatcherResource {
+pub(crate) struct DispatcherResource {
     process: LocalPid,
     /// Held while sending, so that messages arrive in order.
     outbox: Mutex<Outbox>,
@@ -55,26 +55,26 @@ impl Resource for DispatcherResource {
 }
 
 /// A handle to a dispatcher.
-pub type Dispatcher = ResourceArc<DispatcherResource>;
+pub(crate) type Dispatcher = ResourceArc<DispatcherResource>;
 
 impl DispatcherResource {
     /// The process.
-    pub fn process(&self) -> LocalPid {
+    pub(crate) fn process(&self) -> LocalPid {
         self.process
     }
 
     /// False once its process has ended.
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Acquire)
     }
 
     /// Whether the message with this number, and all before it, have been passed on.
-    pub fn has_done(&self, number: u64) -> bool {
+    pub(crate) fn has_done(&self, number: u64) -> bool {
         self.done.load(Ordering::Acquire) >= number || !self.is_alive()
     }
 
     /// Has `send` send a message with the number that it is given; returns the number.
-    pub fn send(&self, send: impl FnOnce(&LocalPid, u64)) -> u64 {
+    pub(crate) fn send(&self, send: impl FnOnce(&LocalPid, u64)) -> u64 {
         let mut outbox = self.outbox.lock();
         outbox.flush(&self.process);
         outbox.sent += 1;
@@ -84,7 +84,7 @@ impl DispatcherResource {
 
     /// Puts a batch's acks into the next message, which leaves with [`Self::flush`]; returns that
     /// message's number.
-    pub fn gather(&self, producer: LocalPid, base_offset: i64, targets: Targets) -> u64 {
+    pub(crate) fn gather(&self, producer: LocalPid, base_offset: i64, targets: Targets) -> u64 {
         let mut outbox = self.outbox.lock();
         let gathered = &mut outbox.gathered;
         gathered.push_pid(producer);
@@ -94,7 +94,7 @@ impl DispatcherResource {
     }
 
     /// Sends what was gathered.
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         self.outbox.lock().flush(&self.process);
     }
 }

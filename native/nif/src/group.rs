@@ -22,7 +22,7 @@ use crate::reason;
 use crate::runtime::{self, Asker};
 
 /// A member, as Erlang holds it.
-pub struct GroupResource {
+pub(crate) struct GroupResource {
     /// Set before the handle is handed out. Apart from it because the member's events carry the
     /// handle; that circle ends when the member is closed, at the latest with its owner.
     group: OnceLock<Group>,

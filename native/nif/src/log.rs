@@ -27,7 +27,7 @@ fn log_open(env: Env<'_>) -> Atom {
 }
 
 /// Begins to listen to the engine, once a node.
-pub fn start(runtime: &Handle) {
+pub(crate) fn start(runtime: &Handle) {
     static STARTED: OnceLock<()> = OnceLock::new();
     STARTED.get_or_init(|| {
         let (lines, waiting) = mpsc::channel(WAITING);

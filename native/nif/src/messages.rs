@@ -28,7 +28,7 @@ impl Resource for Buffer {}
 
 /// How keys and values get to the VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Payloads {
+pub(crate) enum Payloads {
     /// As copies.
     Copied,
     /// As parts of the fetch's memory, whose size the VM does not see. For those who ask.
@@ -37,7 +37,7 @@ pub enum Payloads {
 
 /// `[#kafka_message{}]`, and what is in it. Ends before a record that cannot be read. `memory` is
 /// what the batches lie in, as far as they were not compressed.
-pub fn message_list<'a>(
+pub(crate) fn message_list<'a>(
     env: Env<'a>,
     batches: &[DecodedBatch],
     memory: &Bytes,
@@ -232,7 +232,7 @@ fn headers<'a>(env: Env<'a>, record: &Record<'_>) -> Term<'a> {
 }
 
 /// `#kafka_message_set{}`
-pub fn message_set<'a>(
+pub(crate) fn message_set<'a>(
     env: Env<'a>,
     set: &MessageSet,
     payloads: Payloads,

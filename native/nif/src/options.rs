@@ -8,7 +8,7 @@ use rustler::{Decoder, Encoder, Env, Term};
 use crate::atoms;
 
 /// An option that is not there, or that has a value that it cannot have.
-pub struct BadOption<'a> {
+pub(crate) struct BadOption<'a> {
     name: &'static str,
     /// None: it is not there.
     value: Option<Term<'a>>,
@@ -29,11 +29,11 @@ type Checked<'a, T> = Result<T, BadOption<'a>>;
 
 /// A map of options. Erlang's tables of options have the defaults: whoever opens something in the engine gives
 /// all its options, and those that are not set as `undefined`.
-pub struct Options<'a>(Term<'a>);
+pub(crate) struct Options<'a>(Term<'a>);
 
 impl<'a> Options<'a> {
     /// Wraps a map; None for anything else.
-    pub fn new(map: Term<'a>) -> Option<Self> {
+    pub(crate) fn new(map: Term<'a>) -> Option<Self> {
         map.is_map().then_some(Options(map))
     }
 
@@ -46,7 +46,7 @@ impl<'a> Options<'a> {
     }
 
     /// An option that must be there and be set.
-    pub fn required<T: Decoder<'a>>(
+    pub(crate) fn required<T: Decoder<'a>>(
         &self,
         name: &'static str,
         check: impl Fn(&T) -> bool,
@@ -59,7 +59,7 @@ impl<'a> Options<'a> {
     }
 
     /// An option that must be there; None where it is `undefined`.
-    pub fn optional<T: Decoder<'a>>(
+    pub(crate) fn optional<T: Decoder<'a>>(
         &self,
         name: &'static str,
         check: impl Fn(&T) -> bool,
@@ -72,13 +72,13 @@ impl<'a> Options<'a> {
     }
 
     /// Milliseconds that must be there, not negative; `infinity` is a long time.
-    pub fn required_ms(&self, name: &'static str) -> Checked<'a, Duration> {
+    pub(crate) fn required_ms(&self, name: &'static str) -> Checked<'a, Duration> {
         let value = self.present(name)?;
         self.as_duration(name, value)
     }
 
     /// One of the atoms in `choices`, which must be there.
-    pub fn required_choice<T: Copy>(
+    pub(crate) fn required_choice<T: Copy>(
         &self,
         name: &'static str,
         choices: &[(&str, T)],
@@ -88,13 +88,13 @@ impl<'a> Options<'a> {
     }
 
     /// Options within options, which must be there.
-    pub fn required_map(&self, name: &'static str) -> Checked<'a, Options<'a>> {
+    pub(crate) fn required_map(&self, name: &'static str) -> Checked<'a, Options<'a>> {
         let value = self.present(name)?;
         Options::new(value).ok_or_else(|| self.bad(name, value))
     }
 
     /// An option's value; `undefined` counts as not set.
-    pub fn term(&self, name: &'static str) -> Option<Term<'a>> {
+    pub(crate) fn term(&self, name: &'static str) -> Option<Term<'a>> {
         let env = self.0.get_env();
         let key = Atom::from_str(env, name).ok()?;
         let value = self.0.map_get(key).ok()?;
@@ -126,7 +126,7 @@ impl<'a> Options<'a> {
     }
 
     /// What is wrong with an option that was decoded by hand.
-    pub fn bad(&self, name: &'static str, value: Term<'a>) -> BadOption<'a> {
+    pub(crate) fn bad(&self, name: &'static str, value: Term<'a>) -> BadOption<'a> {
         let value = Some(value);
         BadOption { name, value }
     }

@@ -24,7 +24,7 @@ use crate::replies::{ErlReplies, Waiter};
 use crate::runtime;
 
 /// One partition's producer, as Erlang holds it.
-pub struct ProducerResource {
+pub(crate) struct ProducerResource {
     partition: Arc<Partition<ErlReplies>>,
     runtime: tokio::runtime::Handle,
     /// The client's name, once callers find the producer by it.
@@ -79,7 +79,7 @@ impl Resource for ProducerResource {
 const LONGEST_TOPIC: usize = 249;
 
 /// A handle to a producer.
-pub type Producer = ResourceArc<ProducerResource>;
+pub(crate) type Producer = ResourceArc<ProducerResource>;
 
 #[rustler::nif]
 fn producer_open<'a>(

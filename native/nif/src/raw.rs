@@ -5,6 +5,8 @@
 //! atomic operation and a check per term, so the terms are kept as plain words beside the
 //! environment that owns them, in one type that never lets them apart.
 
+#![allow(unsafe_code)]
+
 use std::mem::MaybeUninit;
 
 use rustler::sys::{
@@ -14,7 +16,7 @@ use rustler::sys::{
 use rustler::{Encoder, Env, LocalPid, OwnedEnv, Term};
 
 /// Terms in an environment of their own.
-pub struct TermStore {
+pub(crate) struct TermStore {
     env: OwnedEnv,
     terms: Vec<ErlNifTerm>,
     /// Which of the first 128 terms are words that mean the same in every environment, a bit each.
@@ -35,19 +37,19 @@ impl Default for TermStore {
 impl TermStore {
     /// Copies a term in.
     #[inline]
-    pub fn push(&mut self, term: Term<'_>) {
+    pub(crate) fn push(&mut self, term: Term<'_>) {
         self.push_new(|env| term.in_env(env));
     }
 
     /// Adds a term that is made in the store's environment.
-    pub fn push_new(&mut self, make: impl for<'a> FnOnce(Env<'a>) -> Term<'a>) {
+    pub(crate) fn push_new(&mut self, make: impl for<'a> FnOnce(Env<'a>) -> Term<'a>) {
         let terms = &mut self.terms;
         self.env.run(|env| terms.push(make(env).as_c_arg()));
     }
 
     /// Adds a process of this node.
     #[inline]
-    pub fn push_pid(&mut self, pid: LocalPid) {
+    pub(crate) fn push_pid(&mut self, pid: LocalPid) {
         self.plain |= bit(self.terms.len());
         let terms = &mut self.terms;
         self.env.run(|env| terms.push(pid.encode(env).as_c_arg()));
@@ -55,7 +57,7 @@ impl TermStore {
 
     /// Adds a number.
     #[inline]
-    pub fn push_number(&mut self, number: u32) {
+    pub(crate) fn push_number(&mut self, number: u32) {
         self.plain |= bit(self.terms.len());
         let terms = &mut self.terms;
         self.env
@@ -63,7 +65,7 @@ impl TermStore {
     }
 
     /// Adds a list of all terms of another store, which is empty then.
-    pub fn push_list(&mut self, other: &mut TermStore) {
+    pub(crate) fn push_list(&mut self, other: &mut TermStore) {
         let TermStore { env, terms, plain } = other;
         self.push_new(|env| {
             let to = env.as_c_arg();
@@ -85,18 +87,18 @@ impl TermStore {
     }
 
     /// Without terms.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.terms.is_empty()
     }
 
     /// Forgets the terms from `len` on. Their memory stays until the message is sent.
-    pub fn truncate(&mut self, len: usize) {
+    pub(crate) fn truncate(&mut self, len: usize) {
         self.terms.truncate(len);
         self.plain &= bit(len).wrapping_sub(1);
     }
 
     /// Runs `body` with the environment and the terms.
-    pub fn with<R>(&self, body: impl for<'a> FnOnce(Env<'a>, &[Term<'a>]) -> R) -> R {
+    pub(crate) fn with<R>(&self, body: impl for<'a> FnOnce(Env<'a>, &[Term<'a>]) -> R) -> R {
         self.env.run(|env| {
             // SAFETY: the words in `terms` are terms of `env`: `push` put them there, nothing
             // clears the environment while `self` is borrowed, and `body`, being generic over
@@ -112,7 +114,7 @@ impl TermStore {
 
     /// Sends a message made from all the terms as a list, without copying them, and is empty then.
     /// Returns false when the receiver is gone. Must not be called on a scheduler thread.
-    pub fn send_list<F>(&mut self, to: &LocalPid, message: F) -> bool
+    pub(crate) fn send_list<F>(&mut self, to: &LocalPid, message: F) -> bool
     where
         F: for<'a> FnOnce(Env<'a>, Term<'a>) -> Term<'a>,
     {
@@ -139,7 +141,7 @@ impl TermStore {
     }
 
     /// How many terms fit without more memory.
-    pub fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.terms.capacity()
     }
 }
@@ -154,7 +156,7 @@ fn bit(at: usize) -> u128 {
 
 /// The elements of a tuple, without allocating.
 #[inline]
-pub fn tuple<'a>(term: Term<'a>) -> Option<Elements<'a>> {
+pub(crate) fn tuple<'a>(term: Term<'a>) -> Option<Elements<'a>> {
     let mut arity = 0;
     let mut elements = std::ptr::null();
     // SAFETY: both out arguments are valid; on success `elements` points at `arity` terms that
@@ -179,7 +181,7 @@ pub fn tuple<'a>(term: Term<'a>) -> Option<Elements<'a>> {
 
 /// See [`tuple`].
 #[derive(Clone, Copy)]
-pub struct Elements<'a> {
+pub(crate) struct Elements<'a> {
     env: Env<'a>,
     words: &'a [ErlNifTerm],
 }
@@ -187,13 +189,13 @@ pub struct Elements<'a> {
 impl<'a> Elements<'a> {
     /// The tuple's size.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.words.len()
     }
 
     /// Element by position from 0; the caller has looked at the size.
     #[inline]
-    pub fn at(&self, position: usize) -> Term<'a> {
+    pub(crate) fn at(&self, position: usize) -> Term<'a> {
         // SAFETY: the words are terms of this environment.
         unsafe { Term::new(self.env, self.words[position]) }
     }
@@ -201,7 +203,7 @@ impl<'a> Elements<'a> {
 
 /// Head and tail of a list that is not empty.
 #[inline]
-pub fn cons<'a>(list: Term<'a>) -> Option<(Term<'a>, Term<'a>)> {
+pub(crate) fn cons<'a>(list: Term<'a>) -> Option<(Term<'a>, Term<'a>)> {
     let mut head = MaybeUninit::uninit();
     let mut tail = MaybeUninit::uninit();
     let env = list.get_env();
@@ -225,7 +227,7 @@ pub fn cons<'a>(list: Term<'a>) -> Option<(Term<'a>, Term<'a>)> {
 
 /// Makes a tuple.
 #[inline]
-pub fn make_tuple<'a, const N: usize>(env: Env<'a>, elements: [Term<'a>; N]) -> Term<'a> {
+pub(crate) fn make_tuple<'a, const N: usize>(env: Env<'a>, elements: [Term<'a>; N]) -> Term<'a> {
     let words = elements.map(|element| element.as_c_arg());
     // SAFETY: the words are terms of `env`.
     unsafe {
@@ -237,7 +239,7 @@ pub fn make_tuple<'a, const N: usize>(env: Env<'a>, elements: [Term<'a>; N]) -> 
 }
 
 /// Makes a list.
-pub fn make_list<'a>(env: Env<'a>, elements: &[Term<'a>]) -> Term<'a> {
+pub(crate) fn make_list<'a>(env: Env<'a>, elements: &[Term<'a>]) -> Term<'a> {
     let words: Vec<_> = elements.iter().map(|element| element.as_c_arg()).collect();
     // SAFETY: the words are terms of `env`.
     unsafe {
@@ -249,14 +251,14 @@ pub fn make_list<'a>(env: Env<'a>, elements: &[Term<'a>]) -> Term<'a> {
 }
 
 /// A list under construction.
-pub struct TermList<'a> {
+pub(crate) struct TermList<'a> {
     env: Env<'a>,
     words: Vec<ErlNifTerm>,
 }
 
 impl<'a> TermList<'a> {
     /// Room for `capacity` elements.
-    pub fn with_capacity(env: Env<'a>, capacity: usize) -> Self {
+    pub(crate) fn with_capacity(env: Env<'a>, capacity: usize) -> Self {
         TermList {
             env,
             words: Vec::with_capacity(capacity),
@@ -265,12 +267,12 @@ impl<'a> TermList<'a> {
 
     /// Adds an element at the end.
     #[inline]
-    pub fn push(&mut self, term: Term<'a>) {
+    pub(crate) fn push(&mut self, term: Term<'a>) {
         self.words.push(term.as_c_arg());
     }
 
     /// The list.
-    pub fn finish(self) -> Term<'a> {
+    pub(crate) fn finish(self) -> Term<'a> {
         let (env, words) = (self.env.as_c_arg(), &self.words);
         // SAFETY: `push` took only terms of this environment.
         unsafe {
@@ -284,7 +286,7 @@ impl<'a> TermList<'a> {
 
 /// Whether two terms are the same term.
 #[inline]
-pub fn identical(a: Term<'_>, b: Term<'_>) -> bool {
+pub(crate) fn identical(a: Term<'_>, b: Term<'_>) -> bool {
     // SAFETY: reads two valid terms.
     unsafe { enif_is_identical(a.as_c_arg(), b.as_c_arg()) != 0 }
 }

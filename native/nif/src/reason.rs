@@ -12,7 +12,7 @@ use crate::atoms;
 
 /// Kafka's error code as the atom that brod's users match; a number for codes newer than this
 /// client.
-pub fn code(env: Env<'_>, code: ErrorCode) -> Term<'_> {
+pub(crate) fn code(env: Env<'_>, code: ErrorCode) -> Term<'_> {
     match brod_protocol::error::name(code.0) {
         Some(name) => Atom::from_str(env, name).map_or_else(
             |_| atoms::undefined().to_term(env),
@@ -23,7 +23,7 @@ pub fn code(env: Env<'_>, code: ErrorCode) -> Term<'_> {
 }
 
 /// Why a connection failed, in the terms of `inet`.
-pub fn net<'a>(env: Env<'a>, error: &NetError) -> Term<'a> {
+pub(crate) fn net<'a>(env: Env<'a>, error: &NetError) -> Term<'a> {
     match error {
         NetError::Refused => atoms::econnrefused().to_term(env),
         NetError::HostNotFound => atoms::nxdomain().to_term(env),
@@ -77,7 +77,7 @@ fn request<'a>(env: Env<'a>, api: &str) -> Term<'a> {
 }
 
 /// Why a file cannot be used, in the atoms of Erlang's `file`.
-pub fn posix(env: Env<'_>, kind: std::io::ErrorKind) -> Term<'_> {
+pub(crate) fn posix(env: Env<'_>, kind: std::io::ErrorKind) -> Term<'_> {
     use std::io::ErrorKind::*;
     match kind {
         NotFound => atoms::enoent().to_term(env),
@@ -90,7 +90,7 @@ pub fn posix(env: Env<'_>, kind: std::io::ErrorKind) -> Term<'_> {
 }
 
 /// `[{Host :: string(), Port, Reason}]`
-pub fn endpoints<'a>(env: Env<'a>, failures: &[(Endpoint, NetError)]) -> Term<'a> {
+pub(crate) fn endpoints<'a>(env: Env<'a>, failures: &[(Endpoint, NetError)]) -> Term<'a> {
     let tried: Vec<Term> = failures
         .iter()
         .map(|(endpoint, error)| (string(env, &endpoint.host), endpoint.port, net(env, error)))
@@ -100,7 +100,7 @@ pub fn endpoints<'a>(env: Env<'a>, failures: &[(Endpoint, NetError)]) -> Term<'a
 }
 
 /// An Erlang string: a list of bytes.
-pub fn string<'a>(env: Env<'a>, text: &str) -> Term<'a> {
+pub(crate) fn string<'a>(env: Env<'a>, text: &str) -> Term<'a> {
     text.bytes()
         .collect::<Vec<u8>>()
         .iter()
@@ -110,7 +110,7 @@ pub fn string<'a>(env: Env<'a>, text: &str) -> Term<'a> {
 }
 
 /// An operation's error: the `R` of `{error, R}`.
-pub fn error<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
+pub(crate) fn error<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
     match error {
         Error::Kafka { code: kafka, .. } => code(env, *kafka),
         Error::Unreachable(failures) => endpoints(env, failures),
@@ -122,7 +122,7 @@ pub fn error<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
 }
 
 /// Why a producer's calls fail, and what its process exits with (contract section 8).
-pub fn failure<'a>(env: Env<'a>, why: &Failure, topic: &str, partition: i32) -> Term<'a> {
+pub(crate) fn failure<'a>(env: Env<'a>, why: &Failure, topic: &str, partition: i32) -> Term<'a> {
     match why {
         Failure::NotRetriable(kafka) => {
             let detail = (

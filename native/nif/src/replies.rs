@@ -25,7 +25,7 @@ const DIRECT_REPLIES: usize = 2;
 const GATHERED_CALLS: usize = 32;
 
 /// A caller that is held up.
-pub struct Waiter {
+pub(crate) struct Waiter {
     /// The caller.
     pub pid: LocalPid,
     /// What it waits under.
@@ -33,7 +33,7 @@ pub struct Waiter {
 }
 
 /// Tells one partition's results to Erlang.
-pub struct ErlReplies {
+pub(crate) struct ErlReplies {
     topic: String,
     partition: i32,
     /// The producer process.
@@ -60,7 +60,7 @@ struct Will {
 
 impl ErlReplies {
     /// For a producer that the process opens.
-    pub fn new(
+    pub(crate) fn new(
         topic: &str,
         partition: i32,
         process: LocalPid,
@@ -79,30 +79,30 @@ impl ErlReplies {
     }
 
     /// The producer process.
-    pub fn process(&self) -> LocalPid {
+    pub(crate) fn process(&self) -> LocalPid {
         self.process
     }
 
     /// The process has passed on one message.
-    pub fn passed_on(&self) {
+    pub(crate) fn passed_on(&self) {
         self.passing_on.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// The process goes, for this reason; `heir` runs callbacks from now on. Only the first will
     /// counts.
-    pub fn leave(&self, reason: Term<'_>, heir: LocalPid) {
+    pub(crate) fn leave(&self, reason: Term<'_>, heir: LocalPid) {
         let env = OwnedEnv::new();
         let reason = env.save(reason);
         self.will.lock().get_or_insert(Will { env, reason, heir });
     }
 
     /// From now on callers are answered without the process. True the first time.
-    pub fn orphan(&self) -> bool {
+    pub(crate) fn orphan(&self) -> bool {
         !self.orphaned.swap(true, Ordering::AcqRel)
     }
 
     /// The process is gone or going.
-    pub fn is_orphan(&self) -> bool {
+    pub(crate) fn is_orphan(&self) -> bool {
         self.orphaned.load(Ordering::Acquire)
     }
 
@@ -247,7 +247,7 @@ impl ErlReplies {
     }
 
     /// After [`Self::orphan`]: says how many messages went with the process, if it was killed.
-    pub fn tell_lost(&self) {
+    pub(crate) fn tell_lost(&self) {
         let lost = self.passing_on.load(Ordering::Acquire);
         if lost == 0 || self.heir().is_some() {
             return;

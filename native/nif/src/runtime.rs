@@ -17,7 +17,7 @@ fn default_threads() -> usize {
 }
 
 /// Starts the runtime unless it runs. `threads` counts only the first time.
-pub fn start(threads: Option<usize>) -> Result<Handle, String> {
+pub(crate) fn start(threads: Option<usize>) -> Result<Handle, String> {
     RUNTIME
         .get_or_init(|| {
             Builder::new_multi_thread()
@@ -34,7 +34,7 @@ pub fn start(threads: Option<usize>) -> Result<Handle, String> {
 }
 
 /// The running runtime.
-pub fn handle() -> Option<Handle> {
+pub(crate) fn handle() -> Option<Handle> {
     RUNTIME
         .get()?
         .as_ref()
@@ -45,7 +45,7 @@ pub fn handle() -> Option<Handle> {
 /// Sends a message built by `message`. False when the receiver is gone.
 ///
 /// May be called on any thread that is not a scheduler's.
-pub fn send<F>(to: &LocalPid, message: F) -> bool
+pub(crate) fn send<F>(to: &LocalPid, message: F) -> bool
 where
     F: for<'a> FnOnce(Env<'a>) -> Term<'a>,
 {
@@ -53,7 +53,7 @@ where
 }
 
 /// Who waits for the answer to an operation, and under which reference.
-pub struct Asker {
+pub(crate) struct Asker {
     pid: LocalPid,
     env: OwnedEnv,
     reference: rustler::env::SavedTerm,
@@ -61,7 +61,7 @@ pub struct Asker {
 
 impl Asker {
     /// For the calling process: a new reference, to be returned to it.
-    pub fn new<'a>(env: Env<'a>) -> (Asker, Term<'a>) {
+    pub(crate) fn new<'a>(env: Env<'a>) -> (Asker, Term<'a>) {
         let reference = env.make_ref().encode(env);
         let own = OwnedEnv::new();
         let saved = own.save(reference);
@@ -76,7 +76,7 @@ impl Asker {
     }
 
     /// Sends `{brod_reply, Ref, Result}`.
-    pub fn reply<F>(mut self, result: F)
+    pub(crate) fn reply<F>(mut self, result: F)
     where
         F: for<'a> FnOnce(Env<'a>) -> Term<'a>,
     {

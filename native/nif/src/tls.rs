@@ -15,7 +15,7 @@ use crate::options::Options;
 use crate::reason::{posix, string};
 
 /// Decodes the map that `brod_ssl_options` makes.
-pub fn decode(term: Term<'_>) -> NifResult<TlsOptions> {
+pub(crate) fn decode(term: Term<'_>) -> NifResult<TlsOptions> {
     let map = Options::new(term).ok_or_else(bad)?;
     Ok(TlsOptions {
         roots: roots(map.term("roots").ok_or_else(bad)?)?,
@@ -144,7 +144,7 @@ fn bad() -> rustler::Error {
 }
 
 /// Why there is no TLS with a broker, in the terms that brod passes on from `ssl` (contract 9b).
-pub fn reason<'a>(env: Env<'a>, error: &TlsError) -> Term<'a> {
+pub(crate) fn reason<'a>(env: Env<'a>, error: &TlsError) -> Term<'a> {
     let text = error.to_string();
     match error {
         TlsError::UnknownCa => alert(env, "unknown_ca", &text),

@@ -37,27 +37,27 @@ pub use wire_error::WireError;
 
 /// Where the fields of a v2 record batch lie, in bytes from its start.
 mod layout {
-    pub const BASE_OFFSET: usize = 0;
-    pub const BATCH_LENGTH: usize = 8;
-    pub const PARTITION_LEADER_EPOCH: usize = 12;
-    pub const MAGIC: usize = 16;
-    pub const CRC: usize = 17;
-    pub const ATTRIBUTES: usize = 21;
-    pub const LAST_OFFSET_DELTA: usize = 23;
-    pub const BASE_TIMESTAMP: usize = 27;
-    pub const MAX_TIMESTAMP: usize = 35;
-    pub const PRODUCER_ID: usize = 43;
-    pub const PRODUCER_EPOCH: usize = 51;
-    pub const BASE_SEQUENCE: usize = 53;
-    pub const RECORD_COUNT: usize = 57;
+    pub(crate) const BASE_OFFSET: usize = 0;
+    pub(crate) const BATCH_LENGTH: usize = 8;
+    pub(crate) const PARTITION_LEADER_EPOCH: usize = 12;
+    pub(crate) const MAGIC: usize = 16;
+    pub(crate) const CRC: usize = 17;
+    pub(crate) const ATTRIBUTES: usize = 21;
+    pub(crate) const LAST_OFFSET_DELTA: usize = 23;
+    pub(crate) const BASE_TIMESTAMP: usize = 27;
+    pub(crate) const MAX_TIMESTAMP: usize = 35;
+    pub(crate) const PRODUCER_ID: usize = 43;
+    pub(crate) const PRODUCER_EPOCH: usize = 51;
+    pub(crate) const BASE_SEQUENCE: usize = 53;
+    pub(crate) const RECORD_COUNT: usize = 57;
     /// Size of the header; the records section starts here.
-    pub const HEADER: usize = 61;
+    pub(crate) const HEADER: usize = 61;
     /// What the batch length field does not count: the base offset and itself.
-    pub const LENGTH_PREFIX: usize = 12;
+    pub(crate) const LENGTH_PREFIX: usize = 12;
 
-    pub const MAGIC_V2: i8 = 2;
+    pub(crate) const MAGIC_V2: i8 = 2;
 
-    pub const LOG_APPEND_TIME_BIT: i16 = 0x08;
-    pub const TRANSACTIONAL_BIT: i16 = 0x10;
-    pub const CONTROL_BIT: i16 = 0x20;
+    pub(crate) const LOG_APPEND_TIME_BIT: i16 = 0x08;
+    pub(crate) const TRANSACTIONAL_BIT: i16 = 0x10;
+    pub(crate) const CONTROL_BIT: i16 = 0x20;
 }

@@ -28,7 +28,7 @@ struct Header {
 /// for a block.
 ///
 /// Checksums are passed over: a batch has one of its own.
-pub fn decompress(
+pub(crate) fn decompress(
     mut input: &[u8],
     out: &mut Vec<u8>,
     limit: usize,
@@ -67,7 +67,7 @@ pub fn decompress(
 }
 
 /// A frame after the other, block by block.
-pub struct Blocks {
+pub(crate) struct Blocks {
     input: Bytes,
     /// Of the frame under way.
     header: Option<Header>,
@@ -77,7 +77,7 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    pub fn new(input: Bytes) -> Self {
+    pub(crate) fn new(input: Bytes) -> Self {
         Blocks {
             input,
             header: None,
@@ -87,7 +87,7 @@ impl Blocks {
     }
 
     /// Appends the next block, at most 4 MB, to `out`. False: there are no more.
-    pub fn more(&mut self, out: &mut Vec<u8>) -> Result<bool, CodecError> {
+    pub(crate) fn more(&mut self, out: &mut Vec<u8>) -> Result<bool, CodecError> {
         let whole = self.input.clone();
         let mut input = &whole[..];
         let more = self.read(&mut input, out)?;
@@ -137,7 +137,7 @@ impl Blocks {
     }
 
     /// How many bytes this takes.
-    pub fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.input.len() + self.before.capacity() + self.block.capacity()
     }
 }

@@ -17,7 +17,7 @@ const BLOCK: usize = 32 * 1024;
 const MAX_EXPANSION: usize = 22;
 
 /// Appends `input`, compressed, to `out`.
-pub fn compress(input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+pub(crate) fn compress(input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     let mut encoder = snap::raw::Encoder::new();
     out.extend_from_slice(&HEADER);
     for block in input.chunks(BLOCK) {
@@ -33,7 +33,7 @@ pub fn compress(input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
 }
 
 /// Appends `input`, decompressed, to `out`, which then has at most `limit` bytes.
-pub fn decompress(input: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), CodecError> {
+pub(crate) fn decompress(input: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), CodecError> {
     if !input.starts_with(&HEADER[..MAGIC]) {
         return append_block(input, out, limit);
     }
@@ -66,19 +66,19 @@ fn next_block<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, CodecError> {
 }
 
 /// Block by block; a bare block is one.
-pub struct Blocks {
+pub(crate) struct Blocks {
     input: Bytes,
     framed: bool,
 }
 
 impl Blocks {
-    pub fn new(input: Bytes) -> Self {
+    pub(crate) fn new(input: Bytes) -> Self {
         let framed = input.starts_with(&HEADER[..MAGIC]);
         Blocks { input, framed }
     }
 
     /// Appends the next block to `out`: of at most `most` bytes, or 64 KB. False: there are no more.
-    pub fn more(&mut self, out: &mut Vec<u8>, most: usize) -> Result<bool, CodecError> {
+    pub(crate) fn more(&mut self, out: &mut Vec<u8>, most: usize) -> Result<bool, CodecError> {
         let whole = std::mem::take(&mut self.input);
         let limit = out.len().saturating_add(most.max(2 * BLOCK));
         if !self.framed {
@@ -95,7 +95,7 @@ impl Blocks {
     }
 
     /// How many bytes this takes.
-    pub fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.input.len()
     }
 }

@@ -1,5 +1,7 @@
 //! Small input that claims, or expands to, far more than allowed must not cost the memory.
 
+#![allow(unsafe_code)]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 

@@ -47,7 +47,7 @@ struct Slot {
 type SharedSlot = Arc<tokio::sync::Mutex<Slot>>;
 
 /// See the module's text.
-pub struct Connections {
+pub(super) struct Connections {
     options: ConnectOptions,
     backoff: Backoff,
     health: Mutex<Health>,
@@ -57,7 +57,7 @@ pub struct Connections {
 
 impl Connections {
     /// `first` and `max` bound the wait between attempts to reach a broker that is down.
-    pub fn new(options: ConnectOptions, first: Duration, max: Duration) -> Self {
+    pub(super) fn new(options: ConnectOptions, first: Duration, max: Duration) -> Self {
         let backoff = Backoff::new(first, max, rand::random());
         Connections {
             options,
@@ -71,7 +71,7 @@ impl Connections {
     /// An open connection to the node, which listens at `endpoint`.
     ///
     /// Waits for the backoff of an earlier failure to pass, then tries once.
-    pub async fn get(
+    pub(super) async fn get(
         &self,
         node: NodeId,
         endpoint: &Endpoint,
@@ -125,7 +125,7 @@ impl Connections {
     }
 
     /// Whether the node can be asked without connecting first.
-    pub fn is_open(&self, node: NodeId) -> bool {
+    pub(super) fn is_open(&self, node: NodeId) -> bool {
         let slot = self.slots.lock().get(&(node, Purpose::Main)).cloned();
         slot.is_some_and(|slot| match slot.try_lock() {
             Ok(slot) => slot
@@ -139,7 +139,7 @@ impl Connections {
 
     /// Opens a connection that belongs to the caller alone, to an endpoint of unknown node id. A broker that
     /// has refused the client's credentials a moment ago is not asked again, but quoted.
-    pub async fn open(&self, endpoint: &Endpoint) -> Result<Connection, NetError> {
+    pub(super) async fn open(&self, endpoint: &Endpoint) -> Result<Connection, NetError> {
         self.refusals
             .lock()
             .may_ask(endpoint, Instant::now().into())?;
@@ -153,7 +153,7 @@ impl Connections {
     }
 
     /// Makes an open connection the node's main one, unless there is one already.
-    pub async fn adopt(&self, node: NodeId, connection: Connection) {
+    pub(super) async fn adopt(&self, node: NodeId, connection: Connection) {
         let slot = self.slot(node, Purpose::Main);
         let mut slot = slot.lock().await;
         if slot.connection.as_ref().is_none_or(Connection::is_closed) {
@@ -162,12 +162,12 @@ impl Connections {
     }
 
     /// Forgets a use that will not come back, closing its connection when idle.
-    pub fn forget(&self, node: NodeId, purpose: Purpose) {
+    pub(super) fn forget(&self, node: NodeId, purpose: Purpose) {
         self.slots.lock().remove(&(node, purpose));
     }
 
     /// Closes all but those that outlive the client.
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         let mut slots = self.slots.lock();
         for (_, slot) in slots.extract_if(|(_, purpose), _| !purpose.outlives_client()) {
             // A slot that is locked is connecting; its connection closes with its last user.

@@ -27,7 +27,7 @@ struct Refusal {
 impl Refusals {
     /// Whether the broker may be asked; if not, what it said last. Who is let through after a refusal is the
     /// only one for as long again, unless the outcome is told before.
-    pub fn may_ask(&mut self, broker: &Endpoint, now: Instant) -> Result<(), NetError> {
+    pub(super) fn may_ask(&mut self, broker: &Endpoint, now: Instant) -> Result<(), NetError> {
         match self.by_broker.get_mut(broker) {
             Some(refusal) if now < refusal.until => Err(refusal.error.clone()),
             Some(refusal) => {
@@ -40,7 +40,7 @@ impl Refusals {
     }
 
     /// An attempt has failed. Only refusals of credentials count.
-    pub fn failed(&mut self, broker: &Endpoint, error: &NetError, now: Instant) {
+    pub(super) fn failed(&mut self, broker: &Endpoint, error: &NetError, now: Instant) {
         if !matches!(error, NetError::Sasl(why) if why.is_refusal()) {
             return;
         }
@@ -60,7 +60,7 @@ impl Refusals {
     }
 
     /// The broker has let the client in.
-    pub fn succeeded(&mut self, broker: &Endpoint) {
+    pub(super) fn succeeded(&mut self, broker: &Endpoint) {
         self.by_broker.remove(broker);
     }
 }

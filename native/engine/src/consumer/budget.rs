@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 /// Bytes that are shared.
 #[derive(Debug)]
-pub struct Budget {
+pub(super) struct Budget {
     limit: usize,
     used: AtomicUsize,
 }
 
 impl Budget {
     /// Nothing is used yet.
-    pub fn new(limit: usize) -> Arc<Self> {
+    pub(super) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Budget {
             limit,
             used: AtomicUsize::new(0),
@@ -20,7 +20,7 @@ impl Budget {
     }
 
     /// None: there are not as many left.
-    pub fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
+    pub(super) fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
         let taken = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.limit);
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken)
@@ -34,7 +34,7 @@ impl Budget {
 
 /// Given back when it is dropped.
 #[derive(Debug)]
-pub struct Reservation {
+pub(super) struct Reservation {
     budget: Arc<Budget>,
     bytes: usize,
 }

@@ -17,7 +17,7 @@ use brod_protocol::unpack::Unpacking;
 
 /// Why there is no more to unpack.
 #[derive(Debug)]
-pub enum End {
+pub(super) enum End {
     /// Everything was unpacked, or is not for the subscriber.
     Done,
     /// Nothing at or behind the position that was asked for.
@@ -40,7 +40,7 @@ struct Current {
 
 /// See the module.
 #[derive(Debug)]
-pub struct CompletedFetch {
+pub(super) struct CompletedFetch {
     batches: Batches,
     memory: Bytes,
     aborted: Aborted,
@@ -57,7 +57,12 @@ pub struct CompletedFetch {
 
 impl CompletedFetch {
     /// What was answered to a fetch at the offset `asked`.
-    pub fn new(records: Bytes, aborted: Aborted, asked: i64, max_batch_bytes: usize) -> Self {
+    pub(super) fn new(
+        records: Bytes,
+        aborted: Aborted,
+        asked: i64,
+        max_batch_bytes: usize,
+    ) -> Self {
         CompletedFetch {
             batches: batches(records.clone()),
             memory: records,
@@ -72,17 +77,17 @@ impl CompletedFetch {
     }
 
     /// All of it as it came.
-    pub fn memory(&self) -> &Bytes {
+    pub(super) fn memory(&self) -> &Bytes {
         &self.memory
     }
 
     /// The first offset behind what was given out or left out, and the leader epoch before it.
-    pub fn reached(&self) -> (i64, i32) {
+    pub(super) fn reached(&self) -> (i64, i32) {
         self.reached
     }
 
     /// Counts what it takes while it waits against the budget. False: that is more than there is.
-    pub fn may_wait(&mut self, budget: &Arc<Budget>) -> bool {
+    pub(super) fn may_wait(&mut self, budget: &Arc<Budget>) -> bool {
         let unpacking = self.current.as_ref().map_or(0, |c| c.unpacking.held());
         let next = self.next.as_ref().map_or(0, |n| n.records.bytes().len());
         self.held = budget.reserve(self.memory.len() + unpacking + next);
@@ -92,7 +97,7 @@ impl CompletedFetch {
     /// The next batches, as far as they take `room` bytes in memory; of a batch that alone takes more,
     /// the first records that take as many, but one at least. What was not compressed is in memory
     /// already and does not count. An end means that there is nothing behind them.
-    pub fn take(&mut self, room: usize) -> (Vec<DecodedBatch>, Option<End>) {
+    pub(super) fn take(&mut self, room: usize) -> (Vec<DecodedBatch>, Option<End>) {
         self.held = None;
         let mut set = Vec::new();
         let mut left = room;

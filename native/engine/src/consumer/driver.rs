@@ -34,7 +34,7 @@ use brod_protocol::error::ErrorCode;
 const OFFSET_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// What the partitions of a client have in common.
-pub struct Environment {
+pub(super) struct Environment {
     pub cluster: Arc<Cluster>,
     pub runtime: Handle,
     pub offsets: Offsets,
@@ -51,7 +51,7 @@ struct State {
 }
 
 /// See the module.
-pub struct PartitionDriver {
+pub(super) struct PartitionDriver {
     environment: Arc<Environment>,
     topic: Arc<str>,
     partition: i32,
@@ -63,7 +63,7 @@ pub struct PartitionDriver {
 
 impl PartitionDriver {
     /// Of a partition that nobody has subscribed to. `share`: see [`Routing::new`].
-    pub fn new(
+    pub(super) fn new(
         environment: Arc<Environment>,
         topic: &str,
         partition: i32,
@@ -85,23 +85,23 @@ impl PartitionDriver {
         }
     }
 
-    pub fn topic(&self) -> &Arc<str> {
+    pub(super) fn topic(&self) -> &Arc<str> {
         &self.topic
     }
 
-    pub fn partition(&self) -> i32 {
+    pub(super) fn partition(&self) -> i32 {
         self.partition
     }
 
     /// Topic and partition as in requests.
-    pub fn key(&self) -> &Key {
+    pub(super) fn key(&self) -> &Key {
         &self.key
     }
 
     // What users do.
 
     /// See [`Routing::subscribe`].
-    pub fn subscribe(self: &Arc<Self>, config: ConsumerConfig, sink: Arc<dyn Sink>) -> u64 {
+    pub(super) fn subscribe(self: &Arc<Self>, config: ConsumerConfig, sink: Arc<dyn Sink>) -> u64 {
         let (generation, former) = self.change(|state| {
             let former = state.sink.replace(sink);
             (state.routing.subscribe(config), former)
@@ -112,7 +112,7 @@ impl PartitionDriver {
     }
 
     /// See [`Routing::unsubscribe`].
-    pub fn unsubscribe(self: &Arc<Self>) {
+    pub(super) fn unsubscribe(self: &Arc<Self>) {
         let former = self.change(|state| {
             state.routing.unsubscribe();
             state.sink.take()
@@ -122,27 +122,27 @@ impl PartitionDriver {
     }
 
     /// See [`Routing::seek_starts`].
-    pub fn seek_starts(self: &Arc<Self>) -> Option<Seek> {
+    pub(super) fn seek_starts(self: &Arc<Self>) -> Option<Seek> {
         self.event(Routing::seek_starts)
     }
 
     /// See [`Routing::ack`].
-    pub fn ack(self: &Arc<Self>, offset: i64) {
+    pub(super) fn ack(self: &Arc<Self>, offset: i64) {
         self.event(|routing| routing.ack(offset));
     }
 
     /// See [`Routing::set_paused`].
-    pub fn set_paused(self: &Arc<Self>, paused: bool) {
+    pub(super) fn set_paused(self: &Arc<Self>, paused: bool) {
         self.event(|routing| routing.set_paused(paused));
     }
 
     /// See [`Routing::info`].
-    pub fn info(&self) -> Info {
+    pub(super) fn info(&self) -> Info {
         self.state.lock().routing.info()
     }
 
     /// Finds the position of a subscription, and starts fetching from there.
-    pub async fn find_position(
+    pub(super) async fn find_position(
         self: &Arc<Self>,
         generation: u64,
         to: BeginOffset,
@@ -159,7 +159,7 @@ impl PartitionDriver {
 
     /// Goes on at another position. When that cannot be found out, the subscription goes on where it
     /// is: a seek that failed has done nothing.
-    pub async fn seek_to(
+    pub(super) async fn seek_to(
         self: &Arc<Self>,
         seek: Seek,
         to: BeginOffset,
@@ -175,13 +175,13 @@ impl PartitionDriver {
     // What the cluster and the fetchers tell.
 
     /// See [`Routing::metadata_changed`].
-    pub fn metadata_changed(self: &Arc<Self>) {
+    pub(super) fn metadata_changed(self: &Arc<Self>) {
         let (snapshot, now) = (self.environment.cluster.snapshot(), Instant::now());
         self.event(|routing| routing.metadata_changed(&snapshot, now));
     }
 
     /// See [`Routing::claim`]. None as well when the partition belongs to another queue by now.
-    pub fn claim(
+    pub(super) fn claim(
         self: &Arc<Self>,
         queue: &Arc<FetchQueue<PartitionDriver>>,
         id: FetchId,
@@ -194,17 +194,17 @@ impl PartitionDriver {
     }
 
     /// See [`Routing::release`].
-    pub fn release(self: &Arc<Self>, id: FetchId) {
+    pub(super) fn release(self: &Arc<Self>, id: FetchId) {
         self.event(|routing| routing.release(id));
     }
 
     /// See [`Routing::passed_over`].
-    pub fn passed_over(self: &Arc<Self>, id: FetchId) -> Option<NextFetch> {
+    pub(super) fn passed_over(self: &Arc<Self>, id: FetchId) -> Option<NextFetch> {
         self.event(|routing| routing.passed_over(id))
     }
 
     /// The fetch failed as a whole.
-    pub fn fetch_failed(self: &Arc<Self>, id: FetchId, error: &Error) {
+    pub(super) fn fetch_failed(self: &Arc<Self>, id: FetchId, error: &Error) {
         let now = Instant::now();
         self.event(|routing| match code_of(error) {
             Some(code) => routing.refused(id, code, error.to_string(), now),
@@ -214,7 +214,7 @@ impl PartitionDriver {
 
     /// What the broker `from` answered. Hands it on as far as there is room, and returns what to fetch
     /// next, if the fetch keeps the partition.
-    pub fn answered(
+    pub(super) fn answered(
         self: &Arc<Self>,
         id: FetchId,
         from: NodeId,

@@ -16,7 +16,7 @@ use crate::net::Connection;
 
 /// What the first of the two lanes is at.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum FirstLane {
+pub(super) enum FirstLane {
     Idle,
     /// In a poll that ends soon, to be joined by what the second lane has.
     Short,
@@ -24,7 +24,7 @@ pub enum FirstLane {
 }
 
 /// What the lanes and those who feed them share.
-pub struct Board<P> {
+pub(super) struct Board<P> {
     pub ready: Vec<Arc<P>>,
     /// One of them has messages waiting at the broker.
     pub behind: bool,
@@ -35,7 +35,7 @@ pub struct Board<P> {
 }
 
 /// See the module.
-pub struct FetchQueue<P> {
+pub(super) struct FetchQueue<P> {
     pub node: NodeId,
     pub isolation: Isolation,
     board: Mutex<Board<P>>,
@@ -64,22 +64,22 @@ impl<P> FetchQueue<P> {
         })
     }
 
-    pub fn board(&self) -> MutexGuard<'_, Board<P>> {
+    pub(super) fn board(&self) -> MutexGuard<'_, Board<P>> {
         self.board.lock()
     }
 
     /// Waits until there is something for the lane.
-    pub async fn wait(&self, lane: usize) {
+    pub(super) async fn wait(&self, lane: usize) {
         self.wake[lane].notified().await;
     }
 
     /// Waits until nobody needs the broker any more.
-    pub async fn ended(&self) {
+    pub(super) async fn ended(&self) {
         self.ended.cancelled().await;
     }
 
     /// Which connection a lane uses.
-    pub fn purpose(&self, lane: usize) -> Purpose {
+    pub(super) fn purpose(&self, lane: usize) -> Purpose {
         let isolation = match self.isolation {
             Isolation::ReadUncommitted => 0,
             Isolation::ReadCommitted => 2,
@@ -88,12 +88,12 @@ impl<P> FetchQueue<P> {
     }
 
     /// The lane uses this connection, which is closed when nobody needs the broker any more.
-    pub fn uses(&self, lane: usize, connection: Connection) {
+    pub(super) fn uses(&self, lane: usize, connection: Connection) {
         self.connections.lock()[lane] = Some(connection);
     }
 
     /// Nobody waits for what is under way, and a fetcher that starts anew must not wait behind it.
-    pub fn hang_up(&self) {
+    pub(super) fn hang_up(&self) {
         for connection in self.connections.lock().iter_mut().filter_map(Option::take) {
             connection.close();
         }
@@ -101,11 +101,11 @@ impl<P> FetchQueue<P> {
 }
 
 /// A partition's hold on the queue: its lanes end with the last one.
-pub struct Feed<P>(Arc<FetchQueue<P>>);
+pub(super) struct Feed<P>(Arc<FetchQueue<P>>);
 
 impl<P> Feed<P> {
     /// The partition is to be fetched. `behind`: messages of it wait at the broker.
-    pub fn push(&self, partition: Arc<P>, behind: bool) {
+    pub(super) fn push(&self, partition: Arc<P>, behind: bool) {
         let mut board = self.0.board();
         board.ready.push(partition);
         board.behind |= behind;
@@ -115,12 +115,12 @@ impl<P> Feed<P> {
     }
 
     /// The answer to a fetch of this partition will be dropped.
-    pub fn revoked(&self, key: Key, fetch: FetchId) {
+    pub(super) fn revoked(&self, key: Key, fetch: FetchId) {
         self.0.board().revoked.push((key, fetch));
     }
 
     /// Whether this is the queue that it holds.
-    pub fn holds(&self, queue: &Arc<FetchQueue<P>>) -> bool {
+    pub(super) fn holds(&self, queue: &Arc<FetchQueue<P>>) -> bool {
         Arc::ptr_eq(&self.0, queue)
     }
 }
@@ -136,7 +136,7 @@ type Feeds<P> = HashMap<(NodeId, Isolation), Weak<Feed<P>>>;
 type StartLanes<P> = Box<dyn Fn(Arc<FetchQueue<P>>) + Send + Sync>;
 
 /// The queues of a client.
-pub struct FetchQueues<P> {
+pub(super) struct FetchQueues<P> {
     feeds: Mutex<Feeds<P>>,
     start_lanes: StartLanes<P>,
     closed: CancellationToken,
@@ -144,7 +144,7 @@ pub struct FetchQueues<P> {
 
 impl<P> FetchQueues<P> {
     /// `start_lanes` is called for each new queue; `closed` ends them all.
-    pub fn new(
+    pub(super) fn new(
         closed: CancellationToken,
         start_lanes: impl Fn(Arc<FetchQueue<P>>) + Send + Sync + 'static,
     ) -> Self {
@@ -156,7 +156,7 @@ impl<P> FetchQueues<P> {
     }
 
     /// The queue of a broker, whose lanes are started if there are none.
-    pub fn feed(&self, node: NodeId, isolation: Isolation) -> Arc<Feed<P>> {
+    pub(super) fn feed(&self, node: NodeId, isolation: Isolation) -> Arc<Feed<P>> {
         let mut feeds = self.feeds.lock();
         if let Some(feed) = feeds.get(&(node, isolation)).and_then(Weak::upgrade) {
             return feed;

@@ -31,7 +31,7 @@ const GRACE: Duration = Duration::from_secs(10);
 const TURN_BYTES: usize = 64 * 1024;
 
 /// Starts the lanes of a queue.
-pub fn start(
+pub(super) fn start(
     cluster: &Arc<Cluster>,
     runtime: &Handle,
     rack_id: &Arc<str>,

@@ -17,7 +17,7 @@ use brod_protocol::api::offset_for_leader_epoch::{self, InPartition};
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Asks the brokers of one cluster.
-pub struct Offsets {
+pub(super) struct Offsets {
     cluster: Arc<Cluster>,
     /// Held while topics are looked up, so that a thousand subscribes ask once.
     lookup: tokio::sync::Mutex<()>,
@@ -25,7 +25,7 @@ pub struct Offsets {
 
 impl Offsets {
     /// For a cluster.
-    pub fn new(cluster: Arc<Cluster>) -> Self {
+    pub(super) fn new(cluster: Arc<Cluster>) -> Self {
         Offsets {
             cluster,
             lookup: tokio::sync::Mutex::default(),
@@ -33,7 +33,7 @@ impl Offsets {
     }
 
     /// The offset that is meant, and its leader epoch (-1: unknown).
-    pub async fn find(
+    pub(super) async fn find(
         &self,
         key: &Key,
         to: BeginOffset,
@@ -79,7 +79,7 @@ impl Offsets {
 
     /// Where the leader's log ends for a leader epoch, or for the last one before it that the leader
     /// knows, and which one that is. -1: it knows none.
-    pub async fn end_of_epoch(
+    pub(super) async fn end_of_epoch(
         &self,
         key: &Key,
         leader: Leader,

@@ -5,7 +5,7 @@ use crate::net::NetError;
 use brod_protocol::error::ErrorCode;
 
 /// Whether a subscription waits through the error.
-pub fn may_pass(error: &Error) -> bool {
+pub(super) fn may_pass(error: &Error) -> bool {
     match error {
         Error::Kafka { code, .. } => code.is_retriable_for_consumer(),
         Error::Net(NetError::UnsupportedApi { .. }) => false,
@@ -15,7 +15,7 @@ pub fn may_pass(error: &Error) -> bool {
 }
 
 /// The code that tells of an error.
-pub fn code_of(error: &Error) -> Option<ErrorCode> {
+pub(super) fn code_of(error: &Error) -> Option<ErrorCode> {
     match error {
         Error::Net(NetError::UnsupportedApi { .. }) => Some(ErrorCode::UNSUPPORTED_VERSION),
         _ => error.code(),

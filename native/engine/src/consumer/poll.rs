@@ -18,7 +18,7 @@ const MAX_BYTES: i32 = 8 * 1024 * 1024;
 
 /// How long the broker may wait with an answer.
 #[derive(Clone, Copy)]
-pub enum Poll {
+pub(super) enum Poll {
     /// Others wait for the lane meanwhile, and nothing makes it longer.
     Short(Duration),
     /// As long as the partitions have it, if they ask for more than a byte.
@@ -27,24 +27,24 @@ pub enum Poll {
 
 impl Poll {
     /// Of the first lane, which is to be free again soon.
-    pub fn first_lane_soon() -> Poll {
+    pub(super) fn first_lane_soon() -> Poll {
         Poll::Short(SHORT_POLL)
     }
 
     /// Of the first lane, after so many answers without messages.
-    pub fn first_lane(quiet: u32) -> Poll {
+    pub(super) fn first_lane(quiet: u32) -> Poll {
         Poll::Long(FIRST_POLL.saturating_mul(1 << quiet.min(20)))
     }
 
     /// Of the second lane.
-    pub fn second_lane(quiet: u32) -> Poll {
+    pub(super) fn second_lane(quiet: u32) -> Poll {
         let poll = SHORT_POLL.saturating_mul(1 << quiet.min(20));
         Poll::Short(poll.min(SECOND_LANE_POLL))
     }
 }
 
 /// What a request says beside its partitions.
-pub struct Limits {
+pub(super) struct Limits {
     pub max_wait: Duration,
     pub min_bytes: i32,
     /// Of the whole answer.
@@ -53,7 +53,7 @@ pub struct Limits {
 
 impl Limits {
     /// Of a request for these partitions.
-    pub fn new(poll: Poll, fetches: impl Iterator<Item = NextFetch> + Clone) -> Self {
+    pub(super) fn new(poll: Poll, fetches: impl Iterator<Item = NextFetch> + Clone) -> Self {
         let shortest = fetches.clone().map(|fetch| fetch.max_wait).min();
         let least = fetches
             .clone()
@@ -77,7 +77,7 @@ impl Limits {
     }
 
     /// How many bytes more an answer of so many could have had.
-    pub fn left_by(&self, answered: usize) -> i32 {
+    pub(super) fn left_by(&self, answered: usize) -> i32 {
         let answered = i32::try_from(answered).unwrap_or(i32::MAX);
         self.max_bytes.saturating_sub(answered).max(0)
     }

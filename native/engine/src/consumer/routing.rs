@@ -21,7 +21,7 @@ use super::info::Info;
 use super::sink::Delivered;
 use super::subscription::{NextFetch, Subscription};
 use crate::cluster::{Leader, NodeId, Snapshot, TopicId};
-pub use actions::{Action, Answered, Begun, Delivery, DeliveryEnd, EpochEnd, FetchId, Seek};
+pub(super) use actions::{Action, Answered, Begun, Delivery, DeliveryEnd, EpochEnd, FetchId, Seek};
 use brod_protocol::api::fetch::aborted;
 use brod_protocol::error::ErrorCode;
 
@@ -51,7 +51,7 @@ struct Check {
 }
 
 /// See the module.
-pub struct Routing {
+pub(super) struct Routing {
     topic: Arc<str>,
     partition: i32,
     subscription: Subscription,
@@ -77,7 +77,7 @@ pub struct Routing {
 
 impl Routing {
     /// Not subscribed. `share` and `seed`: see [`Subscription::new`].
-    pub fn new(topic: Arc<str>, partition: i32, share: Arc<AtomicI32>, seed: u64) -> Self {
+    pub(super) fn new(topic: Arc<str>, partition: i32, share: Arc<AtomicI32>, seed: u64) -> Self {
         Routing {
             topic,
             partition,
@@ -98,17 +98,17 @@ impl Routing {
     }
 
     /// The next thing to be done now.
-    pub fn next_action(&mut self) -> Option<Action> {
+    pub(super) fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
     /// The present subscription and its position.
-    pub fn subscription(&self) -> &Subscription {
+    pub(super) fn subscription(&self) -> &Subscription {
         &self.subscription
     }
 
     /// A view of it all.
-    pub fn info(&self) -> Info {
+    pub(super) fn info(&self) -> Info {
         Info {
             node: self.route.as_ref().map(|route| route.node),
             ..self.subscription.info()
@@ -117,28 +117,28 @@ impl Routing {
 
     /// A new subscription, in place of the one that there may be; returns its generation. Its position
     /// is told by [`Routing::begin`].
-    pub fn subscribe(&mut self, config: ConsumerConfig) -> u64 {
+    pub(super) fn subscribe(&mut self, config: ConsumerConfig) -> u64 {
         self.detach();
         self.is_subscribed = true;
         self.subscription.start(config)
     }
 
     /// Ends the subscription.
-    pub fn unsubscribe(&mut self) {
+    pub(super) fn unsubscribe(&mut self) {
         self.is_subscribed = false;
         self.subscription.stop();
         self.detach();
     }
 
     /// The position of a subscription cannot be found out, as its subscriber is told otherwise.
-    pub fn has_no_position(&mut self, generation: u64) {
+    pub(super) fn has_no_position(&mut self, generation: u64) {
         if self.subscription.generation() == generation {
             self.subscription.suspend();
         }
     }
 
     /// A seek whose offset may have to be asked for. None: there is no subscription.
-    pub fn seek_starts(&mut self) -> Option<Seek> {
+    pub(super) fn seek_starts(&mut self) -> Option<Seek> {
         if !self.is_subscribed {
             return None;
         }
@@ -151,7 +151,7 @@ impl Routing {
 
     /// The offset of a seek is known: a new generation of the subscription starts, whose position is
     /// told by [`Routing::begin`]. None: that is another one by now, or there was another seek.
-    pub fn seek_ends(&mut self, seek: Seek) -> Option<u64> {
+    pub(super) fn seek_ends(&mut self, seek: Seek) -> Option<u64> {
         let Seek { generation, number } = seek;
         if self.subscription.generation() != generation || self.last_seek != number {
             return None;
@@ -162,7 +162,7 @@ impl Routing {
     }
 
     /// The position of a generation is known: fetching starts.
-    pub fn begin(
+    pub(super) fn begin(
         &mut self,
         generation: u64,
         (offset, epoch): (i64, i32),
@@ -180,13 +180,13 @@ impl Routing {
     }
 
     /// The subscriber is done with everything up to `offset`.
-    pub fn ack(&mut self, offset: i64) {
+    pub(super) fn ack(&mut self, offset: i64) {
         self.subscription.ack(offset);
         self.go_on();
     }
 
     /// Stops fetching, or goes on.
-    pub fn set_paused(&mut self, paused: bool) {
+    pub(super) fn set_paused(&mut self, paused: bool) {
         self.subscription.set_paused(paused);
         if paused {
             self.revoke();
@@ -196,12 +196,12 @@ impl Routing {
     }
 
     /// The metadata has changed.
-    pub fn metadata_changed(&mut self, cluster: &Snapshot, now: Instant) {
+    pub(super) fn metadata_changed(&mut self, cluster: &Snapshot, now: Instant) {
         self.choose_route(cluster, now);
     }
 
     /// Some time that was asked for has come.
-    pub fn wake(&mut self, cluster: &Snapshot, now: Instant) {
+    pub(super) fn wake(&mut self, cluster: &Snapshot, now: Instant) {
         if self.waiting.take_if(|wait| wait.until <= now).is_some() {
             self.choose_route(cluster, now);
         }
@@ -209,7 +209,7 @@ impl Routing {
 
     /// The fetcher takes the partition from its list into the fetch `id`. What to ask for, with the
     /// leader's epoch; None: it is not to be fetched (any more).
-    pub fn claim(&mut self, id: FetchId) -> Option<(NextFetch, i32)> {
+    pub(super) fn claim(&mut self, id: FetchId) -> Option<(NextFetch, i32)> {
         let leader = self.route.as_ref()?.leader;
         self.queued = false;
         if self.fetch.is_some() {
@@ -221,7 +221,7 @@ impl Routing {
     }
 
     /// What the fetch asks for next. None: it does not have the partition (any more).
-    pub fn keep(&mut self, id: FetchId) -> Option<NextFetch> {
+    pub(super) fn keep(&mut self, id: FetchId) -> Option<NextFetch> {
         if self.fetch != Some(id) {
             return None;
         }
@@ -233,7 +233,7 @@ impl Routing {
     }
 
     /// The fetch gives the partition back, for whoever fetches next.
-    pub fn release(&mut self, id: FetchId) {
+    pub(super) fn release(&mut self, id: FetchId) {
         if self.fetch == Some(id) {
             self.fetch = None;
             self.enqueue();
@@ -242,7 +242,7 @@ impl Routing {
 
     /// The answer to the fetch had no batch of this partition, though there are some and it had
     /// room. What to ask for next, as [`Routing::keep`].
-    pub fn passed_over(&mut self, id: FetchId) -> Option<NextFetch> {
+    pub(super) fn passed_over(&mut self, id: FetchId) -> Option<NextFetch> {
         if self.fetch == Some(id) {
             self.subscription.adapt_size(0);
         }
@@ -250,7 +250,7 @@ impl Routing {
     }
 
     /// The fetch failed as a whole.
-    pub fn fetch_failed(&mut self, id: FetchId, now: Instant) {
+    pub(super) fn fetch_failed(&mut self, id: FetchId, now: Instant) {
         if self.fetch == Some(id) {
             self.preferred = None;
             self.retry_later(now);
@@ -258,7 +258,7 @@ impl Routing {
     }
 
     /// The fetch was refused, as a whole or what it says of this partition.
-    pub fn refused(&mut self, id: FetchId, code: ErrorCode, text: String, now: Instant) {
+    pub(super) fn refused(&mut self, id: FetchId, code: ErrorCode, text: String, now: Instant) {
         if self.fetch != Some(id) {
             return;
         }
@@ -280,7 +280,7 @@ impl Routing {
     }
 
     /// What the broker `from` answered to a fetch. A replica that it names counts for `named_for`.
-    pub fn answered(
+    pub(super) fn answered(
         &mut self,
         id: FetchId,
         from: NodeId,
@@ -325,13 +325,13 @@ impl Routing {
     }
 
     /// How many bytes the next set of a delivery may have; see [`Subscription::room`].
-    pub fn room(&self) -> Option<usize> {
+    pub(super) fn room(&self) -> Option<usize> {
         self.subscription.room()
     }
 
     /// The subscriber of this generation has got a set; see [`Subscription::delivered`]. False: the
     /// generation is over.
-    pub fn delivered(
+    pub(super) fn delivered(
         &mut self,
         generation: u64,
         delivered: Delivered,
@@ -343,7 +343,7 @@ impl Routing {
     }
 
     /// No more of a delivery is handed on for now.
-    pub fn delivery_ends(&mut self, generation: u64, end: DeliveryEnd, now: Instant) {
+    pub(super) fn delivery_ends(&mut self, generation: u64, end: DeliveryEnd, now: Instant) {
         self.subscription.delivery_ends();
         if self.subscription.generation() != generation {
             return;
@@ -381,7 +381,13 @@ impl Routing {
     }
 
     /// The answer to [`Action::AskEpochEnd`].
-    pub fn epoch_end(&mut self, check: u64, end: EpochEnd, cluster: &Snapshot, now: Instant) {
+    pub(super) fn epoch_end(
+        &mut self,
+        check: u64,
+        end: EpochEnd,
+        cluster: &Snapshot,
+        now: Instant,
+    ) {
         let Some(Check { leader, .. }) = self.check.take_if(|present| present.number == check)
         else {
             return;
@@ -403,7 +409,7 @@ impl Routing {
     }
 
     /// The answer to [`Action::FindOffset`]: there is no offset to go on at.
-    pub fn reset_failed(&mut self, generation: u64, code: ErrorCode, text: String) {
+    pub(super) fn reset_failed(&mut self, generation: u64, code: ErrorCode, text: String) {
         if self.subscription.generation() == generation {
             self.suspend(code, text);
         }

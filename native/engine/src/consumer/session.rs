@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use indexmap::IndexMap;
 
-pub use brod_protocol::api::fetch::{Ask, Key};
+pub(super) use brod_protocol::api::fetch::{Ask, Key};
 use brod_protocol::error::ErrorCode;
 
 /// Fetch requests know sessions from this version on.
@@ -13,7 +13,7 @@ const FIRST_VERSION: i16 = 7;
 
 /// What a request says.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Plan {
+pub(super) struct Plan {
     pub session_id: i32,
     pub session_epoch: i32,
     pub ask: Vec<(Key, Ask)>,
@@ -22,7 +22,7 @@ pub struct Plan {
 
 impl Plan {
     /// A request that starts no session.
-    pub fn without_session<'a>(wanted: impl Iterator<Item = (&'a Key, &'a Ask)>) -> Self {
+    pub(super) fn without_session<'a>(wanted: impl Iterator<Item = (&'a Key, &'a Ask)>) -> Self {
         Plan {
             session_id: 0,
             session_epoch: -1,
@@ -34,7 +34,7 @@ impl Plan {
 
 /// Session of one connection's requests, of which one is under way at a time.
 #[derive(Debug, Default)]
-pub struct Session {
+pub(super) struct Session {
     /// 0: there is none.
     id: i32,
     epoch: i32,
@@ -49,14 +49,14 @@ pub struct Session {
 
 impl Session {
     /// Wants a partition, or something else of it.
-    pub fn want(&mut self, key: &Key, ask: Ask) {
+    pub(super) fn want(&mut self, key: &Key, ask: Ask) {
         if self.wanted.insert(key.clone(), ask) != Some(ask) {
             self.changed.insert(key.clone());
         }
     }
 
     /// Goes on at another offset of a partition that is wanted.
-    pub fn update(&mut self, key: &Key, offset: i64, max_bytes: i32) {
+    pub(super) fn update(&mut self, key: &Key, offset: i64, max_bytes: i32) {
         if let Some(wanted) = self.wanted.get(key).copied() {
             self.want(
                 key,
@@ -70,19 +70,19 @@ impl Session {
     }
 
     /// All that is wanted.
-    pub fn wanted(&self) -> impl Iterator<Item = (&Key, &Ask)> {
+    pub(super) fn wanted(&self) -> impl Iterator<Item = (&Key, &Ask)> {
         self.wanted.iter()
     }
 
     /// Wants it no more.
-    pub fn drop(&mut self, key: &Key) {
+    pub(super) fn drop(&mut self, key: &Key) {
         if self.wanted.swap_remove(key).is_some() {
             self.changed.insert(key.clone());
         }
     }
 
     /// The next request, in this version of Fetch.
-    pub fn plan(&mut self, version: i16) -> Plan {
+    pub(super) fn plan(&mut self, version: i16) -> Plan {
         if self.id == 0 || version < FIRST_VERSION {
             return self.plan_all(version);
         }
@@ -128,7 +128,7 @@ impl Session {
     }
 
     /// The request was answered without an error for the whole; `id` is what the answer says.
-    pub fn answered(&mut self, id: i32) {
+    pub(super) fn answered(&mut self, id: i32) {
         if self.id == 0 {
             // A broker without room for one more session says 0: everything is named every time.
             self.id = id;
@@ -146,7 +146,7 @@ impl Session {
 
     /// The request failed: the next one names everything. True if it failed because the broker
     /// does not have the session any more, so that it can be sent again at once.
-    pub fn failed(&mut self, code: ErrorCode) -> bool {
+    pub(super) fn failed(&mut self, code: ErrorCode) -> bool {
         let had_session = self.id != 0;
         self.restart();
         had_session && code.is_fetch_session_lost()

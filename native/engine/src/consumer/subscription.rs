@@ -34,7 +34,7 @@ enum Phase {
 
 /// What a fetch of a partition asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NextFetch {
+pub(super) struct NextFetch {
     pub offset: i64,
     pub max_bytes: i32,
     pub min_bytes: i32,
@@ -44,7 +44,7 @@ pub struct NextFetch {
 }
 
 /// State of one partition.
-pub struct Subscription {
+pub(super) struct Subscription {
     config: ConsumerConfig,
     /// See [`Subscription::new`].
     share: Arc<AtomicI32>,
@@ -75,7 +75,7 @@ pub struct Subscription {
 impl Subscription {
     /// Not subscribed. `share`: what one fetch of each of the client's partitions may return. `seed`: what
     /// its waits vary by.
-    pub fn new(share: Arc<AtomicI32>, seed: u64) -> Self {
+    pub(super) fn new(share: Arc<AtomicI32>, seed: u64) -> Self {
         Subscription {
             config: ConsumerConfig::default(),
             share,
@@ -98,14 +98,14 @@ impl Subscription {
 
     /// A new subscription; its position is told by [`Subscription::begin`] with the generation that
     /// this returns.
-    pub fn start(&mut self, config: ConsumerConfig) -> u64 {
+    pub(super) fn start(&mut self, config: ConsumerConfig) -> u64 {
         self.config = config;
         self.paused = false;
         self.restart()
     }
 
     /// As [`Subscription::start`], with the same settings.
-    pub fn restart(&mut self) -> u64 {
+    pub(super) fn restart(&mut self) -> u64 {
         self.leave_position(Phase::Resolving);
         self.generation += 1;
         self.window.clear();
@@ -118,7 +118,7 @@ impl Subscription {
 
     /// The position of a subscription is known. False: the generation is over, or a delivery of an
     /// older one is still under way (see [`Subscription::is_delivering`]).
-    pub fn begin(&mut self, generation: u64, offset: i64, leader_epoch: i32) -> bool {
+    pub(super) fn begin(&mut self, generation: u64, offset: i64, leader_epoch: i32) -> bool {
         if self.generation != generation || self.phase != Phase::Resolving || self.delivering {
             return false;
         }
@@ -134,7 +134,7 @@ impl Subscription {
 
     /// The offset is out of range and the policy is to look for another one: [`Subscription::begin`]
     /// goes on within the same subscription. None: the subscriber decides.
-    pub fn reset(&mut self) -> Option<OffsetResetPolicy> {
+    pub(super) fn reset(&mut self) -> Option<OffsetResetPolicy> {
         let policy = self.config.offset_reset_policy;
         if policy == OffsetResetPolicy::ResetBySubscriber {
             return None;
@@ -146,21 +146,21 @@ impl Subscription {
 
     /// The log is another one: what is out and what was acked says nothing of it. A new generation, for
     /// [`Subscription::reset`] to say where to go on.
-    pub fn leaves_log(&mut self) {
+    pub(super) fn leaves_log(&mut self) {
         self.restart();
         self.acked = None;
         self.end = None;
     }
 
     /// The subscription ends; what is known of acks stays.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.leave_position(Phase::Stopped);
         self.generation += 1;
         self.window.clear();
     }
 
     /// An error stops fetching; acks still count.
-    pub fn suspend(&mut self) {
+    pub(super) fn suspend(&mut self) {
         self.leave_position(Phase::Stopped);
     }
 
@@ -172,37 +172,37 @@ impl Subscription {
     }
 
     /// Whether there is a position to fetch from, now or when the window opens.
-    pub fn is_fetching(&self) -> bool {
+    pub(super) fn is_fetching(&self) -> bool {
         self.phase == Phase::Fetching
     }
 
     /// Whether a sink is being called.
-    pub fn is_delivering(&self) -> bool {
+    pub(super) fn is_delivering(&self) -> bool {
         self.delivering
     }
 
     /// Counts subscriptions and seeks.
-    pub fn generation(&self) -> u64 {
+    pub(super) fn generation(&self) -> u64 {
         self.generation
     }
 
     /// The settings of the subscription.
-    pub fn config(&self) -> &ConsumerConfig {
+    pub(super) fn config(&self) -> &ConsumerConfig {
         &self.config
     }
 
     /// The offset to fetch next.
-    pub fn position(&self) -> i64 {
+    pub(super) fn position(&self) -> i64 {
         self.position
     }
 
     /// Leader epoch of the last batch consumed; -1 unknown.
-    pub fn last_epoch(&self) -> i32 {
+    pub(super) fn last_epoch(&self) -> i32 {
         self.last_epoch
     }
 
     /// What to fetch now, if anything.
-    pub fn next_fetch(&self) -> Option<NextFetch> {
+    pub(super) fn next_fetch(&self) -> Option<NextFetch> {
         if !self.is_open() || self.delivering || self.waiting.is_some() || self.is_full() {
             return None;
         }
@@ -226,7 +226,7 @@ impl Subscription {
 
     /// How many bytes of what was fetched the next set may have: half of what may be out in all, so
     /// that one is made while the subscriber works on another. None: there is no room for as many.
-    pub fn room(&self) -> Option<usize> {
+    pub(super) fn room(&self) -> Option<usize> {
         let set = self.out_limit() / 2;
         let waits = self.is_full() && self.window.bytes().saturating_add(set) > self.out_limit();
         if !self.is_open() || waits {
@@ -236,20 +236,20 @@ impl Subscription {
     }
 
     /// The rest of an answer, for which there is no room. Of no effect if the subscription is over.
-    pub fn wait_for_room(&mut self, answer: CompletedFetch) {
+    pub(super) fn wait_for_room(&mut self, answer: CompletedFetch) {
         if self.phase == Phase::Fetching {
             self.waiting = Some(answer);
         }
     }
 
     /// What waits, if there is room for it.
-    pub fn take_waiting(&mut self) -> Option<CompletedFetch> {
+    pub(super) fn take_waiting(&mut self) -> Option<CompletedFetch> {
         self.room()?;
         self.waiting.take()
     }
 
     /// What waits is not to be delivered; it may be fetched again.
-    pub fn forget_waiting(&mut self) {
+    pub(super) fn forget_waiting(&mut self) {
         self.waiting = None;
     }
 
@@ -283,7 +283,7 @@ impl Subscription {
     ///
     /// None, with data at the position, means that the next batch did not fit beside those of other
     /// partitions: only the first partition of an answer may exceed its size (KIP-74).
-    pub fn adapt_size(&mut self, bytes: usize) {
+    pub(super) fn adapt_size(&mut self, bytes: usize) {
         if bytes == 0 {
             if self.visible_end().is_some_and(|end| self.position < end) {
                 self.grown = self.fetch_size().saturating_mul(2);
@@ -306,7 +306,7 @@ impl Subscription {
     ///
     /// What was not delivered cannot be acked; but an ack may come before the delivery that it
     /// belongs to is counted, and waits for it then.
-    pub fn ack(&mut self, offset: i64) {
+    pub(super) fn ack(&mut self, offset: i64) {
         if self.delivering {
             self.early_ack = self.early_ack.max(Some(offset));
         }
@@ -319,17 +319,17 @@ impl Subscription {
     }
 
     /// Stops or goes on fetching.
-    pub fn set_paused(&mut self, paused: bool) {
+    pub(super) fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
     }
 
     /// An answer came, with the end of the log.
-    pub fn answered(&mut self, high_watermark: i64, last_stable_offset: i64) {
+    pub(super) fn answered(&mut self, high_watermark: i64, last_stable_offset: i64) {
         self.end = Some((high_watermark, last_stable_offset));
     }
 
     /// The end as subscribers see it.
-    pub fn visible_end(&self) -> Option<i64> {
+    pub(super) fn visible_end(&self) -> Option<i64> {
         self.end.map(|(high_watermark, last_stable)| {
             // -1: the broker is too old for transactions.
             match self.config.isolation {
@@ -340,14 +340,20 @@ impl Subscription {
     }
 
     /// A sink is about to be called.
-    pub fn delivery_starts(&mut self) {
+    pub(super) fn delivery_starts(&mut self) {
         self.delivering = true;
         self.early_ack = None;
     }
 
     /// The sink has taken `delivered`, and everything before `position` is dealt with. Of no effect
     /// if the subscription is over.
-    pub fn delivered(&mut self, generation: u64, delivered: Delivered, position: i64, epoch: i32) {
+    pub(super) fn delivered(
+        &mut self,
+        generation: u64,
+        delivered: Delivered,
+        position: i64,
+        epoch: i32,
+    ) {
         if self.generation != generation {
             return;
         }
@@ -363,25 +369,25 @@ impl Subscription {
     }
 
     /// All sets of an answer are delivered.
-    pub fn delivery_ends(&mut self) {
+    pub(super) fn delivery_ends(&mut self) {
         self.delivering = false;
         self.early_ack = None;
     }
 
     /// An answer to a fetch at the position brought nothing to go on with. True: the `tries`th one
     /// at the position.
-    pub fn fails_for_good(&mut self, tries: u32) -> bool {
+    pub(super) fn fails_for_good(&mut self, tries: u32) -> bool {
         self.fruitless += 1;
         self.fruitless >= tries
     }
 
     /// How long to wait after one more error.
-    pub fn retry_wait(&mut self) -> Duration {
+    pub(super) fn retry_wait(&mut self) -> Duration {
         self.backoff.next_wait()
     }
 
     /// First offset that was not acked.
-    pub fn next_offset(&self) -> Option<i64> {
+    pub(super) fn next_offset(&self) -> Option<i64> {
         let counted = if self.phase == Phase::Fetching && self.window.count() == 0 {
             Some(self.position)
         } else {
@@ -392,7 +398,7 @@ impl Subscription {
     }
 
     /// A view of it all, but for the node.
-    pub fn info(&self) -> Info {
+    pub(super) fn info(&self) -> Info {
         let next_offset = self.next_offset();
         Info {
             generation: self.generation,

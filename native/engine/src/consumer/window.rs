@@ -34,7 +34,7 @@ impl Set {
 
 /// Messages and bytes that are out.
 #[derive(Debug, Default)]
-pub struct Window {
+pub(super) struct Window {
     sets: VecDeque<Set>,
     count: i64,
     bytes: i64,
@@ -42,7 +42,7 @@ pub struct Window {
 
 impl Window {
     /// Counts a delivered set.
-    pub fn push(&mut self, delivered: Delivered) {
+    pub(super) fn push(&mut self, delivered: Delivered) {
         if delivered.count == 0 {
             return;
         }
@@ -60,7 +60,7 @@ impl Window {
 
     /// Takes out everything up to `offset`. The count is exact; bytes of a set that is acked in
     /// part are taken in proportion.
-    pub fn ack(&mut self, offset: i64) {
+    pub(super) fn ack(&mut self, offset: i64) {
         while let Some(set) = self.sets.front_mut() {
             let acked = set.count_up_to(offset);
             if acked <= set.acked_count {
@@ -83,22 +83,22 @@ impl Window {
     }
 
     /// Offset of the newest message that is out.
-    pub fn last(&self) -> Option<i64> {
+    pub(super) fn last(&self) -> Option<i64> {
         self.sets.back().map(|set| set.last)
     }
 
     /// Messages that are out.
-    pub fn count(&self) -> i64 {
+    pub(super) fn count(&self) -> i64 {
         self.count
     }
 
     /// Their keys and values.
-    pub fn bytes(&self) -> i64 {
+    pub(super) fn bytes(&self) -> i64 {
         self.bytes
     }
 
     /// Forgets all.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         *self = Window::default();
     }
 }

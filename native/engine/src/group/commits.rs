@@ -18,7 +18,7 @@ const MAX_OFFSETS: usize = 20_000;
 
 /// Offsets that the owner wants committed.
 #[derive(Debug)]
-pub struct Commit<R> {
+pub(super) struct Commit<R> {
     /// In the name of this generation.
     pub generation: i32,
     /// What is committed.
@@ -31,7 +31,7 @@ pub struct Commit<R> {
 
 /// Commits of one generation that go out in one request.
 #[derive(Debug)]
-pub struct Batch<R> {
+pub(super) struct Batch<R> {
     /// Where to.
     pub target: CommitTarget,
     /// In the name of this generation.
@@ -45,7 +45,7 @@ pub struct Batch<R> {
 
 /// What is to be done.
 #[derive(Debug)]
-pub enum Step<R> {
+pub(super) enum Step<R> {
     /// Send; the outcome goes to [`CommitQueue::done`].
     Send(Batch<R>),
     /// Tell the owner that this one cannot go any more.
@@ -53,11 +53,11 @@ pub enum Step<R> {
 }
 
 /// A commit that is over, and how it ended.
-pub type Done<R> = (Commit<R>, Result<CommitOutcome, Error>);
+pub(super) type Done<R> = (Commit<R>, Result<CommitOutcome, Error>);
 
 /// See the module's text.
 #[derive(Debug)]
-pub struct CommitQueue<R> {
+pub(super) struct CommitQueue<R> {
     waiting: VecDeque<Commit<R>>,
     in_flight: bool,
     not_before: Option<Instant>,
@@ -65,7 +65,7 @@ pub struct CommitQueue<R> {
 
 impl<R> CommitQueue<R> {
     /// An empty queue.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         CommitQueue {
             waiting: VecDeque::new(),
             in_flight: false,
@@ -74,17 +74,17 @@ impl<R> CommitQueue<R> {
     }
 
     /// Adds a commit behind all others.
-    pub fn push(&mut self, commit: Commit<R>) {
+    pub(super) fn push(&mut self, commit: Commit<R>) {
         self.waiting.push_back(commit);
     }
 
     /// Whether the outcome of a batch is owed.
-    pub fn in_flight(&self) -> bool {
+    pub(super) fn in_flight(&self) -> bool {
         self.in_flight
     }
 
     /// When [`CommitQueue::step`] has something to do, if nothing else happens before.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         let next = self.waiting.front().filter(|_| !self.in_flight)?;
         let retry = self.not_before.unwrap_or(next.deadline);
         Some(retry.min(next.deadline))
@@ -92,7 +92,7 @@ impl<R> CommitQueue<R> {
 
     /// The next thing to do, until there is none. `target` says whether commits of a generation may
     /// go out, and where to once the coordinator is known.
-    pub fn step(
+    pub(super) fn step(
         &mut self,
         target: impl FnOnce(i32) -> Result<Option<CommitTarget>, ErrorCode>,
         now: Instant,
@@ -146,7 +146,7 @@ impl<R> CommitQueue<R> {
 
     /// Takes the outcome of a batch. Commits that may still go through go out again, before all
     /// others; the others are over.
-    pub fn done(
+    pub(super) fn done(
         &mut self,
         batch: Batch<R>,
         result: Result<CommitOutcome, Error>,
@@ -175,7 +175,7 @@ impl<R> CommitQueue<R> {
     }
 
     /// All that wait, which are not going to be sent.
-    pub fn drain(&mut self) -> impl Iterator<Item = Commit<R>> + '_ {
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Commit<R>> + '_ {
         self.waiting.drain(..)
     }
 }

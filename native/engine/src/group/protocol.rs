@@ -15,7 +15,7 @@ use brod_protocol::error::ErrorCode;
 
 /// The broker that coordinates the group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Coordinator {
+pub(super) struct Coordinator {
     /// Its node id.
     pub node: NodeId,
     /// Where it listens.
@@ -24,7 +24,7 @@ pub struct Coordinator {
 
 /// Where a commit goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommitTarget {
+pub(super) struct CommitTarget {
     /// The coordinator.
     pub node: NodeId,
     /// In whose name.
@@ -33,7 +33,7 @@ pub struct CommitTarget {
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Action<Request> {
+pub(super) enum Action<Request> {
     /// Send, and bring the answer with the same number.
     Send(u64, Request),
     /// Tell the owner, with the JoinId that it belongs to.
@@ -46,7 +46,7 @@ pub enum Action<Request> {
 
 /// How a member reaches its brokers.
 #[derive(Clone)]
-pub struct Link {
+pub(super) struct Link {
     /// The cluster that the group is in.
     pub cluster: Arc<Cluster>,
     /// Of the member.
@@ -57,13 +57,13 @@ pub struct Link {
 
 impl Link {
     /// The member's own connection to a broker.
-    pub async fn connection(&self, node: NodeId) -> Result<Connection, Error> {
+    pub(super) async fn connection(&self, node: NodeId) -> Result<Connection, Error> {
         self.cluster.connection(node, self.purpose.clone()).await
     }
 }
 
 /// The decisions of one member, in one group protocol.
-pub trait GroupProtocol: Send + 'static {
+pub(super) trait GroupProtocol: Send + 'static {
     /// What it sends.
     type Request: Send + 'static;
     /// What comes back.

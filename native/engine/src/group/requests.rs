@@ -16,10 +16,10 @@ use brod_protocol::api::{self, offset_fetch, Membership};
 use brod_protocol::error::ErrorCode;
 
 /// Limit for a request that brokers answer at once.
-pub const PROMPT: Duration = Duration::from_secs(5);
+pub(super) const PROMPT: Duration = Duration::from_secs(5);
 
 /// The member as requests name it.
-pub fn membership<'a>(
+pub(super) fn membership<'a>(
     config: &'a GroupConfig,
     generation: i32,
     member_id: &'a str,
@@ -33,7 +33,7 @@ pub fn membership<'a>(
 }
 
 /// Asks any broker who coordinates the group.
-pub async fn find_coordinator(cluster: &Cluster, group: &str) -> Result<Coordinator, Error> {
+pub(super) async fn find_coordinator(cluster: &Cluster, group: &str) -> Result<Coordinator, Error> {
     let connection = cluster.any_connection().await?;
     let version = connection.versions().pick::<FindCoordinatorRequest>()?;
     let request = find_coordinator::request(version, CoordinatorKind::Group, group);
@@ -52,7 +52,7 @@ pub async fn find_coordinator(cluster: &Cluster, group: &str) -> Result<Coordina
 }
 
 /// The committed offsets of the partitions, in their order.
-pub async fn fetch_offsets(
+pub(super) async fn fetch_offsets(
     connection: &Connection,
     config: &GroupConfig,
     partitions: &TopicPartitions,
@@ -88,7 +88,7 @@ pub async fn fetch_offsets(
 }
 
 /// Commits offsets; `limit` bounds the one attempt.
-pub async fn commit(
+pub(super) async fn commit(
     connection: &Connection,
     config: &GroupConfig,
     generation: i32,

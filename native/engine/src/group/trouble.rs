@@ -5,7 +5,7 @@ use crate::net::NetError;
 use brod_protocol::error::ErrorCode;
 
 /// How an error is met.
-pub enum Trouble {
+pub(super) enum Trouble {
     /// The client was closed.
     Closed,
     /// Try the same broker again.
@@ -17,7 +17,7 @@ pub enum Trouble {
 }
 
 /// See [`Trouble`].
-pub fn trouble(error: &Error) -> Trouble {
+pub(super) fn trouble(error: &Error) -> Trouble {
     match error {
         Error::Closed => Trouble::Closed,
         Error::Kafka { code, .. } => match *code {
@@ -32,7 +32,7 @@ pub fn trouble(error: &Error) -> Trouble {
 }
 
 /// True for what a commit or a fetch of offsets is tried again after.
-pub fn is_retriable(error: &Error) -> bool {
+pub(super) fn is_retriable(error: &Error) -> bool {
     matches!(trouble(error), Trouble::Busy | Trouble::Elsewhere)
         && error.code() != Some(ErrorCode::REBALANCE_IN_PROGRESS)
 }

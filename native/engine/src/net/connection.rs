@@ -227,7 +227,7 @@ impl Connection {
 
 impl WeakConnection {
     /// The connection; None once it is closed or nobody holds it.
-    pub fn upgrade(&self) -> Option<Connection> {
+    pub(super) fn upgrade(&self) -> Option<Connection> {
         let turns = self.turns.upgrade()?;
         let connection = Connection {
             shared: self.shared.clone(),
@@ -236,7 +236,7 @@ impl WeakConnection {
         (!connection.is_closed()).then_some(connection)
     }
 
-    pub fn shared(&self) -> &Shared {
+    pub(super) fn shared(&self) -> &Shared {
         &self.shared
     }
 }
@@ -250,13 +250,13 @@ pub(super) struct Answer<R: Request> {
 
 impl<R: Request> Answer<R> {
     /// Waits for the body.
-    pub async fn body(self) -> Result<Bytes, NetError> {
+    pub(super) async fn body(self) -> Result<Bytes, NetError> {
         let frame = self.frame.await.unwrap_or(Err(NetError::Closed))?;
         Ok(strip_response_header(frame, R::KEY, self.version)?)
     }
 
     /// Waits for the response.
-    pub async fn response(self) -> Result<R::Response, NetError> {
+    pub(super) async fn response(self) -> Result<R::Response, NetError> {
         let version = self.version;
         Ok(decode_response::<R>(self.body().await?, version)?)
     }
@@ -264,12 +264,12 @@ impl<R: Request> Answer<R> {
 
 impl Exclusive {
     /// Queues a request.
-    pub fn ask<R: Request>(&self, request: &R, version: i16) -> Result<Answer<R>, NetError> {
+    pub(super) fn ask<R: Request>(&self, request: &R, version: i16) -> Result<Answer<R>, NetError> {
         Ok(self.ask_encoded(encode(request, version)?, version))
     }
 
     /// Queues the body of a request.
-    pub fn ask_encoded<R: Request>(&self, body: Bytes, version: i16) -> Answer<R> {
+    pub(super) fn ask_encoded<R: Request>(&self, body: Bytes, version: i16) -> Answer<R> {
         let head = Head::Request {
             api_key: R::KEY,
             version,
@@ -282,14 +282,14 @@ impl Exclusive {
     }
 
     /// Sends bytes with nothing but their length before them, and waits for an answer of that kind.
-    pub async fn exchange_bare(&self, bytes: Bytes) -> Result<Bytes, NetError> {
+    pub(super) async fn exchange_bare(&self, bytes: Bytes) -> Result<Bytes, NetError> {
         submit(&self.turns, Head::Bare, bytes, true)
             .await
             .unwrap_or(Err(NetError::Closed))
     }
 
     /// Lends the stream.
-    pub fn lend(&self, handshake_version: i16, again: bool, until: Instant) -> Loan {
+    pub(super) fn lend(&self, handshake_version: i16, again: bool, until: Instant) -> Loan {
         // A handshake asks and waits; whoever answers much more than was asked is no broker.
         let (to_broker, written) = mpsc::channel(4);
         let (read, from_broker) = mpsc::channel(16);
@@ -310,7 +310,7 @@ impl Exclusive {
     }
 
     /// The broker's address.
-    pub fn endpoint(&self) -> &Endpoint {
+    pub(super) fn endpoint(&self) -> &Endpoint {
         &self.shared.endpoint
     }
 }

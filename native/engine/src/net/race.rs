@@ -62,7 +62,7 @@ pub(super) struct Race {
 }
 
 impl Race {
-    pub fn new(addresses: &[SocketAddr], now: Instant) -> Self {
+    pub(super) fn new(addresses: &[SocketAddr], now: Instant) -> Self {
         Race {
             waiting: addresses.iter().copied().collect(),
             running: 0,
@@ -70,7 +70,7 @@ impl Race {
         }
     }
 
-    pub fn step(&mut self, now: Instant) -> Step {
+    pub(super) fn step(&mut self, now: Instant) -> Step {
         if self.waiting.is_empty() {
             return match self.running {
                 0 => Step::Lost,
@@ -91,7 +91,7 @@ impl Race {
     }
 
     /// An attempt has failed: the next one need not wait.
-    pub fn failed(&mut self, now: Instant) {
+    pub(super) fn failed(&mut self, now: Instant) {
         self.running = self.running.saturating_sub(1);
         self.next_at = now;
     }

@@ -15,7 +15,7 @@ pub(super) struct Throttle {
 
 impl Throttle {
     /// An answer has come that asks for so long a pause, from now on.
-    pub fn impose(&mut self, time: Duration, now: Instant) {
+    pub(super) fn impose(&mut self, time: Duration, now: Instant) {
         let until = now + time.min(LONGEST);
         let from = self.until.map_or(now, |before| before.max(now));
         self.total += until.saturating_duration_since(from);
@@ -23,13 +23,13 @@ impl Throttle {
     }
 
     /// Until when nothing is sent.
-    pub fn until(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn until(&self, now: Instant) -> Option<Instant> {
         self.until.filter(|until| *until > now)
     }
 
     /// How long the pauses have been together, the present one to its end. The limits of answers move by what
     /// is added to it while they are waited for.
-    pub fn total(&self) -> Duration {
+    pub(super) fn total(&self) -> Duration {
         self.total
     }
 }

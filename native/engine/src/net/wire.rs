@@ -92,7 +92,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub fn new(endpoint: Endpoint, client_id: String) -> Self {
+    pub(super) fn new(endpoint: Endpoint, client_id: String) -> Self {
         Shared {
             endpoint,
             client_id,
@@ -108,7 +108,7 @@ impl Shared {
     }
 
     /// Ends the connection; who waits for an answer is told why.
-    pub fn fail(&self, error: NetError) {
+    pub(super) fn fail(&self, error: NetError) {
         // The flag goes up under the lock, so that no request slips in behind the last drain.
         let waiting = {
             let mut pending = self.pending.lock();
@@ -142,12 +142,12 @@ impl Shared {
     }
 
     /// When a request was last written.
-    pub fn last_used(&self) -> Instant {
+    pub(super) fn last_used(&self) -> Instant {
         self.opened + Duration::from_millis(self.used.load(Ordering::Relaxed))
     }
 
     /// Whether an answer is waited for.
-    pub fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         !self.pending.lock().is_empty()
     }
 }

@@ -20,7 +20,7 @@ enum Body {
 }
 
 /// A batch on its way. Belongs to the buffer while it waits, to the sender while in flight.
-pub struct Batch<A> {
+pub(super) struct Batch<A> {
     body: Body,
     /// The calls that are in it as a whole.
     pub(super) acks: A,
@@ -62,12 +62,12 @@ impl<A: Acks> Batch<A> {
     }
 
     /// Records in it.
-    pub fn records(&self) -> u32 {
+    pub(super) fn records(&self) -> u32 {
         self.records
     }
 
     /// Bytes of its keys, values and headers.
-    pub fn payload(&self) -> usize {
+    pub(super) fn payload(&self) -> usize {
         match &self.body {
             Body::Unsealed(writer) => writer.payload(),
             Body::Sealed(sealed) => sealed.payload,
@@ -75,17 +75,17 @@ impl<A: Acks> Batch<A> {
     }
 
     /// Bytes before compression.
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// True without records.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.records == 0
     }
 
     /// Brings it into wire form, compressed, under its current sequence number.
-    pub fn seal(
+    pub(super) fn seal(
         &mut self,
         codec: Codec,
         level: Option<i32>,

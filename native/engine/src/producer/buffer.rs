@@ -18,7 +18,7 @@ use brod_protocol::batch_writer::BatchWriter;
 
 /// How far a partition is with getting a producer id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Identity {
+pub(super) enum Identity {
     /// Not idempotent.
     Off,
     /// To be asked for before the next batch.
@@ -31,7 +31,7 @@ pub enum Identity {
 
 /// Result of an append that was taken.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Appended {
+pub(super) struct Appended {
     /// The buffer is over its limit: the caller is to be held up.
     pub over_limit: bool,
     /// The sender must be told: there is something to send that it does not know of.
@@ -45,7 +45,7 @@ pub struct Appended {
     clippy::large_enum_variant,
     reason = "taken apart at once, most often a batch: a box would be one more allocation for each"
 )]
-pub enum Take<A> {
+pub(super) enum Take<A> {
     /// Send this; with `more` there is another one behind it.
     Batch { batch: Batch<A>, more: bool },
     /// Nothing before this instant (linger, retry backoff).
@@ -64,7 +64,7 @@ pub enum Take<A> {
 }
 
 /// What a completion brings about.
-pub enum Outcome<A> {
+pub(super) enum Outcome<A> {
     /// All in it is stored; `base_offset` -1 when unknown.
     Delivered(A, i64),
     /// It will be sent again.
@@ -74,7 +74,7 @@ pub enum Outcome<A> {
 }
 
 /// See the module's text.
-pub struct Buffer<A> {
+pub(super) struct Buffer<A> {
     open: Option<Batch<A>>,
     ready: VecDeque<Batch<A>>,
     in_flight: VecDeque<u64>,
@@ -101,7 +101,7 @@ pub struct Buffer<A> {
 
 impl<A: Acks> Buffer<A> {
     /// An empty buffer.
-    pub fn new(config: &ProducerConfig) -> Self {
+    pub(super) fn new(config: &ProducerConfig) -> Self {
         let (identity, membership) = match config.identity_source() {
             Source::Nowhere => (Identity::Off, Membership::Unneeded),
             Source::Client { .. } => (Identity::Needed, Membership::Unneeded),
@@ -131,7 +131,7 @@ impl<A: Acks> Buffer<A> {
     /// it is given the position of the call's first record, and may be called twice, when the
     /// call turns out not to fit into the batch that was open.
     #[inline]
-    pub fn append<E>(
+    pub(super) fn append<E>(
         &mut self,
         config: &ProducerConfig,
         now: impl Fn() -> Instant,
@@ -175,7 +175,7 @@ impl<A: Acks> Buffer<A> {
 
     /// Adds one call as a batch of its own, encoded beforehand: what is large is not copied
     /// under the lock.
-    pub fn append_batch(
+    pub(super) fn append_batch(
         &mut self,
         config: &ProducerConfig,
         now: Instant,
@@ -225,7 +225,7 @@ impl<A: Acks> Buffer<A> {
     }
 
     /// True for the timer that `Take::At` last asked for, false once something else came first.
-    pub fn waits_for(&self, timer: Instant) -> bool {
+    pub(super) fn waits_for(&self, timer: Instant) -> bool {
         self.timer == Some(timer)
     }
 
@@ -268,7 +268,7 @@ impl<A: Acks> Buffer<A> {
 
     /// The next batch to send, of at most `room` bytes, if there is one now. Anything but `At`,
     /// `NoRoom` and a batch with more behind it takes the partition out of the sender's queue.
-    pub fn take(&mut self, config: &ProducerConfig, now: Instant, room: usize) -> Take<A> {
+    pub(super) fn take(&mut self, config: &ProducerConfig, now: Instant, room: usize) -> Take<A> {
         self.queued = false;
         self.timer = None;
         if self.in_flight.len() >= self.in_flight_limit(config) {
@@ -356,14 +356,14 @@ impl<A: Acks> Buffer<A> {
     }
 
     /// Why the first batch in line cannot be sent now.
-    pub fn waits_because(&mut self, cause: Cause) {
+    pub(super) fn waits_because(&mut self, cause: Cause) {
         if let Some(batch) = self.ready.front_mut().or(self.open.as_mut()) {
             batch.last_cause = Some(cause);
         }
     }
 
     /// True: there is nothing to send, and nobody has the partition in a queue any more.
-    pub fn leaves_queue_if_empty(&mut self) -> bool {
+    pub(super) fn leaves_queue_if_empty(&mut self) -> bool {
         let is_empty = self.ready.is_empty() && self.open.as_ref().is_none_or(Batch::is_empty);
         if is_empty {
             self.queued = false;
@@ -373,7 +373,7 @@ impl<A: Acks> Buffer<A> {
     }
 
     /// Takes in a producer id, or that there is none to be had.
-    pub fn set_identity(&mut self, identity: Option<ProducerId>) {
+    pub(super) fn set_identity(&mut self, identity: Option<ProducerId>) {
         self.identity = identity.map_or(Identity::Off, Identity::Is);
         self.forget_sequences();
         self.held_no_more();
@@ -381,7 +381,7 @@ impl<A: Acks> Buffer<A> {
 
     /// The topic has been deleted and made again: its brokers know nothing of this producer. What is not
     /// in flight goes under another producer id.
-    pub fn topic_made_again(&mut self) {
+    pub(super) fn topic_made_again(&mut self) {
         if matches!(self.identity, Identity::Is(_)) && self.membership == Membership::Unneeded {
             self.renew_from = Some(0);
         }
@@ -395,7 +395,7 @@ impl<A: Acks> Buffer<A> {
     }
 
     /// A transaction begins. Sequence numbers go on, unless it has another producer id or epoch.
-    pub fn begin(&mut self, producer: ProducerId) {
+    pub(super) fn begin(&mut self, producer: ProducerId) {
         self.membership = Membership::Outside;
         if self.identity != Identity::Is(producer) {
             self.identity = Identity::Is(producer);
@@ -406,7 +406,7 @@ impl<A: Acks> Buffer<A> {
     }
 
     /// The partition is part of the transaction.
-    pub fn joined(&mut self) {
+    pub(super) fn joined(&mut self) {
         if self.membership == Membership::Joining {
             self.membership = Membership::Inside;
             self.held_no_more();
@@ -414,19 +414,19 @@ impl<A: Acks> Buffer<A> {
     }
 
     /// What comes waits for the next transaction.
-    pub fn transaction_ended(&mut self) {
+    pub(super) fn transaction_ended(&mut self) {
         self.membership = Membership::Idle;
     }
 
     /// A producer id has been asked for before there was anything to send, if one is needed.
-    pub fn identity_asked(&mut self) {
+    pub(super) fn identity_asked(&mut self) {
         if self.identity == Identity::Needed {
             self.identity = Identity::Pending;
         }
     }
 
     /// True when the sender should look at this partition; it is counted as queued then.
-    pub fn wants_queueing(&mut self, config: &ProducerConfig) -> bool {
+    pub(super) fn wants_queueing(&mut self, config: &ProducerConfig) -> bool {
         let free = !self.queued || self.lingers_in_vain(config);
         let wants = free && self.is_sendable(config) && !self.is_held();
         if wants {
@@ -444,37 +444,37 @@ impl<A: Acks> Buffer<A> {
     }
 
     /// Nothing waits and nothing is in flight.
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.in_flight.is_empty() && self.next().is_none()
     }
 
     /// Why the producer stops, once nothing is left to be sent or answered.
-    pub fn stopped(&self) -> Option<&Failure> {
+    pub(super) fn stopped(&self) -> Option<&Failure> {
         self.stopping.as_ref().filter(|_| self.is_idle())
     }
 
     /// Takes nothing any more.
-    pub fn is_stopping(&self) -> bool {
+    pub(super) fn is_stopping(&self) -> bool {
         self.stopping.is_some()
     }
 
     /// Bytes that left the buffer since this was last asked.
-    pub fn take_freed(&mut self) -> usize {
+    pub(super) fn take_freed(&mut self) -> usize {
         std::mem::take(&mut self.freed)
     }
 
     /// Calls that are not in flight yet.
-    pub fn buffered_calls(&self) -> u32 {
+    pub(super) fn buffered_calls(&self) -> u32 {
         self.buffered_calls
     }
 
     /// Records in the batch that would be sent next.
-    pub fn next_records(&self) -> u32 {
+    pub(super) fn next_records(&self) -> u32 {
         self.next().map_or(0, Batch::records)
     }
 
     /// Batches in flight.
-    pub fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
 }

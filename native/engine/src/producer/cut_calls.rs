@@ -17,7 +17,7 @@ pub(super) struct Share {
 
 impl Share {
     /// Their positions in the batch.
-    pub fn records(&self) -> Range<u32> {
+    pub(super) fn records(&self) -> Range<u32> {
         self.records.clone()
     }
 }
@@ -38,7 +38,7 @@ pub(super) struct CutCalls<A> {
 }
 
 impl<A> CutCalls<A> {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         CutCalls {
             calls: Vec::new(),
             next_id: 0,
@@ -46,7 +46,7 @@ impl<A> CutCalls<A> {
     }
 
     /// Enters a call that is to be cut. As long as it is whole it has one share.
-    pub fn enter(&mut self, acks: A, records: Range<u32>) -> Share {
+    pub(super) fn enter(&mut self, acks: A, records: Range<u32>) -> Share {
         let id = self.next_id;
         self.next_id += 1;
         self.calls.push(CutCall {
@@ -65,7 +65,7 @@ impl<A> CutCalls<A> {
 
     /// What is before the batch's record `at`, and what is behind it, where the batch that then
     /// begins counts from 0.
-    pub fn cut(&mut self, share: Share, at: u32) -> (Option<Share>, Option<Share>) {
+    pub(super) fn cut(&mut self, share: Share, at: u32) -> (Option<Share>, Option<Share>) {
         let Range { start, end } = share.records;
         if end <= at {
             return (Some(share), None);
@@ -91,7 +91,7 @@ impl<A> CutCalls<A> {
     /// The share's batch is stored at this offset (-1: unknown), or has failed. Hands out the call
     /// with its own result when that was the last of it: the offset of its first record, or why the
     /// first of its records to fail did.
-    pub fn settle(
+    pub(super) fn settle(
         &mut self,
         share: &Share,
         result: &Result<i64, Failure>,

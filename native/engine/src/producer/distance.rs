@@ -19,12 +19,12 @@ pub(super) struct Distance(Option<Duration>);
 
 impl Distance {
     /// An answer took this long.
-    pub fn took(&mut self, time: Duration) {
+    pub(super) fn took(&mut self, time: Duration) {
         self.0 = Some(self.0.map_or(time, |shortest| shortest.min(time)));
     }
 
     /// How many requests are worth to be in flight at once. One, while nothing is known.
-    pub fn requests(&self) -> usize {
+    pub(super) fn requests(&self) -> usize {
         let shortest = self.0.unwrap_or_default();
         let further = (shortest.as_micros() / WORK.as_micros()) as usize;
         (1 + further).min(MAX_REQUESTS)

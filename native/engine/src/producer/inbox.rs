@@ -25,7 +25,7 @@ struct Waiting<R: Replies> {
 }
 
 impl<R: Replies> Inbox<R> {
-    pub fn new(node: NodeId) -> Self {
+    pub(super) fn new(node: NodeId) -> Self {
         Inbox {
             node,
             lanes: Mutex::new(std::array::from_fn(|_| Waiting {
@@ -37,7 +37,7 @@ impl<R: Replies> Inbox<R> {
     }
 
     /// The partition has something to send.
-    pub fn push(&self, partition: Arc<Partition<R>>) {
+    pub(super) fn push(&self, partition: Arc<Partition<R>>) {
         let mut lanes = self.lanes.lock();
         let waiting = &mut lanes[lane_of(partition.index())];
         waiting.partitions.push(partition);
@@ -49,7 +49,7 @@ impl<R: Replies> Inbox<R> {
     }
 
     /// Hands each lane's partitions to `take`, which answers how many more are worth to wake for.
-    pub fn empty(
+    pub(super) fn empty(
         &self,
         mut take: impl FnMut(usize, std::vec::Drain<'_, Arc<Partition<R>>>) -> usize,
     ) {
@@ -66,28 +66,28 @@ pub(super) struct Leaderless<R: Replies> {
 }
 
 impl<R: Replies> Leaderless<R> {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Leaderless {
             partitions: Mutex::default(),
             notify: Notify::new(),
         }
     }
 
-    pub fn push(&self, partition: Arc<Partition<R>>) {
+    pub(super) fn push(&self, partition: Arc<Partition<R>>) {
         self.partitions.lock().push(partition);
         self.notify.notify_one();
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.partitions.lock().is_empty()
     }
 
-    pub fn take(&self) -> Vec<Arc<Partition<R>>> {
+    pub(super) fn take(&self) -> Vec<Arc<Partition<R>>> {
         std::mem::take(&mut *self.partitions.lock())
     }
 
     /// They still have no leader.
-    pub fn put_back(&self, partitions: Vec<Arc<Partition<R>>>) {
+    pub(super) fn put_back(&self, partitions: Vec<Arc<Partition<R>>>) {
         self.partitions.lock().extend(partitions);
     }
 }

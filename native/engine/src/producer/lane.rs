@@ -91,7 +91,7 @@ pub(super) struct Lane<R: Replies> {
 
 impl<R: Replies> Lane<R> {
     /// The lane with this number, not connected yet.
-    pub fn new(number: usize) -> Self {
+    pub(super) fn new(number: usize) -> Self {
         Lane {
             purpose: Purpose::Produce(number as u32),
             queue: Queue::new(),
@@ -106,7 +106,11 @@ impl<R: Replies> Lane<R> {
     }
 
     /// Its connection, if it is open. Otherwise that comes, or fails, as an [`Event`].
-    pub fn connection(&mut self, cluster: &Arc<Cluster>, node: NodeId) -> Option<Connection> {
+    pub(super) fn connection(
+        &mut self,
+        cluster: &Arc<Cluster>,
+        node: NodeId,
+    ) -> Option<Connection> {
         if let Some(connection) = self.connection.as_ref().filter(|c| !c.is_closed()) {
             return Some(connection.clone());
         }
@@ -121,7 +125,7 @@ impl<R: Replies> Lane<R> {
     }
 
     /// The broker answers no further request for so long. The time does not count for those in flight.
-    pub fn throttle(&mut self, time: Duration, now: Instant) {
+    pub(super) fn throttle(&mut self, time: Duration, now: Instant) {
         if time.is_zero() {
             return;
         }
@@ -133,12 +137,12 @@ impl<R: Replies> Lane<R> {
     }
 
     /// Whether the broker would let a request wait.
-    pub fn is_throttled(&self, now: Instant) -> bool {
+    pub(super) fn is_throttled(&self, now: Instant) -> bool {
         self.throttled_until.is_some_and(|until| now < until)
     }
 
     /// Closes the connection: what is in flight fails.
-    pub fn disconnect(&mut self) {
+    pub(super) fn disconnect(&mut self) {
         // The next connection is another one to the broker.
         self.throttled_until = None;
         if let Some(connection) = self.connection.take() {
@@ -147,7 +151,7 @@ impl<R: Replies> Lane<R> {
     }
 
     /// Waits for what happens next.
-    pub fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+    pub(super) fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         if let Some(request) = self.in_flight.front_mut() {
             if let Poll::Ready(answer) = Pin::new(&mut request.answer).poll(context) {
                 return Poll::Ready(Event::Answer(answer.unwrap_or(Err(NetError::Closed))));
@@ -169,7 +173,7 @@ impl<R: Replies> Lane<R> {
 
     /// By when the first request in line has to be answered. Time in which the broker wants to be left alone
     /// does not count.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         let request = self.in_flight.front()?;
         let throttled = self.connection.as_ref().map(Connection::throttled);
         let since = throttled.map_or(Duration::ZERO, |total| {

@@ -22,22 +22,22 @@ pub(super) struct Waiting<T> {
 }
 
 impl<T> Queue<T> {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Queue(VecDeque::new())
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Comes last.
-    pub fn push(&mut self, item: T) {
+    pub(super) fn push(&mut self, item: T) {
         let passed_over = 0;
         self.0.push_back(Waiting { item, passed_over });
     }
 
     /// Brings those `count` to the front that are to go next.
-    pub fn arrange(&mut self, count: usize, fullness: impl Fn(&T) -> u32) {
+    pub(super) fn arrange(&mut self, count: usize, fullness: impl Fn(&T) -> u32) {
         if self.len() <= count {
             return;
         }
@@ -68,24 +68,24 @@ impl<T> Queue<T> {
     }
 
     /// The next one leaves.
-    pub fn pop(&mut self) -> Option<Waiting<T>> {
+    pub(super) fn pop(&mut self) -> Option<Waiting<T>> {
         self.0.pop_front()
     }
 
     /// They go first, in this order.
-    pub fn put_back(&mut self, all: Vec<Waiting<T>>) {
+    pub(super) fn put_back(&mut self, all: Vec<Waiting<T>>) {
         for waiting in all.into_iter().rev() {
             self.0.push_front(waiting);
         }
     }
 
     /// All of them, in their order.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|waiting| &waiting.item)
     }
 
     /// All of them leave.
-    pub fn drain(&mut self) -> impl Iterator<Item = T> + '_ {
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = T> + '_ {
         self.0.drain(..).map(|waiting| waiting.item)
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Shared<R: Replies> {
 
 impl<R: Replies> Shared<R> {
     /// Must be called on a tokio runtime.
-    pub fn new(
+    pub(super) fn new(
         cluster: Arc<Cluster>,
         buffer_bytes: usize,
         new_inboxes: mpsc::UnboundedSender<Arc<Inbox<R>>>,
@@ -50,12 +50,12 @@ impl<R: Replies> Shared<R> {
         })
     }
 
-    pub fn runtime(&self) -> &Handle {
+    pub(super) fn runtime(&self) -> &Handle {
         &self.runtime
     }
 
     /// So that it is closed with the cluster, whether or not anyone has it in a queue by then.
-    pub fn note_opened(&self, partition: &Arc<Partition<R>>) {
+    pub(super) fn note_opened(&self, partition: &Arc<Partition<R>>) {
         let mut opened = self.opened.lock();
         if opened.len() == opened.capacity() {
             opened.retain(|partition| partition.strong_count() > 0);
@@ -70,7 +70,7 @@ impl<R: Replies> Shared<R> {
     }
 
     /// The cluster is closed: nothing is taken any more, and what waits fails.
-    pub fn close_all(&self) {
+    pub(super) fn close_all(&self) {
         let opened = std::mem::take(&mut *self.opened.lock());
         for partition in opened.iter().filter_map(Weak::upgrade) {
             partition.close();
@@ -78,7 +78,7 @@ impl<R: Replies> Shared<R> {
     }
 
     /// The queue into the task of a broker.
-    pub fn inbox(&self, node: NodeId) -> Arc<Inbox<R>> {
+    pub(super) fn inbox(&self, node: NodeId) -> Arc<Inbox<R>> {
         let mut inboxes = self.inboxes.lock();
         let inbox = inboxes.entry(node).or_insert_with(|| {
             let inbox = Arc::new(Inbox::new(node));
@@ -91,7 +91,7 @@ impl<R: Replies> Shared<R> {
 
     /// Gets the partition a producer id, in the background, and queues it then. Not for those that
     /// get it elsewhere, or none.
-    pub fn give_identity(self: &Arc<Self>, partition: Arc<Partition<R>>) {
+    pub(super) fn give_identity(self: &Arc<Self>, partition: Arc<Partition<R>>) {
         let Source::Client { required } = partition.config().identity_source() else {
             return;
         };

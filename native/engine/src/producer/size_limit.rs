@@ -17,7 +17,7 @@ pub(super) struct SizeLimit {
 
 impl SizeLimit {
     /// Nothing is known.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         SizeLimit {
             bytes: usize::MAX,
             answers: 0,
@@ -25,12 +25,12 @@ impl SizeLimit {
     }
 
     /// What a request may have that its producers allow `configured` bytes.
-    pub fn at_most(&self, configured: usize) -> usize {
+    pub(super) fn at_most(&self, configured: usize) -> usize {
         configured.min(self.bytes)
     }
 
     /// The connection closed instead of an answer to a request of so many bytes.
-    pub fn closed_after(&mut self, bytes: usize) {
+    pub(super) fn closed_after(&mut self, bytes: usize) {
         if bytes > FLOOR {
             self.bytes = self.bytes.min((bytes / 2).max(FLOOR));
             self.answers = 0;
@@ -38,7 +38,7 @@ impl SizeLimit {
     }
 
     /// A request was answered.
-    pub fn answered(&mut self) {
+    pub(super) fn answered(&mut self) {
         if self.bytes == usize::MAX {
             return;
         }

@@ -12,21 +12,21 @@ use super::partition::Partition;
 pub(super) struct Timers<R: Replies>(BinaryHeap<Timer<R>>);
 
 impl<R: Replies> Timers<R> {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Timers(BinaryHeap::new())
     }
 
-    pub fn push(&mut self, at: Instant, partition: Arc<Partition<R>>) {
+    pub(super) fn push(&mut self, at: Instant, partition: Arc<Partition<R>>) {
         self.0.push(Timer { at, partition });
     }
 
     /// When the first one is due.
-    pub fn next(&self) -> Option<Instant> {
+    pub(super) fn next(&self) -> Option<Instant> {
         self.0.peek().map(|timer| timer.at)
     }
 
     /// The next partition that is due by now. One that has changed its mind meanwhile is passed over.
-    pub fn due(&mut self, now: Instant) -> Option<Arc<Partition<R>>> {
+    pub(super) fn due(&mut self, now: Instant) -> Option<Arc<Partition<R>>> {
         while self.next().is_some_and(|at| at <= now) {
             let Timer { at, partition } = self.0.pop()?;
             if partition.waits_for(at) {
@@ -37,7 +37,7 @@ impl<R: Replies> Timers<R> {
     }
 
     /// All of them, due or not.
-    pub fn drain(&mut self) -> impl Iterator<Item = Arc<Partition<R>>> + '_ {
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Arc<Partition<R>>> + '_ {
         self.0.drain().map(|timer| timer.partition)
     }
 }

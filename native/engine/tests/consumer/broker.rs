@@ -26,7 +26,7 @@ use crate::server::{encoded, metadata, serve, topic, Versions};
 
 const SESSION: i32 = 77;
 
-pub const VERSIONS: Versions = &[
+pub(crate) const VERSIONS: Versions = &[
     (ApiKey::ApiVersions, 3),
     (ApiKey::Metadata, 9),
     (ApiKey::ListOffsets, 6),
@@ -35,7 +35,7 @@ pub const VERSIONS: Versions = &[
 ];
 
 #[derive(Default)]
-pub struct Log {
+pub(crate) struct Log {
     /// By partition: last offset and bytes.
     batches: BTreeMap<i32, Vec<(i64, Bytes)>>,
     pub aborted: Vec<(i64, i64)>,
@@ -78,7 +78,7 @@ pub struct Log {
 
 /// What a batch is beside its records.
 #[derive(Default, Clone, Copy)]
-pub struct Kind {
+pub(crate) struct Kind {
     pub producer: Option<i64>,
     /// Some(commit): a control batch.
     pub control: Option<bool>,
@@ -86,7 +86,7 @@ pub struct Kind {
     pub codec: Codec,
 }
 
-pub struct Broker {
+pub(crate) struct Broker {
     pub node: i32,
     pub port: u16,
     log: Mutex<Log>,
@@ -94,15 +94,15 @@ pub struct Broker {
 }
 
 impl Broker {
-    pub async fn start() -> Arc<Broker> {
+    pub(crate) async fn start() -> Arc<Broker> {
         Broker::start_as(1).await
     }
 
-    pub async fn start_as(node: i32) -> Arc<Broker> {
+    pub(crate) async fn start_as(node: i32) -> Arc<Broker> {
         Broker::start_with(node, VERSIONS).await
     }
 
-    pub async fn start_with(node: i32, versions: Versions) -> Arc<Broker> {
+    pub(crate) async fn start_with(node: i32, versions: Versions) -> Arc<Broker> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let log = Log {
@@ -124,19 +124,19 @@ impl Broker {
         broker
     }
 
-    pub fn change<T>(&self, change: impl FnOnce(&mut Log) -> T) -> T {
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Log) -> T) -> T {
         let result = change(&mut self.log.lock());
         self.changed.notify_waiters();
         result
     }
 
     /// Appends a batch of `values` at offset `base`.
-    pub fn append(&self, partition: i32, base: i64, values: &[&str], kind: Kind) {
+    pub(crate) fn append(&self, partition: i32, base: i64, values: &[&str], kind: Kind) {
         let bytes = batch(base, values, kind);
         self.append_raw(partition, base + values.len() as i64 - 1, bytes);
     }
 
-    pub fn append_raw(&self, partition: i32, last: i64, bytes: Bytes) {
+    pub(crate) fn append_raw(&self, partition: i32, last: i64, bytes: Bytes) {
         self.change(|log| {
             log.batches
                 .entry(partition)
@@ -146,7 +146,7 @@ impl Broker {
     }
 
     /// Appends `value` to the empty logs of so many partitions, all at once.
-    pub fn append_to_all(&self, partitions: i32, value: &str) {
+    pub(crate) fn append_to_all(&self, partitions: i32, value: &str) {
         let bytes = batch(0, &[value], Kind::default());
         self.change(|log| {
             for partition in 0..partitions {
@@ -156,11 +156,11 @@ impl Broker {
     }
 
     /// What the partition has from now on.
-    pub fn replace_all(&self, partition: i32, batches: Vec<(i64, Bytes)>) {
+    pub(crate) fn replace_all(&self, partition: i32, batches: Vec<(i64, Bytes)>) {
         self.change(|log| log.batches.insert(partition, batches));
     }
 
-    pub fn replace_last(&self, partition: i32, bytes: Bytes) {
+    pub(crate) fn replace_last(&self, partition: i32, bytes: Bytes) {
         self.change(|log| {
             let stored = log
                 .batches
@@ -376,7 +376,7 @@ impl Log {
 }
 
 /// A batch as it lies in a log.
-pub fn batch(base: i64, values: &[&str], kind: Kind) -> Bytes {
+pub(crate) fn batch(base: i64, values: &[&str], kind: Kind) -> Bytes {
     let mut writer = BatchWriter::new(0);
     for value in values {
         let control_key = kind.control.map(|commit| [0, 0, 0, u8::from(commit)]);
@@ -401,7 +401,7 @@ pub fn batch(base: i64, values: &[&str], kind: Kind) -> Bytes {
 }
 
 /// A batch with one message that has headers.
-pub fn batch_with(
+pub(crate) fn batch_with(
     base: i64,
     value: &str,
     headers: &[(&str, Option<&[u8]>)],
@@ -423,7 +423,7 @@ pub fn batch_with(
 }
 
 /// The batch, with the checksum that its bytes have now.
-pub fn checksummed(mut bytes: Vec<u8>) -> Bytes {
+pub(crate) fn checksummed(mut bytes: Vec<u8>) -> Bytes {
     let crc = crc32c::crc32c(&bytes[21..]);
     bytes[17..21].copy_from_slice(&crc.to_be_bytes());
     bytes.into()

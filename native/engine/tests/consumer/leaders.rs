@@ -11,7 +11,7 @@ use crate::broker::{Broker, Kind};
 use crate::{connect, earliest, until, Event, Subscriber};
 
 /// Two brokers that the metadata names; the first one leads since `epoch`.
-pub async fn pair(epoch: i32) -> [Arc<Broker>; 2] {
+pub(crate) async fn pair(epoch: i32) -> [Arc<Broker>; 2] {
     let brokers = [Broker::start_as(1).await, Broker::start_as(2).await];
     let known: Vec<_> = brokers.iter().map(|b| (b.node, b.port)).collect();
     for broker in &brokers {

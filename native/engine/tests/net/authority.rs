@@ -7,38 +7,38 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// A certificate authority.
-pub struct Authority {
+pub(crate) struct Authority {
     params: CertificateParams,
     key: KeyPair,
     pub certificate: CertificateDer<'static>,
 }
 
 /// A certificate with those that lead to its authority, and its key.
-pub struct Certified {
+pub(crate) struct Certified {
     pub chain: Vec<CertificateDer<'static>>,
     pub key: KeyPair,
 }
 
 impl Certified {
-    pub fn key_der(&self) -> PrivateKeyDer<'static> {
+    pub(crate) fn key_der(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(self.key.serialize_der().into())
     }
 
-    pub fn chain_pem(&self) -> String {
+    pub(crate) fn chain_pem(&self) -> String {
         let pem = |der: &CertificateDer<'_>| pem_of("CERTIFICATE", der);
         self.chain.iter().map(pem).collect()
     }
 }
 
 /// A section of a PEM file.
-pub fn pem_of(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem_of(label: &str, der: &[u8]) -> String {
     use base64::Engine;
     let text = base64::engine::general_purpose::STANDARD.encode(der);
     format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
 }
 
 /// What a broker's certificate is for.
-pub fn server(names: &[&str]) -> CertificateParams {
+pub(crate) fn server(names: &[&str]) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "broker");
     params.subject_alt_names = names
@@ -52,7 +52,7 @@ pub fn server(names: &[&str]) -> CertificateParams {
 }
 
 impl Authority {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -65,7 +65,7 @@ impl Authority {
         }
     }
 
-    pub fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         pem_of("CERTIFICATE", &self.certificate)
     }
 
@@ -74,7 +74,7 @@ impl Authority {
     }
 
     /// Signs a certificate.
-    pub fn sign(&self, params: CertificateParams) -> Certified {
+    pub(crate) fn sign(&self, params: CertificateParams) -> Certified {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let certificate = params.signed_by(&key, &self.issuer()).unwrap();
         Certified {
@@ -84,7 +84,7 @@ impl Authority {
     }
 
     /// An authority between this one and others.
-    pub fn intermediate(&self, name: &str) -> Self {
+    pub(crate) fn intermediate(&self, name: &str) -> Self {
         let mut under = Authority::new(name);
         let signed = under.params.signed_by(&under.key, &self.issuer()).unwrap();
         under.certificate = signed.der().clone();
@@ -93,7 +93,7 @@ impl Authority {
 }
 
 /// A certificate that nobody else has signed.
-pub fn self_signed(params: CertificateParams) -> Certified {
+pub(crate) fn self_signed(params: CertificateParams) -> Certified {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
     let certificate = params.self_signed(&key).unwrap();
     Certified {

@@ -15,14 +15,14 @@ use brod_engine::net::Endpoint;
 use crate::authority::{Authority, Certified};
 use crate::server::{encoded, metadata, serve, talk, Versions};
 
-pub const VERSIONS: Versions = &[
+pub(crate) const VERSIONS: Versions = &[
     (ApiKey::Metadata, 9),
     (ApiKey::SaslHandshake, 1),
     (ApiKey::SaslAuthenticate, 2),
 ];
 
 /// How a broker does TLS.
-pub fn tls(
+pub(crate) fn tls(
     certified: &Certified,
     clients: Option<&Authority>,
     versions: &[&'static SupportedProtocolVersion],
@@ -48,7 +48,7 @@ pub fn tls(
 }
 
 /// Listens on loopback and gives every connection to `serve`.
-pub async fn listen<S, F>(serve: S) -> Endpoint
+pub(crate) async fn listen<S, F>(serve: S) -> Endpoint
 where
     S: Fn(TcpStream) -> F + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
@@ -67,7 +67,7 @@ where
 }
 
 /// A broker that answers metadata over TLS.
-pub async fn listen_tls(acceptor: TlsAcceptor) -> Endpoint {
+pub(crate) async fn listen_tls(acceptor: TlsAcceptor) -> Endpoint {
     listen(move |socket| {
         let acceptor = acceptor.clone();
         async move {
@@ -80,7 +80,7 @@ pub async fn listen_tls(acceptor: TlsAcceptor) -> Endpoint {
 }
 
 /// Answers metadata, hangs up on others.
-pub async fn answer_metadata(key: ApiKey, version: i16, _: Bytes) -> Option<BytesMut> {
+pub(crate) async fn answer_metadata(key: ApiKey, version: i16, _: Bytes) -> Option<BytesMut> {
     match key {
         ApiKey::Metadata => Some(encoded(&metadata(&[(1, 9092)], 1, 0), version)),
         _ => None,
@@ -88,7 +88,7 @@ pub async fn answer_metadata(key: ApiKey, version: i16, _: Bytes) -> Option<Byte
 }
 
 /// A broker in plaintext that answers by `answer`.
-pub async fn listen_plain<A, F>(versions: Versions, answer: A) -> Endpoint
+pub(crate) async fn listen_plain<A, F>(versions: Versions, answer: A) -> Endpoint
 where
     A: Fn(ApiKey, i16, Bytes) -> F + Clone + Send + 'static,
     F: Future<Output = Option<BytesMut>> + Send,

@@ -26,7 +26,7 @@ const VERSIONS: Versions = &[
 
 /// The leader that a refusal names.
 #[derive(Clone, Copy)]
-pub struct Named {
+pub(crate) struct Named {
     pub node: i32,
     pub epoch: i32,
     /// Where it listens, if the refusal says so.
@@ -34,7 +34,7 @@ pub struct Named {
 }
 
 #[derive(Default)]
-pub struct State {
+pub(crate) struct State {
     /// What metadata says: the brokers with their ports, and the epoch. Node 1 leads.
     pub brokers: Vec<(i32, u16)>,
     pub leader_epoch: i32,
@@ -67,7 +67,7 @@ pub struct State {
     pub values: Vec<String>,
 }
 
-pub struct Broker {
+pub(crate) struct Broker {
     pub node: i32,
     pub port: u16,
     state: Mutex<State>,
@@ -76,7 +76,7 @@ pub struct Broker {
 
 impl Broker {
     /// A broker whose metadata names itself alone.
-    pub async fn start_as(node: i32) -> Arc<Broker> {
+    pub(crate) async fn start_as(node: i32) -> Arc<Broker> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = State {
@@ -101,7 +101,7 @@ impl Broker {
         broker
     }
 
-    pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.state.lock());
         self.changed.notify_waiters();
         result

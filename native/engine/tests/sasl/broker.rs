@@ -25,14 +25,14 @@ const VERSIONS: Versions = &[
     (ApiKey::FindCoordinator, 2),
 ];
 
-pub const USER: &str = "alice";
-pub const PASSWORD: &str = "alice-secret";
+pub(crate) const USER: &str = "alice";
+pub(crate) const PASSWORD: &str = "alice-secret";
 const SALT: &[u8] = b"salt of alice";
 const ITERATIONS: u32 = 4_096;
 
 /// What a test sets, and what the broker has seen.
 #[derive(Default)]
-pub struct Script {
+pub(crate) struct Script {
     /// How long a session lasts; 0: until the connection ends.
     pub session_lifetime_ms: i64,
     /// The broker does not know the password of SCRAM, and pretends to.
@@ -50,9 +50,9 @@ pub struct Script {
     pub connections: usize,
 }
 
-pub type SharedScript = Arc<Mutex<Script>>;
+pub(crate) type SharedScript = Arc<Mutex<Script>>;
 
-pub async fn start(script: Script) -> (Endpoint, SharedScript) {
+pub(crate) async fn start(script: Script) -> (Endpoint, SharedScript) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = Endpoint {
         host: "127.0.0.1".into(),

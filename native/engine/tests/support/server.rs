@@ -12,16 +12,16 @@ use kafka_protocol::messages::metadata_response::{
 use kafka_protocol::messages::{ApiKey, BrokerId, MetadataResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use tokio::net::TcpListener;
-pub use wire::{encoded, talk, Versions};
+pub(crate) use wire::{encoded, talk, Versions};
 
 /// The topic of the tests.
-pub fn topic() -> TopicName {
+pub(crate) fn topic() -> TopicName {
     TopicName(StrBytes::from_static_str("t"))
 }
 
 /// What all brokers say: `t` has a hundred partitions, and `leader` leads them. `brokers` by node id, with
 /// their ports.
-pub fn metadata(brokers: &[(i32, u16)], leader: i32, epoch: i32) -> MetadataResponse {
+pub(crate) fn metadata(brokers: &[(i32, u16)], leader: i32, epoch: i32) -> MetadataResponse {
     let partition = |index| {
         MetadataResponsePartition::default()
             .with_partition_index(index)
@@ -44,7 +44,7 @@ pub fn metadata(brokers: &[(i32, u16)], leader: i32, epoch: i32) -> MetadataResp
 
 /// Serves all connections. `versions` is asked for each what the broker offers there. `answer` is given the
 /// API, the version and the body of a request, and gives the body of the answer; None hangs up.
-pub fn serve<A, F>(
+pub(crate) fn serve<A, F>(
     listener: TcpListener,
     versions: impl Fn() -> Versions + Send + 'static,
     answer: A,

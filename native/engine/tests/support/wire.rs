@@ -9,11 +9,11 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The APIs that a broker offers, and the newest version of each.
-pub type Versions = &'static [(ApiKey, i16)];
+pub(crate) type Versions = &'static [(ApiKey, i16)];
 
 /// Serves one connection. `answer` is given the API, the version and the body of a request, and gives the
 /// body of the answer; None hangs up.
-pub async fn talk<S, A, F>(mut socket: S, versions: Versions, answer: A) -> Option<()>
+pub(crate) async fn talk<S, A, F>(mut socket: S, versions: Versions, answer: A) -> Option<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     A: Fn(ApiKey, i16, Bytes) -> F,
@@ -46,7 +46,7 @@ where
 }
 
 /// A response as it goes on the wire.
-pub fn encoded(response: &impl Encodable, version: i16) -> BytesMut {
+pub(crate) fn encoded(response: &impl Encodable, version: i16) -> BytesMut {
     let mut body = BytesMut::new();
     response.encode(&mut body, version).unwrap();
     body

@@ -14,7 +14,7 @@ use crate::atoms;
 use crate::runtime;
 
 /// A question that waits for its answer. Dropped without one, whoever waits learns that there is none.
-pub struct AskResource {
+pub(super) struct AskResource {
     waiting: Mutex<Option<Waiting>>,
     /// Takes the port of a plugin's socket.
     socket: Mutex<Option<oneshot::Sender<u16>>>,
@@ -42,7 +42,7 @@ fn new_ask(waiting: Waiting, socket: Option<oneshot::Sender<u16>>) -> Ask {
 
 /// The process to ask, and how long it may take.
 #[derive(Clone, Copy)]
-pub struct Asking {
+pub(super) struct Asking {
     /// The provider process.
     pub provider: LocalPid,
     /// The longest that an answer is waited for.
@@ -51,17 +51,17 @@ pub struct Asking {
 
 impl Asking {
     /// User and password.
-    pub fn logins(self) -> Asked<Login> {
+    pub(super) fn logins(self) -> Asked<Login> {
         self.asked(|env| atoms::login().to_term(env), Waiting::Login)
     }
 
     /// Tokens for OAUTHBEARER.
-    pub fn tokens(self) -> Asked<Token> {
+    pub(super) fn tokens(self) -> Asked<Token> {
         self.asked(|env| atoms::token().to_term(env), Waiting::Token)
     }
 
     /// Credentials for AWS.
-    pub fn credentials(self) -> Asked<AwsCredentials> {
+    pub(super) fn credentials(self) -> Asked<AwsCredentials> {
         self.asked(
             |env| atoms::credentials().to_term(env),
             Waiting::Credentials,
@@ -69,7 +69,7 @@ impl Asking {
     }
 
     /// Assertions for a token endpoint.
-    pub fn assertions(self) -> Asked<Secret> {
+    pub(super) fn assertions(self) -> Asked<Secret> {
         self.asked(|env| atoms::assertion().to_term(env), Waiting::Assertion)
     }
 
@@ -84,7 +84,7 @@ impl Asking {
     }
 
     /// Asks for the authentication of a connection by a plugin, whose socket `socket` tells.
-    pub fn plugin<F>(
+    pub(super) fn plugin<F>(
         self,
         socket: oneshot::Sender<u16>,
         question: F,
@@ -191,7 +191,7 @@ fn optional<'a, T>(
 }
 
 /// Names and values, all of them text.
-pub fn pairs(pairs: Vec<(Term<'_>, Term<'_>)>) -> NifResult<Vec<(String, String)>> {
+pub(super) fn pairs(pairs: Vec<(Term<'_>, Term<'_>)>) -> NifResult<Vec<(String, String)>> {
     pairs
         .into_iter()
         .map(|(name, value)| Ok((text(name)?, text(value)?)))
@@ -199,12 +199,12 @@ pub fn pairs(pairs: Vec<(Term<'_>, Term<'_>)>) -> NifResult<Vec<(String, String)
 }
 
 /// A binary that is overwritten when it is no longer needed.
-pub fn secret(term: Term<'_>) -> NifResult<Secret> {
+pub(super) fn secret(term: Term<'_>) -> NifResult<Secret> {
     Ok(term.decode::<Binary>()?.as_slice().to_vec().into())
 }
 
 /// A binary in UTF-8.
-pub fn text(term: Term<'_>) -> NifResult<String> {
+pub(super) fn text(term: Term<'_>) -> NifResult<String> {
     let bytes = term.decode::<Binary>()?.as_slice().to_vec();
     String::from_utf8(bytes).map_err(|_| rustler::Error::BadArg)
 }

@@ -4,4 +4,4 @@ mod ask;
 mod options;
 mod plugin;
 
-pub use options::decode;
+pub(crate) use options::decode;

@@ -20,7 +20,7 @@ const ASSERTION_LIFETIME: Duration = Duration::from_secs(300);
 
 /// Decodes the map that `brod_sasl_options` makes. Answers of its provider are waited for until `limit`.
 /// Fails with what is wrong with the TLS to a token endpoint.
-pub fn decode(term: Term<'_>, limit: Duration) -> NifResult<Result<Sasl, TlsError>> {
+pub(crate) fn decode(term: Term<'_>, limit: Duration) -> NifResult<Result<Sasl, TlsError>> {
     let map = Options::new(term).ok_or_else(bad)?;
     let provider: LocalPid = required(&map, "provider")?.decode()?;
     let asking = Asking { provider, limit };

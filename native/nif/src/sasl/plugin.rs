@@ -14,7 +14,7 @@ use super::ask::Asking;
 use crate::atoms;
 
 /// Authenticates by a module of the user.
-pub struct Plugin {
+pub(super) struct Plugin {
     /// The process that runs it.
     pub provider: LocalPid,
 }

@@ -214,13 +214,13 @@ mod testing {
     use super::of_request;
 
     /// The versions that this client speaks.
-    pub fn versions<R: Request>() -> std::ops::RangeInclusive<i16> {
+    pub(super) fn versions<R: Request>() -> std::ops::RangeInclusive<i16> {
         let (oldest, newest) = of_request::<R>().versions;
         oldest..=newest
     }
 
     /// A request as a broker reads it.
-    pub fn as_read<R: Request + Decodable>(request: &R, version: i16) -> R {
+    pub(super) fn as_read<R: Request + Decodable>(request: &R, version: i16) -> R {
         let mut bytes = crate::encode(request, version)
             .unwrap_or_else(|error| panic!("version {version}: {error}"));
         let read = R::decode(&mut bytes, version).unwrap();
@@ -229,7 +229,7 @@ mod testing {
     }
 
     /// A response as this client reads it from the wire.
-    pub fn over_the_wire<R: Request>(response: &R::Response, version: i16) -> R::Response
+    pub(super) fn over_the_wire<R: Request>(response: &R::Response, version: i16) -> R::Response
     where
         R::Response: Encodable,
     {

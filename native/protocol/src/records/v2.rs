@@ -12,7 +12,7 @@ const MIN_RECORD: usize = 7;
 
 /// What the header of a batch says of its records.
 #[derive(Debug, Clone, Copy)]
-pub struct Frame {
+pub(crate) struct Frame {
     base_offset: i64,
     last_offset_delta: i32,
     base_timestamp: i64,
@@ -24,7 +24,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    pub fn new(batch: &Batch, limit: usize) -> Frame {
+    pub(crate) fn new(batch: &Batch, limit: usize) -> Frame {
         Frame {
             base_offset: batch.base_offset,
             last_offset_delta: batch.last_offset_delta,
@@ -38,16 +38,16 @@ impl Frame {
         }
     }
 
-    pub fn record_count(&self) -> u32 {
+    pub(crate) fn record_count(&self) -> u32 {
         self.record_count
     }
 
     /// The first offset that may come behind the one of this delta.
-    pub fn offset_behind(&self, delta: i32) -> i64 {
+    pub(crate) fn offset_behind(&self, delta: i32) -> i64 {
         self.base_offset + i64::from(delta) + 1
     }
 
-    pub fn failed(&self, source: CodecError) -> BatchError {
+    pub(crate) fn failed(&self, source: CodecError) -> BatchError {
         BatchError::Codec {
             base_offset: self.base_offset,
             source,
@@ -55,7 +55,7 @@ impl Frame {
     }
 
     /// The records section does not hold as many as the header says.
-    pub fn mismatch(&self, found: Found) -> BatchError {
+    pub(crate) fn mismatch(&self, found: Found) -> BatchError {
         BatchError::CountMismatch {
             base_offset: self.base_offset,
             declared: self.record_count,
@@ -135,7 +135,7 @@ impl RecordsV2 {
 
 /// The first records of several.
 #[derive(Debug, Clone, Copy)]
-pub struct Part {
+pub(crate) struct Part {
     pub count: u32,
     /// Of the last one.
     pub delta: i32,
@@ -252,7 +252,7 @@ struct RawRecord<'a> {
 }
 
 /// What is wrong with a record.
-pub enum Fault {
+pub(super) enum Fault {
     Malformed(&'static str),
     /// It takes so much memory.
     TooLarge(usize),
@@ -314,7 +314,7 @@ fn read_record<'a>(bytes: &'a [u8], pos: &mut usize, limit: usize) -> Result<Raw
 
 /// Reads a length and passes over as many bytes; -1 is null.
 #[inline]
-pub fn read_nullable(bytes: &[u8], pos: &mut usize) -> Result<Option<Span>, Fault> {
+pub(super) fn read_nullable(bytes: &[u8], pos: &mut usize) -> Result<Option<Span>, Fault> {
     let length = read_varint(bytes, pos).ok_or(Malformed("a length"))?;
     if length == -1 {
         return Ok(None);

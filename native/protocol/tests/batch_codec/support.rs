@@ -8,18 +8,18 @@ use bytes::Bytes;
 use kafka_protocol::indexmap::IndexMap;
 use proptest::prelude::*;
 
-pub const CODECS: [Codec; 5] = [
+pub(crate) const CODECS: [Codec; 5] = [
     Codec::None,
     Codec::Gzip,
     Codec::Snappy,
     Codec::Lz4,
     Codec::Zstd,
 ];
-pub const HEADER: usize = 61;
-pub const LIMIT: usize = 1 << 20;
+pub(crate) const HEADER: usize = 61;
+pub(crate) const LIMIT: usize = 1 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rec {
+pub(crate) struct Rec {
     pub timestamp: i64,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
@@ -27,7 +27,7 @@ pub struct Rec {
 }
 
 impl Rec {
-    pub fn new(timestamp: i64, key: &str, value: &str) -> Rec {
+    pub(crate) fn new(timestamp: i64, key: &str, value: &str) -> Rec {
         Rec {
             timestamp,
             key: Some(key.into()),
@@ -36,7 +36,7 @@ impl Rec {
         }
     }
 
-    pub fn headers(&self) -> Vec<Header<'_>> {
+    pub(crate) fn headers(&self) -> Vec<Header<'_>> {
         self.headers
             .iter()
             .map(|(name, value)| (name.as_bytes(), value.as_deref()))
@@ -44,7 +44,7 @@ impl Rec {
     }
 }
 
-pub fn push(writer: &mut BatchWriter, rec: &Rec) {
+pub(crate) fn push(writer: &mut BatchWriter, rec: &Rec) {
     writer.push(
         rec.timestamp,
         rec.key.as_deref(),
@@ -53,24 +53,24 @@ pub fn push(writer: &mut BatchWriter, rec: &Rec) {
     );
 }
 
-pub fn writer(recs: &[Rec]) -> BatchWriter {
+pub(crate) fn writer(recs: &[Rec]) -> BatchWriter {
     let mut writer = BatchWriter::new(256);
     recs.iter().for_each(|rec| push(&mut writer, rec));
     writer
 }
 
-pub fn with_codec(codec: Codec) -> SealOptions {
+pub(crate) fn with_codec(codec: Codec) -> SealOptions {
     SealOptions {
         codec,
         ..SealOptions::default()
     }
 }
 
-pub fn sealed(recs: &[Rec], codec: Codec) -> SealedBatch {
+pub(crate) fn sealed(recs: &[Rec], codec: Codec) -> SealedBatch {
     writer(recs).seal(with_codec(codec)).expect("seals")
 }
 
-pub fn only_batch(bytes: &Bytes) -> Batch {
+pub(crate) fn only_batch(bytes: &Bytes) -> Batch {
     let mut all = batches(bytes.clone());
     let batch = all.next().expect("a batch").expect("a good one");
     assert!(all.next().is_none());
@@ -78,7 +78,7 @@ pub fn only_batch(bytes: &Bytes) -> Batch {
     batch
 }
 
-pub fn read_all(records: &Records) -> Result<Vec<(i64, Rec)>, BatchError> {
+pub(crate) fn read_all(records: &Records) -> Result<Vec<(i64, Rec)>, BatchError> {
     let all = records.iter();
     all.map(|record| Ok(read_one(records, record?))).collect()
 }
@@ -104,7 +104,7 @@ fn read_one(records: &Records, record: Record<'_>) -> (i64, Rec) {
 }
 
 /// The records before one that cannot be read, and whether there is none such.
-pub fn read_while_good(records: &Records) -> (Vec<(i64, Rec)>, bool) {
+pub(crate) fn read_while_good(records: &Records) -> (Vec<(i64, Rec)>, bool) {
     let mut all = Vec::new();
     for record in records.iter() {
         match record {
@@ -116,7 +116,7 @@ pub fn read_while_good(records: &Records) -> (Vec<(i64, Rec)>, bool) {
 }
 
 /// As [`read_while_good`], in parts that take `memory` bytes.
-pub fn read_in_parts(mut records: Records, memory: usize) -> (Vec<(i64, Rec)>, bool) {
+pub(crate) fn read_in_parts(mut records: Records, memory: usize) -> (Vec<(i64, Rec)>, bool) {
     let mut all = Vec::new();
     loop {
         let rest = records.split_off(memory);
@@ -143,7 +143,7 @@ fn memory_of(records: &Records) -> usize {
     records.bytes().len() + records.record_count() as usize * RECORD_MEMORY + headers
 }
 
-pub fn read_recs(bytes: &Bytes) -> Vec<Rec> {
+pub(crate) fn read_recs(bytes: &Bytes) -> Vec<Rec> {
     let records = only_batch(bytes).records(LIMIT).expect("decompresses");
     let all = read_all(&records).expect("reads");
     assert_eq!(all.len() as u32, records.record_count());
@@ -151,20 +151,20 @@ pub fn read_recs(bytes: &Bytes) -> Vec<Rec> {
 }
 
 /// Changes bytes of a batch and makes its checksum right again.
-pub fn tampered(bytes: &Bytes, change: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+pub(crate) fn tampered(bytes: &Bytes, change: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let mut bytes = bytes.to_vec();
     change(&mut bytes);
     fix_crc(&mut bytes);
     bytes.into()
 }
 
-pub fn fix_crc(bytes: &mut [u8]) {
+pub(crate) fn fix_crc(bytes: &mut [u8]) {
     let crc = crc32c::crc32c(&bytes[21..]);
     bytes[17..21].copy_from_slice(&crc.to_be_bytes());
 }
 
 /// An uncompressed batch with this records section.
-pub fn raw_batch(count: i32, last_offset_delta: i32, section: &[u8]) -> Bytes {
+pub(crate) fn raw_batch(count: i32, last_offset_delta: i32, section: &[u8]) -> Bytes {
     let one = sealed(&[Rec::new(0, "", "")], Codec::None);
     tampered(&one.bytes, |bytes| {
         bytes.truncate(HEADER);
@@ -176,14 +176,14 @@ pub fn raw_batch(count: i32, last_offset_delta: i32, section: &[u8]) -> Bytes {
     })
 }
 
-pub fn read_error(bytes: &Bytes) -> BatchError {
+pub(crate) fn read_error(bytes: &Bytes) -> BatchError {
     only_batch(bytes)
         .records(LIMIT)
         .and_then(|records| read_all(&records))
         .expect_err("refused")
 }
 
-pub fn rec_strategy() -> impl Strategy<Value = Rec> {
+pub(crate) fn rec_strategy() -> impl Strategy<Value = Rec> {
     let bytes = || prop::option::of(prop::collection::vec(any::<u8>(), 0..200));
     let headers = prop::collection::vec(("[a-z]{0,8}", bytes()), 0..4);
     (0i64..1 << 45, bytes(), bytes(), headers).prop_map(|(timestamp, key, value, headers)| Rec {
@@ -199,10 +199,10 @@ pub fn rec_strategy() -> impl Strategy<Value = Rec> {
     })
 }
 
-pub fn recs_strategy(max: usize) -> impl Strategy<Value = Vec<Rec>> {
+pub(crate) fn recs_strategy(max: usize) -> impl Strategy<Value = Vec<Rec>> {
     prop::collection::vec(rec_strategy(), 1..max)
 }
 
-pub fn codec_strategy() -> impl Strategy<Value = Codec> {
+pub(crate) fn codec_strategy() -> impl Strategy<Value = Codec> {
     prop::sample::select(&CODECS)
 }

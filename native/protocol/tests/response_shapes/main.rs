@@ -3,6 +3,8 @@
 //! The shapes that lengths are checked by are held against the crate that decodes: for every API
 //! and version, bytes made from a shape must decode to their last byte and encode to themselves.
 
+#![allow(unsafe_code)]
+
 mod sample;
 
 use std::alloc::{GlobalAlloc, Layout, System};

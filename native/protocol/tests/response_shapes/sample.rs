@@ -4,7 +4,7 @@ use brod_protocol::shape::{Fields, Kind, Null, Shape};
 
 /// What a sample holds, beside all fields that its version has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Style {
+pub(crate) struct Style {
     /// Of every array.
     pub elements: usize,
     /// Null stands where it may.
@@ -17,7 +17,7 @@ pub struct Style {
     pub early: bool,
 }
 
-pub const FULL: Style = Style {
+pub(crate) const FULL: Style = Style {
     elements: 2,
     nulls: false,
     tags: true,
@@ -25,7 +25,7 @@ pub const FULL: Style = Style {
     early: false,
 };
 
-pub const STYLES: [Style; 4] = [
+pub(crate) const STYLES: [Style; 4] = [
     FULL,
     Style {
         nulls: true,
@@ -49,7 +49,7 @@ const LAST_TAG: u32 = 12;
 const UNKNOWN_VALUE: &[u8] = &[0xff; 3];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Width {
+pub(crate) enum Width {
     Short,
     Long,
     /// Of a length plus one; zero is null.
@@ -60,14 +60,14 @@ pub enum Width {
 
 /// A length in a sample.
 #[derive(Debug, Clone, Copy)]
-pub struct Length {
+pub(crate) struct Length {
     pub field: &'static str,
     pub at: usize,
     pub width: Width,
     pub null: Null,
 }
 
-pub struct Sample {
+pub(crate) struct Sample {
     pub bytes: Vec<u8>,
     pub lengths: Vec<Length>,
     /// What stands at [`Style::null_at`], if there is so much.
@@ -83,7 +83,7 @@ pub struct Sample {
 }
 
 /// A response in which no number has its default, where it has one.
-pub fn sample(shape: &Shape, version: i16, style: Style) -> Sample {
+pub(crate) fn sample(shape: &Shape, version: i16, style: Style) -> Sample {
     let mut sample = Sample {
         bytes: Vec::new(),
         lengths: Vec::new(),
@@ -219,13 +219,13 @@ impl Sample {
     }
 
     /// The sample with other bytes in place of a length.
-    pub fn with(&self, length: &Length, other: &[u8]) -> Vec<u8> {
+    pub(crate) fn with(&self, length: &Length, other: &[u8]) -> Vec<u8> {
         let (before, after) = self.bytes.split_at(length.at);
         [before, other, &after[length.size(after)..]].concat()
     }
 
     /// How many bytes follow a length.
-    pub fn left_after(&self, length: &Length) -> usize {
+    pub(crate) fn left_after(&self, length: &Length) -> usize {
         let after = &self.bytes[length.at..];
         after.len() - length.size(after)
     }
@@ -242,7 +242,7 @@ impl Length {
 }
 
 /// A length as it goes on the wire; -1 is null.
-pub fn encoded(width: Width, length: i64) -> Vec<u8> {
+pub(crate) fn encoded(width: Width, length: i64) -> Vec<u8> {
     let mut out = Vec::new();
     match width {
         Width::Short => out.extend_from_slice(&(length as i16).to_be_bytes()),

@@ -10,7 +10,7 @@ use brod_protocol::error::ErrorCode;
 
 /// What is to be done, in this order.
 #[derive(Debug)]
-pub enum Action {
+pub(crate) enum Action {
     /// The partition belongs to the fetcher of this broker from now on.
     Route(NodeId, Isolation),
     /// It belongs to no fetcher.
@@ -55,11 +55,11 @@ pub enum Action {
 }
 
 /// Names a fetch; never used twice.
-pub type FetchId = u64;
+pub(crate) type FetchId = u64;
 
 /// What was fetched, on its way to the subscriber.
 #[derive(Debug)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     /// Of the subscription that it was fetched for.
     pub generation: u64,
     /// The partition's end, as the subscriber sees it.
@@ -69,7 +69,7 @@ pub struct Delivery {
 
 /// Why a delivery has ended.
 #[derive(Debug)]
-pub enum DeliveryEnd {
+pub(crate) enum DeliveryEnd {
     /// There is no more of it, for this reason.
     End(End),
     /// There is more of it than the window takes.
@@ -80,7 +80,7 @@ pub enum DeliveryEnd {
 
 /// What to do with an answer.
 #[derive(Debug)]
-pub enum Answered {
+pub(crate) enum Answered {
     /// Nothing; the fetch asks for this next. None: it has lost the partition.
     Next(Option<NextFetch>),
     /// Hand it on, tell [`Routing::delivery_ends`](super::Routing::delivery_ends), and ask [`Routing::keep`](super::Routing::keep) what is next.
@@ -89,7 +89,7 @@ pub enum Answered {
 
 /// What became of [`Routing::begin`](super::Routing::begin).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begun {
+pub(crate) enum Begun {
     Yes,
     /// A delivery of an older generation is under way.
     Delivering,
@@ -99,7 +99,7 @@ pub enum Begun {
 
 /// How a broker answered where an epoch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EpochEnd {
+pub(crate) enum EpochEnd {
     /// There, for this epoch. -1: it does not know.
     At(i64, i32),
     /// It failed, and may be asked again.
@@ -110,7 +110,7 @@ pub enum EpochEnd {
 
 /// A seek under way.
 #[derive(Debug, Clone, Copy)]
-pub struct Seek {
+pub(crate) struct Seek {
     /// Of the subscription that it belongs to.
     pub generation: u64,
     pub(super) number: u64,

@@ -9,7 +9,7 @@ use crate::group::{AssignedPartition, GroupMember, JoinTerms, PartitionCounts, T
 
 /// Requests of the join sequence, and the heartbeat beside it.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Request {
+pub(crate) enum Request {
     FindCoordinator,
     Join {
         node: NodeId,
@@ -39,7 +39,7 @@ pub enum Request {
 
 /// A heartbeat to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heartbeat {
+pub(crate) struct Heartbeat {
     pub node: NodeId,
     pub generation: i32,
     pub member_id: String,
@@ -48,7 +48,7 @@ pub struct Heartbeat {
 
 /// A successful JoinGroup.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Joined {
+pub(crate) struct Joined {
     pub member_id: String,
     pub generation: i32,
     pub protocol: String,
@@ -61,7 +61,7 @@ pub struct Joined {
 
 /// How a broker took a JoinGroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JoinOutcome {
+pub(crate) enum JoinOutcome {
     Joined(Joined),
     /// Join again with this id (KIP-394).
     MemberIdRequired(String),
@@ -69,7 +69,7 @@ pub enum JoinOutcome {
 
 /// The answer to a [`Request`].
 #[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
+pub(crate) enum Answer {
     Coordinator(Result<Coordinator, Error>),
     Joined(Result<JoinOutcome, Error>),
     Partitions(Result<PartitionCounts, Error>),

@@ -6,7 +6,7 @@ use crate::group::{GroupMember, PartitionCounts, TopicPartitions};
 
 /// A strategy that the engine knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Assignor {
+pub(super) enum Assignor {
     /// Each topic cut into one run of partitions per member, as Kafka's RangeAssignor.
     Range,
     /// All partitions of all topics dealt in turn, as Kafka's RoundRobinAssignor.
@@ -16,7 +16,7 @@ pub enum Assignor {
 impl Assignor {
     /// The strategy behind a protocol name. Unknown names are dealt in turn: the name is the
     /// user's to choose.
-    pub fn of_protocol(name: &str) -> Self {
+    pub(super) fn of_protocol(name: &str) -> Self {
         match name {
             "range" => Assignor::Range,
             _ => Assignor::RoundRobin,
@@ -27,7 +27,7 @@ impl Assignor {
     ///
     /// A member gets only partitions of topics that it asked for, and every partition of a topic
     /// that anyone asked for goes to exactly one member.
-    pub fn assign(
+    pub(super) fn assign(
         self,
         members: &[GroupMember],
         counts: &PartitionCounts,

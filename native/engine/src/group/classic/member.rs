@@ -73,7 +73,7 @@ struct InFlight {
 type Action = protocol::Action<Request>;
 
 /// See the module's text.
-pub struct Member {
+pub(crate) struct Member {
     config: Arc<GroupConfig>,
     terms: JoinTerms,
     member_id: String,
@@ -109,7 +109,7 @@ pub struct Member {
 
 impl Member {
     /// A member that has not joined.
-    pub fn new(config: Arc<GroupConfig>, now: Instant, seed: u64) -> Self {
+    pub(crate) fn new(config: Arc<GroupConfig>, now: Instant, seed: u64) -> Self {
         Member {
             config,
             terms: JoinTerms::default(),

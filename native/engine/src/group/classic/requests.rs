@@ -23,7 +23,7 @@ use brod_protocol::error::ErrorCode;
 use brod_protocol::WireError;
 
 /// Sends a request and waits for its answer.
-pub async fn ask(link: Link, request: Request) -> Answer {
+pub(super) async fn ask(link: Link, request: Request) -> Answer {
     let (cluster, config) = (&*link.cluster, &*link.config);
     match request {
         Request::FindCoordinator => {
@@ -188,7 +188,7 @@ async fn count_partitions(
 
 /// Leaves the group, so that the others need not wait for the session timeout. Goes over the
 /// member's own connection, which outlives the client.
-pub async fn leave(
+pub(super) async fn leave(
     link: Link,
     member_id: String,
     coordinator: Option<NodeId>,

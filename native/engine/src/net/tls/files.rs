@@ -14,7 +14,7 @@ const MAX_FILE: u64 = 16 * 1024 * 1024;
 pub(super) struct Stamps(Vec<Option<(SystemTime, u64)>>);
 
 impl Stamps {
-    pub fn of(paths: &[PathBuf]) -> Self {
+    pub(super) fn of(paths: &[PathBuf]) -> Self {
         let stamp = |path: &PathBuf| {
             let meta = std::fs::metadata(path).ok()?;
             Some((meta.modified().ok()?, meta.len()))

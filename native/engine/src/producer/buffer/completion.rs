@@ -32,7 +32,7 @@ impl<A: Acks> Buffer<A> {
     }
 
     /// The broker stored the batch.
-    pub fn delivered(&mut self, batch: Batch<A>, base_offset: i64) -> Outcome<A> {
+    pub(crate) fn delivered(&mut self, batch: Batch<A>, base_offset: i64) -> Outcome<A> {
         self.landed(batch.order);
         if batch.shares.is_empty() {
             self.freed += batch.bytes;
@@ -63,7 +63,7 @@ impl<A: Acks> Buffer<A> {
     }
 
     /// An attempt failed. Decides whether to send again, split, or give up.
-    pub fn failed(
+    pub(crate) fn failed(
         &mut self,
         config: &ProducerConfig,
         now: Instant,
@@ -95,7 +95,12 @@ impl<A: Acks> Buffer<A> {
     /// The broker takes the batch but for some of its records, in the order of their positions; none:
     /// it does not say which. The calls that these belong to fail, and what else is in the batch is
     /// sent again. The producer goes on.
-    pub fn records_refused(&mut self, batch: Batch<A>, code: ErrorCode, bad: &[u32]) -> Outcome<A> {
+    pub(crate) fn records_refused(
+        &mut self,
+        batch: Batch<A>,
+        code: ErrorCode,
+        bad: &[u32],
+    ) -> Outcome<A> {
         self.landed(batch.order);
         let why = Failure::NotRetriable(code);
         let mut told = Vec::new();
@@ -164,7 +169,7 @@ impl<A: Acks> Buffer<A> {
     }
 
     /// The batch cannot be brought into wire form. The producer goes on.
-    pub fn not_encodable(&mut self, batch: Batch<A>, why: Failure) -> Outcome<A> {
+    pub(crate) fn not_encodable(&mut self, batch: Batch<A>, why: Failure) -> Outcome<A> {
         self.landed(batch.order);
         let mut told = Vec::new();
         self.refuse(batch, why, &mut told);
@@ -199,7 +204,7 @@ impl<A: Acks> Buffer<A> {
 
     /// Another broker is known to lead by now: what was refused goes there without waiting. Not
     /// while more is in flight, which would come back behind it.
-    pub fn leader_moved(&mut self) {
+    pub(crate) fn leader_moved(&mut self) {
         if self.in_flight.is_empty() {
             self.retry_at = None;
         }
@@ -266,7 +271,7 @@ impl<A: Acks> Buffer<A> {
     }
 
     /// One batch will not be delivered. What is behind it still is; then the producer stops.
-    pub fn give_up(&mut self, batch: Batch<A>, why: Failure) -> Outcome<A> {
+    pub(crate) fn give_up(&mut self, batch: Batch<A>, why: Failure) -> Outcome<A> {
         self.landed(batch.order);
         if let Some((_, sequence)) = batch.sequence {
             self.reuse_sequence(&batch, sequence);
@@ -286,7 +291,7 @@ impl<A: Acks> Buffer<A> {
     }
 
     /// Takes no more, and hands out what is not in flight.
-    pub fn stop(&mut self, why: Failure) -> Vec<(A, Result<i64, Failure>)> {
+    pub(crate) fn stop(&mut self, why: Failure) -> Vec<(A, Result<i64, Failure>)> {
         self.close_open();
         self.stopping.get_or_insert_with(|| why.clone());
         self.buffered_calls = 0;
@@ -299,7 +304,7 @@ impl<A: Acks> Buffer<A> {
 
     /// The brokers say that there is no such topic or partition: counts as an attempt of the
     /// first batch, once a backoff.
-    pub fn unknown(&mut self, config: &ProducerConfig, now: Instant) -> Option<Outcome<A>> {
+    pub(crate) fn unknown(&mut self, config: &ProducerConfig, now: Instant) -> Option<Outcome<A>> {
         if self.retry_at.is_some_and(|at| now < at) {
             return None;
         }
@@ -313,7 +318,7 @@ impl<A: Acks> Buffer<A> {
     }
 
     /// What waited longer than `delivery_timeout` without being sent.
-    pub fn expire(&mut self, config: &ProducerConfig, now: Instant) -> Option<Outcome<A>> {
+    pub(crate) fn expire(&mut self, config: &ProducerConfig, now: Instant) -> Option<Outcome<A>> {
         let oldest = self.next()?;
         if now < oldest.created + config.delivery_timeout {
             return None;
