@@ -5,14 +5,11 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use brod_protocol::api::{api_versions, sasl_authenticate};
+use brod_protocol::api::{api_versions, sasl_authenticate, sasl_handshake};
 use brod_protocol::error::ErrorCode;
 use brod_protocol::ApiVersions;
 use bytes::Bytes;
-use kafka_protocol::messages::{
-    SaslAuthenticateRequest, SaslHandshakeRequest, SaslHandshakeResponse,
-};
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 use zeroize::Zeroizing;
@@ -139,7 +136,7 @@ async fn authenticate(
             Ok((session_ms > 0).then(|| Duration::from_millis(session_ms)))
         }
         Sasl::Mechanism(mechanism) => match (handshake, authenticate) {
-            (Ok(1..), Ok(version)) if !is_unknown(versions) => {
+            (Ok(sasl_handshake::FRAMED..), Ok(version)) if !is_unknown(versions) => {
                 framed(stream, mechanism, version, opening).await
             }
             // The broker is older than 1.0, or it is not known what it speaks.
@@ -168,40 +165,29 @@ fn ask_handshake(
     mechanism: &Arc<dyn Mechanism>,
     version: i16,
 ) -> Result<Handshake, NetError> {
-    let name = StrBytes::from_string(mechanism.name().to_owned());
-    stream.ask(
-        &SaslHandshakeRequest::default().with_mechanism(name),
-        version,
-    )
+    stream.ask(&sasl_handshake::request(mechanism.name()), version)
 }
 
 async fn check_handshake(
     handshake: Handshake,
     mechanism: &Arc<dyn Mechanism>,
 ) -> Result<(), NetError> {
-    let SaslHandshakeResponse {
-        error_code,
-        mechanisms,
-        ..
-    } = handshake
+    let response = handshake
         .response()
         .await
         .map_err(|cause| not_answered("sasl_handshake", cause))?;
-    let mechanism = mechanism.name().to_owned();
-    match ErrorCode(error_code) {
-        code if code.is_ok() => Ok(()),
-        ErrorCode::UNSUPPORTED_SASL_MECHANISM => Err(SaslError::Unsupported {
-            mechanism,
-            offered: mechanisms.iter().map(|name| name.to_string()).collect(),
-        }
-        .into()),
-        code => Err(SaslError::Refused {
-            mechanism,
-            code,
-            message: None,
-        }
-        .into()),
-    }
+    sasl_handshake::read(&response).map_err(|sasl_handshake::Refused { code, offered }| {
+        let mechanism = mechanism.name().to_owned();
+        let error = match code {
+            ErrorCode::UNSUPPORTED_SASL_MECHANISM => SaslError::Unsupported { mechanism, offered },
+            code => SaslError::Refused {
+                mechanism,
+                code,
+                message: None,
+            },
+        };
+        error.into()
+    })
 }
 
 /// Computes the next step on a thread that may take its time.
@@ -228,7 +214,7 @@ async fn framed(
     version: i16,
     opening: Opening,
 ) -> Result<Session, NetError> {
-    let mut handshake = Some(ask_handshake(&stream, mechanism, 1)?);
+    let mut handshake = Some(ask_handshake(&stream, mechanism, sasl_handshake::FRAMED)?);
     let again = matches!(opening, Opening::Again(_));
     let (mut exchange, mut step) = match opening {
         Opening::Again(Some(prepared)) => prepared,
@@ -266,15 +252,11 @@ async fn framed(
             .response()
             .await
             .map_err(|cause| not_answered("sasl_authenticate", cause))?;
-        let code = ErrorCode(response.error_code);
-        if !code.is_ok() {
-            let message = response.error_message.map(|text| text.to_string());
-            return Err(refused(mechanism, code, message));
-        }
-        if response.session_lifetime_ms > 0 {
-            session = Some(Duration::from_millis(response.session_lifetime_ms as u64));
-        }
-        challenge = response.auth_bytes;
+        let answered = sasl_authenticate::read(response).map_err(
+            |sasl_authenticate::Refused { code, message }| refused(mechanism, code, message),
+        )?;
+        session = answered.session.or(session);
+        challenge = answered.token;
         (exchange, step) = next(exchange, challenge.clone()).await?;
     }
     drop(exchange);
@@ -293,7 +275,11 @@ fn refused(mechanism: &Arc<dyn Mechanism>, code: ErrorCode, message: Option<Stri
 
 /// Tokens with nothing but their length before them, as Kafka 0.10 takes them.
 async fn bare(stream: Exclusive, mechanism: &Arc<dyn Mechanism>) -> Result<Session, NetError> {
-    check_handshake(ask_handshake(&stream, mechanism, 0)?, mechanism).await?;
+    check_handshake(
+        ask_handshake(&stream, mechanism, sasl_handshake::BARE)?,
+        mechanism,
+    )
+    .await?;
     let exchange = mechanism.start(stream.endpoint()).await?;
     let (mut exchange, mut step) = next(exchange, Bytes::new()).await?;
     while let Step::Token { bytes, .. } = step {
