@@ -1,4 +1,4 @@
-%% The process of a consumer, with an engine that the test plays.
+%% The process of a consumer, with an engine that the test plays (brod_fake_nif).
 -module(brod_consumer_tests).
 -include_lib("eunit/include/eunit.hrl").
 -include("brod_int.hrl").
@@ -28,58 +28,26 @@ consumer_test_() ->
 
 setup() ->
   process_flag(trap_exit, true),
-  Test = self(),
   put(consumers, []),
   ?BROD_HANDLES = ets:new(?BROD_HANDLES, [named_table, public]),
-  set_active(false),
-  Open = fun(Engine, ?T, 0, _Options) ->
-           case Engine =:= taken of
-             true -> {error, already_open};
-             false -> {ok, make_ref()}
-           end
-         end,
-  Subscribe = fun(Handle, Receiver, Number, Options) ->
-                Test ! {subscribe, self(), Handle, Receiver, Number, Options},
-                answer(persistent_term:get({?MODULE, subscribe}, ok))
-              end,
-  Seek = fun(_Handle, To) -> Test ! {seek, To}, answer(persistent_term:get({?MODULE, seek}, ok)) end,
-  Op = fun(_Engine, Op, Timeout) ->
-         Test ! {op, Op, Timeout},
-         answer(persistent_term:get({?MODULE, op}))
-       end,
-  brod_fake:load(brod_nif,
-                 #{{client_open, 2} => fun(_, _) -> {ok, own_engine} end,
-                   {client_close, 1} => fun(_) -> ok end,
-                   {op, 3} => Op,
-                   {consumer_open, 4} => Open,
-                   {consumer_subscribe, 4} => Subscribe,
-                   {consumer_seek, 2} => Seek,
-                   {consumer_ack, 2} => fun(_, Offset) when Offset < 1 bsl 63 -> Test ! {ack, Offset}, ok end,
-                   {consumer_info, 1} =>
-                     fun(_) -> #{next_offset => 5, active => persistent_term:get({?MODULE, active})}
-                     end,
-                   {consumer_unsubscribe, 1} => fun(_) -> ok end,
-                   {consumer_close, 1} => fun(_) -> ok end}).
+  ok = brod_fake_nif:load([]),
+  ok = brod_fake_nif:watch(self()),
+  set_active(false).
 
 cleanup() ->
   %% linked to this process, and to end before the engine does
   [brod_consumer:stop(Pid) || Pid <- get(consumers)],
-  brod_fake:unload(brod_nif),
-  [persistent_term:erase({?MODULE, Key}) || Key <- [active, seek, op, subscribe]],
+  ok = brod_fake_nif:unload(),
   ets:delete(?BROD_HANDLES).
 
-answer(Result) ->
-  Ref = make_ref(),
-  self() ! {brod_reply, Ref, Result},
-  Ref.
-
-set_active(Active) -> persistent_term:put({?MODULE, active}, Active).
+set_active(Active) -> brod_fake_nif:answer(consumer_info, #{next_offset => 5, active => Active}).
 
 start() -> start({[{"localhost", 1}], []}).
 
 start(Bootstrap) ->
   {ok, Pid} = brod_consumer:start_link(Bootstrap, ?T, 0, []),
   put(consumers, [Pid | get(consumers)]),
+  receive {open_consumer, ?T, 0} -> ok after ?LIMIT_MS -> error(not_opened) end,
   Pid.
 
 %% Returns how the engine would send an error.
@@ -140,12 +108,12 @@ error_before_seek() ->
 failed_seek() ->
   Pid = start(),
   Error = subscribe(Pid, []),
-  persistent_term:put({?MODULE, seek}, {error, leader_not_available}),
+  ok = brod_fake_nif:answer(consumer_seek, {error, leader_not_available}),
   ?assertEqual({error, leader_not_available}, brod_consumer:seek(Pid, latest)),
   ?assertMatch(#{subscriber := Self} when Self =:= self(), brod_consumer:info(Pid)),
   Error(offset_out_of_range, <<>>),
   ?assertEqual({offset_out_of_range, []}, error_of(Pid)),
-  persistent_term:put({?MODULE, seek}, ok),
+  ok = brod_fake_nif:answer(consumer_seek, ok),
   [begin
      ?assertEqual(ok, brod_consumer:seek(Pid, To)),
      receive {seek, Sent} -> ok after ?LIMIT_MS -> error(timeout) end
@@ -180,7 +148,7 @@ engine_down() ->
 
 connectivity() ->
   Pid = start(),
-  Answer = fun(Result) -> persistent_term:put({?MODULE, op}, Result) end,
+  Answer = fun(Result) -> brod_fake_nif:answer(op, Result) end,
   Answer({ok, 7}),
   ?assertEqual(ok, brod_consumer:check_connectivity(Pid, 1000)),
   ?assertEqual(ok, brod_consumer:check_connectivity(Pid, infinity)),
@@ -212,7 +180,6 @@ debug() ->
   ok = brod_consumer:debug(Pid, print),
   ok = brod_consumer:debug(Pid, none).
 
-%% A client whose engine has a consumer of the partition already.
 with_client(Engine) ->
   Table = ets:new(client, [public]),
   Context = #{engine => Engine, endpoints => [{"localhost", 1}], options => #{}, table => Table},
@@ -228,6 +195,8 @@ with_client(Engine) ->
                                                             end}).
 
 second_consumer() ->
+  %% its engine has a consumer of the partition already
+  ok = brod_fake_nif:take_consumers(taken),
   with_client(taken),
   Pid = start(self()),
   receive {registered, Pid} -> ok after ?LIMIT_MS -> error(timeout) end,
@@ -257,15 +226,17 @@ wrong_arguments() ->
 
 unreachable() ->
   Pid = start(),
-  persistent_term:put({?MODULE, subscribe}, {error, [{"localhost", 1, econnrefused}]}),
+  ok = brod_fake_nif:answer(consumer_subscribe, {error, [{"localhost", 1, econnrefused}]}),
   ?assertEqual({error, [{{"localhost", 1}, {econnrefused, []}}]},
                brod_consumer:subscribe(Pid, self(), [])).
 
 connection() ->
   Pid = start(),
-  persistent_term:put({?MODULE, op}, {ok, {1, <<"localhost">>, 1}}),
+  ok = brod_fake_nif:answer(op, {ok, {1, <<"localhost">>, 1}}),
   Connection = brod_consumer:get_connection(Pid),
-  ?assertMatch({ok, #{engine := own_engine}}, brod_connection:context(Connection)),
+  {ok, #{engine := Engine}} = brod_connection:context(Connection),
+  %% the one that the consumer has opened
+  ?assertEqual([{<<"localhost">>, 1}], brod_fake_nif:endpoints(Engine)),
   ?assertEqual(Connection, brod_consumer:get_connection(Pid)),
   Monitor = monitor(process, Connection),
   ok = brod_consumer:stop(Pid),

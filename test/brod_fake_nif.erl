@@ -2,11 +2,15 @@
 %% Port 1 refuses connections. Topics and their partition counts are given to load/1 and
 %% set_topic/2. The value says what becomes of a message: `<<"wait">>' finds the buffer full until
 %% room/1, `<<"hold">>' is never acknowledged, `<<"nack">>' is refused, others are acknowledged.
+%% A test that plays the engine itself gives the answers with answer/2, and is told of operations and
+%% of the calls of consumers after watch/1.
 -module(brod_fake_nif).
 
 -export([load/1, unload/0, set_topic/2, room/1, hide/1, hold_open/2, is_closed/1]).
 -export([dispatchers/0, forward/3, metadata_requests/0, last_op/0]).
--export([consumer_open/4, consumer_info/1, consumer_close/1]).
+-export([watch/1, answer/2, take_consumers/1, endpoints/1]).
+-export([consumer_open/4, consumer_info/1, consumer_close/1, consumer_subscribe/4,
+         consumer_unsubscribe/1, consumer_seek/2, consumer_ack/2]).
 -export([dispatcher_open/1, dispatcher_done/2]).
 -export([op_dirty/3, log_open/0, api_versions/0]).
 -export([op/3, client_open/2, client_close/1, producer_open/4, producer_publish/2,
@@ -40,6 +44,36 @@ room(WaitId) ->
   Owner ! {brod_room, [Caller, WaitId]},
   ok.
 
+%% @doc Tell a process of operations, `{op, Op, Timeout}', and of the calls of consumers:
+%% `{open_consumer, Topic, Partition}', `{subscribe, Pid, Handle, Receiver, Number, Options}', `{seek, To}', `{ack, Offset}'.
+watch(Pid) -> true = ets:insert(?TABLE, {watcher, Pid}), ok.
+
+tell(What) ->
+  case ets:lookup(?TABLE, watcher) of
+    [{_, Pid}] -> Pid ! What, ok;
+    [] -> ok
+  end.
+
+%% @doc What `op', `consumer_subscribe', `consumer_seek' or `consumer_info' answers from now on.
+answer(Call, Answer) -> true = ets:insert(?TABLE, {{answer, Call}, Answer}), ok.
+
+answer_of(Call, Default) ->
+  case ets:lookup(?TABLE, {answer, Call}) of
+    [{_, Answer}] -> Answer;
+    [] -> Default()
+  end.
+
+reply(Result) ->
+  Ref = make_ref(),
+  self() ! {brod_reply, Ref, Result},
+  Ref.
+
+%% @doc Have the consumers of a client taken by somebody else.
+take_consumers(Client) -> true = ets:insert(?TABLE, {{taken, Client}}), ok.
+
+%% @doc The endpoints that an open client was given.
+endpoints(Client) -> ets:lookup_element(?TABLE, {client, Client}, 2).
+
 client_open(Endpoints, _Config) ->
   Client = make_ref(),
   true = ets:insert(?TABLE, {{client, Client}, Endpoints}),
@@ -55,16 +89,17 @@ metadata_requests() -> ets:lookup_element(?TABLE, metadata_requests, 2).
 %% @doc The operation that was asked for last.
 last_op() -> ets:lookup_element(?TABLE, last_op, 2).
 
-op(Client, Op, _Timeout) ->
+op(Client, Op, Timeout) ->
+  ok = tell({op, Op, Timeout}),
   ok = count(Op),
   true = ets:insert(?TABLE, {last_op, Op}),
-  Ref = make_ref(),
-  Result = case ets:lookup(?TABLE, {client, Client}) of
-             [{_, Endpoints}] -> result(Op, Endpoints);
-             [] -> {error, closed}
-           end,
-  self() ! {brod_reply, Ref, Result},
-  Ref.
+  reply(answer_of(op, fun() -> result_of(Client, Op) end)).
+
+result_of(Client, Op) ->
+  case ets:lookup(?TABLE, {client, Client}) of
+    [{_, Endpoints}] -> result(Op, Endpoints);
+    [] -> {error, closed}
+  end.
 
 count({metadata, _, _}) ->
   _ = ets:update_counter(?TABLE, metadata_requests, 1, {metadata_requests, 0}),
@@ -218,9 +253,27 @@ producer_close(Handle, _Reason, _Heir) ->
   end,
   ok.
 
-consumer_open(_Client, _Topic, _Partition, _Config) -> {ok, make_ref()}.
+consumer_open(Client, Topic, Partition, _Config) ->
+  ok = tell({open_consumer, Topic, Partition}),
+  case ets:member(?TABLE, {taken, Client}) of
+    true -> {error, already_open};
+    false -> {ok, make_ref()}
+  end.
 
-consumer_info(_Consumer) -> #{next_offset => undefined, lag => undefined}.
+consumer_info(_Consumer) ->
+  answer_of(consumer_info, fun() -> #{next_offset => undefined, lag => undefined} end).
+
+consumer_subscribe(Consumer, Receiver, Number, Options) ->
+  ok = tell({subscribe, self(), Consumer, Receiver, Number, Options}),
+  reply(answer_of(consumer_subscribe, fun() -> ok end)).
+
+consumer_unsubscribe(_Consumer) -> ok.
+
+consumer_seek(_Consumer, To) ->
+  ok = tell({seek, To}),
+  reply(answer_of(consumer_seek, fun() -> ok end)).
+
+consumer_ack(_Consumer, Offset) when Offset < 1 bsl 63 -> tell({ack, Offset}).
 
 consumer_close(_Consumer) -> ok.
 
