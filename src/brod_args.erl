@@ -2,7 +2,8 @@
 %% its text (error_info, EEP 54) says what was expected and what came.
 -module(brod_args).
 
--export([client/1, topic/1, topics/1, partition/1, offset/1, raise/3, format_error/2]).
+-export([client/1, topic/1, topics/1, partition/1, offset/1]).
+-export([raise/3, raise/2, expected/2, info/1, format_error/2]).
 
 %% @doc A client's name or pid; else `{bad_client, Client}'.
 -spec client(term()) -> ok.
@@ -38,9 +39,19 @@ offset(Offset) -> raise({bad_offset, Offset}, "an offset (an integer)", Offset).
 
 %% @doc An error about an argument: of reason `Reason', with a text of what was expected and what came.
 -spec raise(Reason :: term(), Expected :: iodata(), Came :: term()) -> no_return().
-raise(Reason, Expected, Came) ->
-  Text = lists:flatten(io_lib:format("expected ~ts, got ~0P", [Expected, Came, 12])),
-  erlang:error(Reason, none, [{error_info, #{module => ?MODULE, cause => Text}}]).
+raise(Reason, Expected, Came) -> raise(Reason, expected(Expected, Came)).
+
+%% @doc As {@link raise/3}, with the whole text.
+-spec raise(Reason :: term(), Text :: unicode:chardata()) -> no_return().
+raise(Reason, Text) -> erlang:error(Reason, none, info(Text)).
+
+%% @doc The text of {@link raise/3}.
+-spec expected(iodata(), term()) -> unicode:chardata().
+expected(Expected, Came) -> io_lib:format("expected ~ts, got ~0P", [Expected, Came, 12]).
+
+%% @doc Options of an error that carry a text, as `erlang:error/3' and frames of a stacktrace have them.
+-spec info(unicode:chardata()) -> [{error_info, map()}].
+info(Text) -> [{error_info, #{module => ?MODULE, cause => lists:flatten(Text)}}].
 
 %% @doc The text, for the shell and for crash reports.
 -spec format_error(term(), erlang:stacktrace()) -> #{general => unicode:chardata()}.

@@ -3,7 +3,7 @@
 %% share.
 -module(brod_group_args).
 
--export([start/3, member/3, keys/2, callbacks/2, topics/1, offset/3, offsets/1, format_error/2]).
+-export([start/3, member/3, keys/2, callbacks/2, topics/1, offset/3, offsets/1]).
 
 -include("brod_int.hrl").
 
@@ -30,7 +30,7 @@ topics(Topics) ->
 
 check(Assert, Expected) ->
   try Assert()
-  catch error:{Bad, Value} when is_atom(Bad) -> raise({Bad, Value}, Expected, Value)
+  catch error:{Bad, Value} when is_atom(Bad) -> brod_args:raise({Bad, Value}, Expected, Value)
   end.
 
 %% @doc Whether a map of options has the keys that it has to have.
@@ -38,11 +38,13 @@ check(Assert, Expected) ->
 keys(Config, Keys) when is_map(Config) ->
   case [Key || Key <- Keys, not is_map_key(Key, Config)] of
     [] -> ok;
-    [Missing | _] -> raise({missing_option, Missing}, ["a map with the keys ", names(Keys)],
-                           {keys, maps:keys(Config)})
+    [Missing | _] ->
+      Text = io_lib:format("expected a map with the keys ~ts, got one with ~ts",
+                           [names(Keys), names(maps:keys(Config))]),
+      brod_args:raise({missing_option, Missing}, Text)
   end;
 keys(Config, Keys) ->
-  raise({bad_config, Config}, ["a map with the keys ", names(Keys)], Config).
+  brod_args:raise({bad_config, Config}, ["a map with the keys ", names(Keys)], Config).
 
 %% @doc Whether a module has the callbacks that will be called: else an error `undef', as the call
 %% would raise it.
@@ -53,54 +55,36 @@ callbacks(Module, Callbacks) when is_atom(Module) ->
     [] ->
       ok;
     [{Function, Arity} | _] ->
-      Text = text(io_lib:format("a callback module that exports ~ts/~b", [Function, Arity]), Module),
-      Info = [{error_info, #{module => ?MODULE, cause => Text}}],
+      Expected = io_lib:format("a callback module that exports ~ts/~b", [Function, Arity]),
+      Info = brod_args:info(brod_args:expected(Expected, Module)),
       erlang:raise(error, undef, [{Module, Function, Arity, Info}])
   end;
 callbacks(Module, _Callbacks) ->
-  raise({bad_callback_module, Module}, "the name of a module", Module).
+  brod_args:raise({bad_callback_module, Module}, "the name of a module", Module).
 
 %% @doc Whether messages of this place can be acknowledged: else an error `{bad_topic, _}',
 %% `{bad_partition, _}' or `{bad_offset, _}'.
 -spec offset(term(), term(), term()) -> ok.
 offset(Topic, Partition, Offset) ->
-  is_binary(Topic) orelse raise({bad_topic, Topic}, "a binary, the name of a topic", Topic),
+  is_binary(Topic) orelse brod_args:raise({bad_topic, Topic}, "a binary, the name of a topic", Topic),
   (is_integer(Partition) andalso Partition >= 0 andalso Partition < 1 bsl 31)
-    orelse raise({bad_partition, Partition}, "the number of a partition", Partition),
+    orelse brod_args:raise({bad_partition, Partition}, "the number of a partition", Partition),
   %% -1: nothing is done with, offset 0 is committed.
   (is_integer(Offset) andalso Offset >= -1 andalso Offset =< ?MAX_OFFSET)
-    orelse raise({bad_offset, Offset}, "the offset of a message", Offset),
+    orelse brod_args:raise({bad_offset, Offset}, "the offset of a message", Offset),
   ok.
 
 %% @doc As {@link offset/3} of each; `{bad_offsets, _}' for what is no such list.
 -spec offsets(term()) -> ok.
 offsets(Offsets) ->
   Check = fun({{Topic, Partition}, Offset}) -> offset(Topic, Partition, Offset);
-             (Other) -> raise({bad_offsets, Other}, "{{Topic, Partition}, Offset}", Other)
+             (Other) -> brod_args:raise({bad_offsets, Other}, "{{Topic, Partition}, Offset}", Other)
           end,
   try length(Offsets) of
     _ -> lists:foreach(Check, Offsets)
   catch
-    error:badarg -> raise({bad_offsets, Offsets}, "a list of {{Topic, Partition}, Offset}", Offsets)
+    error:badarg -> brod_args:raise({bad_offsets, Offsets}, "a list of {{Topic, Partition}, Offset}", Offsets)
   end.
-
--spec raise(term(), iodata(), term()) -> no_return().
-raise(Reason, Expected, Came) ->
-  Cause = text(Expected, Came),
-  erlang:error(Reason, none, [{error_info, #{module => ?MODULE, cause => Cause}}]).
-
-text(Expected, {keys, Keys}) ->
-  lists:flatten(io_lib:format("expected ~ts, got one with ~ts", [Expected, names(Keys)]));
-text(Expected, Came) ->
-  lists:flatten(io_lib:format("expected ~ts, got ~0P", [Expected, Came, 12])).
 
 names([]) -> "none";
 names(Keys) -> lists:join(", ", [io_lib:format("~0P", [Key, 8]) || Key <- Keys]).
-
-%% @doc The text, for the shell and for crash reports.
--spec format_error(term(), erlang:stacktrace()) -> #{general => unicode:chardata()}.
-format_error(_Reason, [{_M, _F, _As, Info} | _]) ->
-  case proplists:get_value(error_info, Info) of
-    #{cause := Text} -> #{general => Text};
-    _ -> #{}
-  end.

@@ -149,7 +149,7 @@ wrong_starts(Config) ->
                brod:start_link_group_subscriber(Client, Group, [Topic], [], [], ?MODULE, x)),
   {error, {{bad_topics, orders}, Stack}} =
     brod:start_link_group_subscriber(Client, Group, orders, [], [], brod_group_probe, x),
-  #{general := Text} = brod_group_args:format_error(badarg, Stack),
+  #{general := Text} = brod_args:format_error(badarg, Stack),
   ?assertNotEqual(nomatch, string:find(Text, "expected a list of binaries")),
   ?assertNotEqual(nomatch, string:find(Text, "got orders")).
 
