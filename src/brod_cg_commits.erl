@@ -11,7 +11,8 @@
 -export([run/2, start_link/2, stop/1, sync/1]).
 -export([get_committed_offsets/2, assign_partitions/3, assignments_received/4,
          assignments_revoked/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3,
+         format_status/1]).
 
 -include("brod_int.hrl").
 
@@ -130,7 +131,21 @@ terminate(_Reason, #st{coordinator = Coordinator}) ->
 
 code_change(_OldVsn, St, _Extra) -> {ok, St}.
 
+%% @private Counts, no payloads.
+format_status(Status) -> brod_crash:status(Status, fun shown/1).
+
 %%% Internal
+
+shown(#st{offsets = Offsets} = St) ->
+  #{client => St#st.client, group_id => St#st.group_id, topic => St#st.topic,
+    offsets => offset_count(Offsets),
+    coordinator => St#st.coordinator, is_done => St#st.result =/= undefined,
+    waiting_calls => length(St#st.waiting)}.
+
+%% A user may have written anything.
+offset_count(Offsets) when length(Offsets) >= 0 -> length(Offsets);
+offset_count(Offsets) when is_atom(Offsets) -> Offsets;
+offset_count(_) -> bad.
 
 finish(Result, #st{waiting = Waiting} = St) ->
   lists:foreach(fun(From) -> gen_server:reply(From, Result) end, Waiting),

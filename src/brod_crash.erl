@@ -2,7 +2,7 @@
 %% it had in its hands, which may be large, and nobody's business but their reader's.
 -module(brod_crash).
 
--export([short/1, short_stack/1, short_message/1, drop_messages/0]).
+-export([short/1, short_stack/1, short_message/1, drop_messages/0, status/2]).
 
 -include("brod_int.hrl").
 
@@ -11,6 +11,17 @@
 -define(BINARY_BYTES, 64).
 -define(ELEMENTS, 8).
 -define(DEPTH, 5).
+
+%% @doc What `format_status/1' of a process returns: `Show' says what is seen of the state, and of a
+%% message only its tag is.
+-spec status(gen_server:format_status(), fun((State :: term()) -> map())) -> gen_server:format_status().
+status(Status, Show) ->
+  maps:map(fun(state, State) -> Show(State);
+              (message, Message) when is_tuple(Message), tuple_size(Message) > 0 ->
+                element(1, Message);
+              (log, _Log) -> [];
+              (_Key, Value) -> Value
+           end, Status).
 
 %% @doc A reason as it is, or, when it is large, what it looks like: its binaries and lists cut.
 -spec short(term()) -> term().

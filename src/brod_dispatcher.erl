@@ -64,12 +64,7 @@ handle_info(_Info, State) ->
 
 %% @private Counts, no payloads.
 format_status(Status) ->
-  maps:map(fun(state, #state{heirs = Heirs}) -> #{heirs => map_size(Heirs)};
-              (message, Message) when is_tuple(Message), tuple_size(Message) > 0 ->
-                element(1, Message);
-              (log, _Log) -> [];
-              (_Key, Value) -> Value
-           end, Status).
+  brod_crash:status(Status, fun(#state{heirs = Heirs}) -> #{heirs => map_size(Heirs)} end).
 
 pass_acks([Producer, BaseOffset, Targets | Batches]) ->
   ok = brod_producer_acks:pass(Targets, BaseOffset, Producer),

@@ -5,7 +5,7 @@
 
 -export([start_link/0, stop/0, default_version/1, pick_version/2, supports_version/3,
          supported_versions/0]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3, format_status/1]).
 
 -export_type([api/0, vsn/0]).
 
@@ -86,3 +86,7 @@ terminate(_Reason, _State) ->
 
 code_change(_OldVsn, State, _Extra) ->
   {ok, State}.
+
+%% @private No payloads: it may be sent anything.
+format_status(Status) ->
+  brod_crash:status(Status, fun(no_state) -> #{apis => ets:info(?ETS, size)} end).

@@ -198,12 +198,7 @@ code_change(_OldVsn, State, _Extra) ->
 
 %% @private Counts, no payloads.
 format_status(Status) ->
-  maps:map(fun(state, #state{} = State) -> status(State);
-              (message, Message) when is_tuple(Message), tuple_size(Message) > 0 ->
-                element(1, Message);
-              (log, _Log) -> [];
-              (_Key, Value) -> Value
-           end, Status).
+  brod_crash:status(Status, fun status/1).
 
 status(#state{topic = Topic, partition = Partition, client = Client, config = Config} = State) ->
   #{client => Client, topic => Topic, partition => Partition, config => Config,

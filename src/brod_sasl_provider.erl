@@ -9,7 +9,7 @@
 -behaviour(gen_server).
 
 -export([start/1, stop/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -export_type([question/0]).
 
@@ -65,6 +65,10 @@ handle_info(_Info, State) ->
 
 terminate(_Reason, _State) ->
   ok.
+
+%% @private What is secret, and the funs that give it, are not shown.
+format_status(Status) ->
+  brod_crash:status(Status, fun(#{sasl := #{mechanism := Mechanism}}) -> #{mechanism => Mechanism} end).
 
 %% An answer that the engine refuses counts as none. The error would carry it into a report.
 give(Ask, Answer) ->

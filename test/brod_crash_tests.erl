@@ -19,3 +19,26 @@ large_reasons_keep_their_shape_test() ->
 stacks_have_no_arguments_test() ->
   Stack = [{m, f, [<<"secret">>, 1], [{line, 1}]}, {m, g, 2, []}],
   ?assertEqual([{m, f, 2, [{line, 1}]}, {m, g, 2, []}], brod_crash:short_stack(Stack)).
+
+statuses_have_counts_and_no_payloads_test() ->
+  Secret = "secret payload",
+  {ok, Options} = brod_options:connection([{sasl, {plain, "user", Secret}}]),
+  Provider = brod_sasl_provider:start(Options),
+  Sasl = sys:get_state(Provider),
+  ok = brod_sasl_provider:stop(Provider),
+  Offsets = [{P, Secret} || P <- [0, 1, 2]],
+  Commits = {st, c, <<"g">>, <<"t">>, Offsets, self(), undefined, [{self(), Secret}]},
+  [begin
+     Status = Module:format_status(#{state => State, message => {sent, Secret}, reason => oops,
+                                     log => [Secret]}),
+     ?assertEqual(nomatch, string:find(io_lib:format("~p", [Status]), "secret")),
+     ?assertEqual({Module, Shown}, {Module, maps:with(maps:keys(Shown), maps:get(state, Status))}),
+     ?assertMatch(#{message := sent, reason := oops, log := []}, Status)
+   end || {Module, State, Shown} <-
+            [{brod_cg_commits, Commits, #{offsets => 3, waiting_calls => 1, is_done => false}},
+             {brod_cg_commits, setelement(5, Commits, latest), #{offsets => latest}},
+             {brod_cg_commits, setelement(5, Commits, [1 | Secret]), #{offsets => length(Secret) + 1}},
+             {brod_cg_commits, setelement(5, Commits, [1 | x]), #{offsets => bad}},
+             {brod_dispatcher, {state, make_ref(), make_ref(), #{self() => Secret}}, #{heirs => 1}},
+             {brod_kafka_apis, no_state, #{}},
+             {brod_sasl_provider, Sasl, #{mechanism => plain}}]].
