@@ -1,14 +1,12 @@
 //! Results of operations as Erlang terms, in the shapes that docs/boundary.md gives them.
 
 use brod_engine::admin::messages::{
-    BrokerId, DescribedGroup, DescribedMember, ListedGroup, MetadataResponse,
-    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+    Broker, DescribedGroup, DescribedMember, ListedGroup, Metadata, Partition, Topic,
 };
 use brod_engine::admin::{BrokerGroups, CommittedTopic, Fetched};
 use brod_engine::cluster::NodeId;
 use brod_engine::error::Error;
 use brod_engine::net::Endpoint;
-use brod_protocol::error::ErrorCode;
 use rustler::types::atom::Atom;
 use rustler::{Encoder, Env, NewBinary, Term};
 
@@ -101,7 +99,7 @@ pub(crate) fn fetched(env: Env<'_>, result: Result<Fetched, Error>) -> Term<'_> 
 }
 
 /// `{ok, Map}`
-pub(crate) fn metadata(env: Env<'_>, result: Result<MetadataResponse, Error>) -> Term<'_> {
+pub(crate) fn metadata(env: Env<'_>, result: Result<Metadata, Error>) -> Term<'_> {
     answer(env, result, |metadata| {
         let id = metadata.cluster_id.as_deref().unwrap_or_default();
         map(
@@ -112,32 +110,32 @@ pub(crate) fn metadata(env: Env<'_>, result: Result<MetadataResponse, Error>) ->
                     list(env, &metadata.brokers, metadata_broker),
                 ),
                 (keys::cluster_id(), id.encode(env)),
-                (keys::controller_id(), metadata.controller_id.0.encode(env)),
+                (keys::controller_id(), metadata.controller.encode(env)),
                 (keys::topics(), list(env, &metadata.topics, metadata_topic)),
             ],
         )
     })
 }
 
-fn metadata_broker<'a>(env: Env<'a>, broker: &MetadataResponseBroker) -> Term<'a> {
+fn metadata_broker<'a>(env: Env<'a>, broker: &Broker) -> Term<'a> {
     let rack = broker.rack.as_deref().unwrap_or_default();
     map(
         env,
         &[
             (keys::host(), broker.host.as_str().encode(env)),
-            (keys::node_id(), broker.node_id.0.encode(env)),
+            (keys::node_id(), broker.node.encode(env)),
             (keys::port(), broker.port.encode(env)),
             (keys::rack(), rack.encode(env)),
         ],
     )
 }
 
-fn metadata_topic<'a>(env: Env<'a>, topic: &MetadataResponseTopic) -> Term<'a> {
-    let name = topic.name.as_ref().map_or("", |name| name.as_str());
+fn metadata_topic<'a>(env: Env<'a>, topic: &Topic) -> Term<'a> {
+    let name = topic.name.as_deref().unwrap_or_default();
     map(
         env,
         &[
-            (keys::error_code(), code(env, topic.error_code)),
+            (keys::error_code(), reason::code(env, topic.error)),
             (keys::is_internal(), topic.is_internal.encode(env)),
             (keys::name(), name.encode(env)),
             (
@@ -148,19 +146,15 @@ fn metadata_topic<'a>(env: Env<'a>, topic: &MetadataResponseTopic) -> Term<'a> {
     )
 }
 
-fn metadata_partition<'a>(env: Env<'a>, partition: &MetadataResponsePartition) -> Term<'a> {
-    let nodes = |nodes: &[BrokerId]| list(env, nodes, |env, node| node.0.encode(env));
+fn metadata_partition<'a>(env: Env<'a>, partition: &Partition) -> Term<'a> {
     map(
         env,
         &[
-            (keys::error_code(), code(env, partition.error_code)),
-            (keys::isr_nodes(), nodes(&partition.isr_nodes)),
-            (keys::leader_id(), partition.leader_id.0.encode(env)),
-            (
-                keys::partition_index(),
-                partition.partition_index.encode(env),
-            ),
-            (keys::replica_nodes(), nodes(&partition.replica_nodes)),
+            (keys::error_code(), reason::code(env, partition.error)),
+            (keys::isr_nodes(), partition.in_sync.encode(env)),
+            (keys::leader_id(), partition.leader.encode(env)),
+            (keys::partition_index(), partition.partition.encode(env)),
+            (keys::replica_nodes(), partition.replicas.encode(env)),
         ],
     )
 }
@@ -265,10 +259,6 @@ fn answer<'a, T>(
 
 fn failed<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
     (atoms::error(), reason::error(env, error)).encode(env)
-}
-
-fn code(env: Env<'_>, code: i16) -> Term<'_> {
-    reason::code(env, ErrorCode(code))
 }
 
 fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {

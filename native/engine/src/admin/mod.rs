@@ -22,14 +22,11 @@ pub use leader::find_leader;
 pub use offsets::list_offsets;
 pub use topics::{create_topics, delete_topics, NewTopic};
 
-/// What the brokers say, as the message crate reads it: the answers that are passed on as they are.
+/// What the brokers say: the answers that are passed on as they are.
 pub mod messages {
     pub use brod_protocol::api::describe_groups::{DescribedGroup, DescribedMember};
     pub use brod_protocol::api::list_groups::ListedGroup;
-    pub use kafka_protocol::messages::metadata_response::{
-        MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
-    };
-    pub use kafka_protocol::messages::{BrokerId, MetadataResponse};
+    pub use brod_protocol::api::metadata::{Broker, Metadata, Partition, Topic};
 }
 
 use kafka_protocol::protocol::Request;

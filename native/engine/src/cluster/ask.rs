@@ -1,8 +1,6 @@
 //! Asking whichever broker answers: for metadata, and for what any broker can tell.
 
-use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
-use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::messages::MetadataRequest;
 use rand::seq::SliceRandom;
 use rand::Rng;
 use tokio::time::timeout;
@@ -10,7 +8,7 @@ use tokio::time::timeout;
 use super::{is_topic_name, Cluster, NodeId, Purpose, Snapshot};
 use crate::error::Error;
 use crate::net::{Connection, Endpoint, NetError};
-use brod_protocol::api::metadata;
+use brod_protocol::api::metadata::{self, Metadata, Topic};
 use brod_protocol::error::ErrorCode;
 
 impl Cluster {
@@ -27,7 +25,7 @@ impl Cluster {
         &self,
         topics: Option<&[String]>,
         auto_create: bool,
-    ) -> Result<MetadataResponse, Error> {
+    ) -> Result<Metadata, Error> {
         // The answer for names that no topic can have is known.
         let (legal, illegal) = topics
             .unwrap_or_default()
@@ -45,11 +43,15 @@ impl Cluster {
             snapshot.update(&response, |name| self.interests.contains(name));
         });
         self.keep(connection).await;
-        response.topics.extend(illegal.into_iter().map(|name| {
-            MetadataResponseTopic::default()
-                .with_name(Some(TopicName(StrBytes::from_string(name))))
-                .with_error_code(ErrorCode::INVALID_TOPIC_EXCEPTION.0)
-        }));
+        response
+            .topics
+            .extend(illegal.into_iter().map(|name| Topic {
+                error: ErrorCode::INVALID_TOPIC_EXCEPTION,
+                name: Some(name),
+                id: [0; 16],
+                is_internal: false,
+                partitions: Vec::new(),
+            }));
         Ok(response)
     }
 
@@ -58,12 +60,12 @@ impl Cluster {
         connection: Connection,
         topics: Option<&[String]>,
         auto_create: bool,
-    ) -> Result<MetadataResponse, NetError> {
+    ) -> Result<Metadata, NetError> {
         let version = connection.versions().pick::<MetadataRequest>()?;
         let request = metadata::request(version, topics, auto_create);
-        connection
-            .call_version(&request, version, self.config.metadata_timeout)
-            .await
+        let limit = self.config.metadata_timeout;
+        let response = connection.call_version(&request, version, limit).await?;
+        Ok(metadata::read(response))
     }
 
     /// Runs `ask` against known brokers, those with an open connection first, then the bootstrap

@@ -3,11 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
-use kafka_protocol::messages::MetadataResponse;
-
 use super::interest::is_topic_name;
 use crate::net::Endpoint;
+use brod_protocol::api::metadata::{Metadata, Topic};
 use brod_protocol::error::ErrorCode;
 
 /// Node id of a broker.
@@ -120,13 +118,12 @@ impl Snapshot {
     ///
     /// A leader of an older epoch than the one known is ignored: the answer comes from a broker
     /// that lags behind (KIP-320). A topic with a new id was made again and starts over.
-    pub fn update(&mut self, response: &MetadataResponse, is_wanted: impl Fn(&str) -> bool) {
+    pub fn update(&mut self, response: &Metadata, is_wanted: impl Fn(&str) -> bool) {
         self.version += 1;
-        self.controller = response.controller_id.0;
+        self.controller = response.controller;
         self.topics.retain(|name, _| is_wanted(name));
         for topic in &response.topics {
-            let name = topic.name.as_ref().map(|name| name.as_str());
-            let Some(name) = name.filter(|name| is_wanted(name)) else {
+            let Some(name) = topic.name.as_deref().filter(|name| is_wanted(name)) else {
                 continue;
             };
             let known = self.topics.get(name).map(Arc::as_ref);
@@ -139,10 +136,10 @@ impl Snapshot {
         }
     }
 
-    fn set_brokers(&mut self, response: &MetadataResponse) {
+    fn set_brokers(&mut self, response: &Metadata) {
         let named = response.brokers.iter().filter_map(|broker| {
             let endpoint = Endpoint::named(&broker.host, broker.port)?;
-            Some((broker.node_id.0, endpoint))
+            Some((broker.node, endpoint))
         });
         self.brokers = named.collect();
         // A broker that lags behind does not know the learned ones: those that lead are kept.
@@ -206,10 +203,10 @@ impl Snapshot {
 const FORMER_IDS: usize = 8;
 
 /// What is known of a topic after an answer; None if the answer is older than what is known.
-fn described(topic: &MetadataResponseTopic, known: Option<&TopicInfo>) -> Option<TopicInfo> {
-    let id = TopicId::new(*topic.topic_id.as_bytes());
+fn described(topic: &Topic, known: Option<&TopicInfo>) -> Option<TopicInfo> {
+    let id = TopicId::new(topic.id);
     let mut info = TopicInfo {
-        error: ErrorCode(topic.error_code),
+        error: topic.error,
         id: id.or(known.and_then(|known| known.id)),
         former: known.map_or_else(Vec::new, |known| known.former.clone()),
         partitions: HashMap::new(),
@@ -235,20 +232,20 @@ fn described(topic: &MetadataResponseTopic, known: Option<&TopicInfo>) -> Option
         .partitions
         .iter()
         .map(|p| {
-            let leader = (p.leader_id.0 >= 0).then_some(Leader {
-                node: p.leader_id.0,
+            let leader = (p.leader >= 0).then_some(Leader {
+                node: p.leader,
                 epoch: p.leader_epoch,
             });
             let mut info = PartitionInfo {
                 leader,
-                error: ErrorCode(p.error_code),
+                error: p.error,
             };
-            if let Some(old) = same.and_then(|same| same.partitions.get(&p.partition_index)) {
+            if let Some(old) = same.and_then(|same| same.partitions.get(&p.partition)) {
                 if is_older(leader, old.leader) {
                     info = *old;
                 }
             }
-            (p.partition_index, info)
+            (p.partition, info)
         })
         .collect();
     Some(info)
@@ -261,32 +258,55 @@ fn is_older(new: Option<Leader>, old: Option<Leader>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kafka_protocol::messages::metadata_response::{
-        MetadataResponseBroker, MetadataResponsePartition,
-    };
-    use kafka_protocol::messages::{BrokerId, TopicName};
-    use kafka_protocol::protocol::StrBytes;
+    use brod_protocol::api::metadata::{Broker, Partition};
 
     fn all(_: &str) -> bool {
         true
     }
 
-    fn response(node: i32, epoch: i32, id: u128) -> MetadataResponse {
-        let partition = MetadataResponsePartition::default()
-            .with_partition_index(0)
-            .with_leader_id(BrokerId(node))
-            .with_leader_epoch(epoch);
-        let topic = MetadataResponseTopic::default()
-            .with_name(Some(TopicName(StrBytes::from_static_str("t"))))
-            .with_topic_id(format!("{id:032x}").parse().unwrap())
-            .with_partitions(vec![partition]);
-        let broker = MetadataResponseBroker::default()
-            .with_node_id(BrokerId(node))
-            .with_host(StrBytes::from_static_str("h"))
-            .with_port(9092);
-        MetadataResponse::default()
-            .with_brokers(vec![broker])
-            .with_topics(vec![topic])
+    fn response(node: i32, epoch: i32, id: u128) -> Metadata {
+        let partition = Partition {
+            error: ErrorCode(0),
+            partition: 0,
+            leader: node,
+            leader_epoch: epoch,
+            replicas: vec![],
+            in_sync: vec![],
+            offline: vec![],
+        };
+        let topic = Topic {
+            error: ErrorCode(0),
+            name: Some("t".into()),
+            id: id.to_be_bytes(),
+            is_internal: false,
+            partitions: vec![partition],
+        };
+        let broker = Broker {
+            node,
+            host: "h".into(),
+            port: 9092,
+            rack: None,
+        };
+        Metadata {
+            brokers: vec![broker],
+            cluster_id: None,
+            controller: -1,
+            topics: vec![topic],
+        }
+    }
+
+    fn with_brokers(brokers: Vec<Broker>, response: Metadata) -> Metadata {
+        Metadata {
+            brokers,
+            ..response
+        }
+    }
+
+    fn without_topics(response: Metadata) -> Metadata {
+        Metadata {
+            topics: vec![],
+            ..response
+        }
     }
 
     #[test]
@@ -294,7 +314,7 @@ mod tests {
         let mut snapshot = Snapshot::default();
         snapshot.update(&response(1, 5, 7), all);
         let both = [response(1, 0, 7).brokers, response(2, 0, 7).brokers].concat();
-        snapshot.update(&response(2, 4, 7).with_brokers(both), all);
+        snapshot.update(&with_brokers(both, response(2, 4, 7)), all);
         assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 1, epoch: 5 }));
         snapshot.update(&response(2, 0, 8), all);
         assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 2, epoch: 0 }));
@@ -304,7 +324,7 @@ mod tests {
     fn a_leader_that_is_no_broker_any_more_is_none() {
         let mut snapshot = Snapshot::default();
         snapshot.update(&response(1, 5, 7), all);
-        snapshot.update(&response(2, 5, 7).with_topics(Vec::new()), all);
+        snapshot.update(&without_topics(response(2, 5, 7)), all);
         assert_eq!(
             snapshot.leader("t", 0),
             Err(ErrorCode::LEADER_NOT_AVAILABLE)
@@ -339,7 +359,7 @@ mod tests {
         snapshot.set_leader("t", 0, leader(2, 6), Some(&learned));
         // From a broker that lags behind, and one about another topic.
         snapshot.update(&response(1, 5, 7), all);
-        snapshot.update(&response(1, 5, 7).with_topics(Vec::new()), all);
+        snapshot.update(&without_topics(response(1, 5, 7)), all);
         assert_eq!(snapshot.leader("t", 0), Ok(leader(2, 6)));
         assert_eq!(snapshot.brokers.get(&2), Some(&learned));
         snapshot.update(&response(2, 6, 7), all);
@@ -375,12 +395,12 @@ mod tests {
         let mut snapshot = Snapshot::default();
         snapshot.update(&response(1, 5, 7), all);
         let mut unknown = response(1, 0, 0);
-        unknown.topics[0].error_code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0;
+        unknown.topics[0].error = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
         unknown.topics[0].partitions.clear();
         snapshot.update(&unknown, all);
         assert!(snapshot.is_unknown("t", 0));
         let both = [response(1, 0, 7).brokers, response(2, 0, 7).brokers].concat();
-        snapshot.update(&response(2, 4, 7).with_brokers(both), all);
+        snapshot.update(&with_brokers(both, response(2, 4, 7)), all);
         assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 1, epoch: 5 }));
     }
 
@@ -406,7 +426,7 @@ mod tests {
         assert!(snapshot.topics.is_empty());
         snapshot.update(&response(1, 5, 7), all);
         assert!(snapshot.leader("t", 0).is_ok());
-        snapshot.update(&response(1, 5, 7).with_topics(Vec::new()), |_| false);
+        snapshot.update(&without_topics(response(1, 5, 7)), |_| false);
         assert!(snapshot.topics.is_empty());
     }
 }

@@ -100,8 +100,8 @@ async fn a_name_that_no_topic_can_have_is_an_error_of_its_caller_alone() {
     assert_eq!(cluster.leader(&long, 0).await, refused);
     let names = [long, "t".to_owned()];
     let response = cluster.fetch_metadata(Some(&names), false).await.unwrap();
-    let codes: Vec<_> = response.topics.iter().map(|t| t.error_code).collect();
-    assert_eq!(codes, [0, ErrorCode::INVALID_TOPIC_EXCEPTION.0]);
+    let codes: Vec<_> = response.topics.iter().map(|t| t.error).collect();
+    assert_eq!(codes, [ErrorCode(0), ErrorCode::INVALID_TOPIC_EXCEPTION]);
     assert_eq!(script.lock().asked, [["t"]]);
 }
 

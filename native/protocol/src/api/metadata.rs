@@ -1,9 +1,13 @@
 //! Metadata: brokers, topics, leaders.
 
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{ApiKey, MetadataRequest};
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::messages::{ApiKey, BrokerId, MetadataRequest, MetadataResponse};
 
 use super::{topic_name, Api, LONGEST};
+use crate::error::ErrorCode;
 use crate::shape::build::{
     bool, fields, int16, int32, int32s, list, nullable_string, string, uuid,
 };
@@ -77,9 +81,112 @@ pub fn request(version: i16, topics: Option<&[String]>, auto_create: bool) -> Me
         .with_allow_auto_topic_creation(auto_create || version < NO_CREATION)
 }
 
+/// What a broker knows of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    /// Those that are alive.
+    pub brokers: Vec<Broker>,
+    /// From version 2 on.
+    pub cluster_id: Option<String>,
+    /// Its node id; -1: not known.
+    pub controller: i32,
+    /// Those that were asked for.
+    pub topics: Vec<Topic>,
+}
+
+/// A broker, and where it listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broker {
+    /// Its node id.
+    pub node: i32,
+    /// As the broker advertises it.
+    pub host: String,
+    /// May be none: it is a number of 32 bits on the wire.
+    pub port: i32,
+    /// Where it stands, if that is told.
+    pub rack: Option<String>,
+}
+
+/// A topic, or why there is nothing to say of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Of the topic as a whole.
+    pub error: ErrorCode,
+    /// None only for one that was asked for by its id.
+    pub name: Option<String>,
+    /// All zeros before version 10 (KIP-516).
+    pub id: [u8; 16],
+    /// One of Kafka's own.
+    pub is_internal: bool,
+    /// In the broker's order.
+    pub partitions: Vec<Partition>,
+}
+
+/// A partition, and the node ids of the brokers that have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Of this partition.
+    pub error: ErrorCode,
+    /// Its number.
+    pub partition: i32,
+    /// -1: none.
+    pub leader: i32,
+    /// Since which election; -1 before version 7 (KIP-320).
+    pub leader_epoch: i32,
+    /// All that are to have it.
+    pub replicas: Vec<i32>,
+    /// Those that have all of it.
+    pub in_sync: Vec<i32>,
+    /// Those that are down; empty before version 5.
+    pub offline: Vec<i32>,
+}
+
+/// Reads the answer.
+pub fn read(response: MetadataResponse) -> Metadata {
+    Metadata {
+        brokers: response.brokers.into_iter().map(broker).collect(),
+        cluster_id: response.cluster_id.map(|id| id.to_string()),
+        controller: response.controller_id.0,
+        topics: response.topics.into_iter().map(topic).collect(),
+    }
+}
+
+fn broker(broker: MetadataResponseBroker) -> Broker {
+    Broker {
+        node: broker.node_id.0,
+        host: broker.host.to_string(),
+        port: broker.port,
+        rack: broker.rack.map(|rack| rack.to_string()),
+    }
+}
+
+fn topic(topic: MetadataResponseTopic) -> Topic {
+    Topic {
+        error: ErrorCode(topic.error_code),
+        name: topic.name.map(|name| name.to_string()),
+        id: topic.topic_id.into_bytes(),
+        is_internal: topic.is_internal,
+        partitions: topic.partitions.into_iter().map(partition).collect(),
+    }
+}
+
+fn partition(partition: MetadataResponsePartition) -> Partition {
+    let nodes = |nodes: Vec<BrokerId>| nodes.into_iter().map(|node| node.0).collect();
+    Partition {
+        error: ErrorCode(partition.error_code),
+        partition: partition.partition_index,
+        leader: partition.leader_id.0,
+        leader_epoch: partition.leader_epoch,
+        replicas: nodes(partition.replica_nodes),
+        in_sync: nodes(partition.isr_nodes),
+        offline: nodes(partition.offline_replicas),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{as_read, versions};
+    use super::super::testing::{as_read, over_the_wire, versions};
+    use super::super::text;
     use super::*;
 
     #[test]
@@ -96,6 +203,69 @@ mod tests {
                 let none = as_read(&request(version, Some(&[]), false), version);
                 assert_eq!(none.topics, Some(vec![]));
             }
+        }
+    }
+
+    #[test]
+    fn brokers_topics_and_partitions_are_read_in_every_version() {
+        let unavailable = ErrorCode::LEADER_NOT_AVAILABLE;
+        for version in versions::<MetadataRequest>() {
+            let since = |first: i16| version >= first;
+            let id = if since(10) { [7; 16] } else { [0; 16] };
+            let nodes = |nodes: &[i32]| nodes.iter().copied().map(BrokerId).collect::<Vec<_>>();
+            let partition = MetadataResponsePartition::default()
+                .with_error_code(unavailable.0)
+                .with_partition_index(3)
+                .with_leader_id(BrokerId(-1))
+                .with_leader_epoch(if since(7) { 5 } else { -1 })
+                .with_replica_nodes(nodes(&[1, 2]))
+                .with_isr_nodes(nodes(&[2]))
+                .with_offline_replicas(nodes(if since(5) { &[1] } else { &[] }));
+            let topic = MetadataResponseTopic::default()
+                .with_name(Some(topic_name("t")))
+                .with_topic_id(format!("{:032x}", u128::from_be_bytes(id)).parse().unwrap())
+                .with_is_internal(since(1))
+                .with_partitions(vec![partition]);
+            let broker = MetadataResponseBroker::default()
+                .with_node_id(BrokerId(2))
+                .with_host(text("h"))
+                .with_port(9092)
+                .with_rack(since(1).then(|| text("r")));
+            let response = MetadataResponse::default()
+                .with_brokers(vec![broker])
+                .with_cluster_id(since(2).then(|| text("c")))
+                .with_controller_id(BrokerId(if since(1) { 2 } else { -1 }))
+                .with_topics(vec![topic]);
+            let partition = Partition {
+                error: unavailable,
+                partition: 3,
+                leader: -1,
+                leader_epoch: if since(7) { 5 } else { -1 },
+                replicas: vec![1, 2],
+                in_sync: vec![2],
+                offline: if since(5) { vec![1] } else { vec![] },
+            };
+            let topic = Topic {
+                error: ErrorCode(0),
+                name: Some("t".into()),
+                id,
+                is_internal: since(1),
+                partitions: vec![partition],
+            };
+            let broker = Broker {
+                node: 2,
+                host: "h".into(),
+                port: 9092,
+                rack: since(1).then(|| "r".into()),
+            };
+            let expected = Metadata {
+                brokers: vec![broker],
+                cluster_id: since(2).then(|| "c".into()),
+                controller: if since(1) { 2 } else { -1 },
+                topics: vec![topic],
+            };
+            let response = over_the_wire::<MetadataRequest>(&response, version);
+            assert_eq!(read(response), expected, "version {version}");
         }
     }
 }

@@ -3,13 +3,10 @@
 mod property;
 
 use bytes::Bytes;
-use kafka_protocol::messages::metadata_response::{
-    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
-};
-use kafka_protocol::messages::{BrokerId, MetadataResponse, TopicName};
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::messages::BrokerId;
 
 use super::*;
+use brod_protocol::api::metadata::{self, Metadata};
 use brod_protocol::batch_writer::{BatchWriter, SealOptions};
 
 const NAMED_FOR: Duration = Duration::from_secs(300);
@@ -21,23 +18,34 @@ fn cluster(leader: Option<Leader>) -> Snapshot {
 
 fn topic_with_id(id: u128, leader: Option<Leader>) -> Snapshot {
     let leader = leader.unwrap_or(Leader { node: -1, epoch: 0 });
-    let partition = MetadataResponsePartition::default()
-        .with_partition_index(0)
-        .with_leader_id(BrokerId(leader.node))
-        .with_leader_epoch(leader.epoch);
-    let topic = MetadataResponseTopic::default()
-        .with_name(Some(TopicName(StrBytes::from_static_str("t"))))
-        .with_topic_id(format!("{id:032x}").parse().expect("an id"))
-        .with_partitions(vec![partition]);
-    let broker = |node| {
-        MetadataResponseBroker::default()
-            .with_node_id(BrokerId(node))
-            .with_host(StrBytes::from_static_str("h"))
-            .with_port(node)
+    let partition = metadata::Partition {
+        error: ErrorCode(0),
+        partition: 0,
+        leader: leader.node,
+        leader_epoch: leader.epoch,
+        replicas: vec![],
+        in_sync: vec![],
+        offline: vec![],
     };
-    let response = MetadataResponse::default()
-        .with_brokers((1..=3).map(broker).collect())
-        .with_topics(vec![topic]);
+    let topic = metadata::Topic {
+        error: ErrorCode(0),
+        name: Some("t".into()),
+        id: id.to_be_bytes(),
+        is_internal: false,
+        partitions: vec![partition],
+    };
+    let broker = |node| metadata::Broker {
+        node,
+        host: "h".into(),
+        port: node,
+        rack: None,
+    };
+    let response = Metadata {
+        brokers: (1..=3).map(broker).collect(),
+        cluster_id: None,
+        controller: -1,
+        topics: vec![topic],
+    };
     let mut snapshot = Snapshot::default();
     snapshot.update(&response, |_| true);
     snapshot

@@ -181,7 +181,7 @@ async fn count_partitions(
     for topic in response.topics {
         let Some(name) = topic.name else { continue };
         let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-        counts.insert(name.to_string(), count);
+        counts.insert(name, count);
     }
     Ok(counts)
 }
