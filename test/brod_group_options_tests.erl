@@ -59,3 +59,24 @@ the_engine_gets_every_key_test() ->
                 growth_check_interval_ms, heartbeat_interval_ms, max_rejoin_attempts, protocols,
                 rebalance_timeout_ms, rejoin_delay_ms, retention_ms, session_timeout_ms],
                lists:sort(maps:keys(Config))).
+
+what_is_wrong_with_an_argument_of_a_group_is_said_test() ->
+  Said = fun(Call) ->
+           try Call() of Result -> error({no_error, Result})
+           catch error:Reason:Stack ->
+             #{general := Text} = brod_args:format_error(Reason, Stack),
+             {Reason, Text}
+           end
+         end,
+  [?assertEqual({Reason, Text}, Said(Call))
+   || {Reason, Text, Call} <-
+        [{{bad_topic, x}, "expected a binary, the name of a topic, got x",
+          fun() -> brod_group_args:offset(x, 0, 0) end},
+         {{bad_offsets, [1 | 2]}, "expected a list of {{Topic, Partition}, Offset}, got [1|2]",
+          fun() -> brod_group_args:offsets([1 | 2]) end},
+         {{missing_option, b}, "expected a map with the keys a, b, got one with a, c",
+          fun() -> brod_group_args:keys(#{a => 1, c => 2}, [a, b]) end},
+         {{missing_option, a}, "expected a map with the keys a, got one with none",
+          fun() -> brod_group_args:keys(#{}, [a]) end},
+         {undef, "expected a callback module that exports no_such/7, got lists",
+          fun() -> brod_group_args:callbacks(lists, [{no_such, 7}]) end}]].
