@@ -142,7 +142,8 @@ start_client(Endpoints, ClientId) -> start_client(Endpoints, ClientId, []).
 
 %% @doc Start a client under brod's supervisor; `ok' also if it is running there already. Returns
 %% before the client is connected. If no broker can be reached, the client is started again after
-%% `restart_delay_seconds' (10), and calls return `{error, client_down}' meanwhile.
+%% `restart_delay_seconds' (10), and calls return `{error, client_down}' meanwhile; this one returns
+%% `{error, already_present}'.
 %%
 %% Options: `connect_timeout' (ms, 5000), `request_timeout' (ms, 240000),
 %% `get_metadata_timeout_seconds' (5), `reconnect_cool_down_seconds' (1),

@@ -131,7 +131,7 @@ large_numbers() ->
   %% as from another node
   gen_server:cast(Pid, {ack, Large}),
   gen_server:cast(Pid, {ack, 7}),
-  receive {ack, 7} -> ok after ?LIMIT_MS -> error(timeout) end.
+  receive {ack, _, 7} -> ok after ?LIMIT_MS -> error(timeout) end.
 
 other_options() ->
   Pid = start(),

@@ -11,6 +11,7 @@
 -export([watch/1, answer/2, take_consumers/1, endpoints/1]).
 -export([consumer_open/4, consumer_info/1, consumer_close/1, consumer_subscribe/4,
          consumer_unsubscribe/1, consumer_seek/2, consumer_ack/2]).
+-export([sasl_answer/2]).
 -export([dispatcher_open/1, dispatcher_done/2]).
 -export([op_dirty/3, log_open/0, api_versions/0]).
 -export([op/3, client_open/2, client_close/1, producer_open/4, producer_publish/2,
@@ -45,7 +46,7 @@ room(WaitId) ->
   ok.
 
 %% @doc Tell a process of operations, `{op, Op, Timeout}', and of the calls of consumers:
-%% `{open_consumer, Topic, Partition}', `{subscribe, Pid, Handle, Receiver, Number, Options}', `{seek, To}', `{ack, Offset}'.
+%% `{open_consumer, Topic, Partition}', `{subscribe, Pid, Handle, Receiver, Number, Options}', `{seek, To}', `{ack, Handle, Offset}'.
 watch(Pid) -> true = ets:insert(?TABLE, {watcher, Pid}), ok.
 
 tell(What) ->
@@ -273,9 +274,12 @@ consumer_seek(_Consumer, To) ->
   ok = tell({seek, To}),
   reply(answer_of(consumer_seek, fun() -> ok end)).
 
-consumer_ack(_Consumer, Offset) when Offset < 1 bsl 63 -> tell({ack, Offset}).
+consumer_ack(Consumer, Offset) when Offset < 1 bsl 63 -> tell({ack, Consumer, Offset}).
 
 consumer_close(_Consumer) -> ok.
+
+%% The question was asked by a process, not by the engine.
+sasl_answer({Pid, Ref}, Answer) -> Pid ! {Ref, Answer}, ok.
 
 op_dirty(Client, Op, Timeout) -> op(Client, Op, Timeout).
 

@@ -7,12 +7,8 @@
 
 all_test_() ->
   {foreach,
-   fun() ->
-     Test = self(),
-     brod_fake:load(brod_nif, #{{sasl_answer, 2} => fun({Pid, Ref}, Answer) -> Pid ! {Ref, Answer}, ok end}),
-     Test
-   end,
-   fun(_) -> brod_fake:unload(brod_nif) end,
+   fun() -> ok = brod_fake_nif:load([]) end,
+   fun(_) -> ok = brod_fake_nif:unload() end,
    [{Name, Test} || {Name, Test} <-
       [{"user and password", fun logins/0},
        {"tokens in every form", fun tokens/0},

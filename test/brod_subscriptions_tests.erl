@@ -30,10 +30,12 @@ setup() ->
                    {unsubscribe_async, 2} => fun(C, _) -> tell({unsub, C}) end,
                    {handle, 1} => fun(C) -> {handle, C} end,
                    {ack, 2} => fun(C, Offset) -> tell({ack, {handle, C}, Offset}) end}),
-  brod_fake:load(brod_nif, #{{consumer_ack, 2} => fun(H, Offset) -> tell({ack, H, Offset}) end}).
+  ok = brod_fake_nif:load([]),
+  ok = brod_fake_nif:watch(Test).
 
 cleanup() ->
-  lists:foreach(fun brod_fake:unload/1, [brod, brod_consumer, brod_nif]).
+  lists:foreach(fun brod_fake:unload/1, [brod, brod_consumer]),
+  ok = brod_fake_nif:unload().
 
 tell(What) -> self() ! What, ok.
 
