@@ -130,6 +130,8 @@ nobody_listens() ->
             fun() -> brod_client:get_metadata(?C, all) end,
             fun() -> brod:start_producer(?C, ?T, []) end,
             fun() -> brod_client:get_group_coordinator(?C, <<"g">>) end]],
+  %% it waits for its restart
+  wait_for(fun() -> brod:start_client(?DEAD, ?C) end, {error, already_present}),
   ?assertEqual(ok, brod:stop_client(?C)),
   ?assertEqual([], brod_supervisor3:which_children(brod_sup)).
 
