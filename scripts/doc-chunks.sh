@@ -25,7 +25,7 @@ for app in "${apps[@]}"; do
     cd "$root"
     erl -noshell -eval '
       Options = [{doclet, edoc_doclet_chunks}, {layout, edoc_layout_chunks}, {dir, hd(init:get_plain_arguments())},
-                 {includes, ["include"]}, {preprocess, true}, private, hidden],
+                 {includes, ["include"]}, {preprocess, true}],
       try edoc:files(lists:sort(filelib:wildcard("src/*.erl")), Options)
       catch Class:Reason -> io:format(standard_error, "brod: no documentation chunks: ~p~n", [{Class, Reason}])
       end,

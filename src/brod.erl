@@ -1,4 +1,4 @@
-%% The public API.
+%% @doc The public API.
 -module(brod).
 -behaviour(application).
 

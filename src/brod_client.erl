@@ -1,4 +1,4 @@
-%% A client: the process that owns an engine client, and with it the connections to a cluster, and
+%% @doc A client: the process that owns an engine client, and with it the connections to a cluster, and
 %% that supervises the producers and consumers started on it.
 %%
 %% Calls that wait for Kafka run in the caller's process on the engine client that they find in the

@@ -1,4 +1,4 @@
-%% What a failed connection means to whoever has to mend it, in one line.
+%% @private What a failed connection means to whoever has to mend it, in one line.
 -module(brod_connect_failure).
 
 -export([describe/1]).

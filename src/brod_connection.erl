@@ -1,4 +1,4 @@
-%% The process behind a pid that brod gives out as a connection. It owns no socket: it stands for
+%% @private The process behind a pid that brod gives out as a connection. It owns no socket: it stands for
 %% an engine client, its own one or that of a brod client, so that functions which take a
 %% connection find the engine by the pid (docs/adr/0021-connection-pids.md).
 -module(brod_connection).

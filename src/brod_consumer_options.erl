@@ -1,4 +1,4 @@
-%% @doc The options of a consumer as the engine is given them, from what a start and a subscribe
+%% @private The options of a consumer as the engine is given them, from what a start and a subscribe
 %% name.
 -module(brod_consumer_options).
 

@@ -1,4 +1,4 @@
-%% Passes acks on to callers, for many producers of a client. One response of a broker answers
+%% @private Passes acks on to callers, for many producers of a client. One response of a broker answers
 %% hundreds of partitions: a process that finds all of it in its mailbox is woken once, and so are
 %% callers that wait for several of these acks. What has callbacks goes to the producer processes, or
 %% to a process of its own when its producer was killed.

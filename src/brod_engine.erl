@@ -1,4 +1,4 @@
-%% Calls into the engine that wait for an answer, and clients for the length of one call.
+%% @private Calls into the engine that wait for an answer, and clients for the length of one call.
 -module(brod_engine).
 
 -export([call/3, connect/2]).

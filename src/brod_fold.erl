@@ -1,4 +1,4 @@
-%% Fold over the messages of a partition.
+%% @private Fold over the messages of a partition.
 -module(brod_fold).
 
 -export([fold/8]).

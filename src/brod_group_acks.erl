@@ -1,4 +1,4 @@
-%% @doc What the members of a generation have acknowledged and what of it is still to be committed.
+%% @private What the members of a generation have acknowledged and what of it is still to be committed.
 %% A plain data structure.
 %%
 %% An ack comes either as a call of ack/3, or through a tracker: a cell that the worker of a

@@ -1,4 +1,4 @@
-%% @doc The options of a group member (`group_config'): defaults, checks, and what the engine is
+%% @private The options of a group member (`group_config'): defaults, checks, and what the engine is
 %% given.
 -module(brod_group_options).
 

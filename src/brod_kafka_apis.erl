@@ -1,4 +1,4 @@
-%% Versions of Kafka's APIs that the engine speaks, for callers who build requests themselves. What
+%% @doc Versions of Kafka's APIs that the engine speaks, for callers who build requests themselves. What
 %% is used on a connection is negotiated by the engine.
 -module(brod_kafka_apis).
 -behaviour(gen_server).

@@ -1,4 +1,4 @@
-%% Metadata of topics for a client's callers, and what the client learns from it.
+%% @private Metadata of topics for a client's callers, and what the client learns from it.
 -module(brod_metadata).
 
 -export([fetch/3, partitions_count/4]).

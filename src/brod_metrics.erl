@@ -1,4 +1,4 @@
-%% Telemetry events. `telemetry' is no dependency: events are emitted where it is on the path.
+%% @doc Telemetry events. `telemetry' is no dependency: events are emitted where it is on the path.
 -module(brod_metrics).
 
 -export([produce_request_sent/3, produce_dropped/3, is_enabled/0]).

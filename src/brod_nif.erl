@@ -1,4 +1,4 @@
-%% The engine's functions. The only module that loads the cdylib; docs/boundary.md is the contract.
+%% @private The engine's functions. The only module that loads the cdylib; docs/boundary.md is the contract.
 %% None of them waits for the network: what takes time answers later with a message.
 -module(brod_nif).
 

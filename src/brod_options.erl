@@ -1,4 +1,4 @@
-%% Options of clients, connections, producers and consumers: known keys, defaults, checks.
+%% @private Options of clients, connections, producers and consumers: known keys, defaults, checks.
 %% Input is a proplist (an atom `K' counts as `{K, true}') or a map. Unknown keys are ignored, so
 %% that configurations written for other versions keep working; where users give options,
 %% warn_unknown/2 tells them. A value that a known key cannot have is an error. `undefined' counts

@@ -1,4 +1,4 @@
-%% Partitioners: how a partition is chosen for a message.
+%% @private Partitioners: how a partition is chosen for a message.
 -module(brod_partitioner).
 
 -export([partition_fun/1, partition/5, murmur2/1]).

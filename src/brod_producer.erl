@@ -1,4 +1,4 @@
-%% The producer of one partition: the process that users monitor, and that passes the engine's acks
+%% @doc The producer of one partition: the process that users monitor, and that passes the engine's acks
 %% on to callers. Messages do not go through it: callers hand them to the engine themselves, which
 %% finds a producer by client and partition, or by pid.
 -module(brod_producer).

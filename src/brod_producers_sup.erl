@@ -1,4 +1,4 @@
-%% Producers of a client, on two levels: a supervisor per topic, and a producer per partition.
+%% @private Producers of a client, on two levels: a supervisor per topic, and a producer per partition.
 -module(brod_producers_sup).
 -behaviour(brod_supervisor3).
 

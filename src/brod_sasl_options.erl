@@ -1,4 +1,4 @@
-%% The client option `sasl', checked. Passwords, tokens and keys are held in funs: whatever prints the
+%% @private The client option `sasl', checked. Passwords, tokens and keys are held in funs: whatever prints the
 %% options shows no secret. An error names what is wrong, never a value.
 -module(brod_sasl_options).
 

@@ -1,4 +1,4 @@
-%% Answers the engine's questions about SASL: user and password, tokens, credentials, and runs the
+%% @private Answers the engine's questions about SASL: user and password, tokens, credentials, and runs the
 %% authentication of plugins. One process a client that has the option `sasl'; it goes when the
 %% client's owner goes.
 %%

@@ -1,4 +1,4 @@
-%% The client option `ssl': what users of Erlang's ssl write, checked and put into the form that the
+%% @private The client option `ssl': what users of Erlang's ssl write, checked and put into the form that the
 %% engine takes. What cannot be honoured is an error that names the option; nothing is dropped in
 %% silence. Values of `key' and `password' are held in funs and appear in no error.
 -module(brod_ssl_options).

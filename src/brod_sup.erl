@@ -1,4 +1,4 @@
-%% The root supervisor: one child per client, and the owner of the table of engine handles.
+%% @private The root supervisor: one child per client, and the owner of the table of engine handles.
 -module(brod_sup).
 -behaviour(brod_supervisor3).
 

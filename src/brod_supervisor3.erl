@@ -1,4 +1,4 @@
-%% A supervisor whose children may be restarted after a delay instead of taking the supervisor down.
+%% @private A supervisor whose children may be restarted after a delay instead of taking the supervisor down.
 %%
 %% It answers the calls of the `supervisor' module, and differs from it in this:
 %% - Child specifications are 6-tuples; restart may also be `intrinsic' (as `transient', but when

@@ -1,4 +1,4 @@
-%% Partition counts of topics in a client's table:
+%% @private Partition counts of topics in a client's table:
 %% {{topics, Topic}, Count, {added, Time}} and {{topics, Topic}, {error, Reason}, {expire, Time}},
 %% and {{last_count, Topic}, Count}, which an error leaves alone. Anybody reads, only the client writes.
 -module(brod_topic_cache).

@@ -1,4 +1,4 @@
-%% Calls to a cluster that need no client (their work is in brod_calls), and small helpers of other modules.
+%% @doc Calls to a cluster that need no client (their work is in brod_calls), and small helpers of other modules.
 -module(brod_utils).
 
 -export([get_metadata/1, get_metadata/2, get_metadata/3]).
