@@ -31,16 +31,22 @@ pub(super) async fn run<R: Replies>(shared: Arc<Shared<R>>) {
         let snapshot = cluster.snapshot();
         let now = Instant::now();
         let mut left = Vec::new();
+        let mut refused = false;
         for partition in leaderless {
             match partition.leader(&snapshot) {
                 Ok(node) => shared.inbox(node).push(partition),
                 Err(code) => {
+                    refused |= code.is_topic_refused();
                     waits(&cluster, &snapshot, &partition, code, now);
                     if !partition.leaves_queue_if_empty() {
                         left.push(partition);
                     }
                 }
             }
+        }
+        if refused {
+            // Permissions come back: the next call is not told what was true for this one.
+            cluster.request_refresh();
         }
         if left.is_empty() {
             continue;
