@@ -10,6 +10,12 @@ defmodule Brod.SecurityTest do
     @moduletag skip: "no Kafka with TLS"
   end
 
+  # brod depends on no application of Elixir's, so nobody else starts it here.
+  setup_all do
+    {:ok, started} = Application.ensure_all_started(:logger)
+    on_exit(fn -> Enum.each(started, &Application.stop/1) end)
+  end
+
   setup do
     on_exit(fn ->
       Application.stop(:brod)

@@ -27,22 +27,20 @@ defmodule Brod.ReadmeTest do
     modules = for {"erlang", "-module" <> _ = code} <- blocks, do: compile(code)
     assert modules == [:greetings, :greeting_group]
 
-    out =
-      output_until("greetings 0 0: hello", fn ->
-        assert :ok == apply(:greetings, :run, [])
-        :ok = :brod.start_client([endpoint()], :my_client)
-        child = apply(:greeting_group, :child_spec, [["greetings"]])
-        {:ok, _} = Supervisor.start_link([child], strategy: :one_for_one)
-      end)
+    output_until(~r/greetings 0 \d+: hello again/, fn ->
+      assert :ok == apply(:greetings, :run, [])
+      :ok = :brod.start_client([endpoint()], :my_client)
+      child = apply(:greeting_group, :child_spec, [["greetings"]])
+      {:ok, _} = Supervisor.start_link([child], strategy: :one_for_one)
+    end)
 
-    assert out =~ "hello again"
     :ok = :brod.stop_client(:my_client)
   end
 
   test "the Elixir programs do the same", %{blocks: blocks} do
     programs = for {"elixir", code} <- blocks, code =~ ~r/\A(import Brod|defmodule)/, do: code
 
-    output_until(~r/greetings-from-elixir \d 0: hello/, fn ->
+    output_until(~r/greetings-from-elixir \d \d+: hello/, fn ->
       Code.eval_string(Enum.join(programs, "\n"))
     end)
 
