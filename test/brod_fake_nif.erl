@@ -3,7 +3,7 @@
 %% set_topic/2. The value says what becomes of a message: `<<"wait">>' finds the buffer full until
 %% room/1, `<<"hold">>' is never acknowledged, `<<"nack">>' is refused, others are acknowledged.
 %% A test that plays the engine itself gives the answers with answer/2, and is told of operations and
-%% of the calls of consumers after watch/1.
+%% of the calls of consumers and of group members after watch/1.
 -module(brod_fake_nif).
 
 -export([load/1, unload/0, set_topic/2, room/1, hide/1, hold_open/2, is_closed/1]).
@@ -11,6 +11,7 @@
 -export([watch/1, answer/2, take_consumers/1, endpoints/1]).
 -export([consumer_open/4, consumer_info/1, consumer_close/1, consumer_subscribe/4,
          consumer_unsubscribe/1, consumer_seek/2, consumer_ack/2]).
+-export([group_open/2, group_join/4, group_assign/3, group_commit/4, group_close/2]).
 -export([sasl_answer/2]).
 -export([dispatcher_open/1, dispatcher_done/2]).
 -export([op_dirty/3, log_open/0, api_versions/0]).
@@ -46,7 +47,9 @@ room(WaitId) ->
   ok.
 
 %% @doc Tell a process of operations, `{op, Op, Timeout}', and of the calls of consumers:
-%% `{open_consumer, Topic, Partition}', `{subscribe, Pid, Handle, Receiver, Number, Options}', `{seek, To}', `{ack, Handle, Offset}'.
+%% `{open_consumer, Topic, Partition}', `{subscribe, Pid, Handle, Receiver, Number, Options}', `{seek, To}', `{ack, Handle, Offset}';
+%% and of group members, whose handle is `{group, Pid}': `{open_group, Config}', `{join, JoinId, Topics, UserData}',
+%% `{assign, JoinId, Shares}', `{Ref, {commit, Generation, Offsets}}' and `{Ref, {close, Leave}}', which the test answers.
 watch(Pid) -> true = ets:insert(?TABLE, {watcher, Pid}), ok.
 
 tell(What) ->
@@ -277,6 +280,23 @@ consumer_seek(_Consumer, To) ->
 consumer_ack(Consumer, Offset) when Offset < 1 bsl 63 -> tell({ack, Consumer, Offset}).
 
 consumer_close(_Consumer) -> ok.
+
+group_open(_Client, Config) ->
+  ok = tell({open_group, Config}),
+  {ok, {group, self()}}.
+
+group_join({group, _}, JoinId, Topics, UserData) -> tell({join, JoinId, Topics, UserData}).
+
+group_assign({group, _}, JoinId, Shares) -> tell({assign, JoinId, Shares}).
+
+group_commit({group, _}, Generation, Offsets, _Timeout) -> asked({commit, Generation, Offsets}).
+
+group_close({group, _}, Leave) -> asked({close, Leave}).
+
+asked(What) ->
+  Ref = make_ref(),
+  ok = tell({Ref, What}),
+  Ref.
 
 %% The question was asked by a process, not by the engine.
 sasl_answer({Pid, Ref}, Answer) -> Pid ! {Ref, Answer}, ok.

@@ -50,25 +50,18 @@ coordinator_test_() ->
                      {"a bad option", fun bad_option/0}]].
 
 setup() ->
-  Test = self(),
   process_flag(trap_exit, true),
-  Tell = fun(What) -> Test ! What, ok end,
-  Ref = fun(What) -> R = make_ref(), Test ! {R, What}, R end,
   brod_fake:load(brod_client,
                  #{{context, 1} => fun(_) -> {ok, #{engine => engine, options => #{allow_topic_auto_creation => true}}} end,
                    {get_partitions_count_safe, 2} => fun(_, ?T) -> {ok, 8} end}),
-  brod_fake:load(brod_nif,
-                 #{{group_open, 2} => fun(engine, Config) -> Tell({open, Config}), {ok, handle} end,
-                   {group_join, 4} => fun(handle, Id, Ts, UD) -> Tell({join, Id, Ts, UD}) end,
-                   {group_assign, 3} => fun(handle, Id, As) -> Tell({assign, Id, As}) end,
-                   {group_commit, 4} => fun(handle, Gen, Os, _) -> Ref({commit, Gen, Os}) end,
-                   {group_close, 2} => fun(handle, Leave) -> Ref({close, Leave}) end}).
+  ok = brod_fake_nif:load([]),
+  ok = brod_fake_nif:watch(self()).
 
 cleanup() ->
   Coordinator = get(coordinator),
   is_pid(Coordinator) andalso exit(Coordinator, kill),
   brod_fake:unload(brod_client),
-  brod_fake:unload(brod_nif).
+  ok = brod_fake_nif:unload().
 
 start(Config) -> start(client, Config).
 
@@ -92,7 +85,7 @@ assigned(Pid, JoinId, Gen, Leader, Partitions) ->
   event(Pid, JoinId, {assigned, #{member_id => <<"m">>, generation => Gen, leader => Leader,
                                   protocol => <<"p">>, partitions => Partitions}}).
 
-event(Pid, JoinId, Event) -> Pid ! {brod_group, handle, JoinId, Event}.
+event(Pid, JoinId, Event) -> Pid ! {brod_group, {group, Pid}, JoinId, Event}.
 
 %% Waits for a callback and answers it.
 answer(Kind, Answer) ->
@@ -133,7 +126,7 @@ joins_commits_leaves() ->
   Pid = start([{offset_commit_interval_seconds, 3600}]),
   answer(revoked, ok),
   receive
-    {open, Config} ->
+    {open_group, Config} ->
       ?assertMatch(#{group_id := <<"g">>, session_timeout_ms := 30000, fetch_offsets := true,
                      assignment := engine}, Config)
   end,
@@ -297,7 +290,7 @@ commits_in_order() ->
 %% What was acknowledged is committed and the group left, although the client has ended.
 client_restarts() ->
   {Pid, Id} = member([]),
-  receive {open, _} -> ok end,
+  receive {open_group, _} -> ok end,
   brod_group_coordinator:ack(Pid, 1, ?T, 0, 1),
   async(fun() -> brod_group_coordinator:commit_offsets(Pid) end),
   {Ref, 1, [{?T, 0, 2}]} = commit_request(),
@@ -309,7 +302,7 @@ client_restarts() ->
   {Last, 1, [{?T, 0, 3}]} = commit_request(),
   Pid ! {brod_reply, Last, ok},
   receive {_, {close, true}} -> ok end,
-  receive {open, _} -> ok end,
+  receive {open_group, _} -> ok end,
   receive {join, _, _, _} -> ok end.
 
 client_stopped() ->
