@@ -21,6 +21,7 @@ for app in "${apps[@]}"; do
     continue
   fi
   mkdir -p "$chunks"
+  chunks=$(cd "$chunks" && pwd -P)
   (
     cd "$root"
     erl -noshell -eval '
@@ -29,6 +30,7 @@ for app in "${apps[@]}"; do
       try edoc:files(lists:sort(filelib:wildcard("src/*.erl")), Options)
       catch Class:Reason -> io:format(standard_error, "brod: no documentation chunks: ~p~n", [{Class, Reason}])
       end,
-      halt().' -extra "$(cd "$app" && pwd -P)/doc"
+      halt().' -extra "${chunks%/chunks}"
+    escript scripts/doc-callbacks.escript "$chunks" src/*.erl
   ) || true
 done

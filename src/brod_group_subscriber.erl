@@ -25,7 +25,11 @@
 
 -include("brod_int.hrl").
 
+%% Called once, when the subscriber starts.
 -callback init(brod:group_id(), term()) -> {ok, State :: term()}.
+
+%% Called for each message, or each set. `ack': it is done with, and its offset is committed;
+%% `ack_no_commit': it is only done with; without either ack/4 or ack/5 tells later.
 -callback handle_message(brod:topic(), brod:partition(), brod:message() | brod:message_set(),
                          State) ->
   {ok, State} | {ok, ack, State} | {ok, ack_no_commit, State}.

@@ -53,15 +53,30 @@
           consumer_config => brod:consumer_config(),
           group_config => brod:group_config()}.
 
+%% Called in the worker of a partition when it starts, with `init_data'.
 -callback init(init_info(), term()) -> {ok, State :: term()}.
+
+%% Called for each message, or each set with `message_type' message_set. `commit': it is done with, and
+%% its offset is committed; `ack': it is only done with; without either ack/4 or commit/4 tells later.
 -callback handle_message(brod:message() | brod:message_set(), State) ->
   {ok, commit, State} | {ok, ack, State} | {ok, State}.
+
+%% Only with `{offset_commit_policy, consumer_managed}': the offset of the last message done with, or
+%% where to begin. The first argument is `init_data'.
 -callback get_committed_offset(term(), brod:topic(), brod:partition()) ->
   {ok, brod:offset() | {begin_offset, brod:offset_time()}} | undefined.
+
+%% Only with `{partition_assignment_strategy, callback_implemented}', in the leader, who is the first of the
+%% members: deals out all partitions. The first argument is `init_data'.
 -callback assign_partitions(term(), [brod:group_member()], [brod:topic_partition()]) ->
   [{brod:group_member_id(), [brod:partition_assignment()]}].
+
+%% Called in a worker for any other message that it gets. Without it they are dropped.
 -callback handle_info(term(), State) -> {noreply, State}.
+
+%% Called when a worker ends, with the reason.
 -callback terminate(term(), State :: term()) -> term().
+
 -optional_callbacks([get_committed_offset/3, assign_partitions/3, handle_info/2, terminate/2]).
 
 -type topic_partition() :: {brod:topic(), brod:partition()}.

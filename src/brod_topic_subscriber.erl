@@ -45,11 +45,21 @@
           consumer_config => brod:consumer_config(),
           partitions => all | [brod:partition()]}.
 
+%% Called once, with `init_data'. The offsets are those of the last messages that were handled, or where to
+%% begin; other partitions begin at the `begin_offset' of the consumer options.
 -callback init(brod:topic(), term()) -> {ok, committed_offsets(), cb_state()}.
+
+%% Called for each message, or each set with `message_type' message_set. With `ack' it is done with;
+%% without, it counts as being worked on until ack/3 names its offset or a later one.
 -callback handle_message(brod:partition(), brod:message() | brod:message_set(), cb_state()) ->
   cb_ret().
+
+%% Called for any other message that the process gets. Without it they are dropped.
 -callback handle_info(term(), cb_state()) -> {noreply, cb_state()}.
+
+%% Called when the process ends, with the reason.
 -callback terminate(term(), cb_state()) -> term().
+
 -optional_callbacks([handle_info/2, terminate/2]).
 
 %% How often a subscriber of all partitions looks whether there are more of them.
