@@ -1,8 +1,10 @@
 //! What members tell each other through the broker, in the `consumer` protocol type: their
-//! subscriptions and assignments.
+//! subscriptions and assignments, and how large topics were when the group came to them.
 //!
 //! Read here and not with the message crate because these bytes come from other clients: lengths
 //! are checked before anything is allocated, and versions that are newer only add fields behind.
+
+use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -60,38 +62,81 @@ impl Subscription {
     }
 }
 
-/// An assignment as the leader sends it with SyncGroup. Errors: see [`Subscription::encode`].
-pub fn encode_assignment(partitions: &TopicPartitions) -> Result<Bytes, WireError> {
-    let mut buf = BytesMut::new();
-    buf.put_i16(VERSION);
-    put_count(&mut buf, "list of topics", partitions.len())?;
-    for (topic, numbers) in partitions {
-        put_string(&mut buf, topic)?;
-        put_count(&mut buf, "list of partitions", numbers.len())?;
-        for number in numbers {
-            buf.put_i32(*number);
-        }
-    }
-    put_bytes(&mut buf, "user data", &[])?;
-    Ok(buf.freeze())
+/// What a leader gives a member.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Assignment {
+    /// What the member is to consume.
+    pub partitions: TopicPartitions,
+    /// Of topics that have grown: how many partitions they had when the group came to them. Whoever joins
+    /// in the rebalance that first shares out a partition cannot know that it is new. Stands in the user
+    /// data, which is the assignor's; members of other clients pass over it.
+    pub grown_from: BTreeMap<String, i32>,
 }
 
-/// An assignment as the leader sent it; no bytes at all are no partitions.
-pub fn decode_assignment(mut bytes: Bytes) -> Result<TopicPartitions, Malformed> {
-    if bytes.is_empty() {
-        return Ok(Vec::new());
+/// Tells [`Assignment::grown_from`] from what leaders of other clients put into the user data.
+const GROWN_FROM: &[u8] = b"brod grown from 0";
+
+impl Assignment {
+    /// As sent with SyncGroup. Errors: see [`Subscription::encode`].
+    pub fn encode(
+        partitions: &TopicPartitions,
+        grown_from: &BTreeMap<String, i32>,
+    ) -> Result<Bytes, WireError> {
+        let mut buf = BytesMut::new();
+        buf.put_i16(VERSION);
+        put_count(&mut buf, "list of topics", partitions.len())?;
+        for (topic, numbers) in partitions {
+            put_string(&mut buf, topic)?;
+            put_count(&mut buf, "list of partitions", numbers.len())?;
+            for number in numbers {
+                buf.put_i32(*number);
+            }
+        }
+        let mut user_data = BytesMut::new();
+        if !grown_from.is_empty() {
+            user_data.put_slice(GROWN_FROM);
+            put_count(&mut user_data, "list of topics", grown_from.len())?;
+        }
+        for (topic, count) in grown_from {
+            put_string(&mut user_data, topic)?;
+            user_data.put_i32(*count);
+        }
+        put_bytes(&mut buf, "user data", &user_data)?;
+        Ok(buf.freeze())
     }
-    let _version = get_i16(&mut bytes)?;
-    let count = get_count(&mut bytes, 6)?;
-    (0..count)
-        .map(|_| {
-            let topic = get_string(&mut bytes)?;
-            let count = get_count(&mut bytes, 4)?;
-            let numbers = (0..count)
-                .map(|_| get_i32(&mut bytes))
-                .collect::<Result<_, _>>()?;
-            Ok((topic, numbers))
+
+    /// As the leader sent it; no bytes at all are no partitions.
+    pub fn decode(mut bytes: Bytes) -> Result<Self, Malformed> {
+        if bytes.is_empty() {
+            return Ok(Assignment::default());
+        }
+        let _version = get_i16(&mut bytes)?;
+        let count = get_count(&mut bytes, 6)?;
+        let partitions = (0..count)
+            .map(|_| {
+                let topic = get_string(&mut bytes)?;
+                let count = get_count(&mut bytes, 4)?;
+                let numbers = (0..count)
+                    .map(|_| get_i32(&mut bytes))
+                    .collect::<Result<_, _>>()?;
+                Ok((topic, numbers))
+            })
+            .collect::<Result<_, _>>()?;
+        let user_data = get_bytes(&mut bytes).unwrap_or_default();
+        Ok(Assignment {
+            partitions,
+            grown_from: grown_from(user_data).unwrap_or_default(),
         })
+    }
+}
+
+fn grown_from(mut user_data: Bytes) -> Result<BTreeMap<String, i32>, Malformed> {
+    if get_slice(&mut user_data, GROWN_FROM.len())? != GROWN_FROM {
+        return Err(Malformed);
+    }
+    let count = get_count(&mut user_data, 6)?;
+    (0..count)
+        .map(|_| Ok((get_string(&mut user_data)?, get_i32(&mut user_data)?.max(0))))
         .collect()
 }
 
@@ -197,12 +242,39 @@ mod tests {
     #[test]
     fn assignment_reads_as_another_implementation_reads_it() {
         let partitions = vec![("a".to_string(), vec![0, 2]), ("b".to_string(), vec![1])];
-        let bytes = encode_assignment(&partitions).unwrap();
-        assert_eq!(decode_assignment(bytes.clone()), Ok(partitions));
+        let bytes = Assignment::encode(&partitions, &BTreeMap::new()).unwrap();
+        let assignment = Assignment {
+            partitions,
+            grown_from: BTreeMap::new(),
+        };
+        assert_eq!(Assignment::decode(bytes.clone()), Ok(assignment));
         let read = ConsumerProtocolAssignment::decode(&mut bytes.slice(2..), 0).unwrap();
         assert_eq!(read.assigned_partitions.len(), 2);
         assert_eq!(read.assigned_partitions[0].partitions, [0, 2]);
-        assert_eq!(decode_assignment(Bytes::new()), Ok(Vec::new()));
+        assert!(read.user_data.is_none_or(|bytes| bytes.is_empty()));
+        let nothing = Assignment::default();
+        assert_eq!(Assignment::decode(Bytes::new()), Ok(nothing));
+    }
+
+    #[test]
+    fn how_large_topics_were_reaches_members_and_is_nothing_to_those_of_other_clients() {
+        let assignment = Assignment {
+            partitions: vec![("a".to_string(), vec![0, 2])],
+            grown_from: BTreeMap::from([("a".to_string(), 2), ("b".to_string(), 0)]),
+        };
+        let bytes = Assignment::encode(&assignment.partitions, &assignment.grown_from).unwrap();
+        assert_eq!(Assignment::decode(bytes.clone()), Ok(assignment));
+        let mut read = ConsumerProtocolAssignment::decode(&mut bytes.slice(2..), 0).unwrap();
+        assert_eq!(read.assigned_partitions.len(), 1);
+        for foreign in [&b"sticky"[..], b"brod grown from 1", b""] {
+            read.user_data = Some(Bytes::copy_from_slice(foreign));
+            let mut buf = BytesMut::new();
+            buf.put_i16(0);
+            read.encode(&mut buf, 0).unwrap();
+            let decoded = Assignment::decode(buf.freeze()).unwrap();
+            assert_eq!(decoded.partitions, [("a".to_string(), vec![0, 2])]);
+            assert!(decoded.grown_from.is_empty());
+        }
     }
 
     #[test]
@@ -211,7 +283,7 @@ mod tests {
         buf.put_i16(0);
         buf.put_i32(i32::MAX);
         assert_eq!(Subscription::decode(buf.clone().freeze()), Err(Malformed));
-        assert_eq!(decode_assignment(buf.freeze()), Err(Malformed));
+        assert_eq!(Assignment::decode(buf.freeze()), Err(Malformed));
     }
 
     #[test]
@@ -231,7 +303,11 @@ mod tests {
         let result = Subscription::encode(&longer, b"");
         assert_eq!(result, Err(error.clone()));
         let [name] = longer;
-        assert_eq!(encode_assignment(&vec![(name, vec![0])]), Err(error));
+        let partitions = vec![(name, vec![0])];
+        assert_eq!(
+            Assignment::encode(&partitions, &BTreeMap::new()),
+            Err(error)
+        );
     }
 
     proptest! {
@@ -239,7 +315,7 @@ mod tests {
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let bytes = Bytes::from(bytes);
             let _ = Subscription::decode(bytes.clone());
-            let _ = decode_assignment(bytes);
+            let _ = Assignment::decode(bytes);
         }
     }
 }

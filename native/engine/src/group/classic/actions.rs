@@ -1,11 +1,13 @@
 //! What the state machine sends, and what comes back.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::cluster::NodeId;
 use crate::error::Error;
 use crate::group::protocol::Coordinator;
 use crate::group::{AssignedPartition, GroupMember, JoinTerms, PartitionCounts, TopicPartitions};
+use brod_protocol::consumer_protocol::Assignment;
 
 /// Requests of the join sequence, and the heartbeat beside it.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +31,8 @@ pub(crate) enum Request {
         protocol: String,
         /// Empty unless leader.
         assignments: Vec<(String, TopicPartitions)>,
+        /// Goes to all members along with them.
+        grown_from: PartitionCounts,
     },
     FetchOffsets {
         node: NodeId,
@@ -67,13 +71,22 @@ pub(crate) enum JoinOutcome {
     MemberIdRequired(String),
 }
 
+/// How many partitions topics have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// Of all that were asked for; 0 where there is nothing to consume.
+    pub counts: PartitionCounts,
+    /// Those that may exist and are not shown to this client: they say nothing of growth.
+    pub hidden: BTreeSet<String>,
+}
+
 /// The answer to a [`Request`].
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Answer {
     Coordinator(Result<Coordinator, Error>),
     Joined(Result<JoinOutcome, Error>),
-    Partitions(Result<PartitionCounts, Error>),
-    Synced(Result<TopicPartitions, Error>),
+    Partitions(Result<Counted, Error>),
+    Synced(Result<Assignment, Error>),
     Offsets(Result<Vec<AssignedPartition>, Error>),
     Heartbeat(Heartbeat, Result<(), Error>),
 }

@@ -96,8 +96,9 @@ pub(crate) struct Member {
     growth_wait: Duration,
     /// Topics that the owner has been told are not there.
     told_unknown: Vec<String>,
-    /// How many partitions the topics had in the generation before.
-    known: PartitionCounts,
+    /// How many partitions the topics had when this member, or one that told it, came to them in the
+    /// group.
+    grown_from: PartitionCounts,
     /// The owner has been told that nothing follows.
     told_down: bool,
     /// When the last request that the broker took as a sign of life was sent.
@@ -128,7 +129,7 @@ impl Member {
             next_growth_check: now,
             growth_wait: UNKNOWN_TOPIC_WAIT,
             told_unknown: Vec::new(),
-            known: PartitionCounts::new(),
+            grown_from: PartitionCounts::new(),
             told_down: false,
             alive: now,
             actions: Vec::new(),

@@ -1,5 +1,6 @@
 //! The requests of the classic protocol, sent and answered, in whatever version the broker speaks.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kafka_protocol::messages::{
@@ -7,7 +8,7 @@ use kafka_protocol::messages::{
 };
 use tokio::time::timeout;
 
-use super::actions::{Answer, Heartbeat, JoinOutcome, Joined, Request};
+use super::actions::{Answer, Counted, Heartbeat, JoinOutcome, Joined, Request};
 use crate::cluster::{Cluster, NodeId};
 use crate::error::Error;
 use crate::group::protocol::Link;
@@ -16,9 +17,7 @@ use crate::group::{GroupConfig, GroupMember, JoinTerms, PartitionCounts, TopicPa
 use crate::net::{Connection, NetError};
 use brod_protocol::api::join_group::{self, Join};
 use brod_protocol::api::{heartbeat, leave_group, sync_group};
-use brod_protocol::consumer_protocol::{
-    decode_assignment, encode_assignment, Subscription, PROTOCOL_TYPE,
-};
+use brod_protocol::consumer_protocol::{Assignment, Subscription, PROTOCOL_TYPE};
 use brod_protocol::error::ErrorCode;
 use brod_protocol::WireError;
 
@@ -49,6 +48,7 @@ pub(super) async fn ask(link: Link, request: Request) -> Answer {
             member_id,
             protocol,
             assignments,
+            grown_from,
         } => {
             let synced = async {
                 let connection = link.connection(node).await?;
@@ -59,6 +59,7 @@ pub(super) async fn ask(link: Link, request: Request) -> Answer {
                     &member_id,
                     &protocol,
                     &assignments,
+                    &grown_from,
                 )
                 .await
             };
@@ -138,17 +139,19 @@ async fn sync(
     member_id: &str,
     protocol: &str,
     assignments: &[(String, TopicPartitions)],
-) -> Result<TopicPartitions, Error> {
+    grown_from: &PartitionCounts,
+) -> Result<Assignment, Error> {
     let version = connection.versions().pick::<SyncGroupRequest>()?;
     let encoded = |(member_id, partitions): &(String, TopicPartitions)| {
-        Ok((member_id.clone(), encode_assignment(partitions)?))
+        let assignment = Assignment::encode(partitions, grown_from)?;
+        Ok((member_id.clone(), assignment))
     };
     let assignments: Result<Vec<_>, WireError> = assignments.iter().map(encoded).collect();
     let member = membership(config, generation, member_id);
     let request = sync_group::request(version, &member, PROTOCOL_TYPE, protocol, assignments?)?;
     let limit = held_limit(config);
     let response = connection.call_version(&request, version, limit).await?;
-    decode_assignment(sync_group::read(response)?)
+    Assignment::decode(sync_group::read(response)?)
         .map_err(|_| Error::Net(NetError::Protocol("assignment does not parse".into())))
 }
 
@@ -167,23 +170,33 @@ async fn beat(
     Ok(heartbeat::read(&response)?)
 }
 
-/// How many partitions the topics have; 0 for a topic that does not exist (yet).
+/// How many partitions the topics have; 0 for a topic that does not exist (yet) or is not shown.
 async fn count_partitions(
     cluster: &Cluster,
     topics: &[String],
     create: bool,
-) -> Result<PartitionCounts, Error> {
+) -> Result<Counted, Error> {
     let limit = cluster.config().metadata_timeout;
     let response = timeout(limit, cluster.fetch_metadata(Some(topics), create))
         .await
         .map_err(|_| Error::Timeout)??;
-    let mut counts: PartitionCounts = topics.iter().map(|t| (t.clone(), 0)).collect();
+    let mut counted = Counted {
+        counts: topics.iter().map(|t| (t.clone(), 0)).collect(),
+        hidden: BTreeSet::new(),
+    };
     for topic in response.topics {
         let Some(name) = topic.name else { continue };
         let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-        counts.insert(name, count);
+        let is_not_there = matches!(
+            topic.error,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::LEADER_NOT_AVAILABLE
+        );
+        if count == 0 && !is_not_there {
+            counted.hidden.insert(name.clone());
+        }
+        counted.counts.insert(name, count);
     }
-    Ok(counts)
+    Ok(counted)
 }
 
 /// Leaves the group, so that the others need not wait for the session timeout. Goes over the

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use super::{Generation, Member, Phase, FENCED_DELAY, UNKNOWN_TOPIC_WAIT};
 use crate::error::Error;
-use crate::group::classic::actions::{JoinOutcome, Request};
+use crate::group::classic::actions::{Counted, JoinOutcome, Request};
 use crate::group::classic::assignor::Assignor;
 use crate::group::protocol::Coordinator;
 use crate::group::trouble::{trouble, Trouble};
 use crate::group::{
     AssignBy, Assigned, AssignedPartition, DownReason, Event, PartitionCounts, TopicPartitions,
 };
+use brod_protocol::consumer_protocol::Assignment;
 use brod_protocol::error::ErrorCode;
 
 /// Shortest time between two reports of trouble that passes by itself.
@@ -57,20 +58,25 @@ impl Member {
         }
     }
 
-    pub(super) fn counted(&mut self, result: Result<PartitionCounts, Error>, now: Instant) {
-        let Some(generation) = &mut self.generation else {
+    pub(super) fn counted(&mut self, result: Result<Counted, Error>, now: Instant) {
+        let Some(leads) = self.generation.as_ref().map(|g| g.joined.leader) else {
             return;
         };
-        if !generation.joined.leader {
+        match result {
+            Ok(counted) => {
+                self.remember(&counted);
+                if let Some(generation) = &mut self.generation {
+                    generation.counts = counted.counts;
+                }
+            }
+            Err(error) if leads => return self.failed(error, now),
             // The leader has what matters; it is not kept waiting.
-            generation.counts = result.unwrap_or_default();
+            Err(_) => {}
+        }
+        if !leads {
             self.phase = Phase::Syncing(Vec::new());
             return;
         }
-        generation.counts = match result {
-            Ok(counts) => counts,
-            Err(error) => return self.failed(error, now),
-        };
         self.tell_unknown_topics();
         let Some(generation) = &self.generation else {
             return;
@@ -99,12 +105,14 @@ impl Member {
 
     pub(super) fn synced(
         &mut self,
-        result: Result<TopicPartitions, Error>,
+        result: Result<Assignment, Error>,
         current: bool,
         now: Instant,
     ) {
         match result {
-            Ok(partitions) if current => {
+            Ok(assignment) if current => {
+                self.learn_growth(&assignment.grown_from);
+                let partitions = assignment.partitions;
                 if self.config.fetch_offsets && !partitions.is_empty() {
                     self.phase = Phase::FetchingOffsets(partitions);
                 } else {
@@ -130,16 +138,12 @@ impl Member {
         let Some(generation) = &self.generation else {
             return;
         };
-        // What was written to a partition that came while this member was in the group is for the
-        // group, wherever it begins to read partitions that it finds.
+        // What was written to a partition that came while the group was there is for the group, wherever
+        // it begins to read partitions that it finds.
         for partition in partitions.iter_mut().filter(|p| p.offset.is_none()) {
-            let known = self.known.get(&partition.topic);
-            if known.is_some_and(|count| partition.partition >= *count) {
+            if self.is_new(partition) {
                 partition.offset = Some(0);
             }
-        }
-        if !generation.counts.is_empty() {
-            self.known = generation.counts.clone();
         }
         let joined = &generation.joined;
         let assigned = Assigned {
@@ -235,6 +239,7 @@ impl Member {
                     member_id: self.member_id.clone(),
                     protocol: generation.joined.protocol.clone(),
                     assignments,
+                    grown_from: self.growth(),
                 };
                 self.alive = now;
                 self.send(request, true);

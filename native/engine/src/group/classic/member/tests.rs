@@ -1,6 +1,10 @@
+use std::collections::BTreeSet;
+
 use super::*;
-use crate::group::{GroupMember, Subscription};
+use crate::group::classic::actions::{Counted, Heartbeat, JoinOutcome};
+use crate::group::{AssignBy, Assigned, AssignedPartition, GroupMember, Subscription};
 use crate::net::NetError;
+use brod_protocol::consumer_protocol::Assignment;
 
 /// A member, a clock, and the events that the owner has been told.
 struct Bench {
@@ -80,6 +84,20 @@ fn follower(generation: i32) -> Joined {
 
 fn err<T>(code: ErrorCode) -> Result<T, Error> {
     Err(code.into())
+}
+
+fn counted(count: i32) -> Counted {
+    Counted {
+        counts: PartitionCounts::from([("a".to_string(), count)]),
+        hidden: BTreeSet::new(),
+    }
+}
+
+fn given(partitions: TopicPartitions) -> Answer {
+    Answer::Synced(Ok(Assignment {
+        partitions,
+        grown_from: PartitionCounts::new(),
+    }))
 }
 
 fn partition(number: i32, offset: Option<i64>) -> AssignedPartition {
@@ -188,7 +206,7 @@ impl Bench {
 
     fn synced(&mut self) {
         assert!(matches!(self.request(), Request::Sync { .. }));
-        self.answer(Answer::Synced(Ok(vec![("a".into(), vec![0, 1])])));
+        self.answer(given(vec![("a".into(), vec![0, 1])]));
     }
 
     fn offsets(&mut self) {
@@ -223,8 +241,18 @@ impl Bench {
     }
 
     fn counted(&mut self, count: i32) {
-        let counts = PartitionCounts::from([("a".to_string(), count)]);
-        self.answer(Answer::Partitions(Ok(counts)));
+        self.answer(Answer::Partitions(Ok(counted(count))));
+    }
+
+    /// Where the partitions of the assignment begin, of which nothing is committed.
+    fn assigned_offsets(&mut self, numbers: [i32; 2]) -> Vec<Option<i64>> {
+        self.told.clear();
+        let found = numbers.map(|number| partition(number, None));
+        self.answer(Answer::Offsets(Ok(found.into())));
+        match &self.events()[..] {
+            [Event::Assigned(assigned)] => assigned.partitions.iter().map(|p| p.offset).collect(),
+            other => panic!("{other:?}"),
+        }
     }
 
     fn events(&mut self) -> Vec<Event> {
@@ -768,14 +796,14 @@ fn a_partition_that_came_while_the_member_was_there_is_read_from_its_begin() {
         if joined(1).leader {
             bench.counted(1);
         }
-        bench.answer(Answer::Synced(Ok(vec![("a".into(), vec![0])])));
+        bench.answer(given(vec![("a".into(), vec![0])]));
         bench.answer(Answer::Offsets(Ok(vec![partition(0, None)])));
         bench.join(2);
         bench.joined_of(joined(2), 3);
         if joined(2).leader {
             bench.counted(3);
         }
-        bench.answer(Answer::Synced(Ok(vec![("a".into(), vec![0, 1, 2])])));
+        bench.answer(given(vec![("a".into(), vec![0, 1, 2])]));
         bench.told.clear();
         let found = vec![
             partition(0, None),
@@ -789,6 +817,58 @@ fn a_partition_that_came_while_the_member_was_there_is_read_from_its_begin() {
         let offsets: Vec<_> = assigned.partitions.iter().map(|p| p.offset).collect();
         assert_eq!(offsets, [None, Some(0), Some(4)]);
     }
+}
+
+#[test]
+fn who_joins_when_a_partition_is_first_shared_out_is_told_that_it_is_new() {
+    let mut old = Bench::stable_leader(config());
+    old.join(2);
+    old.joined(leader(2));
+    old.counted(3);
+    let Request::Sync { grown_from, .. } = old.request() else {
+        panic!("{:?}", old.sent)
+    };
+    assert_eq!(grown_from, &PartitionCounts::from([("a".into(), 2)]));
+
+    let mut new = Bench::new(config());
+    new.join(1);
+    new.found(1);
+    new.joined_of(follower(2), 3);
+    new.answer(Answer::Synced(Ok(Assignment {
+        partitions: vec![("a".into(), vec![1, 2])],
+        grown_from: grown_from.clone(),
+    })));
+    assert_eq!(new.assigned_offsets([1, 2]), [None, Some(0)]);
+}
+
+#[test]
+fn a_partition_is_new_until_something_of_it_is_committed() {
+    let mut bench = Bench::stable_leader(config());
+    for generation in 2..=3 {
+        bench.join(generation.into());
+        bench.joined(leader(generation));
+        bench.counted(3);
+        bench.answer(given(vec![("a".into(), vec![0, 2])]));
+        assert_eq!(bench.assigned_offsets([0, 2]), [None, Some(0)]);
+    }
+}
+
+#[test]
+fn a_topic_that_was_not_shown_before_is_not_new() {
+    let mut bench = Bench::new(config());
+    bench.join(1);
+    bench.found(1);
+    bench.joined(leader(1));
+    bench.answer(Answer::Partitions(Ok(Counted {
+        hidden: BTreeSet::from(["a".to_string()]),
+        ..counted(0)
+    })));
+    bench.answer(given(vec![]));
+    bench.join(2);
+    bench.joined(leader(2));
+    bench.counted(2);
+    bench.answer(given(vec![("a".into(), vec![0, 1])]));
+    assert_eq!(bench.assigned_offsets([0, 1]), [None, None]);
 }
 
 #[test]
@@ -806,7 +886,7 @@ fn topics_that_are_not_there_are_told_once_created_and_soon_looked_for_again() {
             Request::CountPartitions { create: true, .. }
         ));
         bench.counted(0);
-        bench.answer(Answer::Synced(Ok(vec![])));
+        bench.answer(given(vec![]));
         assert_eq!(bench.events().contains(&unknown), round == 1);
         bench.pass(Duration::from_secs(4), Some(Ok(())));
         assert_eq!(bench.refreshes, 2 * round as u32);

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::{Action, Member, Phase};
-use crate::group::{Event, PartitionCounts};
+use crate::group::classic::actions::Counted;
+use crate::group::{AssignedPartition, Event, PartitionCounts};
 
 impl Member {
     /// The partition counts that the present assignment rests on, if this member made it.
@@ -39,6 +40,51 @@ impl Member {
             if !unknown.is_empty() {
                 self.tell(Event::UnknownTopics(unknown));
             }
+        }
+    }
+
+    /// Whether the partition came while the group was there, as far as this member has seen or was told.
+    /// That is so until something is committed: a generation may end before its members have read.
+    pub(super) fn is_new(&self, partition: &AssignedPartition) -> bool {
+        let before = self.grown_from.get(&partition.topic);
+        before.is_some_and(|count| partition.partition >= *count)
+    }
+
+    /// Topics that the group has left are forgotten; one that has shrunk has been made again.
+    pub(super) fn remember(&mut self, counted: &Counted) {
+        let before = std::mem::take(&mut self.grown_from);
+        for (topic, now) in &counted.counts {
+            let before = before.get(topic).copied();
+            let first = match before {
+                before if counted.hidden.contains(topic) => before,
+                before => Some(before.unwrap_or(*now).min(*now)),
+            };
+            self.grown_from
+                .extend(first.map(|count| (topic.clone(), count)));
+        }
+    }
+
+    /// What a leader tells those that have not seen the topics grow.
+    pub(super) fn growth(&self) -> PartitionCounts {
+        let Some(generation) = self.generation.as_ref().filter(|g| g.joined.leader) else {
+            return PartitionCounts::new();
+        };
+        let before = self.grown_from.iter();
+        before
+            .filter(|(topic, before)| {
+                generation
+                    .counts
+                    .get(*topic)
+                    .is_some_and(|now| now > before)
+            })
+            .map(|(topic, before)| (topic.clone(), *before))
+            .collect()
+    }
+
+    pub(super) fn learn_growth(&mut self, grown_from: &PartitionCounts) {
+        for (topic, told) in grown_from {
+            let before = self.grown_from.entry(topic.clone()).or_insert(*told);
+            *before = (*before).min(*told);
         }
     }
 
