@@ -58,7 +58,10 @@ pub(super) struct Link {
 impl Link {
     /// The member's own connection to a broker.
     pub(super) async fn connection(&self, node: NodeId) -> Result<Connection, Error> {
-        self.cluster.connection(node, self.purpose.clone()).await
+        let connection = self.cluster.connection(node, self.purpose.clone()).await?;
+        // The session goes on while the broker wants to be left alone.
+        connection.heed_throttle_at_most(self.config.session_timeout / 3);
+        Ok(connection)
     }
 }
 

@@ -178,7 +178,13 @@ impl Connection {
         }
     }
 
-    /// When a request that is queued now is written at the earliest: a broker may have asked to be left alone
+    /// For whoever must not be silent for long: a broker that asks to be left alone for more than this is sent
+    /// to all the same. If it means that, it reads later, and nothing is lost.
+    pub(crate) fn heed_throttle_at_most(&self, longest: Duration) {
+        self.shared.throttle.lock().heed_at_most(longest);
+    }
+
+    /// When a request that is queued now is read at the earliest: a broker may have asked to be left alone
     /// (KIP-219). Limits for answers run from then on.
     pub(crate) fn ready_at(&self, now: Instant) -> Instant {
         self.shared.throttle.lock().until(now).unwrap_or(now)

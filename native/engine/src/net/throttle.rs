@@ -9,7 +9,12 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// What a broker has asked for on one connection.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
+    /// Until when the broker wants to be left alone.
     until: Option<Instant>,
+    /// Until when it is.
+    heeded_until: Option<Instant>,
+    /// The longest time that it is after one answer.
+    longest: Option<Duration>,
     total: Duration,
 }
 
@@ -19,12 +24,24 @@ impl Throttle {
         let until = now + time.min(LONGEST);
         let from = self.until.map_or(now, |before| before.max(now));
         self.total += until.saturating_duration_since(from);
-        self.until = Some(self.until.map_or(until, |before| before.max(until)));
+        self.until = self.until.max(Some(until));
+        let heeded = now + time.min(self.longest.unwrap_or(LONGEST));
+        self.heeded_until = self.heeded_until.max(Some(heeded));
+    }
+
+    /// From the next answer on, the broker is left alone no longer than this, whatever it asks for.
+    pub(super) fn heed_at_most(&mut self, longest: Duration) {
+        self.longest = Some(longest);
+    }
+
+    /// Until when the broker wants to be left alone, and reads nothing if it means that.
+    pub(super) fn until(&self, now: Instant) -> Option<Instant> {
+        self.until.filter(|until| *until > now)
     }
 
     /// Until when nothing is sent.
-    pub(super) fn until(&self, now: Instant) -> Option<Instant> {
-        self.until.filter(|until| *until > now)
+    pub(super) fn heeded_until(&self, now: Instant) -> Option<Instant> {
+        self.heeded_until.filter(|until| *until > now)
     }
 
     /// How long the pauses have been together, the present one to its end. The limits of answers move by what
@@ -62,6 +79,18 @@ mod tests {
         assert_eq!(throttle.until(start + SECOND), Some(start + 3 * SECOND));
         throttle.impose(SECOND, start + 10 * SECOND);
         assert_eq!(throttle.total(), 4 * SECOND);
+    }
+
+    #[test]
+    fn who_must_not_be_silent_for_long_waits_for_its_own_time_only() {
+        let mut throttle = Throttle::default();
+        let start = Instant::now();
+        throttle.heed_at_most(SECOND);
+        throttle.impose(3 * SECOND, start);
+        assert_eq!(throttle.heeded_until(start), Some(start + SECOND));
+        assert_eq!(throttle.heeded_until(start + SECOND), None);
+        assert_eq!(throttle.until(start + SECOND), Some(start + 3 * SECOND));
+        assert_eq!(throttle.total(), 3 * SECOND);
     }
 
     #[test]

@@ -195,7 +195,7 @@ async fn next(shared: &Shared, turns: &mut mpsc::UnboundedReceiver<Turn>) -> Opt
 /// Waits as long as the broker has asked for, which may become longer meanwhile.
 async fn leave_alone(shared: &Shared) -> Result<(), NetError> {
     loop {
-        let until = shared.throttle.lock().until(Instant::now());
+        let until = shared.throttle.lock().heeded_until(Instant::now());
         let Some(until) = until else {
             return Ok(());
         };

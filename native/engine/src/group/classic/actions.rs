@@ -47,6 +47,7 @@ pub(crate) struct Heartbeat {
     pub node: NodeId,
     pub generation: i32,
     pub member_id: String,
+    /// The broker has not seen it before.
     pub sent: Instant,
 }
 

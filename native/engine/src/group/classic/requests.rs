@@ -1,7 +1,7 @@
 //! The requests of the classic protocol, sent and answered, in whatever version the broker speaks.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::{
     HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest,
@@ -72,10 +72,14 @@ pub(super) async fn ask(link: Link, request: Request) -> Answer {
             };
             Answer::Offsets(offsets.await)
         }
-        Request::Heartbeat(heartbeat) => {
+        Request::Heartbeat(mut heartbeat) => {
             let taken = async {
                 let connection = link.connection(heartbeat.node).await?;
-                beat(&connection, config, &heartbeat).await
+                let read = connection.ready_at(Instant::now());
+                beat(&connection, config, &heartbeat).await?;
+                // A broker that throttles has not seen it before.
+                heartbeat.sent = heartbeat.sent.max(read.min(Instant::now()));
+                Ok(())
             };
             let result = taken.await;
             Answer::Heartbeat(heartbeat, result)

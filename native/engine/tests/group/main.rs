@@ -1,0 +1,164 @@
+//! Members of groups against a scripted coordinator.
+
+#[path = "../support/server.rs"]
+mod server;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use brod_engine::cluster::{Cluster, ClusterConfig};
+use brod_engine::group::{AssignBy, Event, Group, GroupConfig, JoinTerms};
+use brod_engine::net::Endpoint;
+use bytes::BytesMut;
+use kafka_protocol::messages::{
+    ApiKey, BrokerId, FindCoordinatorResponse, HeartbeatResponse, JoinGroupResponse,
+    SyncGroupResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+use parking_lot::Mutex;
+use server::{encoded, metadata, serve, Versions};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+const VERSIONS: Versions = &[
+    (ApiKey::ApiVersions, 3),
+    (ApiKey::Metadata, 9),
+    (ApiKey::FindCoordinator, 2),
+    (ApiKey::JoinGroup, 5),
+    (ApiKey::SyncGroup, 3),
+    (ApiKey::Heartbeat, 3),
+];
+const SESSION: Duration = Duration::from_millis(900);
+
+/// A broker that asks the member to leave it alone for `THROTTLE` after each answer, which is more than half
+/// of the session.
+struct Broker {
+    port: u16,
+    /// It reads nothing meanwhile, as KIP-219 has it.
+    mutes: bool,
+    muted_until: Instant,
+    heartbeats: usize,
+}
+
+const THROTTLE: Duration = Duration::from_millis(700);
+
+impl Broker {
+    fn answer(&mut self, key: ApiKey, version: i16) -> Option<BytesMut> {
+        let throttle = THROTTLE.as_millis() as i32;
+        let is_group = !matches!(key, ApiKey::Metadata | ApiKey::FindCoordinator);
+        if self.mutes && is_group {
+            self.muted_until = Instant::now() + THROTTLE;
+        }
+        let text = StrBytes::from_static_str;
+        Some(match key {
+            ApiKey::Metadata => encoded(&metadata(&[(1, self.port)], 1, 0), version),
+            ApiKey::FindCoordinator => {
+                let found = FindCoordinatorResponse::default()
+                    .with_node_id(BrokerId(1))
+                    .with_host(text("127.0.0.1"))
+                    .with_port(self.port.into());
+                encoded(&found, version)
+            }
+            ApiKey::JoinGroup => {
+                let joined = JoinGroupResponse::default()
+                    .with_throttle_time_ms(throttle)
+                    .with_generation_id(1)
+                    .with_protocol_name(Some(text("range")))
+                    .with_leader(text("another"))
+                    .with_member_id(text("me"));
+                encoded(&joined, version)
+            }
+            ApiKey::SyncGroup => {
+                let synced = SyncGroupResponse::default().with_throttle_time_ms(throttle);
+                encoded(&synced, version)
+            }
+            ApiKey::Heartbeat => {
+                self.heartbeats += 1;
+                let heartbeat = HeartbeatResponse::default().with_throttle_time_ms(throttle);
+                encoded(&heartbeat, version)
+            }
+            _ => return None,
+        })
+    }
+}
+
+async fn start(mutes: bool) -> (Arc<Cluster>, Arc<Mutex<Broker>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let broker = Arc::new(Mutex::new(Broker {
+        port,
+        mutes,
+        muted_until: Instant::now(),
+        heartbeats: 0,
+    }));
+    let shared = broker.clone();
+    serve(
+        listener,
+        || VERSIONS,
+        move |key, version, _body| {
+            let broker = shared.clone();
+            async move {
+                let until = broker.lock().muted_until;
+                if !matches!(key, ApiKey::Metadata | ApiKey::FindCoordinator) {
+                    tokio::time::sleep_until(until.into()).await;
+                }
+                broker.lock().answer(key, version)
+            }
+        },
+    );
+    let cluster = Cluster::start(ClusterConfig {
+        bootstrap: vec![Endpoint {
+            host: "127.0.0.1".into(),
+            port,
+        }],
+        ..Default::default()
+    });
+    (cluster, broker)
+}
+
+fn config() -> GroupConfig {
+    GroupConfig {
+        group_id: "g".into(),
+        session_timeout: SESSION,
+        rebalance_timeout: SESSION,
+        heartbeat_interval: Duration::from_millis(100),
+        max_rejoin_attempts: 5,
+        rejoin_delay: Duration::from_millis(100),
+        retention_ms: -1,
+        group_instance_id: None,
+        protocols: vec!["range".into()],
+        assignment: AssignBy::Engine,
+        fetch_offsets: true,
+        create_topics: false,
+        growth_check_interval: Duration::from_secs(60),
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_throttles_for_most_of_a_session_does_not_end_the_generation() {
+    for mutes in [false, true] {
+        let (cluster, broker) = start(mutes).await;
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let events = Box::new(move |_, event| drop(tell.send(event)));
+        let group = Group::open(cluster, config(), events);
+        group.join(JoinTerms {
+            join_id: 1,
+            topics: vec!["t".into()],
+            ..Default::default()
+        });
+        let assigned = async {
+            while let Some(event) = told.recv().await {
+                if matches!(event, Event::Assigned(_)) {
+                    break;
+                }
+            }
+        };
+        assert!(timeout(10 * SESSION, assigned).await.is_ok());
+        let before = broker.lock().heartbeats;
+        let ended = timeout(4 * SESSION, told.recv()).await;
+        assert!(ended.is_err(), "{mutes}: {ended:?}");
+        let heartbeats = broker.lock().heartbeats - before;
+        assert!(heartbeats >= 3, "{mutes}: {heartbeats}");
+    }
+}
