@@ -9,6 +9,7 @@ use super::{is_topic_name, Cluster, NodeId, Purpose, Snapshot};
 use crate::error::Error;
 use crate::net::{Connection, Endpoint, NetError};
 use brod_protocol::api::metadata::{self, Metadata, Topic};
+use brod_protocol::api::ApiError;
 use brod_protocol::error::ErrorCode;
 
 impl Cluster {
@@ -33,9 +34,15 @@ impl Cluster {
             .cloned()
             .partition::<Vec<_>, _>(|name| is_topic_name(name));
         let asked = topics.map(|_| &*legal);
-        let (connection, mut response) = self
-            .try_brokers(|connection| self.ask_metadata(connection, asked, auto_create))
-            .await?;
+        let ask = |connection| self.ask_metadata(connection, asked, auto_create);
+        let (connection, answer) = match self.try_brokers(ask).await? {
+            (_, Err(refusal)) if is_sent_back(&refusal) => {
+                self.start_anew();
+                self.try_brokers(ask).await?
+            }
+            answered => answered,
+        };
+        let mut response = answer?;
         response
             .brokers
             .retain(|broker| u16::try_from(broker.port).is_ok());
@@ -60,12 +67,21 @@ impl Cluster {
         connection: Connection,
         topics: Option<&[String]>,
         auto_create: bool,
-    ) -> Result<Metadata, NetError> {
+    ) -> Result<Result<Metadata, ApiError>, NetError> {
         let version = connection.versions().pick::<MetadataRequest>()?;
         let request = metadata::request(version, topics, auto_create);
         let limit = self.config.metadata_timeout;
         let response = connection.call_version(&request, version, limit).await?;
         Ok(metadata::read(response))
+    }
+
+    /// The brokers that are known are no help any more (KIP-1102): forgets them and all that they said, and
+    /// hangs up on them. Who is asked next is where the cluster was first found.
+    fn start_anew(&self) {
+        let client = &*self.config.connect.client_id;
+        tracing::warn!(client, "brokers ask to find the cluster anew");
+        self.modify(Snapshot::forget);
+        self.connections.hang_up();
     }
 
     /// Runs `ask` against known brokers, those with an open connection first, then the bootstrap
@@ -130,6 +146,11 @@ impl Cluster {
             self.connections.adopt(*node, connection).await;
         }
     }
+}
+
+fn is_sent_back(refusal: &ApiError) -> bool {
+    let code = ErrorCode::REBOOTSTRAP_REQUIRED;
+    matches!(refusal, ApiError::Refused { code: said, .. } if *said == code)
 }
 
 /// The brokers in the order in which to ask them. Those with an open connection come first: a broker that hangs

@@ -168,8 +168,17 @@ impl Connections {
 
     /// Closes all but those that outlive the client.
     pub(super) fn close(&self) {
+        self.close_those(|purpose| !purpose.outlives_client());
+    }
+
+    /// Closes all. Whoever needs one again gets a new one.
+    pub(super) fn hang_up(&self) {
+        self.close_those(|_| true);
+    }
+
+    fn close_those(&self, are_meant: impl Fn(&Purpose) -> bool) {
         let mut slots = self.slots.lock();
-        for (_, slot) in slots.extract_if(|(_, purpose), _| !purpose.outlives_client()) {
+        for (_, slot) in slots.extract_if(|(_, purpose), _| are_meant(purpose)) {
             // A slot that is locked is connecting; its connection closes with its last user.
             if let Ok(mut slot) = slot.try_lock() {
                 if let Some(connection) = slot.connection.take() {

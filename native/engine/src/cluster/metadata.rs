@@ -136,6 +136,15 @@ impl Snapshot {
         }
     }
 
+    /// Nothing is known any more.
+    pub(super) fn forget(&mut self) {
+        *self = Snapshot {
+            version: self.version + 1,
+            controller: -1,
+            ..Snapshot::default()
+        };
+    }
+
     fn set_brokers(&mut self, response: &Metadata) {
         let named = response.brokers.iter().filter_map(|broker| {
             let endpoint = Endpoint::named(&broker.host, broker.port)?;

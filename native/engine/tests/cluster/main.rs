@@ -11,7 +11,7 @@ use brod_engine::error::Error;
 use brod_engine::net::Endpoint;
 use brod_protocol::error::ErrorCode;
 use bytes::Bytes;
-use kafka_protocol::messages::{ApiKey, MetadataRequest};
+use kafka_protocol::messages::{ApiKey, MetadataRequest, MetadataResponse};
 use kafka_protocol::protocol::Decodable;
 use parking_lot::Mutex;
 use server::{encoded, metadata, serve, Versions};
@@ -178,5 +178,56 @@ async fn when_all_known_brokers_are_gone_the_cluster_is_found_again_where_it_was
     eventually(&cluster, |c| c.endpoint(2).is_some_and(|e| e.port == port)).await;
     let connection = cluster.connection(2, Purpose::Main).await.unwrap();
     assert_eq!(connection.endpoint().port, port);
+    cluster.close();
+}
+
+#[tokio::test]
+async fn brokers_that_send_a_client_back_are_left_for_where_it_first_found_the_cluster() {
+    const VERSIONS: Versions = &[(ApiKey::ApiVersions, 3), (ApiKey::Metadata, 13)];
+    let bootstrap = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let old = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let new = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port_of = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let endpoint = Endpoint {
+        host: "127.0.0.1".into(),
+        port: port_of(&bootstrap),
+    };
+    let (old_port, new_port) = (port_of(&old), port_of(&new));
+    // Leader epochs of the cluster behind the same address start over.
+    let brokers = Arc::new(Mutex::new((1, old_port, 7)));
+    let said = brokers.clone();
+    let answer = move |_key, version, _body: Bytes| {
+        let (node, port, epoch) = *said.lock();
+        let response = metadata(&[(node, port)], node, epoch);
+        async move { Some(encoded(&response, version)) }
+    };
+    serve(bootstrap, || VERSIONS, answer.clone());
+    serve(new, || VERSIONS, answer);
+    serve(
+        old,
+        || VERSIONS,
+        |_key, version, _body| async move {
+            let code = ErrorCode::REBOOTSTRAP_REQUIRED.0;
+            let response = MetadataResponse::default().with_error_code(code);
+            Some(encoded(&response, version))
+        },
+    );
+    let cluster = Cluster::start(ClusterConfig {
+        bootstrap: vec![endpoint],
+        refresh_backoff: Duration::from_millis(1),
+        ..Default::default()
+    });
+    let _held = cluster.watch_topic("t");
+    let leader = Leader { node: 1, epoch: 7 };
+    assert_eq!(cluster.leader("t", 0).await, Ok(leader));
+    let former = cluster.connection(1, Purpose::Produce(0)).await.unwrap();
+    *brokers.lock() = (2, new_port, 3);
+    cluster.request_refresh();
+    let leader = Leader { node: 2, epoch: 3 };
+    eventually(&cluster, |c| c.snapshot().leader("t", 0) == Ok(leader)).await;
+    assert!(former.is_closed());
+    assert!(cluster.endpoint(1).is_none());
+    let connection = cluster.connection(2, Purpose::Main).await.unwrap();
+    assert_eq!(connection.endpoint().port, new_port);
     cluster.close();
 }

@@ -6,7 +6,7 @@ use kafka_protocol::messages::metadata_response::{
 };
 use kafka_protocol::messages::{ApiKey, BrokerId, MetadataRequest, MetadataResponse};
 
-use super::{topic_name, Api, LONGEST};
+use super::{check, topic_name, Api, ApiError, LONGEST};
 use crate::error::ErrorCode;
 use crate::shape::build::{
     bool, fields, int16, int32, int32s, list, nullable_string, string, uuid,
@@ -141,14 +141,16 @@ pub struct Partition {
     pub offline: Vec<i32>,
 }
 
-/// Reads the answer.
-pub fn read(response: MetadataResponse) -> Metadata {
-    Metadata {
+/// Reads the answer. From version 13 on a broker may refuse the whole of it:
+/// [`ErrorCode::REBOOTSTRAP_REQUIRED`] sends the client back to where it first found the cluster (KIP-1102).
+pub fn read(response: MetadataResponse) -> Result<Metadata, ApiError> {
+    check(response.error_code)?;
+    Ok(Metadata {
         brokers: response.brokers.into_iter().map(broker).collect(),
         cluster_id: response.cluster_id.map(|id| id.to_string()),
         controller: response.controller_id.0,
         topics: response.topics.into_iter().map(topic).collect(),
-    }
+    })
 }
 
 fn broker(broker: MetadataResponseBroker) -> Broker {
@@ -265,7 +267,15 @@ mod tests {
                 topics: vec![topic],
             };
             let response = over_the_wire::<MetadataRequest>(&response, version);
-            assert_eq!(read(response), expected, "version {version}");
+            assert_eq!(read(response), Ok(expected), "version {version}");
         }
+    }
+
+    #[test]
+    fn a_refusal_of_the_whole_is_read_where_the_version_has_one() {
+        let code = ErrorCode::REBOOTSTRAP_REQUIRED;
+        let response = MetadataResponse::default().with_error_code(code.0);
+        let response = over_the_wire::<MetadataRequest>(&response, 13);
+        assert_eq!(read(response), Err(code.into()));
     }
 }
