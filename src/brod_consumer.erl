@@ -321,13 +321,12 @@ terminate(_Reason, #st{client = Client} = St) ->
 code_change(_OldVsn, St, _Extra) -> {ok, St}.
 
 %% @private
-format_status(Status) ->
-  maps:map(fun(state, #st{} = St) ->
-               #{client => brod_options:hide_secrets(St#st.client), topic => St#st.topic,
-                 partition => St#st.partition, options => St#st.options,
-                 subscriber => subscriber_pid(St), subscriptions => St#st.number};
-              (_Key, Value) -> Value
-           end, Status).
+format_status(Status) -> brod_crash:status(Status, fun shown/1).
+
+shown(#st{} = St) ->
+  #{client => brod_options:hide_secrets(St#st.client), topic => St#st.topic,
+    partition => St#st.partition, options => St#st.options,
+    subscriber => subscriber_pid(St), subscriptions => St#st.number}.
 
 %%% Internal
 

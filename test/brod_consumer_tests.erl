@@ -17,6 +17,7 @@ consumer_test_() ->
                      {"the engine goes down", fun engine_down/0},
                      {"check_connectivity", fun connectivity/0},
                      {"debug", fun debug/0},
+                     {"what is shown of it has no payloads and no secrets", fun shown/0},
                      {"a second consumer of the partition", fun second_consumer/0},
                      {"a consumer that was killed leaves nothing", fun killed/0},
                      {"a registered name as subscriber", fun registered_name/0},
@@ -88,6 +89,17 @@ fetch_errors() ->
   Error(offset_out_of_range, <<"why">>),
   ?assertEqual({offset_out_of_range, []}, error_of(Pid)),
   ?assertMatch(#{subscriber := Self} when Self =:= self(), brod_consumer:info(Pid)).
+
+shown() ->
+  Pid = start({[{"localhost", 1}], [{sasl, {plain, "user", "secret password"}}]}),
+  _ = subscribe(Pid, [{prefetch_count, 3}]),
+  Self = self(),
+  Status = brod_consumer:format_status(#{state => sys:get_state(Pid), reason => oops,
+                                         message => {sent, "secret message"}, log => ["secret event"]}),
+  ?assertEqual(nomatch, string:find(io_lib:format("~p", [Status]), "secret")),
+  ?assertMatch(#{message := sent, reason := oops, log := [],
+                 state := #{topic := ?T, partition := 0, subscriber := Self, subscriptions := 1,
+                            options := #{prefetch_count := 3}}}, Status).
 
 stale_error() ->
   Pid = start(),
