@@ -84,6 +84,7 @@
 -type consumer_options() :: consumer_config().
 -type fetch_opts() :: #{ max_wait_time => non_neg_integer(), min_bytes => non_neg_integer()
                        , max_bytes => pos_integer()
+                       , max_batch_bytes => pos_integer(), max_memory => pos_integer()
                        , isolation_level => read_committed | read_uncommitted }.
 -type fold_acc() :: term().
 -type fold_fun(Acc) :: fun((message(), Acc) -> {ok, Acc} | {error, Reason :: term()}).
@@ -149,7 +150,9 @@ start_client(Endpoints, ClientId) -> start_client(Endpoints, ClientId, []).
 %% `get_metadata_timeout_seconds' (5), `reconnect_cool_down_seconds' (1),
 %% `allow_topic_auto_creation' (true), `auto_start_producers' (false), `default_producer_config'
 %% ([]), `unknown_topic_cache_ttl' (ms, 120000), `metadata_max_age' (ms, 300000), `buffer_bytes'
-%% (limit of unsent messages in all partitions together, 268435456), `rack_id',
+%% (limit of unsent messages in all partitions together, 268435456), `fetch_buffer_bytes' (what is fetched
+%% and waits until subscribers have acknowledged enough, in all partitions together, 67108864: what is
+%% beyond that is fetched again later), `rack_id',
 %% `query_api_versions' (true), `extra_sock_opts' (those of `gen_tcp' that concern the socket: nodelay,
 %% keepalive, sndbuf, recbuf, tos, ip, inet, inet6, linger, bind_to_device). A timeout may be
 %% `infinity'. A value that an option cannot have is `{error, {bad_option, Key, Value}}', an option
@@ -373,7 +376,10 @@ partition(Partitioner, Topic, Count, Key, Value) ->
 %% Options: `begin_offset' (latest), `min_bytes' (0), `max_bytes' (1048576), `max_wait_time' (ms,
 %% 10000), `sleep_timeout' (ms, 1000), `prefetch_count' (10), `prefetch_bytes' (102400),
 %% `offset_reset_policy' (reset_by_subscriber), `size_stat_window' (5), `isolation_level'
-%% (read_committed), `share_leader_conn' (false), `partitions' ([] for all),
+%% (read_committed), `share_leader_conn' (false), `partitions' ([] for all), `max_batch_bytes' (268435456: what
+%% one batch may unpack to, and one message take with its headers; beyond it the subscriber gets
+%% `message_too_large' and may seek past it), `share_fetched_memory' (false: messages are copied out of what
+%% was fetched, so that one that is kept keeps little else),
 %% `topic_restart_delay_seconds' (10), `partition_restart_delay_seconds' (2).
 -spec start_consumer(client(), topic(), consumer_config()) -> ok | {error, term()}.
 start_consumer(Client, Topic, Config) -> brod_client:start_consumer(Client, Topic, Config).
@@ -600,7 +606,10 @@ fetch(Target, Topic, Partition, Offset) -> brod_utils:fetch(Target, Topic, Parti
 
 %% @doc Fetch one message set. Returns it with the last stable offset (or the high watermark, for
 %% `read_uncommitted'); an empty list if there is nothing up to it. Options: `max_wait_time' (ms,
-%% 1000), `min_bytes' (1), `max_bytes' (1048576), `isolation_level' (read_committed).
+%% 1000), `min_bytes' (1), `max_bytes' (1048576), `isolation_level' (read_committed), `max_batch_bytes'
+%% (268435456): what a batch may unpack to, and one message take with its headers, else the error is
+%% `message_too_large'; `max_memory' (67108864): about what the messages of one call take, if they are
+%% more than one.
 -spec fetch(connection() | client_id() | bootstrap(), topic(), partition(), offset(),
             fetch_opts()) -> {ok, {offset(), [message()]}} | {error, term()}.
 fetch(Target, Topic, Partition, Offset, Opts) ->

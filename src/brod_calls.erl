@@ -13,7 +13,8 @@
 %% What the way to the broker may take on top of the time that the broker is given.
 -define(ON_TOP_MS, 10000).
 -define(FETCH_DEFAULTS, #{max_wait_time => 1000, min_bytes => 1, max_bytes => 1048576,
-                          isolation_level => read_committed}).
+                          isolation_level => read_committed, max_batch_bytes => 268435456,
+                          max_memory => 67108864}).
 -define(MAX_INT32, 16#7fffffff).
 
 -type endpoints() :: [brod:endpoint()].
@@ -115,7 +116,9 @@ fetch_with(#{options := #{request_timeout := Timeout}} = Context, Topic, Partiti
   call(Context, {fetch, Topic, Partition, Offset, FetchOpts}, Timeout + MaxWait).
 
 %% As brod takes them: a broker answers with one batch at least, whatever the limit.
-fetch_opt(max_bytes, Bytes) when is_integer(Bytes) -> within(1, Bytes);
+fetch_opt(Key, Bytes) when Key =:= max_bytes orelse Key =:= max_batch_bytes orelse Key =:= max_memory,
+                           is_integer(Bytes) ->
+  within(1, Bytes);
 fetch_opt(Key, Number) when Key =:= min_bytes orelse Key =:= max_wait_time, is_integer(Number) ->
   within(0, Number);
 fetch_opt(_Key, Value) -> Value.

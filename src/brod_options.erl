@@ -150,7 +150,7 @@ engine_config(Options) ->
   All = #{client_id := Id, extra_sock_opts := SocketOptions} =
     maps:merge(engine_defaults(), cool_down(Options)),
   Config = maps:with([connect_timeout, request_timeout, metadata_timeout, metadata_max_age,
-                      reconnect_backoff, reconnect_backoff_max, buffer_bytes, rack_id,
+                      reconnect_backoff, reconnect_backoff_max, buffer_bytes, fetch_buffer_bytes, rack_id,
                       query_api_versions, connections_max_idle_ms], All),
   Config#{client_id => brod_engine:to_binary(Id),
           socket => brod_socket_options:engine(SocketOptions),
@@ -217,6 +217,7 @@ client_specs() ->
   , {unknown_topic_cache_ttl, ttl, 120000}
   , {metadata_max_age, pos_int32, 300000}
   , {buffer_bytes, pos_int64, 268435456}
+  , {fetch_buffer_bytes, pos_int64, 67108864}
   , {rack_id, binary, <<>>}
   , {endpoints, any}
   ].

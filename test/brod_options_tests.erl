@@ -87,7 +87,8 @@ the_engine_is_told_every_option_test() ->
   {ok, Connection} = brod_options:connection([{request_timeout, 7}]),
   Keys = lists:sort(maps:keys(brod_options:engine_config(Client))),
   ?assertEqual(Keys, lists:sort(maps:keys(brod_options:engine_config(Connection)))),
-  ?assertMatch(#{request_timeout := 7, buffer_bytes := 268435456, query_api_versions := true,
+  ?assertMatch(#{request_timeout := 7, buffer_bytes := 268435456, fetch_buffer_bytes := 67108864,
+                 query_api_versions := true,
                  rack_id := <<>>}, brod_options:engine_config(Connection)).
 
 socket_options_reach_the_engine_test() ->

@@ -33,15 +33,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// The error of a response field: None for "no error".
-    pub fn from_code(code: i16) -> Option<Error> {
-        let code = ErrorCode(code);
-        (!code.is_ok()).then_some(Error::Kafka {
-            code,
-            message: None,
-        })
-    }
-
     /// Kafka's error code, if a broker sent one.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
@@ -72,13 +63,5 @@ impl From<ErrorCode> for Error {
             code,
             message: None,
         }
-    }
-}
-
-/// `Ok` for code 0, else the error.
-pub fn check(code: i16) -> Result<(), Error> {
-    match Error::from_code(code) {
-        None => Ok(()),
-        Some(error) => Err(error),
     }
 }

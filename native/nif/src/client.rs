@@ -64,7 +64,13 @@ fn client_open<'a>(
         })
         .collect::<NifResult<Vec<_>>>()?;
     let decoded = decode_config(&options, bootstrap);
-    let (mut config, buffer_bytes, threads, rack_id) = match decoded {
+    let Decoded {
+        cluster: mut config,
+        buffer_bytes,
+        fetch_buffer_bytes,
+        threads,
+        rack_id,
+    } = match decoded {
         Ok(decoded) => decoded,
         Err(bad) => return Ok((atoms::error(), bad).encode(env)),
     };
@@ -86,7 +92,7 @@ fn client_open<'a>(
         ..config
     });
     let producers = Producers::new(cluster.clone(), buffer_bytes);
-    let consumers = Consumers::new(cluster.clone(), &rack_id);
+    let consumers = Consumers::new(cluster.clone(), &rack_id, fetch_buffer_bytes);
     let client = ResourceArc::new(ClientResource {
         cluster,
         producers,
@@ -122,7 +128,13 @@ fn client_close(client: Client) -> rustler::Atom {
     atoms::ok()
 }
 
-type Decoded = (ClusterConfig, usize, Option<usize>, String);
+struct Decoded {
+    cluster: ClusterConfig,
+    buffer_bytes: usize,
+    fetch_buffer_bytes: usize,
+    threads: Option<usize>,
+    rack_id: String,
+}
 
 fn decode_config<'a>(
     options: &Options<'a>,
@@ -138,7 +150,7 @@ fn decode_config<'a>(
     };
     let first = options.required_ms("reconnect_backoff")?;
     let max = options.required_ms("reconnect_backoff_max")?;
-    let config = ClusterConfig {
+    let cluster = ClusterConfig {
         bootstrap,
         connect,
         request_timeout: options.required_ms("request_timeout")?,
@@ -147,10 +159,13 @@ fn decode_config<'a>(
         reconnect_backoff: (first, max),
         ..ClusterConfig::default()
     };
-    let buffer_bytes = options.required("buffer_bytes", |n| *n > 0)?;
-    let threads = options.optional("threads", |n| (1..=64usize).contains(n))?;
-    let rack_id = options.required("rack_id", |_| true)?;
-    Ok((config, buffer_bytes, threads, rack_id))
+    Ok(Decoded {
+        cluster,
+        buffer_bytes: options.required("buffer_bytes", |n| *n > 0)?,
+        fetch_buffer_bytes: options.required("fetch_buffer_bytes", |n| *n > 0)?,
+        threads: options.optional("threads", |n| (1..=64usize).contains(n))?,
+        rack_id: options.required("rack_id", |_| true)?,
+    })
 }
 
 fn decode_socket<'a>(options: &Options<'a>) -> Result<SocketOptions, BadOption<'a>> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use brod_engine::consumer::{
     BeginOffset, Consumer, ConsumerConfig, Delivered, Isolation, MessageSet, OffsetResetPolicy,
-    Sink,
+    OpenError, Sink,
 };
 use brod_engine::error::Error;
 use brod_protocol::error::ErrorCode;
@@ -93,13 +93,21 @@ fn consumer_open<'a>(
     config: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let options = Options::new(config).ok_or(rustler::Error::BadArg)?;
-    let topic = std::str::from_utf8(&topic).map_err(|_| rustler::Error::BadArg)?;
     if let Err(bad) = decode_config(&options) {
         return Ok((atoms::error(), bad).encode(env));
     }
     let runtime = runtime::handle().ok_or(rustler::Error::BadArg)?;
-    let Some(consumer) = client.consumers.open(topic, partition) else {
-        return Ok((atoms::error(), atoms::already_open()).encode(env));
+    // What is no text is no topic's name either.
+    let topic = std::str::from_utf8(&topic).unwrap_or_default();
+    let consumer = match client.consumers.open(topic, partition) {
+        Ok(consumer) => consumer,
+        Err(OpenError::AlreadyOpen) => {
+            return Ok((atoms::error(), atoms::already_open()).encode(env));
+        }
+        Err(OpenError::InvalidTopic) => {
+            let code = reason::code(env, ErrorCode::INVALID_TOPIC_EXCEPTION);
+            return Ok((atoms::error(), code).encode(env));
+        }
     };
     let handle = ResourceArc::new(ConsumerResource { consumer, runtime });
     if env.monitor(&handle, &env.pid()).is_none() {

@@ -319,6 +319,8 @@ fn fetch_options(options: &Options<'_>) -> NifResult<FetchOptions> {
             min_bytes: options.required("min_bytes", |bytes| *bytes >= 0)?,
             max_bytes: options.required("max_bytes", |bytes| *bytes > 0)?,
             isolation: options.required_choice("isolation_level", &isolations)?,
+            max_batch_bytes: options.required("max_batch_bytes", |bytes| *bytes > 0)?,
+            max_memory: options.required("max_memory", |bytes| *bytes > 0)?,
         })
     };
     decoded().map_err(|_: crate::options::BadOption<'_>| bad())

@@ -24,7 +24,7 @@ impl Isolation {
 }
 
 /// Knows which producers' transactions are aborted while the batches of one answer pass by.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Aborted {
     /// Those that begin later, the last one first: first offset and producer id.
     later: Vec<(i64, i64)>,

@@ -14,7 +14,7 @@ use zstd::zstd_safe::{self, DCtx, InBuffer, OutBuffer};
 
 use super::batch_reader::{Batch, BatchError, Found, Records};
 use super::compress::{decompress, Codec, CodecError};
-use super::records::{Frame, RecordsV2};
+use super::records::{Frame, RecordsV2, Share};
 use super::varint::read_varint;
 use super::{lz4, snappy};
 
@@ -61,15 +61,13 @@ impl Unpacking {
         })
     }
 
-    /// The next records: as many as take `memory` bytes
-    /// ([`Record::memory`](super::batch_reader::Record::memory)), but one at least. None: there are no
-    /// more. Nothing comes after an error.
+    /// The next records, as many as are wanted. None: there are no more. Nothing comes after an error.
     ///
     /// Beside the part that is returned, and for as long as there are more, the batch takes as much
     /// memory as [`Unpacking::held`] says.
-    pub fn next(&mut self, memory: usize) -> Result<Option<Records>, BatchError> {
+    pub fn next(&mut self, share: Share) -> Result<Option<Records>, BatchError> {
         if let State::Packed(payload) = &self.state {
-            let whole = memory.max(WHOLE).min(self.limit);
+            let whole = share.bytes.min(share.memory).max(WHOLE).min(self.limit);
             self.state = match decompress(self.codec, payload, whole) {
                 Ok(bytes) => State::Whole(Records::V2(RecordsV2::new(self.frame, bytes.into())?)),
                 Err(CodecError::LimitExceeded { .. }) if whole < self.limit => {
@@ -85,15 +83,13 @@ impl Unpacking {
         }
         match std::mem::replace(&mut self.state, State::Done) {
             State::Whole(mut records) => {
-                // Who takes it all need not have it measured.
-                let rest = (memory < usize::MAX).then(|| records.split_off(memory));
-                if let Some(rest) = rest.flatten() {
+                if let Some(rest) = records.split_off(share) {
                     self.state = State::Whole(rest);
                 }
                 Ok(Some(records))
             }
             State::Stream(mut stream) => {
-                let part = stream.next(memory)?;
+                let part = stream.next(share)?;
                 if part.is_some() {
                     self.state = State::Stream(stream);
                 }
@@ -163,8 +159,9 @@ impl Stream {
         }
     }
 
-    fn next(&mut self, memory: usize) -> Result<Option<Records>, BatchError> {
-        self.fill(memory.min(self.limit).max(1))?;
+    fn next(&mut self, share: Share) -> Result<Option<Records>, BatchError> {
+        let bytes = share.bytes.min(share.memory);
+        self.fill(bytes.clamp(1, self.limit.max(1)))?;
         let left = self.frame.record_count() - self.records;
         if left == 0 && self.carry.is_empty() {
             return Ok(None);
@@ -185,7 +182,7 @@ impl Stream {
             frame: self.frame,
             delta_before: self.delta,
         };
-        let taken = part.within(memory);
+        let taken = part.within(share);
         if taken.count == 0 {
             // Shows what is wrong.
             self.records = self.frame.record_count();
@@ -348,10 +345,10 @@ mod tests {
     }
 
     /// The numbers of the values in each part, and the most that was held between parts.
-    fn parts(batch: &Batch, memory: usize) -> (Vec<Vec<u64>>, usize) {
+    fn parts(batch: &Batch, share: Share) -> (Vec<Vec<u64>>, usize) {
         let mut unpacking = batch.unpack(usize::MAX).expect("starts");
         let (mut parts, mut held) = (Vec::new(), 0);
-        while let Some(part) = unpacking.next(memory).expect("unpacks") {
+        while let Some(part) = unpacking.next(share).expect("unpacks") {
             let numbers = part.iter().map(|record| {
                 let value = part.slice(record.expect("reads").value.expect("a value"));
                 u64::from_be_bytes(*value.first_chunk().expect("a number"))
@@ -367,13 +364,15 @@ mod tests {
         for codec in CODECS {
             for (count, size) in [(3, 100), (300, 20_000), (5, 1_500_000)] {
                 let batch = values(codec, count, size);
-                for memory in [1, 70_000, usize::MAX] {
-                    let (parts, _) = parts(&batch, memory);
-                    let all: Vec<u64> = parts.concat();
-                    let expected: Vec<u64> = (0..count as u64).collect();
-                    assert_eq!(all, expected, "{codec:?} {count} {size} {memory}");
-                    let most = parts.iter().map(Vec::len).max().unwrap_or_default();
-                    assert!(most <= (memory / size + 1), "{codec:?} {most}");
+                for limit in [1, 70_000, usize::MAX] {
+                    for share in [Share::of_memory(limit), Share::of_bytes(limit)] {
+                        let (parts, _) = parts(&batch, share);
+                        let all: Vec<u64> = parts.concat();
+                        let expected: Vec<u64> = (0..count as u64).collect();
+                        assert_eq!(all, expected, "{codec:?} {count} {size} {share:?}");
+                        let most = parts.iter().map(Vec::len).max().unwrap_or_default();
+                        assert!(most <= (limit / size + 1), "{codec:?} {most}");
+                    }
                 }
             }
         }
@@ -384,7 +383,7 @@ mod tests {
         // 30 MB in all; zstd remembers a window of two.
         for codec in CODECS {
             let batch = values(codec, 300, 100_000);
-            let (parts, held) = parts(&batch, 1_000_000);
+            let (parts, held) = parts(&batch, Share::of_bytes(1_000_000));
             assert_eq!(parts.len(), 30, "{codec:?}");
             let bound = batch.payload.len() + 6 * 1024 * 1024;
             assert!(held < bound, "{codec:?}: {held}");
@@ -398,7 +397,7 @@ mod tests {
             let mut unpacking = batch.unpack(5_000_000).expect("starts");
             let mut seen = 0;
             let error = loop {
-                match unpacking.next(1_000_000) {
+                match unpacking.next(Share::of_memory(1_000_000)) {
                     Ok(Some(part)) => seen += part.record_count(),
                     Ok(None) => panic!("{codec:?}: all of it came"),
                     Err(error) => break error,
@@ -406,7 +405,7 @@ mod tests {
             };
             assert!((30..=50).contains(&seen), "{codec:?}: {seen}");
             assert_eq!(error.code(), ErrorCode::MESSAGE_TOO_LARGE);
-            assert!(matches!(unpacking.next(1), Ok(None)));
+            assert!(matches!(unpacking.next(Share::ALL), Ok(None)));
         }
     }
 
@@ -426,7 +425,7 @@ mod tests {
             batch
                 .unpack(limit)
                 .unwrap()
-                .next(usize::MAX)
+                .next(Share::ALL)
                 .unwrap()
                 .unwrap(),
         ] {
@@ -451,8 +450,15 @@ mod tests {
             writer.push(1, None, None, &headers);
         }
         let batch = batch(Codec::None, writer);
-        let mut unpacking = batch.unpack(usize::MAX).unwrap();
-        let part = unpacking.next(250_000).unwrap().unwrap();
-        assert_eq!(part.record_count(), 2, "130 KB each");
+        let first_part = |share| {
+            let mut unpacking = batch.unpack(usize::MAX).unwrap();
+            unpacking.next(share).unwrap().unwrap().record_count()
+        };
+        assert_eq!(first_part(Share::of_memory(250_000)), 2, "130 KB each");
+        let bytes = batch.payload.len();
+        let share = |memory| Share { bytes, memory };
+        assert_eq!(first_part(share(250_000)), 2, "however few bytes they have");
+        assert_eq!(first_part(share(2_000_000)), 10);
+        assert_eq!(first_part(Share::of_bytes(5000)), 3, "2 KB each");
     }
 }

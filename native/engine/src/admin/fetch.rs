@@ -3,24 +3,16 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use kafka_protocol::messages::fetch_response::PartitionData;
-use kafka_protocol::messages::{FetchRequest, FetchResponse};
-
 use super::call;
 use super::leader::at_leader;
 use crate::cluster::{Cluster, Purpose};
-use crate::error::{check, Error};
-use brod_protocol::api::fetch;
+use crate::error::Error;
+use brod_protocol::api::fetch::{self, FetchRequest};
 use brod_protocol::batch_reader::{batches, Batch, BatchError};
 use brod_protocol::decoded_batch::DecodedBatch;
 use brod_protocol::error::ErrorCode;
 use brod_protocol::isolation::Isolation;
-
-/// A batch that decompresses to more bytes than this is an error.
-const MAX_BATCH_BYTES: usize = 256 * 1024 * 1024;
-
-/// What the messages of one call take, about, if they are more than one.
-const MAX_MEMORY: usize = 64 * 1024 * 1024;
+use brod_protocol::records::Share;
 
 /// Connections per broker for single fetches: those of different partitions seldom wait for each
 /// other. Counted down from the highest lane, out of the way of the consumers'.
@@ -37,6 +29,10 @@ pub struct FetchOptions {
     pub max_bytes: i32,
     /// Which messages are seen.
     pub isolation: Isolation,
+    /// What a batch may unpack to, and one message take with its headers; more is an error.
+    pub max_batch_bytes: usize,
+    /// What the messages of one call take in memory, about, if they are more than one.
+    pub max_memory: usize,
 }
 
 /// What a fetch returned.
@@ -68,10 +64,11 @@ pub async fn fetch_once(
         let purpose = &purpose;
         let response = at_leader(cluster, topic, partition, limit, |node| async move {
             let connection = cluster.connection(node, purpose.clone()).await?;
-            partition_in(call(cluster, &connection, request).await?)
+            let response = call(cluster, &connection, request).await?;
+            Ok(fetch::read(response).only()?)
         })
         .await?;
-        match interpret(response, position, options.isolation)? {
+        match interpret(response, position, options)? {
             Step::Done(fetched) => return Ok(fetched),
             Step::Again(next) => position = next,
         }
@@ -110,30 +107,19 @@ fn request(topic: &str, partition: i32, offset: i64, options: FetchOptions) -> F
     fetch::request(&head, [(fetch::key(topic, partition), ask)], [])
 }
 
-/// The one partition that was asked for.
-fn partition_in(response: FetchResponse) -> Result<PartitionData, Error> {
-    check(response.error_code)?;
-    let topic = response.responses.into_iter().next();
-    let partition = topic
-        .and_then(|topic| topic.partitions.into_iter().next())
-        .ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?;
-    check(partition.error_code)?;
-    Ok(partition)
-}
-
 /// What the messages from `offset` on are, or where to look next.
-fn interpret(data: PartitionData, offset: i64, isolation: Isolation) -> Result<Step, Error> {
-    let stable_offset = match isolation {
-        Isolation::ReadCommitted => data.last_stable_offset,
-        Isolation::ReadUncommitted => data.high_watermark,
+fn interpret(answer: fetch::Partition, offset: i64, options: FetchOptions) -> Result<Step, Error> {
+    let stable_offset = match options.isolation {
+        Isolation::ReadCommitted => answer.last_stable_offset,
+        Isolation::ReadUncommitted => answer.high_watermark,
     };
-    let mut aborted = fetch::aborted(data.aborted_transactions.as_deref());
-    let mut read = batches(data.records.unwrap_or_default());
-    let mut shown = Shown::default();
+    let mut aborted = answer.aborted;
+    let mut read = batches(answer.records);
+    let mut shown = Shown::new(options);
     let mut next = offset;
     let mut take_in = |batch: Result<Batch, BatchError>| {
         let batch = batch?;
-        let seen = aborted.shows(&batch, MAX_BATCH_BYTES)?;
+        let seen = aborted.shows(&batch, options.max_batch_bytes)?;
         if batch.last_offset() < offset {
             return Ok(());
         }
@@ -165,26 +151,26 @@ fn interpret(data: PartitionData, offset: i64, isolation: Isolation) -> Result<S
 struct Shown {
     batches: Vec<DecodedBatch>,
     room: usize,
-}
-
-impl Default for Shown {
-    fn default() -> Self {
-        Shown {
-            batches: Vec::new(),
-            room: MAX_MEMORY,
-        }
-    }
+    max_batch_bytes: usize,
 }
 
 impl Shown {
+    fn new(options: FetchOptions) -> Self {
+        Shown {
+            batches: Vec::new(),
+            room: options.max_memory,
+            max_batch_bytes: options.max_batch_bytes,
+        }
+    }
+
     /// The records of a batch from `offset` on. Compaction may have left none of them. An error that
     /// comes first counts as the batch's: callers meet a later one on their walk.
     fn add(&mut self, batch: &Batch, offset: i64) -> Result<(), BatchError> {
         if self.room == 0 {
             return Ok(());
         }
-        let mut parts = batch.unpack(MAX_BATCH_BYTES)?;
-        while let Some(records) = parts.next(self.room)? {
+        let mut parts = batch.unpack(self.max_batch_bytes)?;
+        while let Some(records) = parts.next(Share::of_memory(self.room))? {
             let part = DecodedBatch {
                 records,
                 from: offset,
@@ -218,11 +204,27 @@ mod tests {
     use super::*;
     use brod_protocol::batch_writer::{BatchWriter, SealOptions};
     use brod_protocol::compress::{Codec, CodecError};
-    use brod_protocol::encode;
-    use bytes::Bytes;
-    use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse};
-    use kafka_protocol::messages::ProducerId;
-    use kafka_protocol::protocol::Decodable;
+    use brod_protocol::isolation::Aborted;
+    use brod_protocol::{decode_request, encode};
+
+    fn options(isolation: Isolation) -> FetchOptions {
+        FetchOptions {
+            max_wait: Duration::from_millis(1000),
+            min_bytes: 1,
+            max_bytes: 100,
+            isolation,
+            max_batch_bytes: 256 * 1024 * 1024,
+            max_memory: 64 * 1024 * 1024,
+        }
+    }
+
+    fn interpret(
+        answer: fetch::Partition,
+        offset: i64,
+        isolation: Isolation,
+    ) -> Result<Step, Error> {
+        super::interpret(answer, offset, options(isolation))
+    }
 
     /// A batch of `count` records at `base_offset`, in a transaction if `producer` is not -1.
     fn batch(base_offset: i64, count: usize, producer: i64) -> Vec<u8> {
@@ -241,11 +243,13 @@ mod tests {
         bytes
     }
 
-    fn data(records: Vec<u8>, end: i64) -> PartitionData {
-        PartitionData::default()
-            .with_high_watermark(end)
-            .with_last_stable_offset(end)
-            .with_records(Some(Bytes::from(records)))
+    fn data(records: Vec<u8>, end: i64) -> fetch::Partition {
+        fetch::Partition {
+            high_watermark: end,
+            last_stable_offset: end,
+            records: records.into(),
+            ..fetch::Partition::default()
+        }
     }
 
     fn offsets(step: Step) -> (i64, Vec<i64>) {
@@ -273,7 +277,10 @@ mod tests {
 
     #[test]
     fn the_end_of_the_partition_depends_on_what_is_read() {
-        let data = || data(batch(0, 2, -1), 2).with_high_watermark(5);
+        let data = || fetch::Partition {
+            high_watermark: 5,
+            ..data(batch(0, 2, -1), 2)
+        };
         let committed = interpret(data(), 0, Isolation::ReadCommitted).unwrap();
         assert_eq!(offsets(committed).0, 2);
         let all = interpret(data(), 0, Isolation::ReadUncommitted).unwrap();
@@ -283,18 +290,19 @@ mod tests {
     #[test]
     fn where_all_is_hidden_the_search_goes_on_behind_it() {
         let hidden = || data(batch(0, 3, 7), 10);
-        let aborted = || {
-            let transaction = AbortedTransaction::default()
-                .with_producer_id(ProducerId(7))
-                .with_first_offset(0);
-            hidden().with_aborted_transactions(Some(vec![transaction]))
+        let aborted = || fetch::Partition {
+            aborted: Aborted::new(vec![(0, 7)]),
+            ..hidden()
         };
         let step = interpret(aborted(), 0, Isolation::ReadCommitted).unwrap();
         assert_eq!(again(step), 3);
         let step = interpret(hidden(), 0, Isolation::ReadUncommitted).unwrap();
         assert_eq!(offsets(step).1, vec![0, 1, 2]);
         // At the end there is nothing to go on to.
-        let at_end = aborted().with_last_stable_offset(3);
+        let at_end = fetch::Partition {
+            last_stable_offset: 3,
+            ..aborted()
+        };
         let step = interpret(at_end, 0, Isolation::ReadCommitted).unwrap();
         assert_eq!(offsets(step), (3, vec![]));
     }
@@ -352,10 +360,10 @@ mod tests {
         assert!(matches!(result, Err(Error::CorruptBatch(_))), "{result:?}");
     }
 
-    #[test]
-    fn a_small_answer_of_very_many_messages_comes_in_parts() {
+    /// So many messages of a MB of zeros in one batch, which is small.
+    fn zeros(count: usize) -> Vec<u8> {
         let mut writer = BatchWriter::new(0);
-        for _ in 0..200 {
+        for _ in 0..count {
             writer.push(1, None, Some(&[0; 1_000_000]), &[]);
         }
         let options = SealOptions {
@@ -364,6 +372,12 @@ mod tests {
         };
         let records = writer.seal(options).unwrap().bytes.to_vec();
         assert!(records.len() < 100_000, "{}", records.len());
+        records
+    }
+
+    #[test]
+    fn a_small_answer_of_very_many_messages_comes_in_parts() {
+        let records = zeros(200);
         let mut offset = 0;
         while offset < 200 {
             let part = data(records.clone(), 200);
@@ -374,6 +388,22 @@ mod tests {
             offset += part.len() as i64;
         }
         assert_eq!(offset, 200);
+    }
+
+    #[test]
+    fn the_caller_says_what_messages_may_take() {
+        let fetched = |max_batch_bytes, max_memory| {
+            let options = FetchOptions {
+                max_batch_bytes,
+                max_memory,
+                ..options(Isolation::ReadCommitted)
+            };
+            super::interpret(data(zeros(20), 20), 0, options)
+        };
+        let (_, few) = offsets(fetched(100_000_000, 3_000_000).unwrap());
+        assert_eq!(few, [0, 1, 2]);
+        let error = fetched(10_000_000, 30_000_000).unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::MESSAGE_TOO_LARGE));
     }
 
     #[test]
@@ -398,28 +428,12 @@ mod tests {
 
     #[test]
     fn the_request_can_be_written_in_every_version_used() {
-        let options = FetchOptions {
-            max_wait: Duration::from_millis(1000),
-            min_bytes: 1,
-            max_bytes: 100,
-            isolation: Isolation::ReadCommitted,
-        };
+        let options = options(Isolation::ReadCommitted);
         for version in 4..=12 {
-            let mut bytes = encode(&request("t", 1, 0, options), version).unwrap();
-            let read = FetchRequest::decode(&mut bytes, version).unwrap();
+            let bytes = encode(&request("t", 1, 0, options), version).unwrap();
+            let read = decode_request::<FetchRequest>(bytes, version).unwrap();
             assert_eq!(read.isolation_level, 1);
             assert_eq!(read.topics[0].partitions[0].partition_max_bytes, 100);
         }
-    }
-
-    #[test]
-    fn errors_of_the_answer_and_of_the_partition_are_errors() {
-        let code = ErrorCode::OFFSET_OUT_OF_RANGE;
-        let partition = PartitionData::default().with_error_code(code.0);
-        let topic = FetchableTopicResponse::default().with_partitions(vec![partition]);
-        let response = FetchResponse::default().with_responses(vec![topic]);
-        assert_eq!(partition_in(response).unwrap_err(), code.into());
-        let response = FetchResponse::default().with_error_code(code.0);
-        assert_eq!(partition_in(response).unwrap_err(), code.into());
     }
 }

@@ -6,9 +6,6 @@ use std::sync::atomic::AtomicI32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kafka_protocol::messages::fetch_response::PartitionData;
-use kafka_protocol::messages::TopicName;
-use kafka_protocol::protocol::StrBytes;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -28,6 +25,7 @@ use super::sink::{DecodedBatch, Delivered, MessageSet, Sink};
 use super::subscription::NextFetch;
 use crate::cluster::{Backoff, Cluster, Leader, NodeId};
 use crate::error::Error;
+use brod_protocol::api::fetch;
 use brod_protocol::error::ErrorCode;
 
 /// Waits between questions for an offset that did not go through.
@@ -69,13 +67,13 @@ impl PartitionDriver {
         partition: i32,
         share: Arc<AtomicI32>,
     ) -> Self {
-        let name = TopicName(StrBytes::from_string(topic.to_owned()));
+        let key = fetch::key(topic, partition);
         let topic: Arc<str> = topic.into();
         PartitionDriver {
             environment,
             topic: topic.clone(),
             partition,
-            key: (name, partition),
+            key,
             state: Mutex::new(State {
                 routing: Routing::new(topic, partition, share, rand::random()),
                 sink: None,
@@ -218,15 +216,18 @@ impl PartitionDriver {
         self: &Arc<Self>,
         id: FetchId,
         from: NodeId,
-        data: PartitionData,
+        answer: fetch::Partition,
     ) -> Option<NextFetch> {
         let cluster = &self.environment.cluster;
-        let named_leader = named_leader(&data);
+        let named_leader = answer.leader.as_ref().map(|named| Leader {
+            node: named.node,
+            epoch: named.epoch,
+        });
         let (snapshot, now) = (cluster.snapshot(), Instant::now());
         let named_for = cluster.config().metadata_max_age;
         let (answered, sink) = self.change(|state| {
             let routing = &mut state.routing;
-            let answered = routing.answered(id, from, data, named_for, &snapshot, now);
+            let answered = routing.answered(id, from, answer, named_for, &snapshot, now);
             (answered, state.sink.clone())
         });
         if let Some(leader) = named_leader {
@@ -499,16 +500,4 @@ impl PartitionDriver {
             None => (!is_present).then_some(End::Done),
         }
     }
-}
-
-/// An error may name the leader to turn to (KIP-951). Apache Kafka does so from Fetch 16 on, which
-/// this client does not speak yet; the field is there since 12. Where that leader listens is told
-/// from 16 on only.
-fn named_leader(data: &PartitionData) -> Option<Leader> {
-    let named = &data.current_leader;
-    let is_told = data.error_code != 0 && named.leader_id.0 >= 0 && named.leader_epoch >= 0;
-    is_told.then_some(Leader {
-        node: named.leader_id.0,
-        epoch: named.leader_epoch,
-    })
 }

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_protocol::messages::{FetchRequest, FetchResponse};
 use tokio::runtime::Handle;
 
 use super::driver::PartitionDriver;
@@ -22,7 +21,7 @@ use super::session::{Ask, Key, Plan, Session};
 use super::subscription::NextFetch;
 use crate::cluster::Cluster;
 use crate::error::Error;
-use brod_protocol::api::fetch;
+use brod_protocol::api::fetch::{self, FetchRequest};
 use brod_protocol::error::ErrorCode;
 
 /// What an answer may take beyond the poll.
@@ -103,7 +102,7 @@ impl Lane {
             let poll = self.gather().await;
             let limits = Limits::new(poll, self.held.values().map(|held| held.next));
             match self.exchange(&limits).await {
-                Ok(response) => self.take_in(response, &limits).await,
+                Ok(answer) => self.take_in(answer, &limits).await,
                 Err(error) => self.give_up(&error),
             }
             if !self.is_first() {
@@ -198,7 +197,7 @@ impl Lane {
         self.held.insert(key, held);
     }
 
-    async fn exchange(&mut self, limits: &Limits) -> Result<FetchResponse, Error> {
+    async fn exchange(&mut self, limits: &Limits) -> Result<fetch::Answer, Error> {
         let queue = &self.queue;
         let purpose = queue.purpose(self.number);
         let connection = self.cluster.connection(queue.node, purpose).await?;
@@ -220,12 +219,13 @@ impl Lane {
         };
         let request = fetch::request(&head, plan.ask, plan.forget);
         let limit = limits.max_wait + GRACE;
-        Ok(connection.call_version(&request, version, limit).await?)
+        let response = connection.call_version(&request, version, limit).await?;
+        Ok(fetch::read(response))
     }
 
-    async fn take_in(&mut self, response: FetchResponse, limits: &Limits) {
-        let is_throttled = response.throttle_time_ms > 0;
-        let code = ErrorCode(response.error_code);
+    async fn take_in(&mut self, answer: fetch::Answer, limits: &Limits) {
+        let is_throttled = answer.is_throttled;
+        let code = answer.error;
         if !code.is_ok() {
             if !self.session.failed(code) {
                 self.give_up(&code.into());
@@ -233,28 +233,25 @@ impl Lane {
             return;
         }
         if self.is_first() {
-            self.session.answered(response.session_id);
+            self.session.answered(answer.session_id);
         }
         self.answers += 1;
         let mut answered = 0;
         let mut turn = 0;
-        for topic in response.responses {
-            for data in topic.partitions {
-                let key = (topic.topic.clone(), data.partition_index);
-                let Some(held) = self.held.get_mut(&key) else {
-                    continue;
-                };
-                let size = data.records.as_ref().map_or(0, |records| records.len());
-                answered += size;
-                held.named_in = self.answers;
-                let partition = &held.partition;
-                let next = partition.answered(held.fetch, self.queue.node, data);
-                self.go_on(&key, next);
-                turn += size;
-                if turn >= TURN_BYTES {
-                    turn = 0;
-                    tokio::task::yield_now().await;
-                }
+        for (key, partition) in answer.partitions() {
+            let Some(held) = self.held.get_mut(&key) else {
+                continue;
+            };
+            let size = partition.records.len();
+            answered += size;
+            held.named_in = self.answers;
+            let driver = &held.partition;
+            let next = driver.answered(held.fetch, self.queue.node, partition);
+            self.go_on(&key, next);
+            turn += size;
+            if turn >= TURN_BYTES {
+                turn = 0;
+                tokio::task::yield_now().await;
             }
         }
         self.quiet = match answered {

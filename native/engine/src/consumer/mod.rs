@@ -38,7 +38,7 @@ pub use config::{BeginOffset, ConsumerConfig, Isolation, OffsetResetPolicy};
 pub use info::Info;
 pub use sink::{DecodedBatch, Delivered, MessageSet, Sink};
 
-use crate::cluster::{Cluster, Interest};
+use crate::cluster::{is_topic_name, Cluster, Interest};
 use crate::error::Error;
 use budget::Budget;
 use driver::{Environment, PartitionDriver};
@@ -56,13 +56,20 @@ type Partitions = HashMap<(Arc<str>, i32), Arc<PartitionDriver>>;
 /// would be gigabytes. Settings above the defaults are not cut (ADR 9).
 const ROUND_BYTES: i32 = 4 * 1024 * 1024;
 
-/// What fetches that wait for room in their windows may hold in all. What is beyond that is fetched again
-/// when there is room (ADR 14).
-const HELD_BYTES: usize = 64 * 1024 * 1024;
-
 /// What each of `partitions` may return of a round.
 fn share(partitions: usize) -> i32 {
     ROUND_BYTES / i32::try_from(partitions.max(1)).unwrap_or(i32::MAX)
+}
+
+/// Why there is no consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// There is one of the same partition: a fetch session knows a partition once.
+    #[error("the partition has a consumer")]
+    AlreadyOpen,
+    /// No topic can have such a name: nobody would ever say who leads it.
+    #[error("not a topic's name")]
+    InvalidTopic,
 }
 
 /// The consumers of one client.
@@ -73,8 +80,10 @@ pub struct Consumers {
 }
 
 impl Consumers {
-    /// Must be called on a tokio runtime, which then runs all fetching. `rack_id` may be empty.
-    pub fn new(cluster: Arc<Cluster>, rack_id: &str) -> Arc<Self> {
+    /// Must be called on a tokio runtime, which then runs all fetching. `rack_id` may be empty. `held_bytes` is
+    /// what fetches that wait for room in their windows may hold in all; what is beyond that is fetched
+    /// again when there is room (ADR 14).
+    pub fn new(cluster: Arc<Cluster>, rack_id: &str, held_bytes: usize) -> Arc<Self> {
         let runtime = Handle::current();
         let rack_id: Arc<str> = rack_id.into();
         let queues = {
@@ -88,7 +97,7 @@ impl Consumers {
                 offsets: Offsets::new(cluster.clone()),
                 cluster: cluster.clone(),
                 runtime: runtime.clone(),
-                held: Budget::new(HELD_BYTES),
+                held: Budget::new(held_bytes),
                 queues,
             }),
             partitions: Mutex::default(),
@@ -99,9 +108,11 @@ impl Consumers {
         consumers
     }
 
-    /// A consumer of one partition; fetches nothing before it is subscribed. None when there is one
-    /// of the same partition: a fetch session knows a partition once.
-    pub fn open(self: &Arc<Self>, topic: &str, partition: i32) -> Option<Consumer> {
+    /// A consumer of one partition; fetches nothing before it is subscribed.
+    pub fn open(self: &Arc<Self>, topic: &str, partition: i32) -> Result<Consumer, OpenError> {
+        if !is_topic_name(topic) {
+            return Err(OpenError::InvalidTopic);
+        }
         let share_of_one = self.share.clone();
         let environment = self.environment.clone();
         let driver = PartitionDriver::new(environment, topic, partition, share_of_one);
@@ -110,12 +121,12 @@ impl Consumers {
         {
             let mut partitions = self.partitions.lock();
             if partitions.contains_key(&key) {
-                return None;
+                return Err(OpenError::AlreadyOpen);
             }
             partitions.insert(key, driver.clone());
             self.share.store(share(partitions.len()), Ordering::Relaxed);
         }
-        Some(Consumer {
+        Ok(Consumer {
             consumers: self.clone(),
             driver,
             _interest: self.environment.cluster.watch_topic(topic),

@@ -13,8 +13,6 @@ use std::sync::atomic::AtomicI32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kafka_protocol::messages::fetch_response::PartitionData;
-
 use super::completed_fetch::{CompletedFetch, End};
 use super::config::{BeginOffset, ConsumerConfig, OffsetResetPolicy};
 use super::info::Info;
@@ -22,7 +20,7 @@ use super::sink::Delivered;
 use super::subscription::{NextFetch, Subscription};
 use crate::cluster::{Leader, NodeId, Snapshot, TopicId};
 pub(super) use actions::{Action, Answered, Begun, Delivery, DeliveryEnd, EpochEnd, FetchId, Seek};
-use brod_protocol::api::fetch::aborted;
+use brod_protocol::api::fetch;
 use brod_protocol::error::ErrorCode;
 
 /// A damaged batch may have been damaged on its way only, and is worth another fetch.
@@ -284,12 +282,12 @@ impl Routing {
         &mut self,
         id: FetchId,
         from: NodeId,
-        data: PartitionData,
+        answer: fetch::Partition,
         named_for: Duration,
         cluster: &Snapshot,
         now: Instant,
     ) -> Answered {
-        let code = ErrorCode(data.error_code);
+        let code = answer.error;
         if !code.is_ok() {
             let text = format!("broker {from} refused the fetch: {code}");
             self.refused(id, code, text, now);
@@ -299,9 +297,8 @@ impl Routing {
             return Answered::Next(None);
         }
         self.subscription
-            .answered(data.high_watermark, data.last_stable_offset);
-        let preferred = data.preferred_read_replica.0;
-        if preferred >= 0 && preferred != from {
+            .answered(answer.high_watermark, answer.last_stable_offset);
+        if let Some(preferred) = answer.preferred_replica.filter(|node| *node != from) {
             if cluster.brokers.contains_key(&preferred) {
                 self.preferred = Some((preferred, now + named_for));
                 self.unroute();
@@ -312,15 +309,14 @@ impl Routing {
             }
             return Answered::Next(None);
         }
-        let records = data.records.unwrap_or_default();
+        let records = answer.records;
         self.subscription.adapt_size(records.len());
         if records.is_empty() {
             return Answered::Next(self.keep(id));
         }
-        let aborted = aborted(data.aborted_transactions.as_deref());
         let limit = self.subscription.config().max_batch_bytes;
         let position = self.subscription.position();
-        let fetched = CompletedFetch::new(records, aborted, position, limit);
+        let fetched = CompletedFetch::new(records, answer.aborted, position, limit);
         Answered::Deliver(Box::new(self.delivery(fetched)))
     }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use brod_engine::cluster::{Cluster, ClusterConfig};
 use brod_engine::consumer::{
     BeginOffset, Consumer, ConsumerConfig, Consumers, Delivered, Isolation, MessageSet,
-    OffsetResetPolicy, Sink,
+    OffsetResetPolicy, OpenError, Sink,
 };
 use brod_engine::net::Endpoint;
 use brod_protocol::error::ErrorCode;
@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(10);
+const HELD_BYTES: usize = 64 * 1024 * 1024;
 
 #[derive(Debug, PartialEq)]
 enum Event {
@@ -109,7 +110,11 @@ impl Subscriber {
 }
 
 async fn connect(broker: &Broker) -> Arc<Consumers> {
-    Consumers::new(cluster(broker, ClusterConfig::default()).await, "")
+    Consumers::new(
+        cluster(broker, ClusterConfig::default()).await,
+        "",
+        HELD_BYTES,
+    )
 }
 
 async fn cluster(broker: &Broker, config: ClusterConfig) -> Arc<Cluster> {
@@ -220,7 +225,8 @@ async fn aborted_and_control_batches_are_hidden_and_passed_over() {
         isolation: Isolation::ReadUncommitted,
         ..earliest()
     };
-    assert!(consumers.open("t", 0).is_none(), "it has a consumer");
+    let second = consumers.open("t", 0).err();
+    assert_eq!(second, Some(OpenError::AlreadyOpen));
     committed.consumer.close();
     let mut all = Subscriber::start(&consumers, 0, config).await;
     assert_eq!(all.offsets(4).await, [0, 1, 2, 4]);
@@ -498,4 +504,15 @@ async fn pause_holds_back_and_seek_goes_back() {
         .await
         .unwrap();
     assert!(refused.is_err());
+}
+
+#[tokio::test]
+async fn a_name_that_no_topic_can_have_is_an_error_at_once() {
+    let broker = Broker::start().await;
+    let consumers = connect(&broker).await;
+    for name in ["", "a b", ".", "caf\u{e9}", &"x".repeat(300)] {
+        let refused = consumers.open(name, 0).err();
+        assert_eq!(refused, Some(OpenError::InvalidTopic), "{name}");
+    }
+    assert!(consumers.open(&"x".repeat(249), 0).is_ok());
 }

@@ -24,7 +24,7 @@ impl Replicated {
     async fn start(config: ClusterConfig) -> Self {
         let [leader, replica] = pair(0).await;
         let cluster = cluster(&leader, config).await;
-        let consumers = Consumers::new(cluster.clone(), "here");
+        let consumers = Consumers::new(cluster.clone(), "here", crate::HELD_BYTES);
         for broker in [&leader, &replica] {
             broker.append(0, 0, &["a"], Kind::default());
         }

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use indexmap::IndexMap;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
-use kafka_protocol::messages::fetch_response::AbortedTransaction;
-use kafka_protocol::messages::{ApiKey, BrokerId, FetchRequest, TopicName};
+use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+pub use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::messages::{ApiKey, BrokerId, FetchResponse, TopicName};
 
-use super::{millis, text, topic_name, Api, LEADER, NODE_ENDPOINT};
+use super::{check, millis, text, topic_name, Api, ApiError, NamedLeader, LEADER, NODE_ENDPOINT};
+use crate::error::ErrorCode;
 use crate::isolation::{Aborted, Isolation};
 use crate::shape::build::{
     fields, int16, int32, int64, list, nullable_list, records, string, tagged, uuid,
@@ -86,15 +89,6 @@ pub(super) fn longest_answer(version: i16, body: &[u8]) -> usize {
     usize::try_from(max_bytes)
         .unwrap_or(0)
         .saturating_add(SLACK)
-}
-
-/// The transactions that the answer says are aborted; the list is null for readers of everything.
-pub fn aborted(list: Option<&[AbortedTransaction]>) -> Aborted {
-    let list = list.unwrap_or_default().iter();
-    Aborted::new(
-        list.map(|one| (one.first_offset, one.producer_id.0))
-            .collect(),
-    )
 }
 
 /// A partition in requests and answers.
@@ -178,10 +172,98 @@ pub fn request(
         .with_rack_id(text(head.rack_id))
 }
 
+/// What a broker answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// Of the whole.
+    pub error: ErrorCode,
+    /// 0: there is no session, as where the broker has no room for one more.
+    pub session_id: i32,
+    /// The client is to ask for less: the broker may have left out what there was no quota for.
+    pub is_throttled: bool,
+    topics: Vec<FetchableTopicResponse>,
+}
+
+impl Answer {
+    /// The partitions that it names, in the broker's order. They are converted one by one: an answer may
+    /// have thousands.
+    pub fn partitions(self) -> impl Iterator<Item = (Key, Partition)> {
+        self.topics.into_iter().flat_map(|topic| {
+            let name = topic.topic;
+            let partitions = topic.partitions.into_iter();
+            partitions.map(move |data| ((name.clone(), data.partition_index), partition(data)))
+        })
+    }
+
+    /// What it says of the one partition that was asked for.
+    pub fn only(self) -> Result<Partition, ApiError> {
+        check(self.error.0)?;
+        let first = self.partitions().next();
+        let (_, partition) = first.ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?;
+        check(partition.error.0)?;
+        Ok(partition)
+    }
+}
+
+/// What a broker answered of one partition.
+#[derive(Debug, Default)]
+pub struct Partition {
+    /// Of this partition.
+    pub error: ErrorCode,
+    /// Where the replicated log ends.
+    pub high_watermark: i64,
+    /// Where readers of committed messages stop; -1: the broker is too old for transactions.
+    pub last_stable_offset: i64,
+    /// The aborted transactions among the records; none for readers of everything.
+    pub aborted: Aborted,
+    /// The node id of a replica that is nearer than the leader and is to be asked instead (KIP-392).
+    pub preferred_replica: Option<i32>,
+    /// Whom the partition moved to, where a refusal says so (KIP-951). Apache Kafka does from version 16
+    /// on; the field is there since 12.
+    pub leader: Option<NamedLeader>,
+    /// Record batches, the last of which may be cut off.
+    pub records: Bytes,
+}
+
+/// Reads the answer.
+pub fn read(response: FetchResponse) -> Answer {
+    Answer {
+        error: ErrorCode(response.error_code),
+        session_id: response.session_id,
+        is_throttled: response.throttle_time_ms > 0,
+        topics: response.responses,
+    }
+}
+
+fn partition(data: PartitionData) -> Partition {
+    let error = ErrorCode(data.error_code);
+    let aborted = data.aborted_transactions.unwrap_or_default().into_iter();
+    let aborted = aborted.map(|one| (one.first_offset, one.producer_id.0));
+    let named = data.current_leader;
+    let is_named = !error.is_ok() && named.leader_id.0 >= 0 && named.leader_epoch >= 0;
+    let replica = data.preferred_read_replica.0;
+    Partition {
+        error,
+        high_watermark: data.high_watermark,
+        last_stable_offset: data.last_stable_offset,
+        aborted: Aborted::new(aborted.collect()),
+        preferred_replica: (replica >= 0).then_some(replica),
+        leader: is_named.then_some(NamedLeader {
+            node: named.leader_id.0,
+            epoch: named.leader_epoch,
+            // Told from version 16 on, which is not spoken yet.
+            endpoint: None,
+        }),
+        records: data.records.unwrap_or_default(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{as_read, versions};
+    use super::super::testing::{as_read, over_the_wire, versions};
     use super::*;
+    use kafka_protocol::messages::fetch_response::{AbortedTransaction, LeaderIdAndEpoch};
+    use kafka_protocol::messages::ProducerId;
 
     fn head() -> Head<'static> {
         Head {
@@ -231,5 +313,100 @@ mod tests {
             assert_eq!(limit, 5_000_000 + SLACK);
         }
         assert_eq!(longest_answer(12, b"cut off"), SLACK);
+    }
+
+    /// An answer of two topics, as far as the version has its fields.
+    fn response(version: i16) -> FetchResponse {
+        let aborted = AbortedTransaction::default()
+            .with_producer_id(ProducerId(7))
+            .with_first_offset(40);
+        let full = PartitionData::default()
+            .with_partition_index(3)
+            .with_high_watermark(50)
+            .with_last_stable_offset(45)
+            .with_aborted_transactions(Some(vec![aborted]))
+            .with_preferred_read_replica(BrokerId(if version >= 11 { 2 } else { -1 }))
+            .with_records(Some(Bytes::from_static(b"batches")));
+        let mut refused = PartitionData::default()
+            .with_error_code(ErrorCode::NOT_LEADER_FOR_PARTITION.0)
+            .with_preferred_read_replica(BrokerId(-1));
+        if version >= 12 {
+            refused.current_leader = LeaderIdAndEpoch::default()
+                .with_leader_id(BrokerId(4))
+                .with_leader_epoch(9);
+        }
+        let topic = |name, partitions| {
+            FetchableTopicResponse::default()
+                .with_topic(topic_name(name))
+                .with_partitions(partitions)
+        };
+        FetchResponse::default()
+            .with_throttle_time_ms(10)
+            .with_session_id(if version >= 7 { 77 } else { 0 })
+            .with_responses(vec![topic("a", vec![full]), topic("b", vec![refused])])
+    }
+
+    #[test]
+    fn partitions_are_read_in_every_version() {
+        for version in versions::<FetchRequest>() {
+            let response = over_the_wire::<FetchRequest>(&response(version), version);
+            let answer = read(response);
+            assert!(answer.error.is_ok() && answer.is_throttled);
+            assert_eq!(answer.session_id, if version >= 7 { 77 } else { 0 });
+            let [(full_key, full), (refused_key, refused)] =
+                answer.partitions().collect::<Vec<_>>().try_into().unwrap();
+            assert_eq!((full_key, refused_key), (key("a", 3), key("b", 0)));
+            assert!(full.error.is_ok());
+            assert_eq!((full.high_watermark, full.last_stable_offset), (50, 45));
+            assert_eq!(full.preferred_replica, (version >= 11).then_some(2));
+            assert_eq!(full.records, &b"batches"[..]);
+            assert_eq!(full.aborted, Aborted::new(vec![(40, 7)]));
+            assert_eq!(full.leader, None);
+            assert_eq!(refused.error, ErrorCode::NOT_LEADER_FOR_PARTITION);
+            assert_eq!(refused.preferred_replica, None);
+            assert!(refused.records.is_empty());
+            let leader = NamedLeader {
+                node: 4,
+                epoch: 9,
+                endpoint: None,
+            };
+            assert_eq!(refused.leader, (version >= 12).then_some(leader));
+        }
+    }
+
+    #[test]
+    fn errors_of_the_answer_and_of_its_only_partition_are_errors() {
+        let code = ErrorCode::OFFSET_OUT_OF_RANGE;
+        let partition = PartitionData::default().with_error_code(code.0);
+        let topic = FetchableTopicResponse::default().with_partitions(vec![partition]);
+        let response = FetchResponse::default().with_responses(vec![topic]);
+        assert_eq!(read(response).only().unwrap_err(), code.into());
+        let response = FetchResponse::default().with_error_code(code.0);
+        assert_eq!(read(response).only().unwrap_err(), code.into());
+        let nothing = read(FetchResponse::default()).only();
+        assert_eq!(nothing.unwrap_err(), ErrorCode::UNKNOWN_SERVER_ERROR.into());
+    }
+
+    #[test]
+    fn an_error_of_the_whole_is_read() {
+        let code = ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
+        let response = FetchResponse::default().with_error_code(code.0);
+        let answer = read(over_the_wire::<FetchRequest>(&response, 12));
+        assert_eq!(answer.error, code);
+        assert_eq!(answer.partitions().count(), 0);
+    }
+
+    #[test]
+    fn a_leader_without_a_number_or_an_epoch_is_none() {
+        for (node, epoch) in [(-1, 5), (3, -1)] {
+            let leader = LeaderIdAndEpoch::default()
+                .with_leader_id(BrokerId(node))
+                .with_leader_epoch(epoch);
+            let code = ErrorCode::NOT_LEADER_FOR_PARTITION.0;
+            let data = PartitionData::default()
+                .with_error_code(code)
+                .with_current_leader(leader);
+            assert_eq!(partition(data).leader, None);
+        }
     }
 }

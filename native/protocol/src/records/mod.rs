@@ -20,6 +20,48 @@ pub const RECORD_MEMORY: usize = 160;
 /// list. On the wire an empty one has two bytes.
 pub const HEADER_MEMORY: usize = 128;
 
+/// How much more memory records take than they have bytes, at most: empty headers do, as above.
+const MOST_MEMORY: usize = HEADER_MEMORY / 2 + 1;
+
+/// How many records are wanted: those that reach one of the two limits, but one at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Bytes on the wire, uncompressed.
+    pub bytes: usize,
+    /// Bytes in memory ([`Record::memory`]). Records are walked for it only where so many bytes could take
+    /// more.
+    pub memory: usize,
+}
+
+impl Share {
+    /// All that there are.
+    pub const ALL: Share = Share {
+        bytes: usize::MAX,
+        memory: usize::MAX,
+    };
+
+    /// As many as take so much memory.
+    pub const fn of_memory(memory: usize) -> Share {
+        Share {
+            bytes: usize::MAX,
+            memory,
+        }
+    }
+
+    /// As many as have so many bytes.
+    pub const fn of_bytes(bytes: usize) -> Share {
+        Share {
+            bytes,
+            memory: usize::MAX,
+        }
+    }
+
+    /// Whether so many bytes may take more memory.
+    pub(crate) fn is_exceeded_by(&self, bytes: usize) -> bool {
+        bytes.saturating_mul(MOST_MEMORY) > self.memory
+    }
+}
+
 /// A part of [`Records::bytes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -74,12 +116,11 @@ impl Records {
         }
     }
 
-    /// Keeps as many records as take `memory` bytes ([`Record::memory`]), but one at least, and
-    /// returns the ones behind them, without copying. None: there are none, or one before them cannot
-    /// be read, which shows in iterating.
-    pub fn split_off(&mut self, memory: usize) -> Option<Records> {
+    /// Keeps as many records as are wanted and returns the ones behind them, without copying. None: there
+    /// are none, or one before them cannot be read, which shows in iterating.
+    pub fn split_off(&mut self, share: Share) -> Option<Records> {
         match self {
-            Records::V2(records) => records.split_off(memory).map(Records::V2),
+            Records::V2(records) => records.split_off(share).map(Records::V2),
         }
     }
 

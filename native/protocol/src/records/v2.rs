@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Headers, Record, Span, HEADER_MEMORY};
+use super::{Headers, Record, Share, Span, HEADER_MEMORY};
 use crate::batch_reader::{Batch, BatchError, Found, TimestampType};
 use crate::compress::CodecError;
 use crate::varint::{read_varint, read_varlong};
@@ -112,13 +112,17 @@ impl RecordsV2 {
         taken
     }
 
-    /// As many of the first records as take `memory` bytes, but one at least.
-    pub(crate) fn within(&self, memory: usize) -> Part {
-        self.iter().within(memory)
+    /// The first records that are wanted.
+    pub(crate) fn within(&self, share: Share) -> Part {
+        self.iter().within(share)
     }
 
-    pub(crate) fn split_off(&mut self, memory: usize) -> Option<RecordsV2> {
-        let part = self.within(memory);
+    pub(crate) fn split_off(&mut self, share: Share) -> Option<RecordsV2> {
+        let bytes = self.bytes.len();
+        if bytes <= share.bytes && !share.is_exceeded_by(bytes) {
+            return None;
+        }
+        let part = self.within(share);
         if part.ended || part.delta == self.frame.last_offset_delta {
             return None;
         }
@@ -157,21 +161,20 @@ pub struct RecordIter<'a> {
 
 impl<'a> RecordIter<'a> {
     /// See [`RecordsV2::within`].
-    fn within(mut self, memory: usize) -> Part {
+    fn within(mut self, share: Share) -> Part {
         let mut part = Part {
             count: 0,
             delta: self.last_delta,
             bytes: 0,
             ended: false,
         };
-        let mut taken = 0_usize;
-        while taken < memory.max(1) {
-            let before = self.pos;
+        let mut memory = 0_usize;
+        while part.count == 0 || (part.bytes < share.bytes && memory < share.memory) {
             let Some(Ok(record)) = self.next() else {
                 part.ended = true;
                 return part;
             };
-            taken = taken.saturating_add(record.memory(self.pos - before));
+            memory = memory.saturating_add(record.memory(self.pos - part.bytes));
             part.count += 1;
             part.delta = self.last_delta;
             part.bytes = self.pos;

@@ -3,7 +3,7 @@
 use brod_protocol::batch_reader::{batches, Batch, BatchError, Record, Records};
 use brod_protocol::batch_writer::{BatchWriter, Header, SealOptions, SealedBatch};
 use brod_protocol::compress::Codec;
-use brod_protocol::records::{HEADER_MEMORY, RECORD_MEMORY};
+use brod_protocol::records::{Share, HEADER_MEMORY, RECORD_MEMORY};
 use bytes::Bytes;
 use kafka_protocol::indexmap::IndexMap;
 use proptest::prelude::*;
@@ -119,7 +119,7 @@ pub(crate) fn read_while_good(records: &Records) -> (Vec<(i64, Rec)>, bool) {
 pub(crate) fn read_in_parts(mut records: Records, memory: usize) -> (Vec<(i64, Rec)>, bool) {
     let mut all = Vec::new();
     loop {
-        let rest = records.split_off(memory);
+        let rest = records.split_off(Share::of_memory(memory));
         let (good, to_the_end) = read_while_good(&records);
         if let (Some(rest), Some((last, _))) = (&rest, good.last()) {
             assert!(memory_of(&records) >= memory);

@@ -3,7 +3,6 @@
 mod property;
 
 use bytes::Bytes;
-use kafka_protocol::messages::BrokerId;
 
 use super::*;
 use brod_protocol::api::metadata::{self, Metadata};
@@ -56,15 +55,24 @@ fn led_by(node: NodeId, epoch: i32) -> Snapshot {
 }
 
 /// An answer without messages, of a log that ends at `end`.
-fn nothing(end: i64) -> PartitionData {
-    PartitionData::default()
-        .with_high_watermark(end)
-        .with_last_stable_offset(end)
-        .with_preferred_read_replica(BrokerId(-1))
+fn nothing(end: i64) -> fetch::Partition {
+    fetch::Partition {
+        high_watermark: end,
+        last_stable_offset: end,
+        ..fetch::Partition::default()
+    }
+}
+
+/// A leader's answer to one who is to turn to that replica.
+fn named(replica: NodeId, end: i64) -> fetch::Partition {
+    fetch::Partition {
+        preferred_replica: Some(replica),
+        ..nothing(end)
+    }
 }
 
 /// Three messages from offset `base` on, written in this leader epoch.
-fn messages(base: i64, epoch: i32) -> PartitionData {
+fn messages(base: i64, epoch: i32) -> fetch::Partition {
     let mut writer = BatchWriter::new(0);
     (0..3).for_each(|_| writer.push(1, None, Some(b"value"), &[]));
     let mut bytes = Vec::new();
@@ -72,7 +80,10 @@ fn messages(base: i64, epoch: i32) -> PartitionData {
     bytes.extend_from_slice(&sealed.bytes);
     bytes[..8].copy_from_slice(&base.to_be_bytes());
     bytes[12..16].copy_from_slice(&epoch.to_be_bytes());
-    nothing(base + 3).with_records(Some(Bytes::from(bytes)))
+    fetch::Partition {
+        records: Bytes::from(bytes),
+        ..nothing(base + 3)
+    }
 }
 
 /// Whatever there is to take, as a subscriber would.
@@ -183,7 +194,7 @@ impl Test {
         self.fetches
     }
 
-    fn answer(&mut self, from: NodeId, data: PartitionData, cluster: &Snapshot) -> Answered {
+    fn answer(&mut self, from: NodeId, data: fetch::Partition, cluster: &Snapshot) -> Answered {
         let id = self.fetches;
         self.routing
             .answered(id, from, data, NAMED_FOR, cluster, self.now)
@@ -206,8 +217,11 @@ impl Test {
     }
 }
 
-fn error(code: ErrorCode) -> PartitionData {
-    nothing(0).with_error_code(code.0)
+fn error(code: ErrorCode) -> fetch::Partition {
+    fetch::Partition {
+        error: code,
+        ..nothing(0)
+    }
 }
 
 #[test]
@@ -312,8 +326,7 @@ fn a_replica_that_the_leader_names_is_fetched_from_for_a_while() {
     let mut test = Test::start();
     let cluster = led_by(1, 5);
     test.fetch();
-    let named = nothing(3).with_preferred_read_replica(BrokerId(2));
-    test.answer(1, named, &cluster);
+    test.answer(1, named(2, 3), &cluster);
     let moved = ["revoke 1", "unroute", "route to 2", "enqueue"];
     assert_eq!(test.actions(), moved);
     test.now += NAMED_FOR - Duration::from_millis(1);
@@ -328,16 +341,15 @@ fn a_replica_that_the_leader_names_is_fetched_from_for_a_while() {
 fn a_replica_that_is_gone_is_left_for_the_leader() {
     let mut test = Test::start();
     test.fetch();
-    let named = || nothing(3).with_preferred_read_replica(BrokerId(2));
     let mut without = led_by(1, 5);
     without.brokers.remove(&2);
-    test.answer(1, named(), &without);
+    test.answer(1, named(2, 3), &without);
     // The leader would name it again at once.
     test.now = test.waits();
     test.routing.wake(&led_by(1, 5), test.now);
     assert_eq!(test.actions(), ["route to 1", "enqueue"]);
     test.fetch();
-    test.answer(1, named(), &led_by(1, 5));
+    test.answer(1, named(2, 3), &led_by(1, 5));
     assert_eq!(test.routing.info().node, Some(2));
     test.actions();
     test.routing.metadata_changed(&without, test.now);
@@ -349,8 +361,7 @@ fn a_replica_that_lags_behind_does_not_decide_what_is_out_of_range() {
     let mut test = Test::with(OffsetResetPolicy::ResetToEarliest);
     let cluster = led_by(1, 5);
     test.fetch();
-    let named = nothing(3).with_preferred_read_replica(BrokerId(2));
-    test.answer(1, named, &cluster);
+    test.answer(1, named(2, 3), &cluster);
     test.actions();
     test.fetch();
     test.answer(2, error(ErrorCode::OFFSET_OUT_OF_RANGE), &cluster);

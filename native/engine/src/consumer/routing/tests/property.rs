@@ -278,7 +278,7 @@ impl World {
         let data = match answer {
             Reply::Messages => messages(position, 0),
             Reply::Nothing => nothing(position),
-            Reply::Preferred(node) => nothing(position).with_preferred_read_replica(BrokerId(node)),
+            Reply::Preferred(node) => named(node, position),
             Reply::Error(code) => error(ErrorCode(code)),
             Reply::PassedOver => {
                 if self.routing.passed_over(id).is_some() {
