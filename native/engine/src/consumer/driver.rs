@@ -1,35 +1,31 @@
 //! Drives the routing of one partition: passes on what happens, does what it asks for, and hands what
 //! was fetched to the subscriber. The only place where the state of a partition is changed.
 
-use std::panic::{catch_unwind, AssertUnwindSafe};
+mod delivery;
+mod positions;
+
 use std::sync::atomic::AtomicI32;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::budget::Budget;
-use super::completed_fetch::{CompletedFetch, End};
-use super::config::{BeginOffset, ConsumerConfig};
+use super::config::ConsumerConfig;
 use super::fetch_queue::{Feed, FetchQueue, FetchQueues};
 use super::info::Info;
 use super::offsets::Offsets;
-use super::passing::{code_of, may_pass};
-use super::routing::{
-    Action, Answered, Begun, Delivery, DeliveryEnd, EpochEnd, FetchId, Routing, Seek,
-};
+use super::passing::code_of;
+use super::routing::{Action, Answered, FetchId, Routing, Seek};
 use super::session::Key;
-use super::sink::{DecodedBatch, Delivered, MessageSet, Sink};
+use super::sink::Sink;
 use super::subscription::NextFetch;
-use crate::cluster::{Backoff, Cluster, Leader, NodeId};
+use crate::cluster::{Cluster, Leader, NodeId};
 use crate::error::Error;
 use brod_protocol::api::fetch;
 use brod_protocol::error::ErrorCode;
-
-/// Waits between questions for an offset that did not go through.
-const OFFSET_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// What the partitions of a client have in common.
 pub(super) struct Environment {
@@ -137,37 +133,6 @@ impl PartitionDriver {
     /// See [`Routing::info`].
     pub(super) fn info(&self) -> Info {
         self.state.lock().routing.info()
-    }
-
-    /// Finds the position of a subscription, and starts fetching from there.
-    pub(super) async fn find_position(
-        self: &Arc<Self>,
-        generation: u64,
-        to: BeginOffset,
-        limit: tokio::time::Instant,
-    ) -> Result<(), Error> {
-        match self.resolve(generation, to, Some(limit)).await {
-            Ok(position) => self.begin(generation, position).await,
-            Err(error) => {
-                self.event(|routing| routing.has_no_position(generation));
-                Err(error)
-            }
-        }
-    }
-
-    /// Goes on at another position. When that cannot be found out, the subscription goes on where it
-    /// is: a seek that failed has done nothing.
-    pub(super) async fn seek_to(
-        self: &Arc<Self>,
-        seek: Seek,
-        to: BeginOffset,
-        limit: tokio::time::Instant,
-    ) -> Result<(), Error> {
-        let position = self.resolve(seek.generation, to, Some(limit)).await?;
-        let generation = self
-            .event(|routing| routing.seek_ends(seek))
-            .ok_or(Error::Closed)?;
-        self.begin(generation, position).await
     }
 
     // What the cluster and the fetchers tell.
@@ -338,166 +303,5 @@ impl PartitionDriver {
         // The timer of the runtime counts in milliseconds.
         let (snapshot, now) = (cluster.snapshot(), Instant::now().max(time));
         self.event(|routing| routing.wake(&snapshot, now));
-    }
-
-    async fn ask_epoch_end(self: Arc<Self>, check: u64, leader: Leader, epoch: i32) {
-        let offsets = &self.environment.offsets;
-        let end = match offsets.end_of_epoch(&self.key, leader, epoch).await {
-            Ok((end, epoch)) => EpochEnd::At(end, epoch),
-            Err(error) if may_pass(&error) => EpochEnd::Passing,
-            Err(_) => EpochEnd::Unknown,
-        };
-        let (snapshot, now) = (self.environment.cluster.snapshot(), Instant::now());
-        self.event(|routing| routing.epoch_end(check, end, &snapshot, now));
-    }
-
-    /// Finds another offset to go on at, as long as it takes.
-    async fn reset(self: Arc<Self>, generation: u64, to: BeginOffset, why: String) {
-        match self.resolve(generation, to, None).await {
-            // Another subscription or seek needs no error.
-            Ok(position) => {
-                let _ = self.begin(generation, position).await;
-            }
-            Err(Error::Closed) => {}
-            Err(error) => {
-                let code = code_of(&error).unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR);
-                let text = format!("{why}; no offset to go on at: {error}");
-                self.event(|routing| routing.reset_failed(generation, code, text));
-            }
-        }
-    }
-
-    /// The offset that is meant, and its leader epoch (-1: unknown). Without `limit` it is tried until
-    /// the generation is over.
-    async fn resolve(
-        &self,
-        generation: u64,
-        to: BeginOffset,
-        limit: Option<tokio::time::Instant>,
-    ) -> Result<(i64, i32), Error> {
-        if let BeginOffset::Offset(offset) = to {
-            return Ok((offset, -1));
-        }
-        let cluster = &self.environment.cluster;
-        let mut backoff = Backoff::new(OFFSET_BACKOFF.0, OFFSET_BACKOFF.1, rand::random());
-        loop {
-            let isolation = {
-                let state = self.state.lock();
-                let subscription = state.routing.subscription();
-                if subscription.generation() != generation {
-                    return Err(Error::Closed);
-                }
-                subscription.config().isolation
-            };
-            let ask = self.environment.offsets.find(&self.key, to, isolation);
-            let found = match limit {
-                Some(limit) => tokio::time::timeout_at(limit, ask)
-                    .await
-                    .unwrap_or(Err(Error::Timeout)),
-                None => ask.await,
-            };
-            let error = match found {
-                Err(error) if may_pass(&error) => error,
-                settled => return settled,
-            };
-            let wait = backoff.next_wait();
-            if limit.is_some_and(|limit| tokio::time::Instant::now() + wait >= limit) {
-                return Err(error);
-            }
-            cluster.request_refresh();
-            tokio::select! {
-                _ = cluster.closed().cancelled() => return Err(Error::Closed),
-                _ = tokio::time::sleep(wait) => {}
-            }
-        }
-    }
-
-    /// Starts fetching from where a subscription was found to begin.
-    async fn begin(self: &Arc<Self>, generation: u64, position: (i64, i32)) -> Result<(), Error> {
-        loop {
-            let mut ended = std::pin::pin!(self.delivery_ended.notified());
-            ended.as_mut().enable();
-            let (snapshot, now) = (self.environment.cluster.snapshot(), Instant::now());
-            match self.event(|routing| routing.begin(generation, position, &snapshot, now)) {
-                Begun::Yes => return Ok(()),
-                Begun::Over => return Err(Error::Closed),
-                Begun::Delivering => ended.await,
-            }
-        }
-    }
-
-    /// Hands on what there is room for, to the one who had subscribed when it came.
-    fn deliver(self: &Arc<Self>, mut delivery: Delivery, sink: Option<Arc<dyn Sink>>) {
-        let generation = delivery.generation;
-        let hand_on = || match &sink {
-            Some(sink) => self.hand_on_all(&**sink, &mut delivery),
-            None => Some(DeliveryEnd::End(End::Done)),
-        };
-        let end = catch_unwind(AssertUnwindSafe(hand_on))
-            .unwrap_or(Some(DeliveryEnd::Panic))
-            .unwrap_or_else(|| self.full(delivery.fetched));
-        let now = Instant::now();
-        self.event(|routing| routing.delivery_ends(generation, end, now));
-        self.delivery_ended.notify_waiters();
-    }
-
-    /// The rest waits for room, or is fetched again.
-    fn full(&self, mut rest: CompletedFetch) -> DeliveryEnd {
-        match rest.may_wait(&self.environment.held) {
-            true => DeliveryEnd::Full(Box::new(rest)),
-            false => DeliveryEnd::End(End::Done),
-        }
-    }
-
-    /// None: the window is full.
-    fn hand_on_all(
-        self: &Arc<Self>,
-        sink: &dyn Sink,
-        delivery: &mut Delivery,
-    ) -> Option<DeliveryEnd> {
-        while let Some(room) = self.room() {
-            let (set, end) = delivery.fetched.take(room);
-            let stop = self.hand_on(sink, delivery, set);
-            if let Some(end) = stop.or(end) {
-                return Some(DeliveryEnd::End(end));
-            }
-        }
-        None
-    }
-
-    fn room(&self) -> Option<usize> {
-        self.state.lock().routing.room()
-    }
-
-    /// Some: nothing more is to be handed on.
-    fn hand_on(
-        self: &Arc<Self>,
-        sink: &dyn Sink,
-        delivery: &Delivery,
-        set: Vec<DecodedBatch>,
-    ) -> Option<End> {
-        let mut delivered = Delivered::new();
-        if !set.is_empty() {
-            delivered = sink.deliver(MessageSet {
-                generation: delivery.generation,
-                topic: self.topic.clone(),
-                partition: self.partition,
-                high_watermark: delivery.high_watermark,
-                batches: set,
-                memory: delivery.fetched.memory().clone(),
-            });
-        }
-        let failed = delivered.failed.take();
-        let (mut position, epoch) = delivery.fetched.reached();
-        if failed.is_some() {
-            position = delivered.last_offset().map_or(0, |last| last + 1);
-        }
-        let generation = delivery.generation;
-        let is_present =
-            self.event(|routing| routing.delivered(generation, delivered, (position, epoch)));
-        match failed {
-            Some(error) => Some(End::Unreadable(error)),
-            None => (!is_present).then_some(End::Done),
-        }
     }
 }

@@ -2,11 +2,18 @@
 
 mod property;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::*;
+use crate::consumer::completed_fetch::End;
+use crate::consumer::config::OffsetResetPolicy;
+use crate::consumer::sink::Delivered;
+use brod_protocol::api::fetch;
 use brod_protocol::api::metadata::{self, Metadata};
 use brod_protocol::batch_writer::{BatchWriter, SealOptions};
+use brod_protocol::error::ErrorCode;
 
 const NAMED_FOR: Duration = Duration::from_secs(300);
 

@@ -1,0 +1,214 @@
+//! What follows from what brokers answer to fetches, and from what subscribers take of it.
+
+use std::time::{Duration, Instant};
+
+use super::actions::{Action, Answered, DeliveryEnd, FetchId};
+use super::{Route, Routing};
+use crate::cluster::{NodeId, Snapshot};
+use crate::consumer::completed_fetch::{CompletedFetch, End};
+use crate::consumer::config::{BeginOffset, OffsetResetPolicy};
+use crate::consumer::sink::Delivered;
+use brod_protocol::api::fetch;
+use brod_protocol::error::ErrorCode;
+
+/// A damaged batch may have been damaged on its way only, and is worth another fetch.
+const DAMAGED_TRIES: u32 = 2;
+/// A broker that answers with what was not asked for may still be settling.
+const FRUITLESS_TRIES: u32 = 5;
+
+impl Routing {
+    /// The fetch failed as a whole.
+    pub(in crate::consumer) fn fetch_failed(&mut self, id: FetchId, now: Instant) {
+        if self.fetch == Some(id) {
+            self.preferred = None;
+            self.retry_later(now);
+        }
+    }
+
+    /// The fetch was refused, as a whole or what it says of this partition.
+    pub(in crate::consumer) fn refused(
+        &mut self,
+        id: FetchId,
+        code: ErrorCode,
+        text: String,
+        now: Instant,
+    ) {
+        if self.fetch != Some(id) {
+            return;
+        }
+        if code == ErrorCode::OFFSET_OUT_OF_RANGE {
+            let followed = self.preferred.take().is_some();
+            let from_follower = |route: &Route| route.node != route.leader.node;
+            if followed && self.route.as_ref().is_some_and(from_follower) {
+                // The follower lags behind; only the leader knows.
+                self.retry_later(now);
+                return;
+            }
+            self.out_of_range(text);
+        } else if code.is_retriable_for_consumer() {
+            self.preferred = None;
+            self.retry_later(now);
+        } else {
+            self.suspend(code, text);
+        }
+    }
+
+    /// What the broker `from` answered to a fetch. A replica that it names counts for `named_for`.
+    pub(in crate::consumer) fn answered(
+        &mut self,
+        id: FetchId,
+        from: NodeId,
+        answer: fetch::Partition,
+        named_for: Duration,
+        cluster: &Snapshot,
+        now: Instant,
+    ) -> Answered {
+        let code = answer.error;
+        if !code.is_ok() {
+            let text = format!("broker {from} refused the fetch: {code}");
+            self.refused(id, code, text, now);
+            return Answered::Next(None);
+        }
+        if self.fetch != Some(id) {
+            return Answered::Next(None);
+        }
+        self.subscription
+            .answered(answer.high_watermark, answer.last_stable_offset);
+        if let Some(preferred) = answer.preferred_replica.filter(|node| *node != from) {
+            if cluster.brokers.contains_key(&preferred) {
+                self.preferred = Some((preferred, now + named_for));
+                self.unroute();
+                self.choose_route(cluster, now);
+            } else {
+                // It has just come (back). The leader would say the same, and at once.
+                self.retry_later(now);
+            }
+            return Answered::Next(None);
+        }
+        let records = answer.records;
+        self.subscription.adapt_size(records.len());
+        if records.is_empty() {
+            return Answered::Next(self.keep(id));
+        }
+        let limit = self.subscription.config().max_batch_bytes;
+        let position = self.subscription.position();
+        let fetched = CompletedFetch::new(records, answer.aborted, position, limit);
+        Answered::Deliver(Box::new(self.delivery(fetched)))
+    }
+
+    /// How many bytes the next set of a delivery may have; see [`Subscription::room`].
+    pub(in crate::consumer) fn room(&self) -> Option<usize> {
+        self.subscription.room()
+    }
+
+    /// The subscriber of this generation has got a set; see [`Subscription::delivered`]. False: the
+    /// generation is over.
+    pub(in crate::consumer) fn delivered(
+        &mut self,
+        generation: u64,
+        delivered: Delivered,
+        (position, epoch): (i64, i32),
+    ) -> bool {
+        self.subscription
+            .delivered(generation, delivered, position, epoch);
+        self.subscription.generation() == generation
+    }
+
+    /// No more of a delivery is handed on for now.
+    pub(in crate::consumer) fn delivery_ends(
+        &mut self,
+        generation: u64,
+        end: DeliveryEnd,
+        now: Instant,
+    ) {
+        self.subscription.delivery_ends();
+        if self.subscription.generation() != generation {
+            return;
+        }
+        match end {
+            DeliveryEnd::End(End::Done) => {}
+            DeliveryEnd::Full(rest) => {
+                // What a new leader may not have is not to wait for it.
+                if self.check.is_none() {
+                    self.subscription.wait_for_room(*rest);
+                }
+            }
+            DeliveryEnd::End(End::Nothing) => {
+                let position = self.subscription.position();
+                let text =
+                    format!("nothing at or behind offset {position} in what was fetched there");
+                self.try_again(FRUITLESS_TRIES, ErrorCode::CORRUPT_MESSAGE, text, now);
+            }
+            DeliveryEnd::End(End::Unreadable(error)) => {
+                let code = error.code();
+                let tries = match code {
+                    ErrorCode::CORRUPT_MESSAGE => DAMAGED_TRIES,
+                    _ => 1,
+                };
+                self.try_again(tries, code, error.to_string(), now);
+            }
+            DeliveryEnd::Panic => {
+                let text = "the engine failed on a fetched batch".to_owned();
+                self.suspend(ErrorCode::UNKNOWN_SERVER_ERROR, text);
+            }
+        }
+        // Acks may have come since the delivery stopped, or the partition was taken from its fetch, as
+        // by a pause and resume.
+        self.go_on();
+    }
+
+    /// The answer to [`Action::FindOffset`]: there is no offset to go on at.
+    pub(in crate::consumer) fn reset_failed(
+        &mut self,
+        generation: u64,
+        code: ErrorCode,
+        text: String,
+    ) {
+        if self.subscription.generation() == generation {
+            self.suspend(code, text);
+        }
+    }
+
+    /// What was fetched was of no use: fetches again later, or gives up after so many tries.
+    pub(super) fn try_again(&mut self, tries: u32, code: ErrorCode, text: String, now: Instant) {
+        if self.subscription.fails_for_good(tries) {
+            self.suspend(code, text);
+            return;
+        }
+        self.actions.push_back(Action::Warn(text));
+        self.retry_later(now);
+    }
+
+    /// The position does not exist in the log.
+    pub(super) fn out_of_range(&mut self, why: String) {
+        self.actions.push_back(Action::Warn(why.clone()));
+        let to = match self.subscription.reset() {
+            Some(OffsetResetPolicy::ResetToEarliest) => BeginOffset::Earliest,
+            Some(OffsetResetPolicy::ResetToLatest) => BeginOffset::Latest,
+            Some(OffsetResetPolicy::ResetBySubscriber) | None => {
+                self.suspend(ErrorCode::OFFSET_OUT_OF_RANGE, why);
+                return;
+            }
+        };
+        self.unroute();
+        self.forget_log();
+        self.actions.push_back(Action::FindOffset {
+            generation: self.subscription.generation(),
+            to,
+            why,
+        });
+    }
+
+    /// Stops fetching and tells the subscriber why.
+    pub(super) fn suspend(&mut self, code: ErrorCode, text: String) {
+        self.subscription.suspend();
+        self.unroute();
+        self.waiting = None;
+        self.check = None;
+        self.actions.push_back(Action::Fail {
+            generation: self.subscription.generation(),
+            code,
+            text,
+        });
+    }
+}
