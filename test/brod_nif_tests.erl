@@ -2,7 +2,7 @@
 -module(brod_nif_tests).
 -include_lib("eunit/include/eunit.hrl").
 
--export([outage/0]).
+-export([outage/0, long_input/0, responsive/0]).
 
 %% The engine's threads go on: the VM must not unmap what they run.
 the_module_may_be_purged_and_loaded_again_test_() ->
@@ -53,6 +53,95 @@ outage() ->
   brod_log:stop(Log),
   ok = brod:stop_client(c).
 
+%% What has much to decode is told from what has not without looking at all of it.
+long_input_is_left_to_dirty_schedulers_test_() ->
+  {timeout, 60, fun() -> ?assertMatch({match, _}, re:run(in_a_vm("brod_nif_tests:long_input()"), "all is well")) end}.
+
+%% @private
+long_input() ->
+  Client = client(),
+  Topics = fun(N) -> [#{name => integer_to_binary(I), num_partitions => 1, replication_factor => 1,
+                        assignments => [], configs => []} || I <- lists:seq(1, N)] end,
+  Options = #{timeout => 1000, validate_only => false},
+  Names = [integer_to_binary(I) || I <- lists:seq(1, 10000)],
+  Numbers = lists:seq(1, 1000000),
+  Assigned = [#{name => <<"t">>, configs => [],
+                assignments => [#{partition_index => I, broker_ids => [1]} || I <- lists:seq(1, 10000)]}],
+  [begin
+     {Us, Results} = quickest(fun() -> brod_nif:op(Client, Op, 1000) end),
+     ?assertEqual([dirty], Results),
+     ?assert(Us < 1000, {Us, element(1, Op)}),
+     Ref = brod_nif:op_dirty(Client, Op, 1000),
+     receive {brod_reply, Ref, {error, _}} -> ok end
+   end || Op <- [{create_topics, Topics(10000), Options},
+                 {create_topics, Topics(501), Options},
+                 {create_topics, Assigned, Options},
+                 {delete_topics, Names, 1000},
+                 {metadata, Names, false},
+                 {describe_groups, Names},
+                 {offset_fetch, <<"g">>, [{<<"t">>, Numbers}]}]],
+  Few = {create_topics, Topics(500), Options},
+  {Us, _} = quickest(fun() -> is_reference(brod_nif:op(Client, Few, 1000)) end),
+  ?assert(Us < 1000, Us),
+  [?assertError(badarg, Call(Client, Op, 1000))
+   || Call <- [fun brod_nif:op/3, fun brod_nif:op_dirty/3],
+      Op <- [{metadata, [<<"a">> | <<"b">>], false}, {delete_topics, [<<"a">> | b], 1000},
+             {describe_groups, [<<"g">> | <<"h">>]}, {create_topics, [#{name => <<"a">>} | b], Options},
+             {create_topics, [#{name => <<"a">>, configs => [#{name => <<"c">>} | d]}], Options},
+             {offset_fetch, <<"g">>, [{<<"t">>, [0 | 1]}]}, {offset_fetch, <<"g">>, [{<<"t">>, [0]} | t]}]],
+  io:format("all is well~n").
+
+%% A preempted call says nothing of the others.
+quickest(Fun) ->
+  {Times, Results} = lists:unzip([timer:tc(Fun) || _ <- lists:seq(1, 20)]),
+  {lists:min(Times), lists:usort(Results)}.
+
+%% The only scheduler of a VM goes on with other processes while large terms are copied.
+large_terms_are_copied_on_dirty_schedulers_test_() ->
+  {timeout, 60, fun() -> ?assertMatch({match, _}, re:run(in_a_vm("brod_nif_tests:responsive()", "+S 1:1"),
+                                                         "all is well")) end}.
+
+%% @private
+responsive() ->
+  Client = client(),
+  Large = lists:seq(1, 3000000),
+  Names = [integer_to_binary(I) || I <- lists:seq(1, 300000)],
+  Config = (brod_producer_options:engine_config(#{}))#{telemetry => false},
+  {ok, Group} = group(Client),
+  [begin
+     Self = self(),
+     Ticker = spawn_link(fun() -> tick(Self, erlang:monotonic_time(microsecond), 0) end),
+     receive ticks -> ok end,
+     {Us, _} = timer:tc(Call),
+     Ticker ! stop,
+     Gap = receive {longest_gap, Longest} -> Longest end,
+     ?assert(Us > 10000, {Name, Us}),
+     ?assert(Gap < Us div 2, {Name, Us, Gap})
+   end || {Name, Call} <-
+     [{producer_close, fun() ->
+         {ok, Producer} = brod_nif:producer_open(Client, <<"t">>, 0, Config),
+         brod_nif:producer_close(Producer, Large, self())
+       end},
+      {group_join, fun() -> brod_nif:group_join(Group, 1, Names, <<>>) end}]],
+  {Us, _} = quickest(fun() -> brod_nif:producer_open(Client, binary:copy(<<"x">>, 100000000), 0, Config) end),
+  io:format("~p all is well~n", [Us]).
+
+tick(Test, Last, Longest) ->
+  Longest =:= 0 andalso (Test ! ticks),
+  Now = erlang:monotonic_time(microsecond),
+  receive stop -> Test ! {longest_gap, Longest}
+  after 0 -> tick(Test, Now, max(Longest, max(1, Now - Last)))
+  end.
+
+client() ->
+  {ok, Options} = brod_options:client([{client_id, <<"c">>}]),
+  {ok, Client} = brod_nif:client_open([{<<"127.0.0.1">>, 1}], brod_options:engine_config(Options)),
+  Client.
+
+group(Client) ->
+  {ok, Options} = brod_group_options:new([]),
+  brod_nif:group_open(Client, brod_group_options:engine_config(<<"g">>, false, Options)).
+
 wait_for(Fun, Deadline) ->
   Fun() orelse erlang:monotonic_time(millisecond) > Deadline orelse
     begin erlang:yield(), wait_for(Fun, Deadline) end.
@@ -80,7 +169,9 @@ answer(Connection, Port, Dead) ->
       gen_tcp:close(Connection)
   end.
 
-in_a_vm(Code) ->
+in_a_vm(Code) -> in_a_vm(Code, "").
+
+in_a_vm(Code, Flags) ->
   Paths = [filename:dirname(code:which(Module)) || Module <- [brod_options, ?MODULE]],
-  os:cmd("erl -noshell -pa " ++ lists:append(lists:join(" ", Paths)) ++ " -eval '" ++
+  os:cmd("erl -noshell " ++ Flags ++ " -pa " ++ lists:append(lists:join(" ", Paths)) ++ " -eval '" ++
          re:replace(Code, "'", "'\\\\''", [global, {return, list}]) ++ ", init:stop().'").

@@ -54,7 +54,7 @@ fn is_long(what: Term<'_>) -> NifResult<bool> {
         if !part.is_list() {
             continue;
         }
-        elements += part.list_length()?;
+        elements += count(part).ok_or_else(bad)?;
         if elements > QUICK {
             return Ok(true);
         }
@@ -65,9 +65,19 @@ fn is_long(what: Term<'_>) -> NifResult<bool> {
     Ok(elements > QUICK)
 }
 
+/// The length of a list, counted until it is long; None for an improper one.
+fn count(mut list: Term<'_>) -> Option<usize> {
+    let mut elements = 0;
+    while !list.is_empty_list() && elements <= QUICK {
+        (_, list) = list.list_get_cell().ok()?;
+        elements += 1;
+    }
+    Some(elements)
+}
+
 /// Of a topic's partitions in `{Topic, Partitions}`, and of its lists in a map.
 fn inner_length(element: Term<'_>) -> usize {
-    let length = |term: Term<'_>| term.list_length().unwrap_or(0);
+    let length = |term: Term<'_>| count(term).unwrap_or(0);
     match (tuple(element), Options::new(element)) {
         (Some(pair), _) if pair.len() == 2 => length(pair.at(1)),
         (_, Some(topic)) => ["assignments", "configs"]
