@@ -3,7 +3,7 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2,
          end_per_testcase/2]).
--export([keys_values_headers/1, partitioners/1, acks/1, codecs/1, kcat_reads/1, kcat_produces/1,
+-export([keys_values_headers/1, partitioners/1, acks/1, quota/1, codecs/1, kcat_reads/1, kcat_produces/1,
          large_batch/1, back_pressure/1, callbacks_in_order/1, no_ack/1, no_ack_drops/1, too_large_alone/1, split_calls/1,
          bad_records/1, times_of_a_batch/1, topic_made_again/1,
          bad_input/1, linger/1, partitions_added/1, topic_deleted/1,
@@ -20,7 +20,7 @@
 suite() -> [{timetrap, {seconds, 90}}].
 
 all() ->
-  [keys_values_headers, partitioners, acks, codecs, kcat_reads, kcat_produces, large_batch,
+  [keys_values_headers, partitioners, acks, quota, codecs, kcat_reads, kcat_produces, large_batch,
    back_pressure, callbacks_in_order, no_ack, no_ack_drops, too_large_alone, split_calls,
    bad_records, times_of_a_batch, topic_made_again, bad_input, linger, partitions_added,
    topic_deleted, producer_killed, killed_with_callbacks, client_stopped, client_killed,
@@ -198,6 +198,37 @@ callbacks_in_order(Config) ->
   ok = brod:produce_sync(Client, Topic, 0, <<>>, <<"after">>),
   ?assert(is_process_alive(Producer)),
   ?assertEqual([], brod_test:flush()).
+
+%% A quota slows producers down, and nothing else: while the broker throttles, which is longer than it may
+%% take to answer, nothing times out, is sent again or gets lost; and what waits to be sent stays bounded.
+quota(_Config) ->
+  Client = brod_test:start_client([{buffer_bytes, 1000000}]),
+  Reader = brod_test:start_client(),
+  ok = brod_test:limit_producers(Client, 100000),
+  Log = brod_log:start(),
+  Topics = [Unanswered | _] = [brod_test:create_topic(1) || _ <- [0, 1, -1]],
+  %% The limit for an answer is ten seconds more than `ack_timeout'.
+  [ok = brod:start_producer(Client, Topic, [{required_acks, Acks}, {ack_timeout, 1}])
+   || {Topic, Acks} <- lists:zip(Topics, [0, 1, -1])],
+  Value = fun(N) -> <<N:32, 0:(8 * 50000)>> end,
+  Begin = erlang:monotonic_time(millisecond),
+  Refs = [begin {ok, Ref} = brod:produce(Client, Topic, 0, <<>>, Value(N)), Ref end
+          || N <- lists:seq(1, 15), Topic <- Topics],
+  [ok = brod:produce_no_ack(Client, Unanswered, 0, <<>>, Value(N)) || N <- lists:seq(16, 315)],
+  brod_test:wait_until(fun() -> brod_log:has(Log, "messages of produce_no_ack") end, ?LIMIT_MS),
+  [?assertEqual(ok, brod:sync_produce_request(Ref, 60000)) || Ref <- Refs],
+  ?assert(erlang:monotonic_time(millisecond) - Begin > 11000),
+  Stored = fun(Topic) -> [N || <<N:32, _/binary>> <- brod_test:values(brod_test:fetch_all(Reader, Topic, 0))] end,
+  [?assertEqual(lists:seq(1, 15), Stored(Topic)) || Topic <- tl(Topics)],
+  Numbers = brod_test:wait_until(fun() ->
+                                   Ns = Stored(Unanswered),
+                                   length(Ns) >= 15 andalso Ns
+                                 end, ?LIMIT_MS),
+  ?assertEqual({lists:seq(1, 15), lists:usort(Numbers)}, {lists:sublist(Numbers, 15), Numbers}),
+  ?assertEqual(false, brod_log:has(Log, "timed out")),
+  ok = brod_log:stop(Log),
+  brod_test:stop_client(Client),
+  brod_test:stop_client(Reader).
 
 no_ack(Config) ->
   {Client, Topic} = started(Config, 1, []),

@@ -5,7 +5,7 @@
 -export([init_suite/1, bootstrap/0, dead_endpoints/0]).
 -export([unique/1, unique_name/1]).
 -export([start_client/0, start_client/1, stop_client/1]).
--export([create_topic/1, create_topic/2, create_again/2, topic_spec/2, await_topic/2, add_partitions/2]).
+-export([create_topic/1, create_topic/2, create_again/2, topic_spec/2, await_topic/2, add_partitions/2, limit_producers/2]).
 -export([producer/2, producer/3, produce_all/4, fetch_all/3, values/1, numbers/2]).
 -export([wait_until/2, flush/0, outcome/1]).
 -export([java/2, kcat/2, kcat_start/2, kcat_kill/1]).
@@ -106,6 +106,14 @@ add_partitions(Topic, Count) ->
                       "--partitions", integer_to_list(Count)]),
   await_topic(Topic, Count),
   Output.
+
+%% @doc Gives the producers of a client a quota, in bytes a second.
+limit_producers(Client, Rate) ->
+  {_, 0} = java("kafka.admin.ConfigCommand",
+                ["--bootstrap-server", servers(), "--alter", "--entity-type", "clients",
+                 "--entity-name", atom_to_list(Client),
+                 "--add-config", io_lib:format("producer_byte_rate=~b", [Rate])]),
+  ok.
 
 producer(Client, Topic) -> producer(Client, Topic, []).
 
