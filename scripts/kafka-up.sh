@@ -8,10 +8,12 @@
 #   KAFKA_ACL=1      permissions are checked: alice, the client certificate and who has no name may do all, others
 #                    what they are permitted
 #   KAFKA_REAUTH_MS  connections.max.reauth.ms of the REAUTH listeners (5000)
+#   KAFKA_AUTO_CREATE=true  brokers create topics that are asked for
 set -euo pipefail
 KAFKA_BROKERS=${KAFKA_BROKERS:-3}
 KAFKA_ACL=${KAFKA_ACL:-0}
 KAFKA_REAUTH_MS=${KAFKA_REAUTH_MS:-5000}
+KAFKA_AUTO_CREATE=${KAFKA_AUTO_CREATE:-false}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 . "$here/kafka-env.sh"
 
@@ -113,7 +115,7 @@ ssl.truststore.type=PEM
 ssl.truststore.location=$KAFKA_DIR/tls/ca.pem
 ssl.client.auth=none
 listener.name.mtls.ssl.client.auth=required
-auto.create.topics.enable=false
+auto.create.topics.enable=$KAFKA_AUTO_CREATE
 delete.topic.enable=true
 unclean.leader.election.enable=false
 replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector

@@ -26,7 +26,7 @@ groups() ->
   [{membership, [],
     [one_member, one_member_v1, two_members, three_members_join_leave_die, blocked_callback,
      static_member_restarts, second_static_member_fences, update_topics, topic_grows,
-     topic_is_made_later]},
+     topic_is_made_later, topics_are_created, topics_are_not_created]},
    {callbacks, [],
     [consumer_managed, consumer_managed_v1, callback_implemented, callback_implemented_v1,
      user_data, worker_info]},
@@ -187,6 +187,58 @@ topic_is_made_later(Config) ->
     _ = await_assigned([A], tps(First, 1) ++ tps(Second, 2)),
     ok = stop(A)
   end).
+
+%% As with brod, a group that asks for a topic has it created where brokers and client permit it.
+topics_are_created(Config) ->
+  brod_test:with_kafka(["KAFKA_AUTO_CREATE=true"], fun(Endpoint) ->
+    Client = brod_test:unique_name("creates"),
+    ok = brod:start_client([Endpoint], Client, []),
+    Topic = unique("created"),
+    with_growth_checks(fun() ->
+      A = v2(a, Client, ?config(group, Config), [Topic]),
+      _ = await_assigned([A], tps(Topic, 1)),
+      ok = brod:start_producer(Client, Topic, []),
+      ok = brod:produce_sync(Client, Topic, 0, <<>>, <<"1">>),
+      _ = collect([<<"1">>], ?LIMIT_MS),
+      ok = stop(A)
+    end),
+    Forbidden = brod_test:unique_name("creates_not"),
+    ok = brod:start_client([Endpoint], Forbidden, [{allow_topic_auto_creation, false}]),
+    Other = unique("other"),
+    with_growth_checks(fun() -> says_once(Forbidden, ?config(group, Config), Other) end),
+    {ok, #{topics := Topics}} = brod:get_metadata([Endpoint], all),
+    ?assertEqual([Topic], [Name || #{name := Name} <- Topics, binary:first(Name) =/= $_]),
+    ok = brod:stop_client(Forbidden),
+    ok = brod:stop_client(Client)
+  end).
+
+topics_are_not_created(Config) ->
+  with_growth_checks(fun() -> says_once(?config(client, Config), ?config(group, Config), unique("missing")) end).
+
+%% The member looks for the topic again and again, and says so once.
+says_once(Client, Group, Topic) ->
+  Log = brod_log:start(),
+  A = v2(a, Client, Group, [Topic]),
+  Said = fun() -> length(brod_log:all(Log, Topic)) end,
+  wait_until(fun() -> Said() > 0 end, ?LIMIT_MS),
+  Coordinator = brod_group_probe:coordinator(A),
+  [begin
+     ok = brod_group_coordinator:update_topics(Coordinator, [Topic]),
+     Generation = generation(Coordinator),
+     wait_until(fun() -> generation(Coordinator) > Generation end, ?LIMIT_MS)
+   end || _ <- [1, 2]],
+  ?assertEqual(1, Said()),
+  ok = stop(A),
+  brod_log:stop(Log).
+
+generation(Coordinator) ->
+  {status, _, _, Items} = sys:get_status(Coordinator),
+  {match, [Digits]} = re:run(io_lib:format("~0p", [Items]), "generation => ([0-9]+|undefined)",
+                             [{capture, all_but_first, list}]),
+  case Digits of
+    "undefined" -> 0;
+    _ -> list_to_integer(Digits)
+  end.
 
 with_growth_checks(Fun) ->
   ok = application:set_env(brod, partition_check_interval_ms, 300),

@@ -19,6 +19,7 @@
 all() ->
   [client_stops_right_after, owner_dies_and_client_stops, client_stops_v1, client_stops_v2,
    client_stops_and_acks_are_committed, client_is_restarted, new_partition_of_a_latest_group,
+   new_partition_and_new_member_of_a_latest_group,
    wrong_starts, wrong_acks, callback_fails, consumer_dies_v1, consumer_dies_v2,
    killed_under_load].
 
@@ -130,6 +131,32 @@ new_partition_of_a_latest_group(Config) ->
   _ = await_assigned([A], tps(Topic, 2)),
   _ = collect([<<"early">>], ?LIMIT_MS),
   ok = application:unset_env(brod, partition_check_interval_ms),
+  ok = brod_group_subscriber_v2:stop(A),
+  ok = brod:stop_client(Other).
+
+%% Who joins in the rebalance that first shares out a partition does not pass over what is in it.
+new_partition_and_new_member_of_a_latest_group(Config) ->
+  {Client, Group, Topic} = filled(1, 0, Config),
+  ok = application:set_env(brod, partition_check_interval_ms, 3600000),
+  %% The first member has partition 0, the last one the others.
+  Deal = fun(Members, TPs) ->
+           Ids = [Id || {Id, _} <- Members],
+           Owner = fun(0) -> hd(Ids); (_) -> lists:last(Ids) end,
+           [{Id, [{Topic, [P || {_, P} <- TPs, Owner(P) =:= Id]}]} || Id <- Ids]
+         end,
+  Options = [{consumer, [{begin_offset, latest}]}, {assign, Deal},
+             {partition_assignment_strategy, callback_implemented}],
+  A = v2(a, Client, Group, [Topic], Options),
+  _ = await_assigned([A], tps(Topic, 1)),
+  _ = brod_test:add_partitions(Topic, 2),
+  Other = brod_test:start_client(),
+  ok = brod:start_producer(Other, Topic, []),
+  ok = brod:produce_sync(Other, Topic, 1, <<>>, <<"early">>),
+  B = v2(b, Other, Group, [Topic], Options),
+  _ = await_assigned([A, B], tps(Topic, 2)),
+  ?assertEqual(#{<<"early">> => [b]}, collect([<<"early">>], ?LIMIT_MS)),
+  ok = application:unset_env(brod, partition_check_interval_ms),
+  ok = brod_group_subscriber_v2:stop(B),
   ok = brod_group_subscriber_v2:stop(A),
   ok = brod:stop_client(Other).
 

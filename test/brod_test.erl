@@ -9,7 +9,7 @@
 -export([producer/2, producer/3, produce_all/4, fetch_all/3, values/1, numbers/2]).
 -export([wait_until/2, flush/0, outcome/1]).
 -export([java/2, kcat/2, kcat_start/2, kcat_kill/1]).
--export([brokers/2, whole/0]).
+-export([brokers/2, whole/0, with_kafka/2]).
 
 -include_lib("eunit/include/eunit.hrl").
 -include("../include/brod.hrl").
@@ -250,6 +250,20 @@ act(Action, Numbers) ->
                                run(Script, [atom_to_list(Action), integer_to_list(N)], <<>>)}
                      end) || N <- Numbers],
   [receive {Pid, Result} -> {N, Result} end || {Pid, N} <- lists:zip(Pids, Numbers)].
+
+%% @doc Runs `Fun' with the endpoint of a Kafka of one broker, which is started with these settings.
+with_kafka(Settings, Fun) ->
+  {_, Port} = hd(bootstrap()),
+  Base = integer_to_list(Port + 60),
+  Dir = filename:join([cache_dir(), "brod-kafka", "cluster-" ++ Base]),
+  Script = fun(Name) ->
+             {_, 0} = run("env", ["KAFKA_PORT_BASE=" ++ Base, "KAFKA_DIR=" ++ Dir, "KAFKA_BROKERS=1"] ++ Settings ++
+                                 [filename:join(scripts(), Name)], <<>>)
+           end,
+  _ = Script("kafka-up.sh"),
+  try Fun({"127.0.0.1", Port + 60})
+  after Script("kafka-down.sh")
+  end.
 
 %% @doc Brings back every broker, whatever was done to it, and waits until they are one cluster with
 %% all replicas in step.
