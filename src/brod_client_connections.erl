@@ -17,7 +17,7 @@ leader(Client, Topic, Partition) ->
     case brod_client_lookup:call(Context, {leader, Topic, Partition}) of
       {ok, {_NodeId, Host, Port}} ->
         connection(Pid, {leader, Host, Port},
-                   fun() -> brod_connection:start_shared(Context, Pid) end);
+                   fun() -> brod_connection:start_shared(Context, Pid, {Host, Port}) end);
       {error, Reason} ->
         {error, Reason}
     end

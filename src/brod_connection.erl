@@ -1,18 +1,24 @@
-%% @private The process behind a pid that brod gives out as a connection. It owns no socket: it stands for
-%% an engine client, its own one or that of a brod client, so that functions which take a
-%% connection find the engine by the pid (docs/adr/0021-connection-pids.md).
+%% @private The process behind a pid that brod gives out as a connection. It stands for an engine client, its own one or
+%% that of a brod client, so that functions which take a connection find the engine by the pid
+%% (docs/adr/0021-connection-pids.md). Requests that users have built themselves go over a socket of its own.
 -module(brod_connection).
 -behaviour(gen_server).
 
--export([start/3, start_link/2, start_shared/2, stop/1, context/1]).
+-export([start/3, start_link/2, start_shared/3, stop/1, context/1, api_versions/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -include("brod_int.hrl").
 
+%% Opening the connection has a limit of its own, which is shorter.
+-define(ANSWER_LIMIT_MS, 60000).
+
 -record(state,
-  { context :: brod_engine:context()
-  , owner   :: reference()
-  , kind    :: own | shared
+  { context  :: brod_engine:context()
+  , owner    :: reference()
+  , kind     :: own | shared
+    %% of the broker that it was made for
+  , endpoint :: brod:endpoint()
+  , requests :: brod_connection_requests:state()
   }).
 
 %% @doc Connect to `Endpoints'; the process lives as long as `Owner'.
@@ -38,10 +44,10 @@ start_link(Endpoints, ConnConfig) ->
       {error, Reason}
   end.
 
-%% @doc A connection that shares the engine client of `Owner', and ends with it.
--spec start_shared(brod_engine:context(), Owner :: pid()) -> {ok, pid()} | {error, term()}.
-start_shared(Context, Owner) ->
-  gen_server:start(?MODULE, {shared, Context, Owner}, []).
+%% @doc A connection to the broker at `Endpoint' that shares the engine client of `Owner', and ends with it.
+-spec start_shared(brod_engine:context(), Owner :: pid(), brod:endpoint()) -> {ok, pid()} | {error, term()}.
+start_shared(Context, Owner, Endpoint) ->
+  gen_server:start(?MODULE, {shared, Context, Owner, Endpoint}, []).
 
 %% @doc Close the connection. Also `ok' when it is closed already.
 -spec stop(pid()) -> ok.
@@ -54,24 +60,32 @@ stop(Pid) ->
 -spec context(pid()) -> {ok, brod_engine:context()} | false.
 context(Pid) -> brod_handles:lookup(connection, Pid).
 
+%% @doc Versions of APIs that the broker speaks, as it says; `undefined' where it is not to be asked
+%% (`query_api_versions').
+-spec api_versions(pid()) ->
+        {ok, undefined | #{atom() => {non_neg_integer(), non_neg_integer()}}} | {error, term()}.
+api_versions(Pid) ->
+  brod_connection_requests:await(Pid, get_api_vsns, ?ANSWER_LIMIT_MS).
+
 init({own, Endpoints, ConnConfig, Owner}) ->
   case brod_engine:open(Endpoints, ConnConfig) of
     {ok, #{options := #{connect_timeout := Timeout}} = Context} ->
       case brod_engine:connect(Context, Timeout * length(Endpoints)) of
-        ok -> start_up(Context, Owner, own);
+        ok -> start_up(Context, Owner, own, hd(Endpoints));
         {error, Reason} -> {stop, {shutdown, Reason}}
       end;
     {error, Reason} ->
       {stop, {shutdown, Reason}}
   end;
-init({shared, Context, Owner}) ->
-  start_up(Context, Owner, shared).
+init({shared, Context, Owner, Endpoint}) ->
+  start_up(Context, Owner, shared, Endpoint).
 
-start_up(Context, Owner, Kind) ->
+start_up(Context, Owner, Kind, Endpoint) ->
   process_flag(trap_exit, true),
   ok = brod_logging:about(#{client => maps:get(table, Context, undefined)}),
   ok = brod_handles:put(connection, Context),
-  {ok, #state{context = Context, owner = monitor(process, Owner), kind = Kind}}.
+  {ok, #state{context = Context, owner = monitor(process, Owner), kind = Kind, endpoint = Endpoint,
+              requests = brod_connection_requests:new(Context, Endpoint)}}.
 
 handle_call(stop, _From, State) ->
   {stop, normal, ok, State};
@@ -89,24 +103,33 @@ handle_info({'EXIT', _Pid, Reason}, State) ->
 handle_info({brod_engine_down, What}, State) ->
   {stop, {engine_down, What}, State};
 %% As kafka_protocol's functions call a connection: they wait for an answer under the tag.
-handle_info({{Pid, Tag}, Request}, State) when is_pid(Pid), is_reference(Tag) ->
+handle_info({{Pid, Tag}, Request}, State) when is_pid(Pid), is_reference(Tag) orelse Tag =:= noreply ->
   request(Request, {Pid, Tag}, State);
-handle_info(Info, State) ->
-  {noreply, unexpected(Info, State)}.
+handle_info(Info, #state{requests = Requests} = State) ->
+  case brod_connection_requests:info(Info, Requests) of
+    ignored -> {noreply, unexpected(Info, State)};
+    Outcome -> outcome(Outcome, State)
+  end.
 
 request(stop, From, State) ->
   ok = answer(From, ok),
   {stop, normal, State};
-request(get_endpoint, From, #state{context = #{endpoints := [Endpoint | _]}} = State) ->
-  ok = answer(From, {ok, Endpoint}),
+request(get_endpoint, From, #state{endpoint = {Host, Port}} = State) ->
+  ok = answer(From, {ok, {unicode:characters_to_list(brod_engine:to_binary(Host)), Port}}),
   {noreply, State};
-request(get_api_vsns, From, State) ->
-  ok = answer(From, {ok, brod_kafka_apis:supported_versions()}),
-  {noreply, State};
+request(get_api_vsns, From, #state{requests = Requests} = State) ->
+  outcome(brod_connection_requests:ask(From, get_api_vsns, Requests), State);
+request({send, {kpro_req, _Ref, Api, Vsn, _NoAck, _Message}} = Send, From, #state{requests = Requests} = State)
+  when is_atom(Api), is_integer(Vsn) ->
+  outcome(brod_connection_requests:ask(From, Send, Requests), State);
 request(_Other, From, State) ->
   ok = answer(From, {error, not_supported}),
   {noreply, State}.
 
+outcome({ok, Requests}, State) -> {noreply, State#state{requests = Requests}};
+outcome({stop, Reason, Requests}, State) -> {stop, Reason, State#state{requests = Requests}}.
+
+answer({_Pid, noreply}, _Answer) -> ok;
 answer({Pid, Tag}, Answer) ->
   Pid ! {Tag, Answer},
   ok.
@@ -120,13 +143,14 @@ unexpected(Message, State) ->
   ?BROD_LOG_WARNING("A connection got a message that it does not understand: ~0P", [Kind, 8]),
   State.
 
-terminate(_Reason, #state{context = Context, kind = Kind}) ->
+terminate(_Reason, #state{context = Context, kind = Kind, requests = Requests}) ->
   ok = brod_handles:take_back(),
+  ok = brod_connection_requests:close(Requests),
   Kind =:= own andalso brod_engine:close(Context),
   ok.
 
 %% No options: there may be secrets among them.
-format_status(#{state := #state{context = Context, kind = Kind}} = Status) ->
-  Status#{state := #{kind => Kind, endpoints => maps:get(endpoints, Context)}};
+format_status(#{state := #state{kind = Kind, endpoint = Endpoint, context = Context}} = Status) ->
+  Status#{state := #{kind => Kind, endpoint => Endpoint, endpoints => maps:get(endpoints, Context)}};
 format_status(Status) ->
   Status.

@@ -367,8 +367,8 @@ connect_leader(#st{own = #{options := Options} = Own, topic = Topic, partition =
   #{engine := Engine, endpoints := Endpoints} = Own,
   case brod_engine:failures(brod_engine:call(Engine, {leader, Topic, Partition},
                                              ?CALL_TIMEOUT_MS), Endpoints) of
-    {ok, {_NodeId, _Host, _Port}} ->
-      case brod_connection:start_shared(Own#{options := Options}, self()) of
+    {ok, {_NodeId, Host, Port}} ->
+      case brod_connection:start_shared(Own#{options := Options}, self(), {Host, Port}) of
         {ok, Connection} ->
           link(Connection),
           {reply, {ok, Connection}, St#st{connection = Connection}};

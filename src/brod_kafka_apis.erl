@@ -1,5 +1,5 @@
-%% @doc Versions of Kafka's APIs that the engine speaks, for callers who build requests themselves. What
-%% is used on a connection is negotiated by the engine.
+%% @doc Versions of Kafka's APIs: those that the engine speaks, and for callers who build requests themselves those
+%% that a connection's broker speaks and `brod_kafka_request' can make.
 -module(brod_kafka_apis).
 -behaviour(gen_server).
 
@@ -31,19 +31,57 @@ default_version(Api) ->
   {Min, _Max} = range(Api),
   Min.
 
-%% @doc The highest version that is spoken. Raises `{unsupported_api, Api}' for others.
+%% @doc The newest version that a request can be made in and the connection's broker speaks; without a connection
+%% the newest that the engine speaks. Raises `{unsupported_api, Api}' for an API that there is not, and
+%% `{unsupported_vsn_range, Api, Ours, TheBrokers}' for one that the broker speaks in other versions only.
 -spec pick_version(brod:connection(), api()) -> vsn().
-pick_version(_Connection, Api) ->
-  {_Min, Max} = range(Api),
-  Max.
-
-%% @doc Whether version `Vsn' of `Api' is spoken.
--spec supports_version(brod:connection(), api(), vsn()) -> boolean().
-supports_version(_Connection, Api, Vsn) ->
-  case find(Api) of
-    {ok, {Min, Max}} -> Vsn >= Min andalso Vsn =< Max;
-    error -> false
+pick_version(Connection, Api) ->
+  case of_broker(Connection) of
+    {ok, Versions} ->
+      case {brod_kafka_schema:vsn_range(Api), Versions} of
+        {{Oldest, _Newest}, undefined} -> Oldest;
+        {{Oldest, Newest}, #{Api := {Min, Max}}} when Min =< Newest, Max >= Oldest -> min(Newest, Max);
+        {{_, _} = Ours, #{Api := TheBrokers}} -> error({unsupported_vsn_range, Api, Ours, TheBrokers});
+        _ -> error({unsupported_api, Api})
+      end;
+    none ->
+      {_Min, Max} = range(Api),
+      Max
   end.
+
+%% @doc Whether a request can be made in version `Vsn' of `Api', and the connection's broker speaks it.
+-spec supports_version(brod:connection(), api(), vsn()) -> boolean().
+supports_version(Connection, Api, Vsn) ->
+  case of_broker(Connection) of
+    {ok, Versions} ->
+      is_within(Vsn, brod_kafka_schema:vsn_range(Api))
+        andalso (Versions =:= undefined orelse is_within(Vsn, maps:get(Api, Versions, false)));
+    none ->
+      case find(Api) of
+        {ok, Range} -> is_within(Vsn, Range);
+        error -> false
+      end
+  end.
+
+is_within(_Vsn, false) -> false;
+is_within(Vsn, {Min, Max}) -> Vsn >= Min andalso Vsn =< Max.
+
+%% A process that is no connection is not asked: it would not answer.
+of_broker(Pid) when is_pid(Pid), Pid =/= self() ->
+  case brod_connection:context(Pid) =/= false orelse is_connection_of_kafka_protocol(Pid) of
+    true ->
+      case brod_connection:api_versions(Pid) of
+        {ok, Versions} -> {ok, Versions};
+        {error, Reason} -> error({no_versions, Reason})
+      end;
+    false ->
+      none
+  end;
+of_broker(_NoConnection) ->
+  none.
+
+is_connection_of_kafka_protocol(Pid) ->
+  node(Pid) =:= node() andalso proc_lib:translate_initial_call(Pid) =:= {kpro_connection, init, 4}.
 
 %% @doc All APIs with their lowest and highest version: those that the engine picks on a connection.
 -spec supported_versions() -> #{api() => {vsn(), vsn()}}.

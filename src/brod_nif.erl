@@ -12,9 +12,11 @@
 -export([consumer_open/4, consumer_subscribe/4, consumer_unsubscribe/1, consumer_ack/2,
          consumer_pause/1, consumer_resume/1, consumer_seek/2, consumer_close/1,
          consumer_info/1]).
+-export([connection_open/3, connection_request/5, connection_close/1]).
+-export([error_name/1, crc32c/1, compress/2, decompress/3]).
 -export([group_open/2, group_join/4, group_assign/3, group_commit/4, group_close/2]).
 
--export_type([client/0, dispatcher/0, producer/0, consumer/0, group/0, op/0, target/0, begin_offset/0]).
+-export_type([client/0, dispatcher/0, producer/0, consumer/0, group/0, connection/0, op/0, target/0, begin_offset/0]).
 
 -on_load(load/0).
 
@@ -25,7 +27,8 @@
        producer_info/1,
        consumer_open/4, consumer_subscribe/4, consumer_unsubscribe/1, consumer_ack/2,
        consumer_pause/1, consumer_resume/1, consumer_seek/2, consumer_close/1, consumer_info/1,
-       group_open/2, group_join/4, group_assign/3, group_commit/4, group_close/2]).
+       group_open/2, group_join/4, group_assign/3, group_commit/4, group_close/2,
+       connection_open/3, connection_request/5, connection_close/1, error_name/1, crc32c/1, compress/2, decompress/3]).
 
 -define(NOT_LOADED, erlang:nif_error(not_loaded)).
 
@@ -34,6 +37,7 @@
 -type producer() :: reference().
 -type consumer() :: reference().
 -type group() :: reference().
+-type connection() :: reference().
 -type op() :: atom() | tuple().
 %% Who is told the outcome of a produce call.
 -type target() :: reference() | {pid(), reference()} | no_ack
@@ -213,3 +217,35 @@ group_commit(_Group, _Generation, _Offsets, _TimeoutMs) -> ?NOT_LOADED.
 %% comes within 5 s.
 -spec group_close(group(), Leave :: boolean()) -> reference().
 group_close(_Group, _Leave) -> ?NOT_LOADED.
+
+%% @doc Open a connection of its own to one broker; it belongs to the caller. The result comes as `{brod_reply, Ref,
+%% {ok, [{ApiKey, Oldest, Newest}]} | {error, Reason}}', with an empty list where the broker is not to be asked.
+%% Requests may be sent at once. `{brod_connection_closed, Connection}' is its last message.
+-spec connection_open(client(), Host :: binary(), inet:port_number()) -> {connection(), reference()}.
+connection_open(_Client, _Host, _Port) -> ?NOT_LOADED.
+
+%% @doc Send the body of a request. The result comes as `{brod_reply, Ref, {ok, Body :: binary()} | {error, Reason}}';
+%% an empty body, once it is written, where no response is expected. When the limit is up the connection closes.
+-spec connection_request(connection(), {ApiKey :: integer(), Vsn :: integer()}, Body :: binary(),
+                         ExpectsResponse :: boolean(), LimitMs :: non_neg_integer()) -> reference() | {error, closed}.
+connection_request(_Connection, _Api, _Body, _ExpectsResponse, _LimitMs) -> ?NOT_LOADED.
+
+%% @doc Close a connection.
+-spec connection_close(connection()) -> ok.
+connection_close(_Connection) -> ?NOT_LOADED.
+
+%% @doc Kafka's error code as brod's users match it; the number for one that is newer than this client.
+-spec error_name(integer()) -> atom() | integer().
+error_name(_Code) -> ?NOT_LOADED.
+
+%% @doc The checksum that record batches have.
+-spec crc32c(binary()) -> non_neg_integer().
+crc32c(_Bytes) -> ?NOT_LOADED.
+
+%% @doc Compress as Kafka's clients do. Raises `badarg' for a codec that is none.
+-spec compress(atom(), binary()) -> binary().
+compress(_Codec, _Bytes) -> ?NOT_LOADED.
+
+%% @doc Decompress into at most `Limit' bytes.
+-spec decompress(atom(), binary(), Limit :: non_neg_integer()) -> {ok, binary()} | {error, Text :: binary()}.
+decompress(_Codec, _Bytes, _Limit) -> ?NOT_LOADED.

@@ -6,6 +6,7 @@
 -module(brod_options).
 
 -export([client/1, connection/1, producer/1, consumer/1, connection_keys/0]).
+-export([known/1]).
 -export([to_map/1, unusable/1, engine_config/1, hide_secrets/1, warn_unknown/2, warn_unknown/3]).
 
 -export_type([error/0]).
@@ -117,6 +118,8 @@ warn_unknown_socket_options(#{extra_sock_opts := [_ | _] = Options}) ->
 warn_unknown_socket_options(_) ->
   ok.
 
+%% @doc Names of options.
+-spec known(client | connection | producer | consumer) -> [atom()].
 known(connection) -> known(client);
 known(client) -> keys(client_specs() ++ connection_specs());
 known(producer) -> brod_producer_options:keys();

@@ -11,6 +11,7 @@
 
 -export([start_link/2, start_link/3]).
 -export([start_child/2, restart_child/2, terminate_child/2, delete_child/2, remove_child/2]).
+-export([try_again_restart/3]).
 -export([which_children/1, count_children/1, find_child/2, get_childspec/2, check_childspecs/1]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2,
          code_change/3, format_status/1]).
@@ -100,6 +101,10 @@ check_childspecs(Specs) ->
     {ok, _} -> ok;
     {error, Reason} -> {error, Reason}
   end.
+
+%% @doc Start a child again that is down and waits for it, without waiting any longer; `Reason' is why it is down.
+-spec try_again_restart(sup_ref(), child_id(), Reason :: term()) -> ok.
+try_again_restart(Sup, Id, _Reason) -> gen_server:cast(Sup, {try_again_restart, Id}).
 
 %% gen_server
 

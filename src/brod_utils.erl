@@ -10,10 +10,13 @@
 -export([connect_leader/4, connect_group_coordinator/3]).
 -export([make_part_fun/1, make_batch_input/2, init_sasl_opt/1]).
 -export([assert_client/1, assert_group_id/1, assert_topic/1, assert_topics/1]).
+-export([request_sync/2, request_sync/3, parse_rsp/1, make_fetch_fun/4, fetch_one_batch/4, flatten_batches/3,
+         get_stable_offset/1, kpro_connection_options/1, pmap/3, stats/1, bytes/1]).
 -export([is_normal_reason/1, is_pid_alive/1, optional_callback/4, group_per_key/1,
          group_per_key/2, log/3, epoch_ms/0, os_time_utc_str/0]).
 
 -include("brod_int.hrl").
+-include("brod_kafka.hrl").
 
 -type endpoints() :: [brod:endpoint()].
 
@@ -147,7 +150,96 @@ connect_leader(Hosts, Topic, Partition, ConnConfig) ->
 connect_group_coordinator(Hosts, ConnConfig, GroupId) ->
   brod_calls:connect(Hosts, {coordinator, group, GroupId}, ConnConfig).
 
+%% Requests of users' own
+
+%% @doc {@link request_sync/3} without a limit; the option `request_timeout' of the connection is one.
+-spec request_sync(brod:connection(), #kpro_req{}) -> ok | {ok, term()} | {error, term()}.
+request_sync(Connection, Req) -> request_sync(Connection, Req, infinity).
+
+%% @doc Send a request that `brod_kafka_request' or kafka_protocol has made, and wait for its response, as {@link
+%% parse_rsp/1} reads it. `{error, {connection_down, Reason}}' when the connection ends meanwhile.
+-spec request_sync(brod:connection(), #kpro_req{}, timeout()) -> ok | {ok, term()} | {error, term()}.
+request_sync(Connection, Req, Timeout) -> brod_kafka_response:request_sync(Connection, Req, Timeout).
+
+%% @doc What a response comes to: `ok' where it holds nothing but the word that all went well; `{error, Code | Text}'
+%% where the broker refused; else `{ok, Result}': the base offset of a produce request, `#{session_id, header,
+%% batches}' of a fetch, the partition of list_offsets, the groups of list_groups and describe_groups, and the whole
+%% message of others, whose errors are inside.
+-spec parse_rsp(#kpro_rsp{}) -> ok | {ok, term()} | {error, term()}.
+parse_rsp(Rsp) -> brod_kafka_response:parse(Rsp).
+
+%% @doc A fun that fetches from an offset by requests of its own, over the connection that is given. `max_bytes' is
+%% exceeded where one batch is larger.
+-spec make_fetch_fun(brod:connection(), brod:topic(), brod:partition(), brod:fetch_opts()) ->
+        fun((brod:offset()) -> {ok, {brod:offset(), [brod:message()]}} | {error, term()}).
+make_fetch_fun(Connection, Topic, Partition, Opts) ->
+  brod_kafka_response:fetch_fun(Connection, Topic, Partition, Opts).
+
+%% @doc Fetch with requests that `ReqFun' makes from an offset and a number of bytes: `{StableOffset, NextOffset,
+%% Messages}', without messages only when the stable offset is reached.
+-spec fetch_one_batch(brod:connection(), brod_kafka_response:req_fun(), brod:offset(), non_neg_integer()) ->
+        brod_kafka_response:fetched().
+fetch_one_batch(Connection, ReqFun, Offset, MaxBytes) ->
+  brod_kafka_response:fetch_one_batch(Connection, ReqFun, Offset, MaxBytes).
+
+%% @doc The messages of batches from `Offset' on, as {@link parse_rsp/1} gives them with their header, and the offset to
+%% fetch next. Messages of aborted transactions are left out.
+-spec flatten_batches(brod:offset(), map() | undefined, [brod_kafka_batch:batch()]) ->
+        {brod:offset(), [brod:message()]}.
+flatten_batches(Offset, Header, Batches) -> brod_kafka_batch:flatten(Offset, Header, Batches).
+
+%% @doc Up to where messages may be read, from the header of a partition in a fetch response.
+-spec get_stable_offset(map() | [{atom(), term()}]) -> brod:offset().
+get_stable_offset(Header) -> brod_kafka_response:stable_offset(Header).
+
+%% @doc The options of kafka_protocol's functions that connect: `#{timeout => Ms}'.
+-spec kpro_connection_options(brod:conn_config()) -> #{timeout := timeout()}.
+kpro_connection_options(ConnConfig) ->
+  #{timeout => maps:get(connect_timeout, brod_options:to_map(ConnConfig), ?BROD_DEFAULT_TIMEOUT)}.
+
+%% A worker gives its result as its exit reason: nothing of it can come late.
+-dialyzer({nowarn_function, pmap/3}).
+
+%% @doc Map a list with a process an element, in order. Throws `timeout' when not all are done after `Timeout' ms, and
+%% raises what a process failed with.
+-spec pmap(fun((A) -> B), [A], timeout()) -> [B].
+pmap(Fun, List, Timeout) ->
+  Workers = [spawn_monitor(fun() -> exit({done, Fun(Element)}) end) || Element <- List],
+  Until = case Timeout of
+            infinity -> infinity;
+            _ -> erlang:monotonic_time(millisecond) + Timeout
+          end,
+  pmap_results(Workers, Until, []).
+
+pmap_results([], _Until, Results) -> lists:reverse(Results);
+pmap_results([{Pid, MRef} | Rest] = Workers, Until, Results) ->
+  Left = case Until of
+           infinity -> infinity;
+           _ -> max(0, Until - erlang:monotonic_time(millisecond))
+         end,
+  receive
+    {'DOWN', MRef, process, Pid, {done, Result}} -> pmap_results(Rest, Until, [Result | Results]);
+    {'DOWN', MRef, process, Pid, Reason} -> stop_workers(Rest), error(Reason)
+  after Left ->
+    stop_workers(Workers),
+    throw(timeout)
+  end.
+
+stop_workers(Workers) ->
+  lists:foreach(fun({Pid, MRef}) -> demonitor(MRef, [flush]), exit(Pid, kill) end, Workers).
+
 %% Messages
+
+%% @doc How many messages there are, and how many bytes as {@link bytes/1} counts them.
+-spec stats([map()]) -> {Count :: non_neg_integer(), Bytes :: non_neg_integer()}.
+stats(Messages) -> {length(Messages), bytes(Messages)}.
+
+%% @doc Bytes of keys, values and headers, and 8 a message for its time.
+-spec bytes([map()]) -> non_neg_integer().
+bytes(Messages) ->
+  lists:sum([iolist_size(Key) + iolist_size(Value) + 8
+             + lists:sum([iolist_size(K) + iolist_size(V) || {K, V} <- maps:get(headers, Message, [])])
+             || #{key := Key, value := Value} = Message <- Messages]).
 
 %% @doc The fun behind a partitioner.
 -spec make_part_fun(brod:partitioner()) -> brod:partition_fun().

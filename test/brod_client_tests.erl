@@ -26,6 +26,10 @@ tests() ->
   , {no_client, fun no_client/0}
   , {connections, fun connections/0}
   , {connections_answer_everybody, fun connections_answer_everybody/0}
+  , {requests_travel_over_a_connection, fun requests_travel_over_a_connection/0}
+  , {versions_are_the_brokers, fun versions_are_the_brokers/0}
+  , {requests_that_cannot_be_sent, fun requests_that_cannot_be_sent/0}
+  , {lost_connections_end, fun lost_connections_end/0}
   , {killed_connection_leaves_nothing, fun killed_connection_leaves_nothing/0}
   , {status_shows_no_secrets, fun status_shows_no_secrets/0}
   , {kafka_apis_come_back, fun kafka_apis_come_back/0}
@@ -211,6 +215,115 @@ connections_answer_everybody() ->
   brod_log:stop(Log),
   logger:set_primary_config(level, none),
   ?assert(lists:member(down(Conn), [normal, noproc])).
+
+connection() ->
+  started(),
+  ok = brod_fake_nif:watch(self()),
+  {ok, Conn} = brod_client:get_leader_connection(?C, ?T, 0),
+  Conn.
+
+%% What somebody asks again and again goes over one socket, and each answer comes to who asked.
+requests_travel_over_a_connection() ->
+  Conn = connection(),
+  Groups = <<0:16, 1:32, 1:16, "g", 8:16, "consumer">>,
+  brod_fake_nif:answer(connection_open, {ok, [{16, 0, 2}]}),
+  brod_fake_nif:answer(response, {ok, Groups}),
+  [begin
+     Req = brod_kafka_request:list_groups(0),
+     ?assertEqual({ok, [#{group_id => <<"g">>, protocol_type => <<"consumer">>}]},
+                  brod_utils:request_sync(Conn, Req, ?LIMIT_MS))
+   end || _ <- [1, 2]],
+  [First, Second] = [receive {connection_request, Handle, {16, 0}, <<>>, true} -> Handle after ?LIMIT_MS -> none end
+                     || _ <- [1, 2]],
+  ?assertEqual(First, Second),
+  %% as kpro:send/2 does: nobody is told that it was sent
+  Req = brod_kafka_request:list_groups(0),
+  Ref = element(2, Req),
+  Conn ! {{self(), noreply}, {send, Req}},
+  receive
+    {msg, Conn, {kpro_rsp, Ref, list_groups, 0, Message}} -> ?assertMatch(#{groups := [_]}, Message)
+  after ?LIMIT_MS -> error(no_answer)
+  end,
+  %% structures that the connection is to encode, and a request without an answer
+  Conn ! {{self(), noreply}, {send, setelement(6, Req, [{tagged_fields, []}])}},
+  receive {msg, Conn, {kpro_rsp, Ref, list_groups, 0, _}} -> ok after ?LIMIT_MS -> error(no_answer) end,
+  Produce = brod_kafka_request:produce(3, ?T, 0, <<"a batch">>, 0, 1000, no_compression),
+  brod_fake_nif:answer(connection_open, {ok, []}),
+  {ok, Other} = brod_connection:start(?UP, [], self()),
+  ?assertEqual(ok, brod_utils:request_sync(Other, Produce, ?LIMIT_MS)),
+  receive {connection_request, _, {0, 3}, _, false} -> ok after ?LIMIT_MS -> error(not_sent) end,
+  ok = brod_connection:stop(Other),
+  receive {connection_close, _} -> ok after ?LIMIT_MS -> error(not_closed) end.
+
+versions_are_the_brokers() ->
+  Conn = connection(),
+  brod_fake_nif:answer(connection_open, {ok, [{1, 4, 17}, {3, 0, 5}, {16, 90, 99}, {1000, 0, 0}]}),
+  ?assertEqual({ok, #{fetch => {4, 17}, metadata => {0, 5}, list_groups => {90, 99}}}, brod_connection:api_versions(Conn)),
+  ?assertEqual([11, 5], [brod_kafka_apis:pick_version(Conn, Api) || Api <- [fetch, metadata]]),
+  ?assertError({unsupported_api, produce}, brod_kafka_apis:pick_version(Conn, produce)),
+  ?assertError({unsupported_api, no_such_api}, brod_kafka_apis:pick_version(Conn, no_such_api)),
+  ?assertError({unsupported_vsn_range, list_groups, {0, 3}, {90, 99}}, brod_kafka_apis:pick_version(Conn, list_groups)),
+  ?assertEqual([true, false, false, false],
+               [brod_kafka_apis:supports_version(Conn, Api, Vsn) || {Api, Vsn} <- [{fetch, 11}, {fetch, 12}, {fetch, 3}, {produce, 3}]]),
+  brod_fake_nif:answer(connection_open, {ok, []}),
+  {ok, Old} = brod_connection:start(?UP, [{query_api_versions, false}], self()),
+  ?assertEqual({ok, undefined}, brod_connection:api_versions(Old)),
+  ?assertEqual(0, brod_kafka_apis:pick_version(Old, fetch)),
+  ?assert(brod_kafka_apis:supports_version(Old, fetch, 11)),
+  ok = brod_connection:stop(Old),
+  ?assertMatch({connection_down, _}, catch_reason(fun() -> brod_kafka_apis:pick_version(Old, fetch) end)).
+
+catch_reason(Fun) ->
+  try Fun() of
+    %% it is no connection any more, and counts as none
+    Vsn when is_integer(Vsn) -> {connection_down, Vsn}
+  catch error:{no_versions, Reason} -> Reason
+  end.
+
+%% Whoever can be told is told, and the connection goes on; it ends where nobody can.
+requests_that_cannot_be_sent() ->
+  Conn = connection(),
+  Sync = fun(Req) -> brod_utils:request_sync(Conn, Req, ?LIMIT_MS) end,
+  Req = {kpro_req, make_ref(), metadata, 0, false, [{topics, []}]},
+  ?assertEqual({error, {not_supported, fetch, {4, 12}}}, Sync(brod_kafka_request:fetch(0, ?T, 0, 0, 0, 0, 1, read_committed))),
+  ?assertEqual({error, {not_supported, list_groups, undefined}}, Sync(brod_kafka_request:list_groups(0))),
+  ?assertMatch({error, {not_array, [topics, {metadata, 0}], _}}, Sync(setelement(6, Req, [{topics, t}]))),
+  ?assertMatch({error, {field_missing, _}}, Sync(setelement(6, Req, #{}))),
+  ?assertEqual({error, badarg}, Sync(setelement(6, Req, [foo]))),
+  Monitor = monitor(process, Conn),
+  Conn ! {{self(), noreply}, {send, setelement(6, Req, [{topics, t}])}},
+  receive {'DOWN', Monitor, _, _, Reason} -> ?assertMatch({shutdown, {not_array, _, _}}, Reason)
+  after ?LIMIT_MS -> error(alive)
+  end,
+  {ok, New} = brod_client:get_leader_connection(?C, ?T, 0),
+  ?assertNotEqual(Conn, New).
+
+lost_connections_end() ->
+  Req = brod_kafka_request:metadata(0, all),
+  Conn = connection(),
+  %% while something is under way: whoever waits is told, for the connection ends
+  ?assertEqual({error, {connection_down, {shutdown, tcp_closed}}}, brod_utils:request_sync(Conn, Req, ?LIMIT_MS)),
+  brod_fake_nif:answer(response, {error, timeout}),
+  ?assertEqual({error, {connection_down, {shutdown, timeout}}}, brod_utils:request_sync(leader(), Req, ?LIMIT_MS)),
+  brod_fake_nif:answer(response, {ok, <<"nonsense">>}),
+  ?assertMatch({error, {connection_down, {shutdown, {not_a_response, _}}}}, brod_utils:request_sync(leader(), Req, ?LIMIT_MS)),
+  brod_fake_nif:answer(connection_open, {error, econnrefused}),
+  ?assertEqual({error, {connection_down, {shutdown, econnrefused}}}, brod_utils:request_sync(leader(), Req, ?LIMIT_MS)),
+  %% while nothing is: the next request opens another
+  brod_fake_nif:answer(connection_open, {ok, []}),
+  brod_fake_nif:answer(response, {ok, <<0:32, 0:32>>}),
+  Idle = leader(),
+  ?assertMatch({ok, #{topics := []}}, brod_utils:request_sync(Idle, Req, ?LIMIT_MS)),
+  [Handle | _] = lists:reverse(requests()),
+  Idle ! {brod_connection_closed, Handle},
+  ?assertMatch({ok, #{topics := []}}, brod_utils:request_sync(Idle, Req, ?LIMIT_MS)),
+  [Another] = requests(),
+  ?assertNotEqual(Handle, Another).
+
+leader() -> {ok, Conn} = brod_client:get_leader_connection(?C, ?T, 0), Conn.
+
+requests() ->
+  receive {connection_request, Handle, _, _, _} -> [Handle | requests()] after 0 -> [] end.
 
 killed_connection_leaves_nothing() ->
   started(),

@@ -14,6 +14,7 @@
 -export([group_open/2, group_join/4, group_assign/3, group_commit/4, group_close/2]).
 -export([sasl_answer/2]).
 -export([dispatcher_open/1, dispatcher_done/2]).
+-export([connection_open/3, connection_request/5, connection_close/1, error_name/1]).
 -export([op_dirty/3, log_open/0, api_versions/0]).
 -export([op/3, client_open/2, client_close/1, producer_open/4, producer_publish/2,
          producer_withdraw/1, produce/4, produce_to/6, produce_dirty/4, producer_process/1,
@@ -306,3 +307,16 @@ op_dirty(Client, Op, Timeout) -> op(Client, Op, Timeout).
 log_open() -> ok.
 
 api_versions() -> [{produce, {3, 9}}, {fetch, {4, 12}}].
+
+%% A broker that speaks some versions of Fetch and Metadata; what it answers is for the test to say.
+connection_open(_Client, _Host, _Port) ->
+  {make_ref(), reply(answer_of(connection_open, fun() -> {ok, [{1, 4, 12}, {3, 0, 13}]} end))}.
+
+connection_request(Connection, Api, Body, ExpectsResponse, _Limit) ->
+  ok = tell({connection_request, Connection, Api, Body, ExpectsResponse}),
+  answer_of(connection_request, fun() -> reply(answer_of(response, fun() -> {error, closed} end)) end).
+
+connection_close(Connection) -> tell({connection_close, Connection}).
+
+error_name(3) -> unknown_topic_or_partition;
+error_name(Code) -> Code.

@@ -77,6 +77,18 @@ delayed_restart_test() ->
   ?assertEqual([A2], brod_supervisor3:find_child(Sup, a)),
   stop(Sup).
 
+waiting_child_can_be_started_at_once_test() ->
+  Sup = start({one_for_one, 0, 1}, [spec(a, {permanent, 100})]),
+  A = started(a),
+  A ! {exit, boom},
+  _ = down(A),
+  ?assertEqual(ok, brod_supervisor3:try_again_restart(Sup, a, boom)),
+  A2 = started(a),
+  %% one that runs is left alone
+  ?assertEqual(ok, brod_supervisor3:try_again_restart(Sup, a, boom)),
+  ?assertEqual([A2], brod_supervisor3:find_child(Sup, a)),
+  stop(Sup).
+
 waiting_child_can_be_terminated_test() ->
   Sup = start({one_for_one, 0, 1}, [spec(a, {permanent, 0.05})]),
   A = started(a),

@@ -57,3 +57,28 @@ clients_of_the_environment_are_checked_test_() ->
    || {Clients, Reason} <-
         [{[{<<"x">>, [{endpoints, [{"h", 1}]}]}], {bad_client_id, <<"x">>}},
          {[{x, []}], "No endpoints found in brod client 'x' config"}]].
+
+pmap_is_in_order_and_has_a_limit_test() ->
+  ?assertEqual([2, 4, 6], brod_utils:pmap(fun(N) -> 2 * N end, [1, 2, 3], infinity)),
+  ?assertEqual([], brod_utils:pmap(fun(N) -> N end, [], 0)),
+  Waits = fun(Pid) -> Pid ! {self(), waits}, receive never -> ok end end,
+  ?assertEqual(timeout, catch brod_utils:pmap(Waits, [self(), self()], 100)),
+  [receive
+     {Worker, waits} ->
+       MRef = monitor(process, Worker),
+       receive {'DOWN', MRef, _, _, _} -> ok after 5000 -> error(alive) end
+   after 5000 -> error(not_started)
+   end || _ <- [1, 2]],
+  ?assertError({oops, _}, brod_utils:pmap(fun(_) -> error(oops) end, [1], infinity)).
+
+messages_are_counted_test() ->
+  Messages = [#{key => <<"k">>, value => <<"vv">>, headers => [{<<"h">>, <<"xyz">>}]}, #{key => <<>>, value => <<>>}],
+  ?assertEqual({2, 15 + 8}, brod_utils:stats(Messages)),
+  ?assertEqual(#{timeout => 700}, brod_utils:kpro_connection_options([{connect_timeout, 700}])),
+  ?assertEqual(#{timeout => 5000}, brod_utils:kpro_connection_options(#{})).
+
+stable_offsets_test() ->
+  ?assertEqual([3, 5, 5, 4], [brod_utils:get_stable_offset(H)
+                              || H <- [#{high_watermark => 5, last_stable_offset => 3}, [{high_watermark, 5}],
+                                       #{high_watermark => 5, last_stable_offset => -1},
+                                       #{high_watermark => 4, last_stable_offset => 5}]]).

@@ -17,6 +17,7 @@ rustler::atoms! {
     all,
 
     // messages
+    brod_connection_closed,
     brod_reply,
     brod_acks,
     brod_nacks,

@@ -8,6 +8,8 @@ mod apis;
 mod atoms;
 mod batch_input;
 mod client;
+mod codecs;
+mod connection;
 mod consumer;
 mod directory;
 mod dispatcher;

@@ -19,7 +19,7 @@ use crate::raw::{tuple, Elements};
 use crate::runtime::{self, Asker};
 
 /// The longest time limit; a longer one is as good as none.
-const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
 /// The most elements of lists that a normal scheduler decodes.
 const QUICK: usize = 500;

@@ -30,6 +30,7 @@ pub mod varint;
 mod versions;
 mod wire_error;
 
+pub use crc32c::crc32c;
 pub use decode::decode_response;
 pub use header::{decode_request, encode, encode_response};
 pub use versions::ApiVersions;

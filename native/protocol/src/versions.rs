@@ -29,6 +29,11 @@ impl ApiVersions {
         self.ranges.get(&api_key).copied()
     }
 
+    /// All that the broker offers, by API key; none if it was not asked.
+    pub fn ranges(&self) -> impl Iterator<Item = (i16, (i16, i16))> + '_ {
+        self.ranges.iter().map(|(key, range)| (*key, *range))
+    }
+
     /// The newest version of `R` that the broker and this client speak.
     ///
     /// A broker that was not asked (`query_api_versions` false) is taken to speak the oldest

@@ -144,20 +144,35 @@ impl Connection {
         limit: Duration,
     ) -> Result<R::Response, NetError> {
         let body = encode(request, version)?;
-        let exchange = self.exchange(body, R::KEY, version);
-        let answer = match self.in_time(limit, exchange).await {
-            Some(answer) => answer?,
-            None => {
-                let after = format!("{:.1} s", limit.as_secs_f64());
-                let api = brod_protocol::api::of(R::KEY).map_or("", |api| api.name);
-                tracing::warn!(broker = %self.endpoint(), api, after, "request timed out");
-                self.shared.fail(NetError::Timeout);
-                return Err(NetError::Timeout);
-            }
-        };
+        let answer = self.exchange_within(body, R::KEY, version, limit).await?;
         decode_response::<R>(answer, version)
             .map_err(NetError::from)
             .inspect_err(|error| self.shared.fail(error.clone()))
+    }
+
+    /// Queues an encoded request body, at once; what is returned waits for the body of the answer.
+    ///
+    /// A request that times out closes the connection, as with [`Connection::call`].
+    pub fn exchange_within(
+        &self,
+        body: Bytes,
+        api_key: i16,
+        version: i16,
+        limit: Duration,
+    ) -> impl Future<Output = Result<Bytes, NetError>> + Send + 'static {
+        let answer = self.submit(body, api_key, version, true);
+        let connection = self.clone();
+        async move {
+            let Some(frame) = connection.in_time(limit, answer).await else {
+                let after = format!("{:.1} s", limit.as_secs_f64());
+                let api = brod_protocol::api::of(api_key).map_or("", |api| api.name);
+                tracing::warn!(broker = %connection.endpoint(), api, after, "request timed out");
+                connection.shared.fail(NetError::Timeout);
+                return Err(NetError::Timeout);
+            };
+            let frame = frame.unwrap_or(Err(NetError::Closed))?;
+            Ok(strip_response_header(frame, api_key, version)?)
+        }
     }
 
     /// Waits for an answer. The limit does not run while the broker wants to be left alone.
@@ -194,20 +209,6 @@ impl Connection {
     /// does not count towards its limit.
     pub(crate) fn throttled(&self) -> Duration {
         self.shared.throttle.lock().total()
-    }
-
-    /// Sends an encoded request body and waits for the body of the answer, without a time limit.
-    pub async fn exchange(
-        &self,
-        body: Bytes,
-        api_key: i16,
-        version: i16,
-    ) -> Result<Bytes, NetError> {
-        let frame = self
-            .submit(body, api_key, version, true)
-            .await
-            .unwrap_or(Err(NetError::Closed))?;
-        Ok(strip_response_header(frame, api_key, version)?)
     }
 
     /// Queues an encoded request that no response answers; the result comes when it is written.
