@@ -3,7 +3,7 @@
 #   - the engine imports upwards, or a room imports its sibling:
 #       net < cluster < producer, consumer, group, txn, admin
 #   - a pure file (scripts/pure-files.txt) names tokio, a clock or random numbers, or a name there fits no file
-#   - unsafe stands anywhere but in native/nif/src/raw.rs
+#   - unsafe stands anywhere but in native/nif/src/raw.rs and raw/
 #   - rustler is named outside native/nif, or tokio in native/protocol
 #   - the engine decodes a message past brod_protocol::decode_response, which checks its lengths.
 set -euo pipefail
@@ -35,8 +35,8 @@ find native -name '*.rs' -not -path '*/tests/*' -not -path '*/target/*' -print0 
     $code =~ s{//[^\n]*}{}g;
     (my $live = $code) =~ s/^#\[cfg\(test\)\]\nmod \w+ \{.*//ms;
 
-    fault($file, "unsafe belongs into native/nif/src/raw.rs only")
-      if $code =~ /\bunsafe\b(?!_code)/ && $file ne "native/nif/src/raw.rs";
+    fault($file, "unsafe belongs into native/nif/src/raw.rs and raw/ only")
+      if $code =~ /\bunsafe\b(?!_code)/ && $file !~ m{^native/nif/src/raw(\.rs$|/)};
     fault($file, "rustler belongs into native/nif only") if $code =~ /\brustler\b/ && $file !~ m{^native/nif/};
     if ($pure{$file}) {
       for my $name ("tokio", "Instant::now", "SystemTime::now", "rand::") {

@@ -14,6 +14,7 @@
 -export([subscribe/3, subscribe_async/4, unsubscribe/2, unsubscribe_async/2]).
 -export([ack/2, pause/1, resume/1, seek/2]).
 -export([info/1, get_connection/1, check_connectivity/2, debug/2, handle/1]).
+-export([forward/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3,
          format_status/1]).
 
@@ -466,12 +467,15 @@ subscribe_engine(Pid, BeginOffset, From, Kind, #st{options = Options} = St) ->
 receiver(Pid) when node(Pid) =:= node() ->
   {Pid, undefined};
 receiver(Pid) ->
-  Forwarder = spawn_link(fun() -> forward(Pid) end),
+  Forwarder = spawn_link(?MODULE, forward, [Pid]),
   {Forwarder, Forwarder}.
 
+%% @private While it waits it is in no version of this module: old ones can be purged.
+-spec forward(pid()) -> no_return().
 forward(Pid) ->
-  receive Message -> Pid ! Message end,
-  forward(Pid).
+  receive Message -> Pid ! Message, ?MODULE:forward(Pid)
+  after 0 -> erlang:hibernate(?MODULE, forward, [Pid])
+  end.
 
 stop_forwarder(#st{forwarder = undefined}) -> ok;
 stop_forwarder(#st{forwarder = Forwarder}) ->

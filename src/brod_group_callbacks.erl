@@ -11,7 +11,8 @@
 -define(PARTITIONS_RETRY_MS, 100).
 
 %% @doc The process: runs what it is given, one after the other. A callback may take it for the
-%% coordinator; what comes for that is passed on, in order and ahead of the result.
+%% coordinator; what comes for that is passed on, in order and ahead of the result. While it waits it is
+%% in no version of this module: old ones can be purged.
 -spec serve(pid()) -> no_return().
 serve(Coordinator) ->
   receive
@@ -21,8 +22,10 @@ serve(Coordinator) ->
       Coordinator ! {brod_callbacks_done, self(), Result};
     Other ->
       Coordinator ! Other
+  after 0 ->
+    ok
   end,
-  serve(Coordinator).
+  erlang:hibernate(?MODULE, serve, [Coordinator]).
 
 pass_on(Coordinator) ->
   receive Other -> Coordinator ! Other, pass_on(Coordinator)

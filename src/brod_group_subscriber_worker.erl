@@ -21,12 +21,11 @@
 
 init(Topic, #{group_id := GroupId, partition := Partition, begin_offset := BeginOffset,
               cb_module := CbModule, cb_config := CbConfig, tracker := Tracker}) ->
-  Worker = self(),
   Info = #{group_id => GroupId,
            topic => Topic,
            partition => Partition,
-           commit_fun => fun(Offset) -> brod_group_acks:put(Tracker, Offset) end,
-           ack_fun => fun(Offset) -> brod_topic_subscriber:ack(Worker, Partition, Offset) end},
+           commit_fun => brod_closures:commit(Tracker),
+           ack_fun => brod_closures:ack(self(), Partition)},
   {ok, CbState} = CbModule:init(Info, CbConfig),
   Begin = [{Partition, {begin_offset, BeginOffset}} || BeginOffset =/= undefined],
   {ok, Begin, #st{cb_module = CbModule, cb_state = CbState, tracker = Tracker}}.

@@ -18,6 +18,8 @@
 
 -export_type([client/0, dispatcher/0, producer/0, consumer/0, group/0, connection/0, op/0, target/0, begin_offset/0]).
 
+-include("brod_int.hrl").
+
 -on_load(load/0).
 
 -nifs([op/3, op_dirty/3, log_open/0, api_versions/0, client_open/2, client_close/1, sasl_answer/2, sasl_socket/2,
@@ -47,7 +49,25 @@
 -type begin_offset() :: integer() | earliest | latest | {timestamp, Ms :: integer()}.
 
 load() ->
-  erlang:load_nif(filename:join(priv_dir(), "brod_nif"), 0).
+  Own = filename:join(priv_dir(), "brod_nif"),
+  Library = library(Own),
+  case erlang:load_nif(Library, 0) of
+    ok when Library =:= Own ->
+      persistent_term:put(?MODULE, Library);
+    ok ->
+      ?BROD_LOG(notice, "The engine that runs here goes on under the new brod_nif: ~ts. The one in ~ts is used once "
+                "the node has been restarted, or brod with its modules.", [Library, Own]);
+    Error ->
+      Error
+  end.
+
+%% What runs in the library stays there, so a new version of this module goes on with that one, even where it has one
+%% of its own (docs/adr/0030-a-node-keeps-its-engine.md).
+library(Own) ->
+  case erlang:module_loaded(?MODULE) of
+    true -> persistent_term:get(?MODULE, Own);
+    false -> Own
+  end.
 
 %% The second way is for an ebin that lies in no folder called brod or brod-VSN.
 priv_dir() ->

@@ -36,7 +36,7 @@ check(Given) ->
 %% @doc The option as given, with its secrets in funs, so that it can be stored, shown, and given to
 %% {@link check/1} again. What is secret of a plugin's options is not known, so all of it is hidden.
 -spec hide(term()) -> term().
-hide({callback, _Module, _Opts} = Given) -> fun() -> Given end;
+hide({callback, _Module, _Opts} = Given) -> brod_closures:value(Given);
 hide({Mechanism, User, Secret}) -> {Mechanism, User, secret(Secret)};
 hide({Mechanism, Opts}) when is_map(Opts) -> {Mechanism, hide_all(Opts)};
 hide({Mechanism, [{_, _} | _] = Opts}) -> {Mechanism, hide_all(brod_options:to_map(Opts))};
@@ -79,7 +79,7 @@ hide_all(Opts) ->
 secret(Fun) when is_function(Fun, 0) -> Fun;
 secret(Text) when ?IS_TEXT(Text) ->
   try unicode:characters_to_binary(Text) of
-    Secret when is_binary(Secret) -> fun() -> Secret end;
+    Secret when is_binary(Secret) -> brod_closures:value(Secret);
     _ -> not_text
   catch error:badarg -> not_text
   end;
@@ -87,7 +87,7 @@ secret(undefined) -> undefined;
 secret(_) -> not_text.
 
 checked({callback, Module, Opts}) when is_atom(Module) ->
-  #{mechanism => callback, module => Module, options => fun() -> Opts end};
+  #{mechanism => callback, module => Module, options => brod_closures:value(Opts)};
 checked({callback, _, _}) ->
   bad(sasl, callback_module_is_no_atom);
 checked({Mechanism, User, Password}) when ?IS_LOGIN(Mechanism) ->

@@ -197,13 +197,13 @@ key(_) -> none.
 
 password(Given) ->
   try unicode:characters_to_binary((secret(Given))()) of
-    Password when is_binary(Password) -> fun() -> Password end;
+    Password when is_binary(Password) -> brod_closures:value(Password);
     _ -> bad(password, not_text)
   catch error:badarg -> bad(password, not_text)
   end.
 
 secret(Fun) when is_function(Fun, 0) -> Fun;
-secret(Value) -> fun() -> Value end.
+secret(Value) -> brod_closures:value(Value).
 
 %% The rest, one by one.
 

@@ -73,7 +73,6 @@
              wanted :: all | [brod:partition()],
              cb_module :: module(),
              cb_state :: cb_state(),
-             handler :: brod_subscriptions:handler(cb_state()),
              consumer_config :: brod:consumer_config(),
              committed :: #{brod:partition() => brod_subscriptions:begin_offset()},
              subs :: brod_subscriptions:subscriptions()}).
@@ -158,7 +157,6 @@ init(#{client := Client, topic := Topic, cb_module := CbModule} = Config) ->
            wanted = maps:get(partitions, Config, all),
            cb_module = CbModule,
            cb_state = CbState,
-           handler = fun(_T, P, Message, State) -> CbModule:handle_message(P, Message, State) end,
            consumer_config = ConsumerConfig,
            committed = maps:from_list([{P, first_offset(O)} || {P, O} <- Committed]),
            subs = brod_subscriptions:new(Client, ConsumerConfig, MessageType)},
@@ -234,7 +232,8 @@ format_status(Status) ->
 
 %% A crash report shows the mailbox and the arguments of the call that failed: messages are not for
 %% logs.
-work(#st{handler = Handler, cb_state = CbState}, Subs) ->
+work(#st{cb_module = CbModule, cb_state = CbState}, Subs) ->
+  Handler = fun(_Topic, P, Message, State) -> CbModule:handle_message(P, Message, State) end,
   try brod_subscriptions:work(Handler, CbState, Subs)
   catch
     Class:Reason:Stack ->

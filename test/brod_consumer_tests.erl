@@ -315,6 +315,9 @@ with_peer() ->
   deliver(Former, Pid, 2),
   deliver(Receiver, Pid, 3),
   ?assertEqual(3, echoed(Pid)),
+  %% an upgrade of the module does not find it in the old code
+  brod_test:wait_until(fun() -> process_info(Receiver, current_function) =:=
+                                  {current_function, {erlang, hibernate, 3}} end, ?LIMIT_MS),
   ok = brod_consumer:unsubscribe(Pid, Remote),
   ?assertNot(is_process_alive(Receiver)),
   ok = peer:stop(Peer).

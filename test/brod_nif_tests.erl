@@ -2,7 +2,7 @@
 -module(brod_nif_tests).
 -include_lib("eunit/include/eunit.hrl").
 
--export([outage/0, long_input/0, responsive/0]).
+-export([outage/0, long_input/0, responsive/0, restarts/0]).
 
 %% The engine's threads go on: the VM must not unmap what they run.
 the_module_may_be_purged_and_loaded_again_test_() ->
@@ -16,14 +16,109 @@ the_module_may_be_purged_and_loaded_again_test_() ->
     "Run(), io:format(\"all is well~n\")"), "all is well"))
   end}.
 
-%% A library cannot be exchanged under what runs on it: the node says so, and all goes on as before.
-loading_the_module_under_load_leaves_it_as_it_is_test_() ->
+%% A release upgrade loads each module anew while the node works.
+the_module_may_be_loaded_again_under_load_test_() ->
   {timeout, 60, fun() -> ?assertMatch({match, _}, re:run(in_a_vm(
-    "{ok, Options} = brod_options:client([{client_id, <<\"c\">>}]),"
-    "{ok, C} = brod_nif:client_open([{<<\"127.0.0.1\">>, 1}], brod_options:engine_config(Options)),"
-    "_ = code:load_file(brod_nif),"
+    open() ++
+    "C = Open(),"
+    "[begin {module, brod_nif} = code:load_file(brod_nif), {error, [_]} = brod_engine:call(C, connect, 2000),"
+    "       _ = Open(), true = code:soft_purge(brod_nif) end || _ <- lists:seq(1, 20)],"
     "{error, [_]} = brod_engine:call(C, connect, 2000), io:format(\"all is well~n\")"), "all is well"))
   end}.
+
+%% A new release has a library of its own, which takes no handles of the old one: the old one goes on, until nothing runs
+%% on it and the module is gone.
+a_new_release_goes_on_with_the_engine_that_runs_test_() ->
+  {timeout, 60, fun() ->
+    Dir = new_release(),
+    ?assertMatch({match, _}, re:run(in_a_vm(
+      open() ++
+      "Libraries = fun() -> {ok, Maps} = file:read_file(\"/proc/self/maps\"),"
+      "                     lists:usort([L || Line <- string:lexemes(Maps, \"\\n\"), L <- [lists:last(string:lexemes(Line, \" \"))],"
+      "                                       string:find(L, \"brod_nif\") =/= nomatch]) end,"
+      "C = Open(), IsLinux = os:type() =:= {unix, linux}, Before = [Libraries() || IsLinux],"
+      "true = code:add_patha(" ++ io_lib:format("~p", [filename:join(Dir, "ebin")]) ++ "),"
+      "[begin {module, brod_nif} = code:load_file(brod_nif), {error, [_]} = brod_engine:call(C, connect, 2000),"
+      "       _ = Open(), true = code:soft_purge(brod_nif) end || _ <- [1, 2]],"
+      "true = lists:prefix(" ++ io_lib:format("~p", [Dir]) ++ ", code:which(brod_nif)),"
+      "Before = [Libraries() || IsLinux],"
+      "ok = brod_nif:client_close(C), true = code:delete(brod_nif), _ = code:purge(brod_nif),"
+      "_ = Open(), true = length(hd([Libraries() || IsLinux] ++ [[1, 2]])) =:= 2,"
+      "io:format(\"all is well~n\")"), "all is well"))
+  end}.
+
+%% What a new library finds of another one's is not its own: it is refused, and the old one goes on.
+a_library_takes_nothing_over_from_another_one_test_() ->
+  {timeout, 60, fun() ->
+    Dir = new_release(),
+    Shown = in_a_vm(
+      open() ++
+      "C = Open(), true = code:add_patha(" ++ io_lib:format("~p", [filename:join(Dir, "ebin")]) ++ "),"
+      "true = persistent_term:erase(brod_nif),"
+      "{error, on_load_failure} = code:load_file(brod_nif), {error, [_]} = brod_engine:call(C, connect, 2000),"
+      "io:format(\"all is well~n\"), timer:sleep(100)"),
+    ?assertMatch({match, _}, re:run(Shown, "all is well")),
+    ?assertMatch({match, _}, re:run(Shown, "upgrade"))
+  end}.
+
+%% The engine's threads are the node's, and there once. They are not waited for: none is to end.
+the_application_may_be_stopped_and_started_under_load_test_() ->
+  {timeout, 60, fun() -> ?assertMatch({match, _}, re:run(in_a_vm("brod_nif_tests:restarts()"), "all is well")) end}.
+
+%% The same process of the system begins anew: modules go and come back.
+the_node_may_be_restarted_test_() ->
+  {timeout, 60, fun() -> ?assertMatch({match, _}, re:run(in_a_vm(
+    open() ++
+    "{ok, _} = application:ensure_all_started(brod), _ = Open(),"
+    "case os:getenv(\"BROD_RESTARTED\", \"0\") of"
+    "  \"2\" -> io:format(\"all is well~n\");"
+    "  N -> os:putenv(\"BROD_RESTARTED\", integer_to_list(list_to_integer(N) + 1)), init:restart(),"
+    "       receive never -> ok end "
+    "end"), "all is well"))
+  end}.
+
+%% @private
+restarts() ->
+  logger:set_primary_config(level, none),
+  {ok, Socket} = listen(0),
+  {ok, Port} = inet:port(Socket),
+  _ = spawn_link(fun() -> serve(Socket, Port, Port) end),
+  Round = fun() ->
+    {ok, _} = application:ensure_all_started(brod),
+    ok = brod:start_client([{"127.0.0.1", Port}], c, [{query_api_versions, false}]),
+    ok = brod:start_producer(c, <<"t">>, []),
+    %% nobody answers: they are in the middle of it when all ends
+    [spawn(fun() -> catch brod:produce_sync(c, <<"t">>, 0, <<>>, <<"v">>) end) || _ <- lists:seq(1, 10)],
+    ok = application:stop(brod),
+    {threads(), length(processes())}
+  end,
+  {Threads, Processes} = Round(),
+  Later = [Round() || _ <- lists:seq(1, 20)],
+  [Threads] = lists:usort([T || {T, _} <- Later]),
+  Settled = fun() -> length(processes()) =< Processes + 10 end,
+  wait_for(Settled, erlang:monotonic_time(millisecond) + 10000),
+  true = Settled(),
+  io:format("all is well~n").
+
+%% Of the engine, where the system tells (Linux).
+threads() ->
+  length([Task || Task <- filelib:wildcard("/proc/self/task/*"), {ok, <<"brod", _/binary>>} <- [file:read_file(Task ++ "/comm")]]).
+
+open() ->
+  "Open = fun() -> {ok, Options} = brod_options:client([{client_id, <<\"c\">>}]),"
+  "                {ok, C} = brod_nif:client_open([{<<\"127.0.0.1\">>, 1}], brod_options:engine_config(Options)),"
+  "                {error, [_]} = brod_engine:call(C, connect, 2000), C end,".
+
+%% A copy of the module and its library, where a release of another version has them.
+new_release() ->
+  Dir = filename:join([filename:dirname(code:which(?MODULE)), "new_release", "brod-99.0.0"]),
+  Ebin = filename:join(Dir, "ebin"),
+  Library = filename:join([Dir, "priv", "brod_nif.so"]),
+  ok = filelib:ensure_dir(filename:join(Ebin, "x")),
+  ok = filelib:ensure_dir(Library),
+  {ok, _} = file:copy(code:which(brod_nif), filename:join(Ebin, "brod_nif.beam")),
+  {ok, _} = file:copy(filename:join(code:priv_dir(brod), "brod_nif.so"), Library),
+  Dir.
 
 %% One line for a broker that cannot be reached, and one when it is back, seen with OTP's default handler.
 outages_are_seen_test_() ->

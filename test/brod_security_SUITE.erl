@@ -217,7 +217,7 @@ sessions_end(_) ->
   Seconds = list_to_integer(os:getenv("BROD_REAUTH_SECONDS", "15")),
   Log = brod_log:start(),
   in_parallel(fun(Sasl) ->
-    load(client(brod_security:endpoints(reauth), [{sasl, Sasl}]), fun() -> wait((Seconds + 5) * 1000) end)
+    brod_load:run(client(brod_security:endpoints(reauth), [{sasl, Sasl}]), fun() -> wait((Seconds + 5) * 1000) end)
   end, [{plain, "alice", "alice-secret"}, {scram_sha_256, "alice", "alice-secret"},
         {oauthbearer, #{token => token("alice")}}, rounds("alice-secret")],
   fun() ->
@@ -261,7 +261,7 @@ password_is_changed(Config) ->
   Change("carol-first"),
   allow_all("carol"),
   in_parallel(fun(Sasl) ->
-    load(client(brod_security:endpoints(reauth), [{sasl, Sasl}]), fun() -> wait(11000) end)
+    brod_load:run(client(brod_security:endpoints(reauth), [{sasl, Sasl}]), fun() -> wait(11000) end)
   end, [{scram_sha_512, File}, {scram_sha_256, "carol", fun() -> second_line(File) end}],
   fun() -> wait(3000), Change("carol-second") end).
 
@@ -281,7 +281,7 @@ certificate_is_rotated(Config) ->
   Ssl = brod_security:ca() ++ [{certfile, CertFile}, {keyfile, KeyFile}],
   Client = client(brod_security:endpoints(mtls), [{ssl, Ssl}]),
   Log = brod_log:start(),
-  load(Client, fun() ->
+  brod_load:run(Client, fun() ->
          ok = file:write_file(CertFile, "broken"),
          %% connections of their own
          {ok, {Endpoints, _}} = brod_client:get_bootstrap(Client),
@@ -291,47 +291,6 @@ certificate_is_rotated(Config) ->
          wait(1500)
        end),
   brod_log:stop(Log).
-
-%% Produces and consumes while `Meanwhile' runs; each message arrives once and in order.
-load(Client, Meanwhile) ->
-  Topic = brod_test:create_topic(2),
-  ok = brod:start_producer(Client, Topic, []),
-  ok = brod:start_consumer(Client, Topic, [{begin_offset, earliest}]),
-  Self = self(),
-  Producers = [spawn_link(fun() -> Self ! {self(), produce(Client, Topic, P, 0)} end) || P <- [0, 1]],
-  Consumers = [spawn_link(fun() ->
-                 {ok, _} = brod:subscribe(Client, self(), Topic, P, []),
-                 Self ! {self(), consume(0, infinity)}
-               end) || P <- [0, 1]],
-  Meanwhile(),
-  [Pid ! stop || Pid <- Producers],
-  Counts = [receive {Pid, Count} -> Count end || Pid <- Producers],
-  [Pid ! {until, Count} || {Pid, Count} <- lists:zip(Consumers, Counts)],
-  [receive {Pid, Consumed} -> ?assertEqual(Count, Consumed)
-   after ?LIMIT_MS -> error(messages_are_missing)
-   end || {Pid, Count} <- lists:zip(Consumers, Counts)],
-  ?assert(lists:min(Counts) > 100),
-  ok = brod:stop_client(Client).
-
-produce(Client, Topic, Partition, Number) ->
-  receive
-    stop -> Number
-  after 1 ->
-    {ok, Number} = brod:produce_sync_offset(Client, Topic, Partition, <<>>, integer_to_binary(Number)),
-    produce(Client, Topic, Partition, Number + 1)
-  end.
-
-consume(Next, Next) -> Next;
-consume(Next, Until) ->
-  receive
-    {until, Count} -> consume(Next, Count);
-    {Pid, #kafka_message_set{messages = Messages}} ->
-      consume(lists:foldl(fun(#kafka_message{offset = Offset, value = Value}, Expected) ->
-                            ?assertEqual({Expected, integer_to_binary(Expected)}, {Offset, Value}),
-                            ok = brod:consume_ack(Pid, Offset),
-                            Expected + 1
-                          end, Next, Messages), Until)
-  end.
 
 %% The time of a load, not the wait for something.
 wait(Ms) -> receive after Ms -> ok end.

@@ -26,4 +26,18 @@ mod runtime;
 mod sasl;
 mod tls;
 
-rustler::init!("brod_nif");
+use raw::library::{Library, ResourceType};
+
+/// What [`raw::library`] shows the VM, instead of `rustler::init!`.
+static LIBRARY: Library = Library {
+    name: c"brod_nif",
+    resources: &[
+        ResourceType::of::<client::ClientResource>(),
+        ResourceType::of::<consumer::ConsumerResource>(),
+        ResourceType::of::<dispatcher::DispatcherResource>(),
+        ResourceType::of::<group::GroupResource>(),
+        ResourceType::of::<messages::Buffer>(),
+        ResourceType::of::<producer::ProducerResource>(),
+        ResourceType::of::<sasl::AskResource>(),
+    ],
+};

@@ -21,7 +21,7 @@ const LARGE: usize = 4 * 1024;
 const CHUNK: usize = 16 * 1024;
 
 /// Memory of an answer that Erlang binaries point into.
-struct Buffer(Bytes);
+pub(crate) struct Buffer(Bytes);
 
 #[rustler::resource_impl]
 impl Resource for Buffer {}

@@ -1,4 +1,4 @@
-//! The only unsafe code: terms kept outside of a NIF call.
+//! The only unsafe code: terms kept outside of a NIF call, and in `library` how the VM loads all this.
 //!
 //! A message is gathered in an environment of its own while its batch fills, by NIF calls that
 //! hold the batch's lock, and later sent from a tokio thread. rustler's `SavedTerm` would cost an
@@ -6,6 +6,8 @@
 //! environment that owns them, in one type that never lets them apart.
 
 #![allow(unsafe_code)]
+
+pub(crate) mod library;
 
 use std::mem::MaybeUninit;
 

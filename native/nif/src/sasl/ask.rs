@@ -14,7 +14,7 @@ use crate::atoms;
 use crate::runtime;
 
 /// A question that waits for its answer. Dropped without one, whoever waits learns that there is none.
-pub(super) struct AskResource {
+pub(crate) struct AskResource {
     waiting: Mutex<Option<Waiting>>,
     /// Takes the port of a plugin's socket.
     socket: Mutex<Option<oneshot::Sender<u16>>>,

@@ -4,4 +4,5 @@ mod ask;
 mod options;
 mod plugin;
 
+pub(crate) use ask::AskResource;
 pub(crate) use options::decode;
