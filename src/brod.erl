@@ -29,6 +29,9 @@
          resolve_offset/3, resolve_offset/4, resolve_offset/5, resolve_offset/6]).
 %% Fetch
 -export([fetch/4, fetch/5, fetch/7, fetch/8, fold/8]).
+%% Transactions
+-export([transaction/3, txn_do/3, txn_produce/4, txn_produce/5, txn_produce_async/4, txn_produce_async/5,
+         txn_add_offsets/3, commit/1, abort/1]).
 %% Connections and groups
 -export([connect_leader/4, connect_group_coordinator/3, list_groups/2, list_all_groups/2,
          describe_groups/3, fetch_committed_offsets/2, fetch_committed_offsets/3]).
@@ -42,7 +45,8 @@
              , msg_ts/0, offset/0, offset_time/0, offsets_to_commit/0, partition/0
              , partition_assignment/0, partition_fun/0, partitioner/0, portnum/0
              , produce_ack_cb/0, produce_reply/0, produce_result/0, producer_config/0
-             , received_assignments/0, topic/0, topic_partition/0, transactional_id/0, value/0 ]).
+             , received_assignments/0, topic/0, topic_partition/0, transaction/0
+             , transaction_config/0, transactional_id/0, value/0 ]).
 
 -include("brod_int.hrl").
 
@@ -95,6 +99,8 @@
 -type fold_result() :: {fold_acc(), NextOffset :: offset(), fold_stop_reason()}.
 -type group_id() :: binary().
 -type transactional_id() :: binary().
+-type transaction() :: brod_transaction:transaction().
+-type transaction_config() :: brod_transaction:transaction_config().
 -type group_member_id() :: binary().
 -type group_generation_id() :: non_neg_integer().
 -type group_member() :: {group_member_id(), #kafka_group_member_metadata{}}.
@@ -637,6 +643,56 @@ fetch(Hosts, Topic, Partition, Offset, MaxWaitTime, MinBytes, MaxBytes, ConnConf
            Acc, fold_fun(Acc), fold_limits()) -> fold_result() when Acc :: fold_acc().
 fold(Target, Topic, Partition, Offset, Opts, Acc, Fun, Limits) ->
   brod_utils:fold(Target, Topic, Partition, Offset, Opts, Acc, Fun, Limits).
+
+%% Transactions
+
+%% @doc Start a transaction, linked to the caller: see {@link brod_transaction:start_link/3}.
+-spec transaction(client(), transactional_id(), transaction_config()) ->
+        {ok, transaction()} | {error, term()}.
+transaction(Client, TxnId, Config) -> brod_transaction:new(Client, TxnId, Config).
+
+%% @doc Read from topics, process, and write, in transactions: see {@link brod_transaction_processor:do/3}.
+-spec txn_do(brod_transaction_processor:process_function(), client(),
+             brod_transaction_processor:do_options()) -> {ok, pid()} | {error, term()}.
+txn_do(ProcessFun, Client, Opts) -> brod_transaction_processor:do(ProcessFun, Client, Opts).
+
+%% @doc Produce a batch in a transaction, and wait for the offset of its first message: see {@link
+%% brod_transaction:produce/4}.
+-spec txn_produce(transaction(), topic(), partition() | partitioner(), batch_input()) ->
+        {ok, offset()} | {error, term()}.
+txn_produce(Transaction, Topic, Partition, Batch) ->
+  brod_transaction:produce(Transaction, Topic, Partition, Batch).
+
+%% @doc Produce one message in a transaction, and wait for its offset: see {@link brod_transaction:produce/5}.
+-spec txn_produce(transaction(), topic(), partition() | partitioner(), key(), value()) ->
+        {ok, offset()} | {error, term()}.
+txn_produce(Transaction, Topic, Partition, Key, Value) ->
+  brod_transaction:produce(Transaction, Topic, Partition, Key, Value).
+
+%% @doc Produce a batch in a transaction without waiting for it: see {@link brod_transaction:produce_async/4}.
+-spec txn_produce_async(transaction(), topic(), partition() | partitioner(), batch_input()) ->
+        ok | {error, term()}.
+txn_produce_async(Transaction, Topic, Partition, Batch) ->
+  brod_transaction:produce_async(Transaction, Topic, Partition, Batch).
+
+%% @doc Produce one message in a transaction without waiting for it: see {@link brod_transaction:produce_async/5}.
+-spec txn_produce_async(transaction(), topic(), partition() | partitioner(), key(), value()) ->
+        ok | {error, term()}.
+txn_produce_async(Transaction, Topic, Partition, Key, Value) ->
+  brod_transaction:produce_async(Transaction, Topic, Partition, Key, Value).
+
+%% @doc Make a group's offsets part of a transaction: see {@link brod_transaction:add_offsets/3}.
+-spec txn_add_offsets(transaction(), group_id(), offsets_to_commit()) -> ok | {error, term()}.
+txn_add_offsets(Transaction, GroupId, Offsets) ->
+  brod_transaction:add_offsets(Transaction, GroupId, Offsets).
+
+%% @doc Commit a transaction: see {@link brod_transaction:commit/1}.
+-spec commit(transaction()) -> ok | {error, term()}.
+commit(Transaction) -> brod_transaction:commit(Transaction).
+
+%% @doc Abort a transaction: see {@link brod_transaction:abort/1}.
+-spec abort(transaction()) -> ok | {error, term()}.
+abort(Transaction) -> brod_transaction:abort(Transaction).
 
 %% Connections and groups
 

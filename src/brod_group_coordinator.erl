@@ -293,12 +293,13 @@ client_stopped(St) ->
 
 begin_generation(#{member_id := MemberId, generation := Generation, leader := IsLeader,
                    partitions := Partitions}, St) ->
-  #st{client = Client, member_module = Module, member_pid = Pid,
-      options = #{offset_commit_policy := Policy}} = St,
+  #st{client = Client, member_module = Module, member_pid = Pid, group_id = GroupId,
+      options = #{offset_commit_policy := Policy, group_instance_id := InstanceId}} = St,
   log(info, "is member of generation ~p with ~p partitions, leader: ~p",
       [Generation, length(Partitions), IsLeader], St),
   log_new(Policy, [{T, P} || {T, P, undefined, _} <- Partitions], St),
   TPs = [{T, P} || {T, P, _, _} <- Partitions],
+  ok = brod_group_members:enter(GroupId, Generation, MemberId, {InstanceId, TPs}),
   Callbacks = fun() ->
                   ok = brod_group_callbacks:await_partitions(Client, TPs),
                   brod_group_callbacks:received(Module, Pid, MemberId, Generation, Policy,

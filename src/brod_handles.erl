@@ -1,14 +1,14 @@
-%% @private Which engine handle stands behind a pid: rows `{Pid, consumer | connection, Handle}' in a public table that
+%% @private Which engine handle stands behind a pid: rows `{Pid, Kind, Handle}' in a public table that
 %% brod_sup owns. A row goes with its process, however that ends.
 -module(brod_handles).
 -behaviour(gen_server).
 
--export([start_link/0, put/2, take_back/0, lookup/2]).
+-export([start_link/0, put/2, take_back/0, lookup/2, all/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -include("brod_int.hrl").
 
--type kind() :: consumer | connection.
+-type kind() :: consumer | connection | transaction | group_member.
 
 %% @doc Start the process that watches the others.
 -spec start_link() -> {ok, pid()} | {error, term()}.
@@ -40,6 +40,14 @@ lookup(Kind, Pid) ->
     _ -> false
   catch
     error:badarg -> false
+  end.
+
+%% @doc All handles of a kind that fit a pattern, as of `ets:match_object/2'.
+-spec all(kind(), Pattern :: term()) -> [Handle :: term()].
+all(Kind, Pattern) ->
+  try [Handle || {_, _, Handle} <- ets:match_object(?BROD_HANDLES, {'_', Kind, Pattern})]
+  catch
+    error:badarg -> []
   end.
 
 init([]) ->

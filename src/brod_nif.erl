@@ -14,9 +14,11 @@
          consumer_info/1]).
 -export([connection_open/3, connection_request/5, connection_close/1]).
 -export([error_name/1, crc32c/1, compress/2, decompress/3]).
+-export([txn_open/2, txn_begin/1, txn_produce/6, txn_produce_dirty/6, txn_refused/1, txn_offsets/4,
+         txn_end/2, txn_close/1]).
 -export([group_open/2, group_join/4, group_assign/3, group_commit/4, group_close/2]).
 
--export_type([client/0, dispatcher/0, producer/0, consumer/0, group/0, connection/0, op/0, target/0, begin_offset/0]).
+-export_type([client/0, dispatcher/0, producer/0, consumer/0, group/0, connection/0, txn/0, op/0, target/0, begin_offset/0]).
 
 -include("brod_int.hrl").
 
@@ -29,6 +31,8 @@
        producer_info/1,
        consumer_open/4, consumer_subscribe/4, consumer_unsubscribe/1, consumer_ack/2,
        consumer_pause/1, consumer_resume/1, consumer_seek/2, consumer_close/1, consumer_info/1,
+       txn_open/2, txn_begin/1, txn_produce/6, txn_produce_dirty/6, txn_refused/1, txn_offsets/4, txn_end/2,
+       txn_close/1,
        group_open/2, group_join/4, group_assign/3, group_commit/4, group_close/2,
        connection_open/3, connection_request/5, connection_close/1, error_name/1, crc32c/1, compress/2, decompress/3]).
 
@@ -40,6 +44,7 @@
 -type consumer() :: reference().
 -type group() :: reference().
 -type connection() :: reference().
+-type txn() :: reference().
 -type op() :: atom() | tuple().
 %% Who is told the outcome of a produce call.
 -type target() :: reference() | {pid(), reference()} | no_ack
@@ -211,6 +216,46 @@ consumer_close(_Consumer) -> ?NOT_LOADED.
 %% @doc Position and prefetch window, for debugging.
 -spec consumer_info(consumer()) -> map().
 consumer_info(_Consumer) -> ?NOT_LOADED.
+
+%% @doc Open the producer of a transactional id. It asks nobody before {@link txn_begin/1}.
+-spec txn_open(client(), map()) -> {ok, txn()} | {error, term()}.
+txn_open(_Client, _Config) -> ?NOT_LOADED.
+
+%% @doc Begin a transaction; `{brod_reply, Ref, ok | {error, Reason}}' comes once one is under way.
+-spec txn_begin(txn()) -> reference().
+txn_begin(_Txn) -> ?NOT_LOADED.
+
+%% @doc Give a message or a batch to the transaction. With a reference as target `{brod_reply, Ref, {ok, Offset} |
+%% {error, Reason}}' comes once it is stored; with `no_ack' nothing comes, and what fails fails the commit.
+%% `{wait, Id}': taken, but wait for `{brod_room, Id}' before the next one. `dirty': not taken, use {@link
+%% txn_produce_dirty/6}. Raises `badarg' for a key or a value of the wrong type.
+-spec txn_produce(txn(), reference() | no_ack, brod:topic(), brod:partition(), brod:key(), brod:value()) ->
+        ok | {wait, Id :: term()} | dirty | {error, term()}.
+txn_produce(_Txn, _Target, _Topic, _Partition, _Key, _Value) -> ?NOT_LOADED.
+
+%% @doc As {@link txn_produce/6}, on a dirty scheduler, for large input.
+-spec txn_produce_dirty(txn(), reference() | no_ack, brod:topic(), brod:partition(), brod:key(), brod:value()) ->
+        ok | {wait, Id :: term()} | {error, term()}.
+txn_produce_dirty(_Txn, _Target, _Topic, _Partition, _Key, _Value) -> ?NOT_LOADED.
+
+%% @doc Something that was to be part of the transaction was refused without asking the engine.
+-spec txn_refused(txn()) -> ok.
+txn_refused(_Txn) -> ?NOT_LOADED.
+
+%% @doc Make offsets part of the transaction, in the name of a member of the group if there is one;
+%% `{brod_reply, Ref, ok | {error, Reason}}' comes.
+-spec txn_offsets(txn(), brod:group_id(),
+                  undefined | {Generation :: integer(), MemberId :: binary(), InstanceId :: binary() | undefined},
+                  [{brod:topic(), brod:partition(), brod:offset(), Metadata :: binary()}]) -> reference().
+txn_offsets(_Txn, _GroupId, _Member, _Offsets) -> ?NOT_LOADED.
+
+%% @doc Commit or abort; `{brod_reply, Ref, ok | {error, Reason}}' comes.
+-spec txn_end(txn(), Commit :: boolean()) -> reference().
+txn_end(_Txn, _Commit) -> ?NOT_LOADED.
+
+%% @doc Close it. What is open is aborted, in the background.
+-spec txn_close(txn()) -> ok.
+txn_close(_Txn) -> ?NOT_LOADED.
 
 %% @doc Make a member of a group; it sends nothing before {@link group_join/4}. Events come to the
 %% caller as `{brod_group, Group, JoinId, Event}'.

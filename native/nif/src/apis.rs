@@ -2,13 +2,21 @@
 
 use brod_protocol::api;
 use rustler::types::atom::Atom;
-use rustler::{Env, NifResult};
+use rustler::{Encoder, Env, NifResult, Term};
 
 /// Each with its oldest and newest version.
 #[rustler::nif]
 fn api_versions(env: Env<'_>) -> NifResult<Vec<(Atom, (i16, i16))>> {
     let named = |api: &&api::Api| Ok((Atom::from_str(env, &snake_case(api.name))?, api.versions));
     api::ALL.iter().map(named).collect()
+}
+
+/// One of them by Kafka's name of it, with its oldest and newest version.
+pub(crate) fn named<'a>(env: Env<'a>, name: &str) -> (Term<'a>, (i16, i16)) {
+    let known = api::ALL.iter().find(|api| api.name == name);
+    let atom = known.and_then(|api| Atom::from_str(env, &snake_case(api.name)).ok());
+    let term = atom.map_or_else(|| name.encode(env), |atom| atom.to_term(env));
+    (term, known.map_or((-1, -1), |api| api.versions))
 }
 
 /// `FindCoordinator` as Erlang writes it.

@@ -71,6 +71,8 @@ rustler::atoms! {
     delivery_timeout,
     encoding_failed,
     client_down,
+    transaction_timed_out,
+    not_supported,
     killed,
     econnrefused,
     nxdomain,

@@ -8,6 +8,7 @@ use brod_engine::consumer::Consumers;
 use brod_engine::net::tls::{Tls, TlsError};
 use brod_engine::net::{AddressFamily, ConnectOptions, Endpoint, SocketOptions};
 use brod_engine::producer::Producers;
+use brod_engine::txn::Transactions;
 use parking_lot::RwLock;
 use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
 
@@ -16,6 +17,7 @@ use crate::dispatcher::Dispatcher;
 use crate::options::{BadOption, Options};
 use crate::replies::ErlReplies;
 use crate::runtime;
+use crate::txn::TxnReplies;
 
 /// An Erlang client's engine.
 pub(crate) struct ClientResource {
@@ -23,6 +25,8 @@ pub(crate) struct ClientResource {
     pub cluster: Arc<Cluster>,
     /// Its producers.
     pub producers: Producers<ErlReplies>,
+    /// Its transactions.
+    pub transactions: Transactions<TxnReplies>,
     /// Its consumers.
     pub consumers: Arc<Consumers>,
     /// Processes that pass its producers' acks on.
@@ -92,10 +96,12 @@ fn client_open<'a>(
         ..config
     });
     let producers = Producers::new(cluster.clone(), buffer_bytes);
+    let transactions = Transactions::new(cluster.clone(), buffer_bytes);
     let consumers = Consumers::new(cluster.clone(), &rack_id, fetch_buffer_bytes);
     let client = ResourceArc::new(ClientResource {
         cluster,
         producers,
+        transactions,
         consumers,
         dispatchers: RwLock::default(),
     });

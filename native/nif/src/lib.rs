@@ -25,6 +25,7 @@ mod replies;
 mod runtime;
 mod sasl;
 mod tls;
+mod txn;
 
 use raw::library::{Library, ResourceType};
 

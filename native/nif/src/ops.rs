@@ -107,7 +107,8 @@ fn ask<'a>(env: Env<'a>, client: Client, what: Term<'a>, timeout_ms: u64) -> Nif
         ("fetch", 5) => ask.fetch(parts),
         ("coordinator", 3) => ask.coordinator(parts),
         ("leader", 3) => ask.leader(parts),
-        ("offset_fetch", 3) => ask.offset_fetch(parts),
+        ("offset_fetch", 3) => ask.offset_fetch(parts, false),
+        ("stable_offset_fetch", 3) => ask.offset_fetch(parts, true),
         ("describe_groups", 2) => ask.describe_groups(parts),
         _ => Err(bad()),
     }
@@ -221,12 +222,14 @@ impl<'a> Ask<'a> {
         )
     }
 
-    fn offset_fetch(self, parts: Elements<'a>) -> NifResult<Term<'a>> {
+    fn offset_fetch(self, parts: Elements<'a>, stable: bool) -> NifResult<Term<'a>> {
         let group = string(parts.at(1))?;
         let wanted = all_or(parts.at(2), topic_partitions)?;
         let (cluster, limit) = (self.cluster(), self.limit);
         self.start(
-            async move { admin::offset_fetch(&cluster, &group, wanted.as_deref(), limit).await },
+            async move {
+                admin::offset_fetch(&cluster, &group, wanted.as_deref(), stable, limit).await
+            },
             answer::committed,
         )
     }

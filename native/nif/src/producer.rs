@@ -259,16 +259,21 @@ fn produce_dirty<'a>(
 
 /// Only a caller that waits for its own call can be held up.
 fn waiter(env: Env<'_>, target: &Target<'_>, id: &mut Option<u64>) -> Option<Waiter> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
     if matches!(target, Target::Nobody) {
         return None;
     }
-    let new = NEXT.fetch_add(1, Ordering::Relaxed);
-    *id = Some(new);
-    Some(Waiter {
+    let waiter = new_waiter(env);
+    *id = Some(waiter.id);
+    Some(waiter)
+}
+
+/// The calling process, under a number of its own.
+pub(crate) fn new_waiter(env: Env<'_>) -> Waiter {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    Waiter {
         pid: env.pid(),
-        id: new,
-    })
+        id: NEXT.fetch_add(1, Ordering::Relaxed),
+    }
 }
 
 /// The producer process, or whom to wait for.
@@ -325,7 +330,7 @@ fn producer_info<'a>(env: Env<'a>, producer: Producer) -> NifResult<Term<'a>> {
 }
 
 /// Every option must be there: their defaults are in `brod_producer_options`.
-fn decode_config<'a>(options: &Options<'a>) -> Result<ProducerConfig, BadOption<'a>> {
+pub(crate) fn decode_config<'a>(options: &Options<'a>) -> Result<ProducerConfig, BadOption<'a>> {
     let codecs = [
         ("no_compression", Codec::None),
         ("gzip", Codec::Gzip),

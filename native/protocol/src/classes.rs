@@ -129,6 +129,7 @@ impl ErrorCode {
                 NOT_ENOUGH_REPLICAS,
                 NOT_ENOUGH_REPLICAS_AFTER_APPEND,
                 OUT_OF_ORDER_SEQUENCE_NUMBER,
+                CONCURRENT_TRANSACTIONS,
             )
     }
 
@@ -218,18 +219,28 @@ impl ErrorCode {
         one_of!(self, MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE)
     }
 
+    /// Another producer has taken over the transactional id, or the coordinator in the name of a
+    /// transaction that was open for too long.
+    pub const fn is_fenced_producer(self) -> bool {
+        one_of!(self, PRODUCER_FENCED, INVALID_PRODUCER_EPOCH)
+    }
+
+    /// A transaction in which it comes up can be aborted, and no more (KIP-1050).
+    pub const fn is_abort_only(self) -> bool {
+        self.is_sequence_lost() || one_of!(self, TRANSACTION_ABORTABLE, INVALID_TXN_STATE)
+    }
+
     /// Another producer has taken over the transactional id, or it may not be used: the producer that
     /// gets it is done for.
     pub const fn is_fatal_for_transactions(self) -> bool {
-        one_of!(
-            self,
-            PRODUCER_FENCED,
-            INVALID_PRODUCER_EPOCH,
-            TRANSACTION_COORDINATOR_FENCED,
-            TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-            CLUSTER_AUTHORIZATION_FAILED,
-            UNSUPPORTED_VERSION,
-        )
+        self.is_fenced_producer()
+            || one_of!(
+                self,
+                TRANSACTION_COORDINATOR_FENCED,
+                TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+                CLUSTER_AUTHORIZATION_FAILED,
+                UNSUPPORTED_VERSION,
+            )
     }
 }
 
@@ -330,6 +341,7 @@ mod tests {
                 "not_enough_replicas",
                 "not_enough_replicas_after_append",
                 "out_of_order_sequence_number",
+                "concurrent_transactions",
                 "kafka_storage_error",
                 "fenced_leader_epoch",
                 "unknown_leader_epoch",

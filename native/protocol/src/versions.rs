@@ -11,6 +11,8 @@ use super::{api, WireError};
 #[derive(Debug, Clone, Default)]
 pub struct ApiVersions {
     ranges: HashMap<i16, (i16, i16)>,
+    /// Levels of the cluster's features (KIP-584).
+    features: HashMap<String, i16>,
 }
 
 impl ApiVersions {
@@ -21,7 +23,16 @@ impl ApiVersions {
             .iter()
             .map(|api| (api.api_key, (api.min_version, api.max_version)))
             .collect();
-        ApiVersions { ranges }
+        let features = response.finalized_features.iter();
+        let features = features
+            .map(|feature| (feature.name.to_string(), feature.max_version_level))
+            .collect();
+        ApiVersions { ranges, features }
+    }
+
+    /// The level of a feature that is in force in the whole cluster (KIP-584); 0 where there is none.
+    pub fn feature(&self, name: &str) -> i16 {
+        self.features.get(name).copied().unwrap_or(0)
     }
 
     /// The range that the broker offers for the API, if it knows it.

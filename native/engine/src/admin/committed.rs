@@ -11,11 +11,13 @@ use crate::error::Error;
 use brod_protocol::api::find_coordinator::CoordinatorKind;
 use brod_protocol::api::offset_fetch::{self, CommittedTopic};
 
-/// The offsets that `group` has committed, in the partitions named or (`None`) in all.
+/// The offsets that `group` has committed, in the partitions named or (`None`) in all. `stable`: where a
+/// transaction is open that may commit others, that is the partition's error (KIP-447).
 pub async fn offset_fetch(
     cluster: &Cluster,
     group: &str,
     partitions: Option<&[(String, Vec<i32>)]>,
+    stable: bool,
     limit: Duration,
 ) -> Result<Vec<CommittedTopic>, Error> {
     let mut retry = Retry::within(limit);
@@ -24,7 +26,7 @@ pub async fn offset_fetch(
         let attempt = async {
             let connection = cluster.connection(node, Purpose::Main).await?;
             let version = connection.versions().pick::<OffsetFetchRequest>()?;
-            let request = offset_fetch::request(version, group, partitions, false);
+            let request = offset_fetch::request(version, group, partitions, stable);
             let limit = cluster.config().request_timeout;
             let response = connection.call_version(&request, version, limit).await?;
             Ok(offset_fetch::read(version, response)?)

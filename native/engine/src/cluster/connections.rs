@@ -26,6 +26,8 @@ pub enum Purpose {
     Admin,
     /// Fetch, by lane.
     Fetch(u32),
+    /// What coordinators of transactions are asked, by lane: they wait for the replicas of what they note.
+    Transaction(u32),
     /// The group protocol of one member; unique within the client.
     Group(u64),
 }

@@ -17,6 +17,10 @@ pub trait Acks: Default + Send + 'static {
     fn rollback(&mut self, mark: Self::Mark);
     /// How many calls are in it.
     fn calls(&self) -> u32;
+    /// Whether some of its calls are nobody's to hear of.
+    fn has_untold(&self) -> bool {
+        false
+    }
     /// The records of the call that record `at` belongs to; None where nobody is to hear of it.
     fn call_at(&self, at: u32) -> Option<Range<u32>>;
     /// Takes apart, where a batch is split before record `at`.

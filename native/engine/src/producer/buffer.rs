@@ -255,6 +255,11 @@ impl<A: Acks> Buffer<A> {
         self.renew_from.is_some_and(|from| next >= Some(from))
     }
 
+    /// What would be sent next needs another producer id, and a transaction has only one.
+    fn needs_next_transaction(&self) -> bool {
+        self.membership != Membership::Unneeded && self.in_flight.is_empty() && self.renews()
+    }
+
     fn close_open(&mut self) {
         if let Some(batch) = self.open.take() {
             self.last_size = batch.bytes;
@@ -288,12 +293,11 @@ impl<A: Acks> Buffer<A> {
             if !self.in_flight.is_empty() {
                 return Take::Idle;
             }
+            if self.needs_next_transaction() {
+                return Take::Expired;
+            }
             self.renew_from = None;
-            self.identity = match self.membership {
-                Membership::Unneeded => Identity::Needed,
-                // The next transaction brings one.
-                _ => Identity::Pending,
-            };
+            self.identity = Identity::Needed;
             self.forget_sequences();
         }
         if self.ready.is_empty() {
@@ -456,6 +460,11 @@ impl<A: Acks> Buffer<A> {
     /// Takes nothing any more.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.is_some()
+    }
+
+    /// Why it takes nothing any more.
+    pub(super) fn stop_reason(&self) -> Option<&Failure> {
+        self.stopping.as_ref()
     }
 
     /// Bytes that left the buffer since this was last asked.

@@ -108,6 +108,16 @@ impl ProducerConfig {
         }
     }
 
+    /// The version for Produce requests, of those that the broker speaks up to `negotiated`.
+    pub(super) fn version(&self, negotiated: i16) -> i16 {
+        let newest = match &self.transaction {
+            Some(transaction) => negotiated.min(transaction.produce_version()),
+            None => negotiated,
+        };
+        self.produce_version
+            .map_or(newest, |fixed| fixed.clamp(3, newest))
+    }
+
     /// The transactional id, where there is one.
     pub(super) fn transactional_id(&self) -> Option<&str> {
         self.transaction.as_deref().map(Transaction::id)

@@ -91,9 +91,9 @@ pub(super) struct Lane<R: Replies> {
 
 impl<R: Replies> Lane<R> {
     /// The lane with this number, not connected yet.
-    pub(super) fn new(number: usize) -> Self {
+    pub(super) fn new(number: u32) -> Self {
         Lane {
-            purpose: Purpose::Produce(number as u32),
+            purpose: Purpose::Produce(number),
             queue: Queue::new(),
             in_flight: VecDeque::new(),
             connection: None,

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 pub use admission::{Append, WhenFull};
 
-use super::acks::Replies;
+use super::acks::{Acks, Replies};
 use super::budget::Budget;
 use super::buffer::{Buffer, Outcome, Take};
 use super::config::ProducerConfig;
@@ -188,7 +188,12 @@ impl<R: Replies> Partition<R> {
                 for (acks, result) in all {
                     match result {
                         Ok(base_offset) => self.replies.delivered(acks, base_offset),
-                        Err(why) => self.replies.failed(acks, &why),
+                        Err(why) => {
+                            if let Some(transaction) = &self.config.transaction {
+                                transaction.failed(&why, acks.has_untold());
+                            }
+                            self.replies.failed(acks, &why);
+                        }
                     }
                 }
             }
@@ -199,6 +204,9 @@ impl<R: Replies> Partition<R> {
             self.host.route(self.clone());
         }
         self.tell_if_stopped(tells);
+        if let Some(transaction) = &self.config.transaction {
+            transaction.settled();
+        }
     }
 
     fn tell_if_stopped(self: &Arc<Self>, told: u32) {
@@ -278,8 +286,8 @@ impl<R: Replies> Partition<R> {
         self.event(|buffer, config| buffer.unknown(config, now));
     }
 
-    /// The brokers say why nothing can be sent, and that will not change.
-    pub(super) fn refused(self: &Arc<Self>, code: ErrorCode) {
+    /// Takes no more, because of `code`, and what is not in flight fails with it.
+    pub fn refused(self: &Arc<Self>, code: ErrorCode) {
         let why = Failure::NotRetriable(code);
         self.event(|buffer, _| Some(Outcome::Settled(buffer.stop(why))));
     }
@@ -314,6 +322,17 @@ impl<R: Replies> Partition<R> {
     pub fn hand_over(self: &Arc<Self>) {
         self.state.lock().hands_over = true;
         self.tell_if_stopped(0);
+    }
+
+    /// Why it takes no more; None while it does.
+    pub fn stop_reason(&self) -> Option<Failure> {
+        self.state.lock().buffer.stop_reason().cloned()
+    }
+
+    /// Nothing waits, nothing is in flight, and all results are told.
+    pub fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        state.buffer.is_idle() && state.telling == 0
     }
 
     /// Calls not sent yet, batches in flight, callers held up.

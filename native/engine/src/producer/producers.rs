@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use super::acks::Replies;
 use super::config::ProducerConfig;
 use super::inbox::Inbox;
+use super::lane::LANES;
 use super::partition::Partition;
 use super::shared::Shared;
 use super::{router, sender};
@@ -19,8 +20,15 @@ impl<R: Replies> Producers<R> {
     /// Producers over `cluster`; `buffer_bytes` bounds what all of them buffer before callers
     /// are held up. Must be called on a tokio runtime.
     pub fn new(cluster: Arc<Cluster>, buffer_bytes: usize) -> Self {
+        Self::apart(cluster, buffer_bytes, 0)
+    }
+
+    /// As [`Producers::new`], with connections of their own: for those that others' requests must not
+    /// hold up. Each `group` has its own.
+    pub fn apart(cluster: Arc<Cluster>, buffer_bytes: usize, group: u32) -> Self {
         let (inboxes, new_inboxes) = mpsc::unbounded_channel();
-        let shared = Shared::new(cluster.clone(), buffer_bytes, inboxes);
+        let first_lane = group * LANES as u32;
+        let shared = Shared::new(cluster.clone(), buffer_bytes, first_lane, inboxes);
         let start = |what, task| cluster.supervise(shared.runtime(), what, task);
         start(
             "producer senders",

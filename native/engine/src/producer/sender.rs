@@ -62,12 +62,12 @@ struct Task<R: Replies> {
 
 /// Sends until the cluster is closed.
 pub(super) async fn run<R: Replies>(inbox: Arc<Inbox<R>>, shared: Arc<Shared<R>>) {
-    let cluster = shared.cluster.clone();
+    let (cluster, first_lane) = (shared.cluster.clone(), shared.first_lane);
     let mut task = Task {
         inbox: inbox.clone(),
         shared,
         timers: Timers::new(),
-        lanes: std::array::from_fn(Lane::new),
+        lanes: std::array::from_fn(|number| Lane::new(first_lane + number as u32)),
     };
     loop {
         task.send_ready();
@@ -281,7 +281,7 @@ impl<R: Replies> Task<R> {
     ) {
         let bytes = batches.iter().map(Bytes::len).sum();
         let config = items[0].partition.config();
-        let (acks, fixed) = (config.required_acks, config.produce_version);
+        let acks = config.required_acks;
         let transactional_id = config.transactional_id();
         let timeout_ms = i32::try_from(config.ack_timeout.as_millis()).unwrap_or(i32::MAX);
         let parts = items.iter().zip(batches).map(|(item, batch)| Part {
@@ -294,7 +294,7 @@ impl<R: Replies> Task<R> {
             .pick::<ProduceRequest>()
             .map_err(NetError::from)
             .and_then(|negotiated| {
-                let version = fixed.map_or(negotiated, |fixed| fixed.clamp(3, negotiated));
+                let version = config.version(negotiated);
                 let body = produce::encode(version, transactional_id, acks, timeout_ms, parts)?;
                 Ok((body, version))
             });

@@ -22,6 +22,8 @@ pub(super) struct Shared<R: Replies> {
     /// What its callers wait for is told to their partition.
     pub budget: Arc<Budget<Weak<Partition<R>>>>,
     pub leaderless: Leaderless<R>,
+    /// Number of the first lane to each broker; no others use the same ones.
+    pub first_lane: u32,
     runtime: Handle,
     identities: Identities,
     inboxes: Mutex<HashMap<NodeId, Arc<Inbox<R>>>>,
@@ -36,6 +38,7 @@ impl<R: Replies> Shared<R> {
     pub(super) fn new(
         cluster: Arc<Cluster>,
         buffer_bytes: usize,
+        first_lane: u32,
         new_inboxes: mpsc::UnboundedSender<Arc<Inbox<R>>>,
     ) -> Arc<Self> {
         Arc::new(Shared {
@@ -44,6 +47,7 @@ impl<R: Replies> Shared<R> {
             leaderless: Leaderless::new(),
             inboxes: Mutex::default(),
             new_inboxes,
+            first_lane,
             opened: Mutex::default(),
             runtime: Handle::current(),
             cluster,

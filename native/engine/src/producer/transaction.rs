@@ -2,14 +2,23 @@
 
 use std::sync::Arc;
 
+use super::failure::Failure;
+
 /// The transaction, as a producer of one of its partitions sees it. It gives the producer its id with
-/// [`super::Partition::begin`], and lets it send with [`super::Partition::joined`].
+/// [`super::Partition::begin`], and lets it send with [`super::Partition::joined`]. Nothing here waits.
 pub trait Transaction: std::fmt::Debug + Send + Sync {
     /// The transactional id, which requests carry.
     fn id(&self) -> &str;
+    /// The newest version of Produce that says what the transaction is (KIP-890).
+    fn produce_version(&self) -> i16;
     /// The partition has something to send, and is to be added to the transaction. Asked once a
-    /// transaction; does not wait.
+    /// transaction.
     fn add(&self, topic: &Arc<str>, partition: i32);
+    /// Records will not be delivered; their callers are told right afterwards, but for those of
+    /// `untold` calls, which nobody waits for.
+    fn failed(&self, why: &Failure, untold: bool);
+    /// All that was sent is answered and told, for now.
+    fn settled(&self);
 }
 
 /// How far a partition is with joining the transaction under way.

@@ -1,6 +1,18 @@
-//! Transactions (KIP-98): the state machine of one transactional id. What drives it comes with the
-//! producers that write in transactions.
+//! Transactions (KIP-98): one producer a transactional id, which writes to any partitions, and commits
+//! offsets, as one.
+//!
+//! [`state`] decides, [`driver`] carries that out and keeps the time: a task a transactional id that asks the
+//! coordinator. [`gate`] holds the producers of the partitions that the transaction writes to.
 
+mod config;
+mod driver;
+mod gate;
+mod handle;
+mod link;
+mod requests;
 mod state;
+mod trouble;
 
-pub use state::{Limits, Place, Reply, State, Step, Told, Trouble};
+pub use config::{GroupMember, OffsetsToAdd, TransactionConfig};
+pub use handle::{Reply, Transactional, Transactions};
+pub use state::Trouble;

@@ -4,28 +4,33 @@
 //! One request at a time is asked of the coordinator. Whoever drives the machine does what [`State::next`]
 //! says, reports with [`State::answered`], and tells others what [`State::told`] hands out.
 
-use std::collections::BTreeSet;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
+use crate::net::NetError;
 use brod_protocol::api::init_producer_id::ProducerId;
 use brod_protocol::error::ErrorCode;
 
 /// A partition of a topic.
-pub type Place = (Arc<str>, i32);
+pub(super) type Place = (Arc<str>, i32);
+
+/// The first wait for a coordinator that is busy: the transaction before is mostly ended within
+/// milliseconds.
+const FIRST_WAIT: Duration = Duration::from_millis(2);
 
 /// What the coordinator is to be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub(super) enum Step {
     /// FindCoordinator of the transactional id.
     FindCoordinator,
-    /// InitProducerId: fences those before, and ends what they left open.
-    Init,
+    /// InitProducerId: fences those before, and ends what they left open. With the producer id that there
+    /// is, if nobody else has taken over since (KIP-360).
+    Init(Option<ProducerId>),
     /// AddPartitionsToTxn.
     AddPartitions(Vec<Place>),
-    /// AddOffsetsToTxn, and then TxnOffsetCommit to the group's coordinator. The number is the caller's.
+    /// Offsets become part of the transaction. The number is the caller's.
     CommitOffsets(u64),
     /// EndTxn.
     End {
@@ -38,13 +43,24 @@ pub enum Step {
     Idle,
 }
 
+/// How brokers do transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// Partitions and groups are added one by one, and the epoch stays (KIP-98).
+    V1,
+    /// Batches and offsets add themselves, and each transaction has an epoch of its own (KIP-890).
+    V2,
+}
+
 /// The coordinator's answer to a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
+pub(super) enum Reply {
     /// It is done.
     Done,
-    /// To [`Step::Init`], and to [`Step::End`] from brokers that give each transaction an epoch (KIP-890).
-    Producer(ProducerId),
+    /// To [`Step::Init`].
+    Producer(ProducerId, Protocol),
+    /// To [`Step::End`], with what the next transaction is written under (KIP-890).
+    Next(ProducerId),
 }
 
 /// Why a transaction cannot be committed.
@@ -54,15 +70,29 @@ pub enum Trouble {
     Abortable(ErrorCode),
     /// Another producer has the transactional id, or may not have it: nothing follows.
     Fatal(ErrorCode),
-    /// The coordinator was not reached, or was busy, for as long as a step may take.
-    Timeout,
+    /// The coordinator was not reached, or was busy, for as long as a step may take; how the last attempt
+    /// went.
+    Timeout(Option<Error>),
+    /// It was open for longer than the coordinator lets it be, which has aborted it.
+    Expired,
+    /// The broker lacks an API.
+    Unsupported(Error),
+    /// The client was closed.
+    Closed,
+}
+
+impl Trouble {
+    /// Whether the transactional id is lost with it.
+    fn is_fatal(&self) -> bool {
+        !matches!(self, Trouble::Abortable(_) | Trouble::Timeout(_))
+    }
 }
 
 /// What others are to be told.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Told {
+pub(super) enum Told {
     /// A transaction is under way, and its batches carry this id.
-    Begun(ProducerId),
+    Begun(ProducerId, Protocol),
     /// Batches for these partitions may be sent.
     Joined(Vec<Place>),
     /// The offsets of this number are part of the transaction, or are not.
@@ -75,7 +105,7 @@ pub enum Told {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Phase {
-    /// To be given a producer id.
+    /// To be given a producer id, once a transaction is wanted.
     Starting,
     /// None is under way.
     Ready,
@@ -91,20 +121,25 @@ enum Phase {
 
 /// Limits of a transaction.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Between two attempts of a step.
-    pub backoff: Duration,
+pub(super) struct Limits {
+    /// The longest wait between two attempts of a step.
+    pub(super) backoff: Duration,
     /// What a step may take with all its attempts.
-    pub step: Duration,
+    pub(super) step: Duration,
+    /// How long the coordinator lets a transaction be open.
+    pub(super) transaction: Duration,
 }
 
 /// See the module's text.
 #[derive(Debug)]
-pub struct State {
+pub(super) struct State {
     limits: Limits,
     phase: Phase,
     coordinator_known: bool,
     producer: Option<ProducerId>,
+    protocol: Protocol,
+    /// A transaction is to be begun as soon as one can be.
+    begins: bool,
     /// Part of the transaction.
     inside: BTreeSet<Place>,
     /// To be added to it.
@@ -112,10 +147,15 @@ pub struct State {
     /// To be committed with it.
     offsets: VecDeque<u64>,
     has_offsets: bool,
-    /// Batches in flight.
-    in_flight: u64,
+    /// Something was refused before a broker was asked for it.
+    refused: bool,
+    /// When the coordinator first heard of the transaction.
+    opened: Option<Instant>,
     asked: Option<Step>,
     retry_at: Option<Instant>,
+    /// Attempts of the step under way.
+    attempts: u32,
+    last_error: Option<Error>,
     /// When the step under way has to be done.
     deadline: Option<Instant>,
     told: Vec<Told>,
@@ -123,76 +163,103 @@ pub struct State {
 
 impl State {
     /// A transactional id that nobody has asked for yet.
-    pub fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         State {
             limits,
             phase: Phase::Starting,
             coordinator_known: false,
             producer: None,
+            protocol: Protocol::V1,
+            begins: false,
             inside: BTreeSet::new(),
             wanted: BTreeSet::new(),
             offsets: VecDeque::new(),
             has_offsets: false,
-            in_flight: 0,
+            refused: false,
+            opened: None,
             asked: None,
             retry_at: None,
+            attempts: 0,
+            last_error: None,
             deadline: None,
             told: Vec::new(),
         }
     }
 
-    /// Begins a transaction. False: one is under way, or none can be any more.
-    pub fn begin(&mut self) -> bool {
-        match (&self.phase, self.producer) {
-            (Phase::Ready, Some(producer)) => {
-                self.phase = Phase::Open;
-                self.told.push(Told::Begun(producer));
-                true
-            }
-            _ => false,
+    /// Begins a transaction, once there is a producer id for it: [`Told::Begun`]. False: one is under way,
+    /// or none can be any more.
+    pub(super) fn begin(&mut self) -> bool {
+        match self.phase {
+            Phase::Starting | Phase::Ready if !self.begins => self.begins = true,
+            _ => return false,
+        }
+        self.begin_if_ready();
+        true
+    }
+
+    fn begin_if_ready(&mut self) {
+        if let (true, Phase::Ready, Some(producer)) = (self.begins, &self.phase, self.producer) {
+            self.begins = false;
+            self.phase = Phase::Open;
+            self.told.push(Told::Begun(producer, self.protocol));
         }
     }
 
     /// A partition has something to send. Nothing happens where no transaction takes it.
-    pub fn add(&mut self, place: Place) {
-        if self.phase == Phase::Open && !self.inside.contains(&place) {
-            self.wanted.insert(place);
+    pub(super) fn add(&mut self, place: Place, now: Instant) {
+        let takes = matches!(self.phase, Phase::Open | Phase::Ending { commit: true });
+        if !takes {
+            return;
+        }
+        match self.protocol {
+            Protocol::V1 => {
+                if !self.inside.contains(&place) {
+                    self.wanted.insert(place);
+                }
+            }
+            Protocol::V2 => {
+                self.opened.get_or_insert(now);
+                self.inside.insert(place.clone());
+                self.told.push(Told::Joined(vec![place]));
+            }
         }
     }
 
     /// Offsets are to be committed with the transaction.
-    pub fn commit_offsets(&mut self, number: u64) {
-        match &self.phase {
-            Phase::Open => self.offsets.push_back(number),
-            Phase::Spoiled(why) | Phase::Over(why) => {
-                let why = why.clone();
-                self.told.push(Told::Offsets(number, Err(why)));
+    pub(super) fn commit_offsets(&mut self, number: u64) {
+        let why = match &self.phase {
+            Phase::Open => return self.offsets.push_back(number),
+            Phase::Spoiled(why) | Phase::Over(why) => why.clone(),
+            _ => Trouble::Abortable(ErrorCode::INVALID_TXN_STATE),
+        };
+        self.told.push(Told::Offsets(number, Err(why)));
+    }
+
+    /// Something that was to be part of the transaction was refused without asking a broker.
+    pub(super) fn refused_before(&mut self) {
+        self.refused = true;
+    }
+
+    /// A batch was not stored, or nobody knows whether it was: the transaction cannot be committed.
+    pub(super) fn failed(&mut self, why: Trouble, now: Instant) {
+        match why {
+            Trouble::Fatal(code) | Trouble::Abortable(code) if self.is_expired(code, now) => {
+                self.fail(Trouble::Expired);
             }
-            _ => {
-                let why = Trouble::Abortable(ErrorCode::INVALID_TXN_STATE);
-                self.told.push(Told::Offsets(number, Err(why)));
-            }
+            why if why.is_fatal() => self.fail(why),
+            why => self.spoil(why),
         }
     }
 
-    /// A batch is sent.
-    pub fn sent(&mut self) {
-        self.in_flight += 1;
-    }
-
-    /// A batch was answered: stored, or refused for good.
-    pub fn settled(&mut self, result: Result<(), ErrorCode>) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        match result {
-            Ok(()) => {}
-            Err(code) if code.is_fatal_for_transactions() => self.fail(Trouble::Fatal(code)),
-            Err(code) => self.spoil(Trouble::Abortable(code)),
-        }
+    /// The client was closed.
+    pub(super) fn closed(&mut self) {
+        self.asked = None;
+        self.fail(Trouble::Closed);
     }
 
     /// Commits or aborts, once what is in flight is answered. One that can no longer be committed is not:
     /// that is the answer, and it is to be aborted then. One without records and offsets needs no broker.
-    pub fn end(&mut self, commit: bool) {
+    pub(super) fn end(&mut self, commit: bool) {
         match self.phase.clone() {
             Phase::Open => self.phase = Phase::Ending { commit },
             Phase::Spoiled(why) if commit => self.told.push(Told::Ended(Err(why))),
@@ -203,34 +270,36 @@ impl State {
                 self.told.push(Told::Ended(Err(why)));
             }
         }
-        if matches!(self.phase, Phase::Ending { .. }) {
-            if !matches!(self.phase, Phase::Ending { commit: true }) {
-                self.wanted.clear();
-            }
-            self.drop_offsets_of_an_abort();
-        }
-    }
-
-    fn drop_offsets_of_an_abort(&mut self) {
         if self.phase == (Phase::Ending { commit: false }) {
+            self.wanted.clear();
             let why = Trouble::Abortable(ErrorCode::INVALID_TXN_STATE);
-            let dropped = self.offsets.drain(..);
-            self.told
-                .extend(dropped.map(|number| Told::Offsets(number, Err(why.clone()))));
+            self.drop_offsets(&why);
         }
     }
 
-    /// What is to be done now. A step is handed out once, until it is answered.
-    pub fn next(&mut self, now: Instant) -> Step {
+    /// A commit or an abort is under way.
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Ending { .. })
+    }
+
+    /// There is a transaction that would have to be aborted.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Spoiled(_))
+    }
+
+    /// What is to be done now. `busy`: batches are waiting or in flight. A step is handed out once, until it
+    /// is answered.
+    pub(super) fn next(&mut self, now: Instant, busy: bool) -> Step {
         if self.asked.is_some() {
             return Step::Idle;
         }
-        let Some(step) = self.wanted_step() else {
+        let Some(step) = self.wanted_step(busy) else {
             return Step::Idle;
         };
         let deadline = *self.deadline.get_or_insert(now + self.limits.step);
         if now >= deadline {
-            self.give_up(Trouble::Timeout);
+            let why = Trouble::Timeout(self.last_error.take());
+            self.give_up(why);
             return Step::Idle;
         }
         if let Some(at) = self.retry_at.filter(|at| now < *at) {
@@ -242,15 +311,19 @@ impl State {
         } else {
             Step::FindCoordinator
         };
+        if matches!(step, Step::AddPartitions(_) | Step::CommitOffsets(_)) {
+            // It may be open from now on, even if no answer comes.
+            self.opened.get_or_insert(now);
+        }
         self.asked = Some(step.clone());
         step
     }
 
-    fn wanted_step(&mut self) -> Option<Step> {
+    fn wanted_step(&mut self, busy: bool) -> Option<Step> {
         match self.phase {
-            Phase::Starting => return Some(Step::Init),
-            Phase::Ready | Phase::Spoiled(_) | Phase::Over(_) => return None,
+            Phase::Starting if self.begins => return Some(Step::Init(self.producer)),
             Phase::Open | Phase::Ending { .. } => {}
+            _ => return None,
         }
         if !self.wanted.is_empty() {
             return Some(Step::AddPartitions(self.wanted.iter().cloned().collect()));
@@ -261,46 +334,68 @@ impl State {
         let Phase::Ending { commit } = self.phase else {
             return None;
         };
-        if self.in_flight > 0 {
+        if busy {
             return None;
         }
-        if self.inside.is_empty() && !self.has_offsets {
-            self.ended();
+        if self.opened.is_none() {
+            let refused = self.refused;
+            let invalid = Trouble::Abortable(ErrorCode::INVALID_TXN_STATE);
+            self.ended(commit, if refused { Err(invalid) } else { Ok(()) });
             return None;
         }
         Some(Step::End { commit })
     }
 
     /// The coordinator has answered the step that was handed out.
-    pub fn answered(&mut self, answer: Result<Reply, Error>, now: Instant) {
+    pub(super) fn answered(&mut self, answer: Result<Reply, Error>, now: Instant) {
         let Some(step) = self.asked.take() else {
             return;
         };
+        if matches!(self.phase, Phase::Over(_)) {
+            return;
+        }
         match answer {
             Ok(reply) => {
-                self.deadline = None;
+                // To know the coordinator is no progress: a step may always be asked of the wrong one.
+                if step != Step::FindCoordinator {
+                    self.step_over();
+                }
                 self.done(step, reply);
             }
-            Err(Error::Kafka { code, .. }) => self.refused(step, code, now),
+            Err(Error::Kafka { code, message }) => {
+                self.last_error = Some(Error::Kafka { code, message });
+                self.refused(step, code, now);
+            }
+            Err(error @ Error::Net(NetError::UnsupportedApi { .. })) => {
+                self.step_over();
+                self.fail(Trouble::Unsupported(error));
+            }
+            Err(Error::Closed) => self.fail(Trouble::Closed),
             // Nobody knows what was done; all steps can be repeated.
-            Err(_) => {
+            Err(error) => {
+                self.last_error = Some(error);
                 self.coordinator_known = false;
-                self.again(now);
+                self.retry_at = Some(now + self.limits.backoff);
             }
         }
     }
 
-    fn again(&mut self, now: Instant) {
-        self.retry_at = Some(now + self.limits.backoff);
+    fn step_over(&mut self) {
+        self.deadline = None;
+        self.retry_at = None;
+        self.attempts = 0;
+        self.last_error = None;
     }
 
     fn done(&mut self, step: Step, reply: Reply) {
         match step {
             Step::FindCoordinator => self.coordinator_known = true,
-            Step::Init => {
-                if let Reply::Producer(producer) = reply {
+            Step::Init(_) => {
+                if let Reply::Producer(producer, protocol) = reply {
                     self.producer = Some(producer);
+                    self.protocol = protocol;
                     self.phase = Phase::Ready;
+                    self.begin_if_ready();
                 }
             }
             Step::AddPartitions(places) => {
@@ -315,53 +410,86 @@ impl State {
                 self.has_offsets = true;
                 self.told.push(Told::Offsets(number, Ok(())));
             }
-            Step::End { .. } => {
-                if let Reply::Producer(producer) = reply {
-                    self.producer = Some(producer);
+            Step::End { commit } => {
+                let next = match reply {
+                    Reply::Next(producer) => Some(producer),
+                    _ => None,
+                };
+                self.ended(commit, Ok(()));
+                match next {
+                    Some(producer) => self.producer = Some(producer),
+                    // What was sent last may still arrive, under the epoch that the next one would have.
+                    None if !commit => self.phase = Phase::Starting,
+                    None => {}
                 }
-                self.ended();
             }
             Step::Wait(_) | Step::Idle => {}
         }
     }
 
-    fn ended(&mut self) {
-        self.phase = Phase::Ready;
+    fn ended(&mut self, commit: bool, result: Result<(), Trouble>) {
+        self.phase = match (&result, commit) {
+            // The coordinator says that there was none: its epoch may be any.
+            (Err(_), _) if self.opened.is_some() => Phase::Starting,
+            _ => Phase::Ready,
+        };
+        self.step_over();
         self.inside.clear();
         self.wanted.clear();
         self.has_offsets = false;
-        self.told.push(Told::Ended(Ok(())));
+        self.refused = false;
+        self.opened = None;
+        self.told.push(Told::Ended(result));
     }
 
     fn refused(&mut self, step: Step, code: ErrorCode, now: Instant) {
+        if self.is_expired(code, now) {
+            return self.fail(Trouble::Expired);
+        }
         if code.is_fatal_for_transactions() {
             return self.fail(Trouble::Fatal(code));
         }
         if code.is_coordinator_in_doubt() {
             self.coordinator_known = false;
-            return self.again(now);
+            self.retry_at = Some(now + self.limits.backoff);
+            return;
         }
-        // The transaction before is still being ended, or the coordinator has just moved.
         if code.is_retriable() {
-            return self.again(now);
+            // The transaction before is still being ended, or the coordinator has just moved.
+            let wait = FIRST_WAIT * (1 << self.attempts.min(10));
+            self.attempts += 1;
+            self.retry_at = Some(now + wait.min(self.limits.backoff));
+            return;
         }
-        self.deadline = None;
+        self.step_over();
         match step {
             // Without a producer id there is nothing to abort.
-            Step::FindCoordinator | Step::Init => self.fail(Trouble::Fatal(code)),
+            Step::FindCoordinator | Step::Init(_) => self.fail(Trouble::Fatal(code)),
             Step::CommitOffsets(number) => {
                 self.offsets.retain(|other| *other != number);
                 let why = Trouble::Abortable(code);
                 self.told.push(Told::Offsets(number, Err(why.clone())));
                 self.spoil(why);
             }
+            // Nothing of it has reached the coordinator.
+            Step::End { commit } if code == ErrorCode::INVALID_TXN_STATE => {
+                self.ended(commit, Err(Trouble::Abortable(code)));
+            }
+            Step::End { commit: false } => self.fail(Trouble::Fatal(code)),
             _ => self.spoil(Trouble::Abortable(code)),
         }
     }
 
+    /// A coordinator that has aborted a transaction for its age says so by no other code than to a producer
+    /// that is fenced.
+    fn is_expired(&self, code: ErrorCode, now: Instant) -> bool {
+        let says = code.is_fenced_producer() || code == ErrorCode::INVALID_TXN_STATE;
+        let limit = self.limits.transaction;
+        says && self.opened.is_some_and(|opened| now >= opened + limit)
+    }
+
     fn give_up(&mut self, why: Trouble) {
-        self.deadline = None;
-        self.retry_at = None;
+        self.step_over();
         match self.phase {
             Phase::Open => self.spoil(why),
             // Nobody knows whether it is committed: the next producer id ends it.
@@ -378,10 +506,14 @@ impl State {
         };
         self.phase = Phase::Spoiled(why.clone());
         self.wanted.clear();
+        self.drop_offsets(&why);
+        self.told.push(tells);
+    }
+
+    fn drop_offsets(&mut self, why: &Trouble) {
         let dropped = self.offsets.drain(..);
         self.told
             .extend(dropped.map(|number| Told::Offsets(number, Err(why.clone()))));
-        self.told.push(tells);
     }
 
     /// Nothing follows.
@@ -389,12 +521,11 @@ impl State {
         if matches!(self.phase, Phase::Over(_)) {
             return;
         }
-        let ending = matches!(self.phase, Phase::Ending { .. });
+        let ending = self.is_ending();
         self.phase = Phase::Over(why.clone());
+        self.begins = false;
         self.wanted.clear();
-        let dropped = self.offsets.drain(..);
-        self.told
-            .extend(dropped.map(|number| Told::Offsets(number, Err(why.clone()))));
+        self.drop_offsets(&why);
         self.told.push(match ending {
             true => Told::Ended(Err(why)),
             false => Told::Failed(why),
@@ -402,7 +533,7 @@ impl State {
     }
 
     /// What others are to be told since this was last asked, in order.
-    pub fn told(&mut self) -> Vec<Told> {
+    pub(super) fn told(&mut self) -> Vec<Told> {
         std::mem::take(&mut self.told)
     }
 }

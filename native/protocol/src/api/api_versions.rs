@@ -86,7 +86,7 @@ mod tests {
     use super::super::testing::{as_read, versions};
     use super::*;
     use bytes::BytesMut;
-    use kafka_protocol::messages::api_versions_response::ApiVersion;
+    use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey};
     use kafka_protocol::messages::ApiVersionsResponse;
     use kafka_protocol::protocol::Encodable;
 
@@ -112,6 +112,21 @@ mod tests {
             };
             assert_eq!(found.range(1), Some((4, 17)));
             assert_eq!(found.range(0), None);
+        }
+    }
+
+    #[test]
+    fn levels_of_features_are_read_in_versions_that_have_them() {
+        let feature = FinalizedFeatureKey::default()
+            .with_name(StrBytes::from_static_str("transaction.version"))
+            .with_max_version_level(2);
+        let response = ApiVersionsResponse::default().with_finalized_features(vec![feature]);
+        for version in FIRST..=API.versions.1 {
+            let Ok(Answer::Versions(found)) = read(version, answered(&response, version)) else {
+                panic!("version {version}");
+            };
+            assert_eq!(found.feature("transaction.version"), 2);
+            assert_eq!(found.feature("group.version"), 0);
         }
     }
 

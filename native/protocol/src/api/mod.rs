@@ -4,6 +4,7 @@
 //! To add one: a file with its [`Api`], a line in [`ALL`], and a line in `tests/response_shapes`, which
 //! holds the shape against the message crate.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use kafka_protocol::messages::{ApiKey, GroupId, TopicName};
@@ -13,10 +14,13 @@ use crate::frame::MAX_FRAME;
 use crate::shape::build::{fields, int32, nullable_string, string};
 use crate::shape::{Fields, Shape};
 
+pub mod add_offsets_to_txn;
+pub mod add_partitions_to_txn;
 pub mod api_versions;
 pub mod create_topics;
 pub mod delete_topics;
 pub mod describe_groups;
+pub mod end_txn;
 mod error;
 pub mod fetch;
 pub mod find_coordinator;
@@ -35,6 +39,7 @@ pub mod produce;
 pub mod sasl_authenticate;
 pub mod sasl_handshake;
 pub mod sync_group;
+pub mod txn_offset_commit;
 
 pub use error::{check, ApiError};
 pub use membership::Membership;
@@ -59,6 +64,10 @@ pub const ALL: &[&Api] = &[
     &delete_topics::API,
     &init_producer_id::API,
     &offset_for_leader_epoch::API,
+    &add_partitions_to_txn::API,
+    &add_offsets_to_txn::API,
+    &end_txn::API,
+    &txn_offset_commit::API,
     &sasl_handshake::API,
     &sasl_authenticate::API,
 ];
@@ -199,6 +208,20 @@ fn group_id(id: &str) -> GroupId {
 /// As fields of requests have it.
 fn millis(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
+/// Partitions gathered by topic, in the order in which each topic came first.
+fn by_topic<'a>(places: impl IntoIterator<Item = (&'a str, i32)>) -> Vec<(&'a str, Vec<i32>)> {
+    let mut topics: Vec<(&str, Vec<i32>)> = Vec::new();
+    let mut at: HashMap<&str, usize> = HashMap::new();
+    for (topic, partition) in places {
+        let at = *at.entry(topic).or_insert_with(|| {
+            topics.push((topic, Vec::new()));
+            topics.len() - 1
+        });
+        topics[at].1.push(partition);
+    }
+    topics
 }
 
 /// A text of a response that may be null.

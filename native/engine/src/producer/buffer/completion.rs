@@ -221,19 +221,19 @@ impl<A: Acks> Buffer<A> {
         batch: Batch<A>,
         cause: Cause,
     ) -> Outcome<A> {
-        if self.membership != Membership::Unneeded {
-            // What was sent under that producer id belongs to the transaction: it cannot go on.
-            let Cause::Code(code) = cause else {
-                return self.retry(config, now, batch, cause);
-            };
-            return self.give_up(batch, Failure::NotRetriable(code));
-        }
         let earlier = self.in_flight.iter().any(|order| *order < batch.order)
             || self.ready.iter().any(|other| other.order < batch.order);
         let renewed = self.renew_from.is_some_and(|from| from <= batch.order);
         if earlier || renewed {
             self.requeue(batch);
             return Outcome::Retried;
+        }
+        if self.membership != Membership::Unneeded {
+            // What was sent under that producer id belongs to the transaction: it cannot go on.
+            let Cause::Code(code) = cause else {
+                return self.retry(config, now, batch, cause);
+            };
+            return self.give_up(batch, Failure::NotRetriable(code));
         }
         self.renew_from = Some(batch.order);
         self.retry(config, now, batch, cause)
@@ -320,6 +320,10 @@ impl<A: Acks> Buffer<A> {
     /// What waited longer than `delivery_timeout` without being sent.
     pub(crate) fn expire(&mut self, config: &ProducerConfig, now: Instant) -> Option<Outcome<A>> {
         let oldest = self.next()?;
+        if self.needs_next_transaction() {
+            let why = Failure::NotRetriable(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+            return Some(Outcome::Settled(self.stop(why)));
+        }
         if now < oldest.created + config.delivery_timeout {
             return None;
         }

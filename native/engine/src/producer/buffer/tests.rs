@@ -850,7 +850,12 @@ impl crate::producer::Transaction for NoTransaction {
     fn id(&self) -> &str {
         "no-transaction"
     }
+    fn produce_version(&self) -> i16 {
+        11
+    }
     fn add(&self, _topic: &std::sync::Arc<str>, _partition: i32) {}
+    fn failed(&self, _why: &Failure, _untold: bool) {}
+    fn settled(&self) {}
 }
 
 fn transactional() -> Bench {

@@ -5,11 +5,14 @@ const ID: ProducerId = ProducerId { id: 7, epoch: 3 };
 const LIMITS: Limits = Limits {
     backoff: Duration::from_millis(100),
     step: Duration::from_secs(10),
+    transaction: Duration::from_secs(30),
 };
 
 struct Bench {
     state: State,
     now: Instant,
+    /// Batches are in flight.
+    busy: bool,
 }
 
 impl Bench {
@@ -17,25 +20,31 @@ impl Bench {
         Bench {
             state: State::new(LIMITS),
             now: Instant::now(),
+            busy: false,
         }
     }
 
     /// A transaction is under way.
     fn begun() -> Self {
+        Bench::begun_with(Protocol::V1)
+    }
+
+    fn begun_with(protocol: Protocol) -> Self {
         let mut bench = Bench::new();
+        bench.does(Step::Idle);
+        assert!(bench.state.begin());
         bench.does(Step::FindCoordinator);
         bench.answers(Ok(Reply::Done));
-        bench.does(Step::Init);
-        bench.answers(Ok(Reply::Producer(ID)));
-        assert!(bench.state.begin());
-        assert_eq!(bench.state.told(), [Told::Begun(ID)]);
+        bench.does(Step::Init(None));
+        bench.answers(Ok(Reply::Producer(ID, protocol)));
+        assert_eq!(bench.state.told(), [Told::Begun(ID, protocol)]);
         bench
     }
 
     /// As [`Self::begun`], with a partition in it.
     fn with_partition() -> Self {
         let mut bench = Bench::begun();
-        bench.state.add(place(0));
+        bench.add(0);
         bench.does(Step::AddPartitions(vec![place(0)]));
         bench.answers(Ok(Reply::Done));
         assert_eq!(bench.state.told(), [Told::Joined(vec![place(0)])]);
@@ -43,7 +52,15 @@ impl Bench {
     }
 
     fn does(&mut self, step: Step) {
-        assert_eq!(self.state.next(self.now), step);
+        assert_eq!(self.state.next(self.now, self.busy), step);
+    }
+
+    fn add(&mut self, partition: i32) {
+        self.state.add(place(partition), self.now);
+    }
+
+    fn fails(&mut self, why: Trouble) {
+        self.state.failed(why, self.now);
     }
 
     fn answers(&mut self, answer: Result<Reply, Error>) {
@@ -67,10 +84,10 @@ fn place(partition: i32) -> Place {
 fn partitions_are_added_together_and_their_batches_wait_for_that() {
     let mut bench = Bench::begun();
     bench.does(Step::Idle);
-    bench.state.add(place(0));
+    bench.add(0);
     bench.does(Step::AddPartitions(vec![place(0)]));
-    bench.state.add(place(1));
-    bench.state.add(place(2));
+    bench.add(1);
+    bench.add(2);
     bench.does(Step::Idle);
     bench.answers(Ok(Reply::Done));
     bench.does(Step::AddPartitions(vec![place(1), place(2)]));
@@ -80,17 +97,17 @@ fn partitions_are_added_together_and_their_batches_wait_for_that() {
         Told::Joined(vec![place(1), place(2)]),
     ];
     assert_eq!(bench.state.told(), joined);
-    bench.state.add(place(1));
+    bench.add(1);
     bench.does(Step::Idle);
 }
 
 #[test]
 fn a_commit_waits_for_what_is_in_flight() {
     let mut bench = Bench::with_partition();
-    bench.state.sent();
+    bench.busy = true;
     bench.state.end(true);
     bench.does(Step::Idle);
-    bench.state.settled(Ok(()));
+    bench.busy = false;
     bench.does(Step::End { commit: true });
     bench.answers(Ok(Reply::Done));
     assert_eq!(bench.state.told(), [Told::Ended(Ok(()))]);
@@ -126,18 +143,17 @@ fn the_epoch_that_the_end_brings_is_the_next_transaction_s() {
     bench.state.end(true);
     bench.does(Step::End { commit: true });
     let bumped = ProducerId { epoch: 4, ..ID };
-    bench.answers(Ok(Reply::Producer(bumped)));
+    bench.answers(Ok(Reply::Next(bumped)));
     assert!(bench.state.begin());
-    let told = [Told::Ended(Ok(())), Told::Begun(bumped)];
+    let told = [Told::Ended(Ok(())), Told::Begun(bumped, Protocol::V1)];
     assert_eq!(bench.state.told(), told);
 }
 
 #[test]
 fn a_failed_batch_spoils_the_transaction_which_can_be_aborted() {
     let mut bench = Bench::with_partition();
-    bench.state.sent();
-    bench.state.settled(Err(ErrorCode::MESSAGE_TOO_LARGE));
     let why = Trouble::Abortable(ErrorCode::MESSAGE_TOO_LARGE);
+    bench.fails(why.clone());
     assert_eq!(bench.state.told(), [Told::Failed(why.clone())]);
     bench.state.end(true);
     assert_eq!(bench.state.told(), [Told::Ended(Err(why))]);
@@ -150,10 +166,10 @@ fn a_failed_batch_spoils_the_transaction_which_can_be_aborted() {
 #[test]
 fn a_batch_that_fails_while_a_commit_waits_for_it_fails_the_commit() {
     let mut bench = Bench::with_partition();
-    bench.state.sent();
+    bench.busy = true;
     bench.state.end(true);
-    bench.state.settled(Err(ErrorCode::MESSAGE_TOO_LARGE));
     let why = Trouble::Abortable(ErrorCode::MESSAGE_TOO_LARGE);
+    bench.fails(why.clone());
     assert_eq!(bench.state.told(), [Told::Ended(Err(why))]);
     bench.does(Step::Idle);
 }
@@ -174,7 +190,7 @@ fn a_fenced_producer_ends_for_good() {
 #[test]
 fn a_coordinator_that_moved_is_looked_for_after_a_while() {
     let mut bench = Bench::begun();
-    bench.state.add(place(0));
+    bench.add(0);
     bench.does(Step::AddPartitions(vec![place(0)]));
     bench.refuses(ErrorCode::NOT_COORDINATOR);
     bench.does(Step::Wait(bench.now + LIMITS.backoff));
@@ -187,11 +203,15 @@ fn a_coordinator_that_moved_is_looked_for_after_a_while() {
 #[test]
 fn a_transaction_before_that_is_still_being_ended_is_waited_for() {
     let mut bench = Bench::begun();
-    bench.state.add(place(0));
+    bench.add(0);
     bench.does(Step::AddPartitions(vec![place(0)]));
-    bench.refuses(ErrorCode::CONCURRENT_TRANSACTIONS);
-    bench.pass(LIMITS.backoff);
-    bench.does(Step::AddPartitions(vec![place(0)]));
+    for wait in [2, 4, 8, 16, 32, 64, 100, 100] {
+        bench.refuses(ErrorCode::CONCURRENT_TRANSACTIONS);
+        let wait = Duration::from_millis(wait);
+        bench.does(Step::Wait(bench.now + wait));
+        bench.pass(wait);
+        bench.does(Step::AddPartitions(vec![place(0)]));
+    }
     assert_eq!(bench.state.told(), []);
 }
 
@@ -202,20 +222,21 @@ fn a_step_that_takes_too_long_spoils_the_transaction_and_a_commit_that_does_is_o
         if ends {
             bench.state.end(true);
         } else {
-            bench.state.add(place(1));
+            bench.add(1);
         }
         let start = bench.now;
         while bench.now < start + LIMITS.step {
-            match bench.state.next(bench.now) {
+            match bench.state.next(bench.now, false) {
                 Step::Wait(at) => bench.now = at,
                 Step::Idle => panic!("it has given up before its time"),
                 _ => bench.answers(Err(Error::Net(NetError::Closed))),
             }
         }
         bench.does(Step::Idle);
+        let why = Trouble::Timeout(Some(Error::Net(NetError::Closed)));
         let told = match ends {
-            true => Told::Ended(Err(Trouble::Timeout)),
-            false => Told::Failed(Trouble::Timeout),
+            true => Told::Ended(Err(why)),
+            false => Told::Failed(why),
         };
         assert_eq!(bench.state.told(), [told]);
         bench.state.end(false);
@@ -232,6 +253,7 @@ fn a_step_that_takes_too_long_spoils_the_transaction_and_a_commit_that_does_is_o
 #[test]
 fn who_may_not_use_the_transactional_id_is_told_so() {
     let mut bench = Bench::new();
+    assert!(bench.state.begin());
     bench.does(Step::FindCoordinator);
     bench.refuses(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
     let why = Trouble::Fatal(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
@@ -242,10 +264,108 @@ fn who_may_not_use_the_transactional_id_is_told_so() {
 #[test]
 fn an_abort_adds_and_commits_nothing_more() {
     let mut bench = Bench::with_partition();
-    bench.state.add(place(1));
+    bench.add(1);
     bench.state.commit_offsets(1);
     bench.state.end(false);
     bench.does(Step::End { commit: false });
     let why = Trouble::Abortable(ErrorCode::INVALID_TXN_STATE);
     assert_eq!(bench.state.told(), [Told::Offsets(1, Err(why))]);
+}
+
+#[test]
+fn partitions_join_by_themselves_where_each_transaction_has_an_epoch() {
+    let mut bench = Bench::begun_with(Protocol::V2);
+    bench.add(0);
+    bench.does(Step::Idle);
+    assert_eq!(bench.state.told(), [Told::Joined(vec![place(0)])]);
+    bench.state.end(true);
+    bench.does(Step::End { commit: true });
+}
+
+#[test]
+fn a_commit_waits_for_partitions_that_still_have_to_join() {
+    let mut bench = Bench::begun();
+    bench.busy = true;
+    bench.state.end(true);
+    bench.does(Step::Idle);
+    bench.add(0);
+    bench.does(Step::AddPartitions(vec![place(0)]));
+    bench.answers(Ok(Reply::Done));
+    bench.does(Step::Idle);
+    bench.busy = false;
+    bench.does(Step::End { commit: true });
+}
+
+#[test]
+fn the_producer_of_an_aborted_transaction_gets_another_epoch_if_nobody_took_over() {
+    let mut bench = Bench::with_partition();
+    bench.state.end(false);
+    bench.does(Step::End { commit: false });
+    bench.answers(Ok(Reply::Done));
+    assert_eq!(bench.state.told(), [Told::Ended(Ok(()))]);
+    bench.does(Step::Idle);
+    assert!(bench.state.begin());
+    bench.does(Step::Init(Some(ID)));
+    bench.refuses(ErrorCode::PRODUCER_FENCED);
+    let why = Trouble::Fatal(ErrorCode::PRODUCER_FENCED);
+    assert_eq!(bench.state.told(), [Told::Failed(why)]);
+}
+
+#[test]
+fn a_transaction_that_is_fenced_after_its_time_has_expired() {
+    for early in [true, false] {
+        let mut bench = Bench::with_partition();
+        bench.pass(LIMITS.transaction - Duration::from_millis(u64::from(early)));
+        bench.state.end(true);
+        bench.does(Step::End { commit: true });
+        bench.refuses(ErrorCode::PRODUCER_FENCED);
+        let why = match early {
+            true => Trouble::Fatal(ErrorCode::PRODUCER_FENCED),
+            false => Trouble::Expired,
+        };
+        assert_eq!(bench.state.told(), [Told::Ended(Err(why))]);
+    }
+    let mut bench = Bench::with_partition();
+    bench.pass(LIMITS.transaction);
+    bench.fails(Trouble::Fatal(ErrorCode::INVALID_PRODUCER_EPOCH));
+    assert_eq!(bench.state.told(), [Told::Failed(Trouble::Expired)]);
+}
+
+#[test]
+fn a_transaction_of_nothing_but_refusals_cannot_be_ended() {
+    for commit in [true, false] {
+        let mut bench = Bench::begun();
+        bench.state.refused_before();
+        bench.state.end(commit);
+        bench.does(Step::Idle);
+        let why = Trouble::Abortable(ErrorCode::INVALID_TXN_STATE);
+        assert_eq!(bench.state.told(), [Told::Ended(Err(why))]);
+    }
+    let mut bench = Bench::with_partition();
+    bench.state.refused_before();
+    bench.state.end(true);
+    bench.does(Step::End { commit: true });
+}
+
+#[test]
+fn an_abort_that_is_refused_is_over() {
+    let mut bench = Bench::with_partition();
+    bench.state.end(false);
+    bench.does(Step::End { commit: false });
+    let code = ErrorCode::INVALID_PRODUCER_ID_MAPPING;
+    bench.refuses(code);
+    assert_eq!(bench.state.told(), [Told::Ended(Err(Trouble::Fatal(code)))]);
+}
+
+#[test]
+fn a_broker_without_transactions_ends_it_at_once() {
+    let mut bench = Bench::new();
+    assert!(bench.state.begin());
+    bench.does(Step::FindCoordinator);
+    let api = "FindCoordinator".to_owned();
+    let error = Error::Net(NetError::UnsupportedApi { api });
+    bench.answers(Err(error.clone()));
+    let why = Trouble::Unsupported(error);
+    assert_eq!(bench.state.told(), [Told::Failed(why)]);
+    bench.does(Step::Idle);
 }

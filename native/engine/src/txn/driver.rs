@@ -1,0 +1,327 @@
+//! Runs one transactional id: a task that does what the state machine wants done, and keeps its time.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio::time::{sleep_until, timeout};
+
+use super::config::OffsetsToAdd;
+use super::gate::Gate;
+use super::handle::{Common, Reply};
+use super::link::{Command, Link};
+use super::requests::Asker;
+use super::state::{self, Protocol, State, Step, Told, Trouble};
+use crate::cluster::NodeId;
+use crate::error::Error;
+use crate::producer::Replies;
+use brod_protocol::api::find_coordinator::CoordinatorKind;
+use brod_protocol::api::init_producer_id::ProducerId;
+use brod_protocol::error::ErrorCode;
+
+/// What a question brings: the coordinator, where that was the question, or the answer.
+enum Answer {
+    Coordinator(Result<NodeId, Error>),
+    Of(Result<state::Reply, Error>),
+}
+
+type Asking = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+pub(super) struct Driver<R: Replies> {
+    common: Arc<Common>,
+    state: State,
+    asker: Asker,
+    gate: Arc<Gate<R>>,
+    link: Arc<Link>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    coordinator: Option<NodeId>,
+    producer: ProducerId,
+    protocol: Protocol,
+    asking: Option<Asking>,
+    begin: Option<Reply>,
+    end: Option<Reply>,
+    offsets: HashMap<u64, (Arc<OffsetsToAdd>, Reply)>,
+    next_number: u64,
+    /// The owner has gone: what is open is aborted.
+    closing: bool,
+}
+
+impl<R: Replies> Driver<R> {
+    /// A driver that has not begun.
+    pub(super) fn new(
+        common: Arc<Common>,
+        state: State,
+        asker: Asker,
+        gate: Arc<Gate<R>>,
+        link: Arc<Link>,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) -> Self {
+        Driver {
+            common,
+            state,
+            asker,
+            gate,
+            link,
+            commands,
+            coordinator: None,
+            producer: ProducerId { id: -1, epoch: -1 },
+            protocol: Protocol::V1,
+            asking: None,
+            begin: None,
+            end: None,
+            offsets: HashMap::new(),
+            next_number: 0,
+            closing: false,
+        }
+    }
+
+    /// Serves the owner until it goes.
+    pub(super) async fn run(mut self) {
+        let cluster = self.common.cluster.clone();
+        let closed = cluster.closed();
+        loop {
+            let wake_at = self.act();
+            if self.closing && !self.state.is_open() && !self.state.is_ending() {
+                break;
+            }
+            tokio::select! {
+                _ = closed.cancelled() => {
+                    self.state.closed();
+                    self.asking = None;
+                    self.tell();
+                    break;
+                }
+                answer = answer_of(&mut self.asking), if self.asking.is_some() => {
+                    self.asking = None;
+                    self.answered(answer);
+                }
+                Some(command) = self.commands.recv() => self.command(command),
+                _ = self.link.settled(), if self.state.is_ending() => {}
+                _ = sleep_until(wake_at.unwrap_or_else(Instant::now).into()), if wake_at.is_some() => {}
+            }
+            // What has come together is asked for together.
+            while let Ok(command) = self.commands.try_recv() {
+                self.command(command);
+            }
+        }
+        self.gate.abort();
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Begin(reply) | Command::Offsets(_, reply) | Command::End(_, reply) =
+                command
+            {
+                reply(Err(Trouble::Closed));
+            }
+        }
+    }
+
+    /// Does what there is to do, and says when to look again, if not before.
+    fn act(&mut self) -> Option<Instant> {
+        loop {
+            self.tell();
+            let ending = self.state.is_ending();
+            self.link.await_idle(ending);
+            let busy = ending && self.gate.is_busy();
+            match self.state.next(Instant::now(), busy) {
+                Step::Wait(at) => return Some(at),
+                Step::Idle => {
+                    if !self.tell() {
+                        return None;
+                    }
+                }
+                step => self.asking = Some(self.ask(step)),
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        let invalid = || Err(Trouble::Abortable(ErrorCode::INVALID_TXN_STATE));
+        match command {
+            Command::Begin(reply) => match self.state.begin() {
+                true => self.begin = Some(reply),
+                false => reply(self.gate.trouble().map_or_else(invalid, Err)),
+            },
+            Command::Add(place) => self.state.add(place, Instant::now()),
+            Command::Failed(why) => self.state.failed(why, Instant::now()),
+            Command::Refused => self.state.refused_before(),
+            Command::Offsets(offsets, reply) => {
+                self.next_number += 1;
+                let number = self.next_number;
+                self.offsets.insert(number, (Arc::new(offsets), reply));
+                self.state.commit_offsets(number);
+            }
+            Command::End(_, reply) if self.end.is_some() => reply(invalid()),
+            Command::End(commit, reply) => {
+                self.end = Some(reply);
+                self.finish(commit);
+            }
+            Command::Close => {
+                self.closing = true;
+                if self.state.is_open() {
+                    self.finish(false);
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, commit: bool) {
+        if !commit {
+            self.gate.abort();
+        }
+        self.state.end(commit);
+    }
+
+    /// True: something was told.
+    fn tell(&mut self) -> bool {
+        let told = self.state.told();
+        let any = !told.is_empty();
+        for told in told {
+            self.tell_one(told);
+        }
+        any
+    }
+
+    fn tell_one(&mut self, told: Told) {
+        match told {
+            Told::Begun(producer, protocol) => {
+                (self.producer, self.protocol) = (producer, protocol);
+                self.link.set_adds_itself(protocol == Protocol::V2);
+                self.gate.begin(producer);
+                if let Some(reply) = self.begin.take() {
+                    reply(Ok(()));
+                }
+                if self.closing {
+                    self.finish(false);
+                }
+            }
+            Told::Joined(places) => self.gate.joined(&places),
+            Told::Offsets(number, result) => {
+                if let Some((_, reply)) = self.offsets.remove(&number) {
+                    reply(result);
+                }
+            }
+            Told::Ended(result) => {
+                match &result {
+                    Ok(()) => self.gate.ended(),
+                    Err(why) => self.gate.refuse(why),
+                }
+                if let Some(reply) = self.end.take() {
+                    reply(result);
+                }
+            }
+            Told::Failed(why) => {
+                self.gate.refuse(&why);
+                if let Some(reply) = self.begin.take() {
+                    reply(Err(why));
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        let result = match answer {
+            Answer::Coordinator(Ok(node)) => {
+                self.coordinator = Some(node);
+                self.common.coordinators.put(&self.asker.id, node);
+                Ok(state::Reply::Done)
+            }
+            Answer::Coordinator(Err(error)) | Answer::Of(Err(error)) => {
+                tracing::debug!(id = &*self.asker.id, %error, "a coordinator refuses");
+                Err(error)
+            }
+            Answer::Of(Ok(reply)) => Ok(reply),
+        };
+        self.state.answered(result, Instant::now());
+    }
+
+    fn ask(&self, step: Step) -> Asking {
+        let (asker, limit) = (self.asker.clone(), self.asker.limit);
+        let common = self.common.clone();
+        if step == Step::FindCoordinator {
+            let remembered = match self.coordinator {
+                None => common.coordinators.get(&asker.id),
+                // It turned out to be another one.
+                Some(_) => None,
+            };
+            return Box::pin(async move {
+                if let Some(node) = remembered {
+                    return Answer::Coordinator(Ok(node));
+                }
+                let found = asker.find(CoordinatorKind::Transaction, &asker.id);
+                let found = timeout(limit, found).await;
+                Answer::Coordinator(found.unwrap_or(Err(Error::Timeout)))
+            });
+        }
+        let Some(node) = self.coordinator else {
+            let unknown = ErrorCode::COORDINATOR_NOT_AVAILABLE;
+            return Box::pin(async move { Answer::Of(Err(unknown.into())) });
+        };
+        let (producer, protocol) = (self.producer, self.protocol);
+        let offsets = match &step {
+            Step::CommitOffsets(number) => {
+                self.offsets.get(number).map(|(to_add, _)| to_add.clone())
+            }
+            _ => None,
+        };
+        Box::pin(async move {
+            let answer = async {
+                match step {
+                    Step::Init(present) => asker.init(node, present).await,
+                    Step::AddPartitions(places) => {
+                        asker.add_partitions(node, producer, &places).await
+                    }
+                    Step::End { commit } => asker.end(node, producer, protocol, commit).await,
+                    Step::CommitOffsets(_) => match offsets {
+                        Some(to_add) => {
+                            if protocol == Protocol::V1 {
+                                asker.add_group(node, producer, &to_add.group_id).await?;
+                            }
+                            commit_offsets(&common, &asker, producer, protocol, &to_add).await
+                        }
+                        None => Ok(state::Reply::Done),
+                    },
+                    Step::FindCoordinator | Step::Wait(_) | Step::Idle => Ok(state::Reply::Done),
+                }
+            };
+            // Given up without closing the connection, which others wait on.
+            let answer = timeout(limit, answer).await;
+            Answer::Of(answer.unwrap_or(Err(Error::Timeout)))
+        })
+    }
+}
+
+async fn answer_of(asking: &mut Option<Asking>) -> Answer {
+    match asking {
+        Some(asking) => asking.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// At the coordinator of the group, which is looked for again when it refuses.
+async fn commit_offsets(
+    common: &Common,
+    asker: &Asker,
+    producer: ProducerId,
+    protocol: Protocol,
+    to_add: &OffsetsToAdd,
+) -> Result<state::Reply, Error> {
+    let group = &to_add.group_id;
+    let node = match common.groups.get(group) {
+        Some(node) => node,
+        None => {
+            let node = asker.find(CoordinatorKind::Group, group).await?;
+            common.groups.put(group, node);
+            node
+        }
+    };
+    // Should this be given up halfway, the next attempt looks again.
+    common.groups.forget(group);
+    let committed = asker
+        .commit_offsets(node, producer, protocol, to_add)
+        .await?;
+    common.groups.put(group, node);
+    Ok(committed)
+}

@@ -1,0 +1,169 @@
+//! The producers of the partitions that a transaction writes to. Records come in while it is open, and
+//! none that would belong to the next one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::link::Link;
+use super::state::{Place, Trouble};
+use crate::producer::{Idempotence, Partition, ProducerConfig, Producers, Replies};
+use brod_protocol::api::init_producer_id::ProducerId;
+use brod_protocol::error::ErrorCode;
+
+/// See the module's text.
+pub(super) struct Gate<R: Replies> {
+    producers: Arc<Producers<R>>,
+    config: ProducerConfig,
+    inside: RwLock<Inside<R>>,
+}
+
+struct Inside<R: Replies> {
+    /// What batches carry, while a transaction takes records.
+    open: Option<ProducerId>,
+    /// Why none does.
+    trouble: Option<Trouble>,
+    /// Some producer has stopped: the next transaction has others.
+    stale: bool,
+    topics: HashMap<Arc<str>, HashMap<i32, Arc<Partition<R>>>>,
+}
+
+impl<R: Replies> Inside<R> {
+    fn find(&self, topic: &str, index: i32) -> Option<&Arc<Partition<R>>> {
+        self.topics.get(topic)?.get(&index)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Partition<R>>> {
+        self.topics.values().flat_map(HashMap::values)
+    }
+
+    fn check_open(&self) -> Result<ProducerId, Trouble> {
+        let invalid = Trouble::Abortable(ErrorCode::INVALID_TXN_STATE);
+        self.open
+            .ok_or_else(|| self.trouble.clone().unwrap_or(invalid))
+    }
+}
+
+impl<R: Replies> Gate<R> {
+    /// Closed until a transaction begins.
+    pub(super) fn new(
+        producers: Arc<Producers<R>>,
+        link: Arc<Link>,
+        config: ProducerConfig,
+    ) -> Self {
+        Gate {
+            producers,
+            config: ProducerConfig {
+                idempotence: Idempotence::On,
+                required_acks: -1,
+                transaction: Some(link),
+                ..config
+            },
+            inside: RwLock::new(Inside {
+                open: None,
+                trouble: None,
+                stale: false,
+                topics: HashMap::new(),
+            }),
+        }
+    }
+
+    /// Runs `body` with a partition's producer, if there is a transaction that takes records.
+    pub(super) fn with<T>(
+        &self,
+        topic: &str,
+        index: i32,
+        replies: impl FnOnce() -> R,
+        body: impl FnOnce(&Arc<Partition<R>>) -> T,
+    ) -> Result<T, Trouble> {
+        let inside = self.inside.read();
+        inside.check_open()?;
+        if let Some(partition) = inside.find(topic, index) {
+            return Ok(body(partition));
+        }
+        drop(inside);
+        let mut inside = self.inside.write();
+        let producer = inside.check_open()?;
+        if let Some(partition) = inside.find(topic, index) {
+            return Ok(body(partition));
+        }
+        let config = self.config.clone();
+        let partition = self.producers.open(topic, index, config, replies());
+        partition.begin(producer);
+        let topic = partition.topic().clone();
+        let partitions = inside.topics.entry(topic).or_default();
+        partitions.insert(index, partition.clone());
+        Ok(body(&partition))
+    }
+
+    /// A transaction is under way.
+    pub(super) fn begin(&self, producer: ProducerId) {
+        let mut inside = self.inside.write();
+        if std::mem::take(&mut inside.stale) {
+            inside.topics.clear();
+        }
+        (inside.open, inside.trouble) = (Some(producer), None);
+        inside.all().for_each(|partition| partition.begin(producer));
+    }
+
+    /// Batches for these may be sent.
+    pub(super) fn joined(&self, places: &[Place]) {
+        let inside = self.inside.read();
+        for (topic, index) in places {
+            if let Some(partition) = inside.find(topic, *index) {
+                partition.joined();
+            }
+        }
+    }
+
+    /// Takes no more records. What is here is still sent.
+    pub(super) fn shut(&self) {
+        self.inside.write().open = None;
+    }
+
+    /// Nothing more is sent, and what waits fails.
+    pub(super) fn refuse(&self, why: &Trouble) {
+        let mut inside = self.inside.write();
+        (inside.open, inside.stale) = (None, true);
+        inside.trouble.get_or_insert_with(|| why.clone());
+        let code = why.code();
+        let partitions: Vec<_> = inside.all().cloned().collect();
+        drop(inside);
+        for partition in partitions {
+            partition.refused(code);
+        }
+    }
+
+    /// Nothing more is sent: an abort drops what waits.
+    pub(super) fn abort(&self) {
+        let mut inside = self.inside.write();
+        (inside.open, inside.stale) = (None, true);
+        let partitions: Vec<_> = inside.all().cloned().collect();
+        drop(inside);
+        for partition in partitions {
+            partition.close();
+        }
+    }
+
+    /// The transaction has ended: what comes belongs to the next one.
+    pub(super) fn ended(&self) {
+        let inside = self.inside.read();
+        inside
+            .all()
+            .for_each(|partition| partition.transaction_ended());
+    }
+
+    /// Whether anything waits to be sent or to be answered.
+    pub(super) fn is_busy(&self) -> bool {
+        self.inside
+            .read()
+            .all()
+            .any(|partition| !partition.is_idle())
+    }
+
+    /// Why no records are taken, if a transaction has failed.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.inside.read().trouble.clone()
+    }
+}

@@ -1,0 +1,237 @@
+//! The owner's side: commands go to the task of the transactional id, replies come from the engine's
+//! threads.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::config::{OffsetsToAdd, TransactionConfig};
+use super::driver::Driver;
+use super::gate::Gate;
+use super::link::{Command, Link};
+use super::requests::Asker;
+use super::state::{State, Trouble};
+use crate::cluster::{Cluster, Interest, NodeId, Purpose};
+use crate::producer::{Partition, Producers, Replies};
+
+/// Takes the result of one call. Called exactly once, from the engine's threads; must not block.
+pub type Reply = Box<dyn FnOnce(Result<(), Trouble>) + Send>;
+
+/// Connections to each broker that transactions share. On one, a broker works on one request at a time, and
+/// each waits for replicas.
+const LANES: u32 = 4;
+
+/// Topics whose metadata is kept although no transaction writes to them now.
+const REMEMBERED_TOPICS: usize = 256;
+
+/// Coordinators that are kept in mind.
+const REMEMBERED_COORDINATORS: usize = 10_000;
+
+/// What the transactions of a client have in common.
+pub(super) struct Common {
+    pub cluster: Arc<Cluster>,
+    /// By transactional id.
+    pub coordinators: Remembered,
+    /// By group.
+    pub groups: Remembered,
+    topics: Mutex<HashMap<String, Interest>>,
+}
+
+impl Common {
+    /// Keeps the topic's metadata: the next transaction would have to ask for it again.
+    fn keep_fresh(&self, topic: &str) {
+        let mut topics = self.topics.lock();
+        if topics.contains_key(topic) {
+            return;
+        }
+        if topics.len() >= REMEMBERED_TOPICS {
+            topics.clear();
+        }
+        topics.insert(topic.to_owned(), self.cluster.watch_topic(topic));
+    }
+}
+
+/// Brokers that coordinate something, as far as anybody knows.
+#[derive(Default)]
+pub(super) struct Remembered(Mutex<HashMap<String, NodeId>>);
+
+impl Remembered {
+    /// Who it was last time.
+    pub(super) fn get(&self, id: &str) -> Option<NodeId> {
+        self.0.lock().get(id).copied()
+    }
+
+    /// It is this one.
+    pub(super) fn put(&self, id: &str, node: NodeId) {
+        let mut all = self.0.lock();
+        if all.len() >= REMEMBERED_COORDINATORS {
+            all.clear();
+        }
+        all.insert(id.to_owned(), node);
+    }
+
+    /// It seems to be another one.
+    pub(super) fn forget(&self, id: &str) {
+        self.0.lock().remove(id);
+    }
+}
+
+/// All transactions of one client.
+pub struct Transactions<R: Replies> {
+    common: Arc<Common>,
+    buffer_bytes: usize,
+    /// By lane, made when they are first needed.
+    producers: Mutex<Vec<Arc<Producers<R>>>>,
+    opened: AtomicU32,
+}
+
+impl<R: Replies> Transactions<R> {
+    /// Transactions over `cluster`; `buffer_bytes` bounds what those of a lane buffer together.
+    pub fn new(cluster: Arc<Cluster>, buffer_bytes: usize) -> Self {
+        Transactions {
+            common: Arc::new(Common {
+                cluster,
+                coordinators: Remembered::default(),
+                groups: Remembered::default(),
+                topics: Mutex::default(),
+            }),
+            buffer_bytes,
+            producers: Mutex::default(),
+            opened: AtomicU32::new(0),
+        }
+    }
+
+    /// A producer for a transactional id. Asks nobody before [`Transactional::begin`]. Must be called on a tokio
+    /// runtime.
+    pub fn open(&self, config: TransactionConfig) -> Transactional<R> {
+        let lane = self.opened.fetch_add(1, Ordering::Relaxed) % LANES;
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let link = Arc::new(Link::new(config.id.clone(), commands));
+        let state = State::new(config.limits());
+        let asker = Asker {
+            cluster: self.common.cluster.clone(),
+            purpose: Purpose::Transaction(lane),
+            id: config.id.into(),
+            transaction_timeout: config.transaction_timeout,
+            limit: config.attempt_timeout,
+        };
+        let producers = self.producers(lane);
+        let gate = Arc::new(Gate::new(producers, link.clone(), config.producer));
+        let common = self.common.clone();
+        let driver = Driver::new(
+            common.clone(),
+            state,
+            asker,
+            gate.clone(),
+            link.clone(),
+            receiver,
+        );
+        let runtime = Handle::current();
+        common
+            .cluster
+            .supervise(&runtime, "transaction", driver.run());
+        Transactional {
+            common,
+            gate,
+            link,
+            runtime,
+        }
+    }
+
+    fn producers(&self, lane: u32) -> Arc<Producers<R>> {
+        let mut producers = self.producers.lock();
+        while producers.len() <= lane as usize {
+            // The client's own are group 0.
+            let group = producers.len() as u32 + 1;
+            let cluster = self.common.cluster.clone();
+            producers.push(Arc::new(Producers::apart(
+                cluster,
+                self.buffer_bytes,
+                group,
+            )));
+        }
+        producers[lane as usize].clone()
+    }
+}
+
+/// The producer of one transactional id. Dropped without [`Transactional::end`], a transaction that is open is
+/// aborted.
+pub struct Transactional<R: Replies> {
+    common: Arc<Common>,
+    gate: Arc<Gate<R>>,
+    link: Arc<Link>,
+    /// Replies come from its threads, never from the caller's.
+    runtime: Handle,
+}
+
+impl<R: Replies> Transactional<R> {
+    /// Begins a transaction. The first time that fences all other producers of the id, and ends what they have
+    /// left open.
+    pub fn begin(&self, reply: Reply) {
+        self.send(Command::Begin(reply));
+    }
+
+    /// Runs `body`, which appends records, with the producer of a partition. `replies` is asked for if
+    /// there is none yet.
+    pub fn with_partition<T>(
+        &self,
+        topic: &str,
+        index: i32,
+        replies: impl FnOnce() -> R,
+        body: impl FnOnce(&Arc<Partition<R>>) -> T,
+    ) -> Result<T, Trouble> {
+        let replies = || {
+            self.common.keep_fresh(topic);
+            replies()
+        };
+        self.gate.with(topic, index, replies, body)
+    }
+
+    /// Why no records are taken, if the transaction has failed.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.gate.trouble()
+    }
+
+    /// Something that was to be part of the transaction was refused without asking.
+    pub fn note_refusal(&self) {
+        self.send(Command::Refused);
+    }
+
+    /// Makes offsets part of the transaction.
+    pub fn add_offsets(&self, offsets: OffsetsToAdd, reply: Reply) {
+        self.send(Command::Offsets(offsets, reply));
+    }
+
+    /// Commits or aborts. A commit waits for all records that were appended before.
+    pub fn end(&self, commit: bool, reply: Reply) {
+        self.gate.shut();
+        self.send(Command::End(commit, reply));
+    }
+
+    /// Aborts what is open, in the background.
+    pub fn close(&self) {
+        self.gate.shut();
+        self.send(Command::Close);
+    }
+
+    fn send(&self, command: Command) {
+        let Err(unsent) = self.link.send(command) else {
+            return;
+        };
+        if let Command::Begin(reply) | Command::Offsets(_, reply) | Command::End(_, reply) = unsent
+        {
+            self.runtime
+                .spawn(async move { reply(Err(Trouble::Closed)) });
+        }
+    }
+}
+
+impl<R: Replies> Drop for Transactional<R> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

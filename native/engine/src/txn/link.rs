@@ -1,0 +1,106 @@
+//! The transaction as its producers see it, and the way of commands to its task.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, Notify};
+
+use super::config::OffsetsToAdd;
+use super::handle::Reply;
+use super::state::{Place, Trouble};
+use super::trouble;
+use crate::producer::{Failure, Transaction};
+
+/// The last version of Produce in which partitions are added to transactions beforehand (KIP-890).
+const LAST_V1_PRODUCE: i16 = 11;
+
+/// What the task of a transactional id is told.
+pub(super) enum Command {
+    Begin(Reply),
+    Add(Place),
+    Failed(Trouble),
+    /// Something was refused before it came to a producer.
+    Refused,
+    Offsets(OffsetsToAdd, Reply),
+    End(bool, Reply),
+    Close,
+}
+
+/// See the module's text.
+pub(super) struct Link {
+    id: String,
+    commands: mpsc::UnboundedSender<Command>,
+    /// Batches add their partition to the transaction.
+    adds_itself: AtomicBool,
+    /// The task wants to hear of producers that have nothing to do any more.
+    awaits_idle: AtomicBool,
+    idle: Notify,
+}
+
+impl Link {
+    /// For the transactional id whose task takes `commands`.
+    pub(super) fn new(id: String, commands: mpsc::UnboundedSender<Command>) -> Self {
+        Link {
+            id,
+            commands,
+            adds_itself: AtomicBool::new(false),
+            awaits_idle: AtomicBool::new(false),
+            idle: Notify::new(),
+        }
+    }
+
+    /// Gives the command back if the task has ended.
+    pub(super) fn send(&self, command: Command) -> Result<(), Command> {
+        self.commands.send(command).map_err(|unsent| unsent.0)
+    }
+
+    /// Whether batches add their partition to the transaction (KIP-890).
+    pub(super) fn set_adds_itself(&self, adds: bool) {
+        self.adds_itself.store(adds, Ordering::Release);
+    }
+
+    /// [`Self::settled`] is told from now on, or no more. Whoever turns it on looks by itself first.
+    pub(super) fn await_idle(&self, awaits: bool) {
+        self.awaits_idle.store(awaits, Ordering::SeqCst);
+    }
+
+    /// Some producer has nothing to do any more.
+    pub(super) async fn settled(&self) {
+        self.idle.notified().await;
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Link").field(&self.id).finish()
+    }
+}
+
+impl Transaction for Link {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn produce_version(&self) -> i16 {
+        match self.adds_itself.load(Ordering::Acquire) {
+            true => i16::MAX,
+            false => LAST_V1_PRODUCE,
+        }
+    }
+
+    fn add(&self, topic: &Arc<str>, partition: i32) {
+        let _ = self.send(Command::Add((topic.clone(), partition)));
+    }
+
+    fn failed(&self, why: &Failure, untold: bool) {
+        if let Some(trouble) = trouble::of_failure(why, untold) {
+            let _ = self.send(Command::Failed(trouble));
+        }
+    }
+
+    fn settled(&self) {
+        if self.awaits_idle.load(Ordering::SeqCst) {
+            self.idle.notify_one();
+        }
+    }
+}

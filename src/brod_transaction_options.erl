@@ -1,0 +1,75 @@
+%% @private Options of transactions: names, defaults, and what they mean to the engine.
+-module(brod_transaction_options).
+
+-export([check/2, engine_config/2, keys/0]).
+
+-export_type([checked/0]).
+
+-define(MAX_MS, 16#7fffffff).
+%% Doubling for more attempts than these would be longer than anybody waits.
+-define(MAX_DOUBLINGS, 20).
+%% A busy broker may take so long for one answer.
+-define(LEAST_ATTEMPT_MS, 1000).
+
+-type checked() :: #{timeout := pos_integer(), backoff_step := non_neg_integer(),
+                     max_retries := non_neg_integer(), transaction_timeout := pos_integer(),
+                     producer_config := map()}.
+
+%% @doc Check a transactional id and the options for it. The result has every key.
+-spec check(term(), term()) -> {ok, checked()} | {error, {bad_option, term(), term()}}.
+check(TxnId, _Config) when not is_binary(TxnId); TxnId =:= <<>> ->
+  {error, {bad_option, transactional_id, TxnId}};
+check(_TxnId, Config) when is_list(Config); is_map(Config) ->
+  Given = maps:filter(fun(_, V) -> V =/= undefined end, brod_options:to_map(Config)),
+  case check_each(table(), Given, #{}) of
+    {ok, #{producer_config := Producer} = Options} -> checked_producer(Producer, Options);
+    {error, Reason} -> {error, Reason}
+  end;
+check(_TxnId, Config) ->
+  {error, {bad_option, transaction, Config}}.
+
+%% What is not given is right for a transaction: what fails is retried as long as the transaction may last.
+checked_producer(Producer, #{backoff_step := Backoff, transaction_timeout := Limit} = Options) ->
+  Defaults = #{partition_onwire_limit => 5, max_retries => -1, retry_backoff_ms => Backoff,
+               delivery_timeout_ms => Limit},
+  case brod_producer_options:check(maps:merge(Defaults, brod_options:to_map(Producer))) of
+    {ok, Checked} -> {ok, Options#{producer_config := Checked}};
+    {error, Reason} -> {error, Reason}
+  end.
+
+check_each([], _Given, Options) ->
+  {ok, Options};
+check_each([{Key, Check, Default} | Table], Given, Options) ->
+  Value = maps:get(Key, Given, Default),
+  case Check(Value) of
+    true -> check_each(Table, Given, Options#{Key => Value});
+    false -> {error, {bad_option, Key, Value}}
+  end.
+
+table() ->
+  [ {timeout, fun(V) -> is_ms(V) andalso V > 0 end, 1000}
+  , {backoff_step, fun is_ms/1, 100}
+  , {max_retries, fun is_ms/1, 5}
+  , {transaction_timeout, fun(V) -> is_ms(V) andalso V > 0 end, 60000}
+  , {producer_config, fun(V) -> is_list(V) orelse is_map(V) end, []}
+  ].
+
+is_ms(V) -> is_integer(V) andalso V >= 0 andalso V =< ?MAX_MS.
+
+%% @doc The options that there are.
+-spec keys() -> [atom()].
+keys() -> [Key || {Key, _, _} <- table()].
+
+%% @doc Checked options as the engine wants them. What may pass by itself is tried for as long as the
+%% transaction may last, or as brod's retries with their waits would take, whichever is longer.
+-spec engine_config(brod:transactional_id(), checked()) -> map().
+engine_config(TxnId, #{timeout := Timeout, backoff_step := Backoff, max_retries := Retries,
+                       transaction_timeout := Limit, producer_config := Producer}) ->
+  Waits = Backoff * ((1 bsl min(Retries, ?MAX_DOUBLINGS)) - 1),
+  #{ transactional_id => TxnId
+   , transaction_timeout => Limit
+   , attempt_timeout => max(Timeout, ?LEAST_ATTEMPT_MS)
+   , step_timeout => min(?MAX_MS, max(Limit, Retries * Timeout + Waits))
+   , backoff => Backoff
+   , producer => (brod_producer_options:engine_config(Producer))#{telemetry => false}
+   }.
