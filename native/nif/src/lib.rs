@@ -40,5 +40,6 @@ static LIBRARY: Library = Library {
         ResourceType::of::<messages::Buffer>(),
         ResourceType::of::<producer::ProducerResource>(),
         ResourceType::of::<sasl::AskResource>(),
+        ResourceType::of::<txn::TxnResource>(),
     ],
 };
