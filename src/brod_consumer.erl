@@ -230,8 +230,8 @@ init({Bootstrap, Topic, Partition, Config}) ->
   process_flag(trap_exit, true),
   ok = brod_logging:about(#{client => brod_logging:client(Bootstrap), topic => Topic, partition => Partition}),
   case brod_consumer_options:new(Config) of
-    {ok, Options} -> open(#st{client = Bootstrap, topic = Topic, partition = Partition,
-                              options = Options});
+    {ok, Options} -> open(#st{client = brod_options:hide_secrets(Bootstrap), topic = Topic,
+                              partition = Partition, options = Options});
     {error, Reason} -> {stop, Reason}
   end.
 
@@ -325,7 +325,7 @@ code_change(_OldVsn, St, _Extra) -> {ok, St}.
 format_status(Status) -> brod_crash:status(Status, fun shown/1).
 
 shown(#st{} = St) ->
-  #{client => brod_options:hide_secrets(St#st.client), topic => St#st.topic,
+  #{client => St#st.client, topic => St#st.topic,
     partition => St#st.partition, options => St#st.options,
     subscriber => subscriber_pid(St), subscriptions => St#st.number}.
 

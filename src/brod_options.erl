@@ -42,9 +42,10 @@ secured({ok, Options}) ->
 secured({error, Reason}) ->
   {error, Reason}.
 
-%% @doc The options as given, with what is secret in `ssl' and `sasl' in funs. Whatever keeps options
-%% or may print them gets them from here.
+%% @doc The options as given, alone or beside endpoints, with what is secret in `ssl' and `sasl' in funs.
+%% Whatever keeps options or may print them gets them from here.
 -spec hide_secrets(Config) -> Config when Config :: term().
+hide_secrets({Endpoints, Config}) when is_list(Endpoints) -> {Endpoints, hide_secrets(Config)};
 hide_secrets(Config) when is_list(Config) -> [hide_secret(Option) || Option <- Config];
 hide_secrets(Config) when is_map(Config) -> maps:map(fun(K, V) -> hide(K, V) end, Config);
 hide_secrets(Config) -> Config.

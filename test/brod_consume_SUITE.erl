@@ -9,7 +9,9 @@
          larger_than_max_bytes/1, holes_of_compaction/1, pause_and_resume/1, seek_and_lag/1,
          topic_subscriber_acks/1, topic_subscriber_sets/1, topic_subscriber_resumes/1,
          topic_subscriber_grows/1, kept_messages/1, topic_made_again/1, unacked_are_kept/1,
-         client_stops/1, crash_report/1]).
+         client_stops/1, crash_report/1, bad_names/1, dear_batches/1]).
+%% run on a peer
+-export([subscribe_to_zeros/3]).
 %% brod_topic_subscriber
 -export([init/2, handle_message/3, handle_info/2, terminate/2]).
 
@@ -28,7 +30,7 @@ all() ->
    holes_of_compaction, pause_and_resume, seek_and_lag, topic_subscriber_acks,
    topic_subscriber_sets,
    topic_subscriber_resumes, topic_subscriber_grows, kept_messages, topic_made_again,
-   unacked_are_kept, client_stops, crash_report].
+   unacked_are_kept, client_stops, crash_report, bad_names, dear_batches].
 
 init_per_suite(Config) -> brod_test:init_suite(Config).
 
@@ -607,6 +609,87 @@ crash_report(Config) ->
   brod_test:wait_until(fun() -> brod_log:has(Log, "crash") end, ?LIMIT_MS),
   ?assertEqual([], [Line || Line <- brod_log:lines(Log), length(Line) >= 8000]),
   ok = brod_log:stop(Log).
+
+%% Names that no topic can have are an error at once, whatever way is taken.
+bad_names(Config) ->
+  process_flag(trap_exit, true),
+  Client = client(Config),
+  [begin
+     [?assertEqual({error, invalid_topic_exception},
+                   brod_consumer:start_link(Bootstrap, Name, 0, [{begin_offset, 0}]))
+      || Bootstrap <- [Client, brod_test:bootstrap(), {brod_test:bootstrap(), []}]],
+     ?assertEqual({error, unknown_topic_or_partition}, brod:start_consumer(Client, Name, [])),
+     ?assertEqual({error, {consumer_not_found, Name}}, brod:subscribe(Client, self(), Name, 0, [])),
+     ?assertMatch({error, {_, _}}, subscriber_ends(Client, Name))
+   end || Name <- [<<"a b">>, <<>>, binary:copy(<<"x">>, 300)]],
+  ?assertEqual({error, {start_consumer, {error, unknown_topic_or_partition}}},
+               subscriber_ends(Client, <<"a b">>)).
+
+subscriber_ends(Client, Name) ->
+  case brod_topic_subscriber:start_link(
+         #{client => Client, topic => Name, cb_module => ?MODULE,
+           init_data => #{test => self(), return => ack, committed => []}}) of
+    {ok, Pid} -> receive {'EXIT', Pid, Reason} -> {error, Reason} after ?LIMIT_MS -> error(alive) end;
+    {error, _} = Error -> Error
+  end.
+
+%% Eight partitions have a batch each that is a few KB and unpacks to 240 MB. A subscriber of all of them
+%% that acknowledges nothing makes its VM no larger than their windows; beyond max_batch_bytes it is told,
+%% and goes on behind.
+dear_batches(Config) ->
+  Client = client(Config),
+  Topic = brod_test:create_topic(8),
+  Large = brod_test:start_client([{buffer_bytes, 1 bsl 30}]),
+  ok = brod:start_producer(Large, Topic, [{compression, zstd}, {max_batch_size, 300000000}]),
+  Batch = lists:duplicate(240, #{key => <<>>, value => binary:copy(<<0>>, 1000000)}),
+  [ok = brod:produce_sync(Large, Topic, P, <<>>, Batch) || P <- lists:seq(0, 7)],
+  [ok = brod:produce_sync(Large, Topic, P, <<>>, <<"behind">>) || P <- lists:seq(0, 7)],
+  ok = brod_test:stop_client(Large),
+  {ok, Peer, _} = peer:start_link(#{connection => standard_io, args => ["-pa" | code:get_path()]}),
+  {Before, After} = peer:call(Peer, ?MODULE, subscribe_to_zeros, [brod_test:bootstrap(), Topic, 8], 60000),
+  ok = peer:stop(Peer),
+  ct:pal("RSS before ~b MB, with 8 subscriptions ~b MB", [Before, After]),
+  ?assert(After - Before < 150),
+  {ok, Pid} = subscribe(Client, Topic, [{max_batch_bytes, 100000000}]),
+  Error = fun() ->
+            receive {Pid, #kafka_fetch_error{error_code = Code}} -> Code after ?LIMIT_MS -> error(none) end
+          end,
+  drain(Pid, message_too_large),
+  ok = brod:seek(Client, Topic, 0, 240),
+  ?assertEqual([240], offsets(take(Pid, 1))),
+  ok = brod:subscribe(Pid, self(), [{begin_offset, 0}, {max_batch_bytes, 500000}]),
+  ?assertEqual(message_too_large, Error()),
+  ok = brod:subscribe(Pid, self(), [{begin_offset, 240}]),
+  ?assertEqual([240], offsets(take(Pid, 1))).
+
+%% Acknowledges what comes before the error.
+drain(Pid, Code) ->
+  receive
+    {Pid, #kafka_message_set{messages = Messages}} ->
+      ok = brod:consume_ack(Pid, (lists:last(Messages))#kafka_message.offset),
+      drain(Pid, Code);
+    {Pid, #kafka_fetch_error{error_code = Code}} -> ok
+  after ?LIMIT_MS -> error({no, Code})
+  end.
+
+%% @private The memory of this VM in MB before and after every partition has delivered what it may.
+subscribe_to_zeros(Bootstrap, Topic, Partitions) ->
+  {ok, _} = application:ensure_all_started(brod),
+  ok = brod:start_client(Bootstrap, zeros, []),
+  ok = brod:start_consumer(zeros, Topic, [{begin_offset, earliest}]),
+  Before = rss_mb(),
+  Pids = [begin {ok, Pid} = brod:subscribe(zeros, self(), Topic, P, []), Pid end
+          || P <- lists:seq(0, Partitions - 1)],
+  %% the window is open until more than 10 messages are out
+  brod_test:wait_until(fun() -> lists:all(fun is_full/1, Pids) end, ?LIMIT_MS),
+  {Before, rss_mb()}.
+
+is_full(Pid) -> maps:get(pending_count, brod_consumer:info(Pid)) > 10.
+
+rss_mb() ->
+  {ok, Status} = file:read_file("/proc/self/status"),
+  {match, [Kb]} = re:run(Status, "VmHWM:\\s+(\\d+)", [{capture, [1], binary}]),
+  binary_to_integer(Kb) div 1024.
 
 client(Config) -> proplists:get_value(client, Config).
 

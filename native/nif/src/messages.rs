@@ -100,7 +100,10 @@ fn add_batch<'a>(
         let (key, value) = (binary(record.key), binary(record.value));
         let headers = match record.headers.len() {
             0 => common.no_headers,
-            _ => headers(env, &record),
+            count => {
+                delivered.add_headers(count);
+                headers(env, &record)
+            }
         };
         let fields = [
             common.tag,

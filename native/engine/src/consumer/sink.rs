@@ -7,6 +7,7 @@ use bytes::Bytes;
 use brod_protocol::batch_reader::BatchError;
 pub use brod_protocol::decoded_batch::DecodedBatch;
 use brod_protocol::error::ErrorCode;
+use brod_protocol::records::HEADER_MEMORY;
 
 /// A subscriber. Called on threads of the runtime, for one subscription never by two at a time.
 pub trait Sink: Send + Sync + 'static {
@@ -45,6 +46,8 @@ pub struct Delivered {
     pub count: i64,
     /// Their keys and values.
     pub bytes: i64,
+    /// What the headers take in memory beside their bytes, about.
+    pub(super) header_memory: i64,
     /// Ranges of offsets without a hole: the first offset, and how many messages came before it.
     pub(super) runs: Vec<(i64, i64)>,
     /// Offset of the last message; -1 before the first.
@@ -72,6 +75,13 @@ impl Delivered {
         self.last = offset;
         self.count += 1;
         self.bytes += bytes.max(1) as i64;
+    }
+
+    /// Counts the headers of a message. They are no bytes in a window, as in brod; but one without an end of
+    /// them would be one without an end.
+    #[inline]
+    pub fn add_headers(&mut self, count: usize) {
+        self.header_memory += (count * HEADER_MEMORY) as i64;
     }
 
     /// The offset of the last message counted.

@@ -23,6 +23,11 @@ const LEAST_FETCH: i32 = 16 * 1024;
 const WINDOW_SHARES: i64 = 2;
 const LEAST_WINDOW: i64 = 8 * 1024;
 
+/// What headers may take that are out, and in any case for each message of `prefetch_count`. Ordinary ones do
+/// not come near; messages of nothing but headers would fill the memory before they fill a window.
+const MOST_HEADERS: i64 = 32 * 1024 * 1024;
+const HEADERS_OF_ONE: i64 = 1024;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Not subscribed, or stopped by an error.
@@ -220,16 +225,26 @@ impl Subscription {
     }
 
     fn is_full(&self) -> bool {
+        self.is_beyond_prefetch() || self.has_many_headers()
+    }
+
+    fn is_beyond_prefetch(&self) -> bool {
         self.window.count() > self.config.prefetch_count
             && self.window.bytes() > self.prefetch_bytes()
+    }
+
+    fn has_many_headers(&self) -> bool {
+        let of_all = self.config.prefetch_count.saturating_mul(HEADERS_OF_ONE);
+        self.window.header_memory() > of_all.max(MOST_HEADERS)
     }
 
     /// How many bytes of what was fetched the next set may have: half of what may be out in all, so
     /// that one is made while the subscriber works on another. None: there is no room for as many.
     pub(super) fn room(&self) -> Option<usize> {
         let set = self.out_limit() / 2;
-        let waits = self.is_full() && self.window.bytes().saturating_add(set) > self.out_limit();
-        if !self.is_open() || waits {
+        let waits =
+            self.is_beyond_prefetch() && self.window.bytes().saturating_add(set) > self.out_limit();
+        if !self.is_open() || waits || self.has_many_headers() {
             return None;
         }
         Some(usize::try_from(set).unwrap_or(usize::MAX))

@@ -12,8 +12,8 @@ struct Set {
     last: i64,
     count: i64,
     bytes: i64,
+    header_memory: i64,
     acked_count: i64,
-    acked_bytes: i64,
 }
 
 impl Set {
@@ -30,6 +30,12 @@ impl Set {
         let end = self.runs.get(behind).map_or(self.count, |next| next.1);
         end.min(before + offset - first + 1)
     }
+
+    /// What of a size is out once so many messages are acked: as if all were alike.
+    fn left(&self, size: i64, acked: i64) -> i64 {
+        let acked = i128::from(size) * i128::from(acked) / i128::from(self.count);
+        size - acked as i64
+    }
 }
 
 /// Messages and bytes that are out.
@@ -38,6 +44,7 @@ pub(super) struct Window {
     sets: VecDeque<Set>,
     count: i64,
     bytes: i64,
+    header_memory: i64,
 }
 
 impl Window {
@@ -48,13 +55,14 @@ impl Window {
         }
         self.count += delivered.count;
         self.bytes += delivered.bytes;
+        self.header_memory += delivered.header_memory;
         self.sets.push_back(Set {
             runs: delivered.runs,
             last: delivered.last,
             count: delivered.count,
             bytes: delivered.bytes,
+            header_memory: delivered.header_memory,
             acked_count: 0,
-            acked_bytes: 0,
         });
     }
 
@@ -63,19 +71,16 @@ impl Window {
     pub(super) fn ack(&mut self, offset: i64) {
         while let Some(set) = self.sets.front_mut() {
             let acked = set.count_up_to(offset);
-            if acked <= set.acked_count {
+            let before = set.acked_count;
+            if acked <= before {
                 return;
             }
-            let bytes = if acked == set.count {
-                set.bytes
-            } else {
-                (i128::from(set.bytes) * i128::from(acked) / i128::from(set.count)) as i64
-            };
-            self.count -= acked - set.acked_count;
-            self.bytes -= bytes - set.acked_bytes;
+            let freed = |size| set.left(size, before) - set.left(size, acked);
+            self.count -= acked - before;
+            self.bytes -= freed(set.bytes);
+            self.header_memory -= freed(set.header_memory);
             if acked < set.count {
                 set.acked_count = acked;
-                set.acked_bytes = bytes;
                 return;
             }
             self.sets.pop_front();
@@ -97,6 +102,11 @@ impl Window {
         self.bytes
     }
 
+    /// What their headers take beside their bytes.
+    pub(super) fn header_memory(&self) -> i64 {
+        self.header_memory
+    }
+
     /// Forgets all.
     pub(super) fn clear(&mut self) {
         *self = Window::default();
@@ -111,6 +121,7 @@ mod tests {
         let mut delivered = Delivered::new();
         for offset in offsets {
             delivered.add(*offset, size);
+            delivered.add_headers(3);
         }
         delivered
     }
@@ -124,8 +135,8 @@ mod tests {
             window.ack(acked);
             let left = offsets.iter().filter(|offset| **offset > acked).count() as i64;
             assert_eq!(
-                (window.count(), window.bytes()),
-                (left, left * 10),
+                (window.count(), window.bytes(), window.header_memory()),
+                (left, left * 10, left * 3 * 128),
                 "{acked}"
             );
         }

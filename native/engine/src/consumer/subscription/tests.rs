@@ -379,3 +379,31 @@ fn settings_above_the_defaults_are_not_shared() {
         "the default is shared"
     );
 }
+
+#[test]
+fn messages_of_nothing_but_headers_wait_for_acks_all_the_same() {
+    let fetched = |prefetch_count| {
+        let (mut subscription, generation) = subscription(ConsumerConfig {
+            prefetch_count,
+            ..ConsumerConfig::default()
+        });
+        let mut delivered = Delivered::new();
+        for offset in 0..600 {
+            delivered.add(offset, 0);
+            delivered.add_headers(500);
+        }
+        subscription.delivery_starts();
+        assert!(subscription.room().is_some());
+        subscription.delivered(generation, delivered, 600, 0);
+        subscription
+    };
+    let mut full = fetched(10);
+    assert_eq!(full.room(), None, "38 MB of headers");
+    full.delivery_ends();
+    assert_eq!(full.next_fetch(), None);
+    full.ack(299);
+    assert!(full.next_fetch().is_some());
+    assert!(full.room().is_some());
+    // Whoever asks for many messages gets them.
+    assert!(fetched(100_000).room().is_some());
+}
