@@ -15,6 +15,10 @@ step cargo-deny
 scripts/cargo-deny.sh --log-level error check bans licenses sources
 step erlc, warnings are errors
 rebar3 as lint compile
+step erlc of the companion, warnings are errors
+companion=$(mktemp -d)
+trap 'rm -rf "$companion"' EXIT
+erlc -Werror +debug_info -pa _build/lint/lib/brod/ebin -I kafka_protocol/include -o "$companion" kafka_protocol/src/*.erl
 step what brod 4 has
 scripts/check-contract.escript _build/lint/lib/brod/ebin include
 step xref

@@ -1,0 +1,65 @@
+%% @doc Transactions, request by request. The functions of `kpro' have their documentation.
+-module(kpro_txn_lib).
+
+-export([txn_init_ctx/3, add_partitions_to_txn/3, add_offsets_to_txn/3, txn_offset_commit/5, end_txn/3]).
+
+-include("kpro.hrl").
+
+-define(TIMEOUT_MS, 5000).
+-define(TXN_TIMEOUT_MS, 30000).
+
+-type opts() :: #{timeout => timeout(), atom() => term()}.
+
+-spec txn_init_ctx(kpro:connection(), kpro:transactional_id(), opts()) -> {ok, kpro:txn_ctx()} | {error, term()}.
+txn_init_ctx(Connection, TransactionalId, Opts) ->
+  Req = kpro_req_lib:make(init_producer_id, 0, #{transactional_id => TransactionalId,
+                                                 transaction_timeout_ms => maps:get(txn_timeout, Opts, ?TXN_TIMEOUT_MS)}),
+  case request(Connection, Req, Opts) of
+    {ok, #{error_code := ?no_error, producer_id := Id, producer_epoch := Epoch}} ->
+      {ok, #{connection => Connection, transactional_id => TransactionalId, producer_id => Id, producer_epoch => Epoch}};
+    {ok, #{error_code := Code}} -> {error, Code};
+    {error, Reason} -> {error, Reason}
+  end.
+
+-spec end_txn(kpro:txn_ctx(), commit | abort, opts()) -> ok | {error, term()}.
+end_txn(#{connection := Connection} = Txn, How, Opts) ->
+  checked(request(Connection, kpro_req_lib:end_txn(Txn, How), Opts)).
+
+-spec add_offsets_to_txn(kpro:txn_ctx(), kpro:group_id(), opts()) -> ok | {error, term()}.
+add_offsets_to_txn(#{connection := Connection} = Txn, GroupId, Opts) ->
+  checked(request(Connection, kpro_req_lib:add_offsets_to_txn(Txn, GroupId), Opts)).
+
+checked({ok, #{error_code := ?no_error}}) -> ok;
+checked({ok, #{error_code := Code}}) -> {error, Code};
+checked({error, Reason}) -> {error, Reason}.
+
+-spec add_partitions_to_txn(kpro:txn_ctx(), [{kpro:topic(), kpro:partition()}], opts()) -> ok | {error, term()}.
+add_partitions_to_txn(#{connection := Connection} = Txn, TopicPartitions, Opts) ->
+  case request(Connection, kpro_req_lib:add_partitions_to_txn(Txn, TopicPartitions), Opts) of
+    {ok, #{results := Topics}} ->
+      refused([{Topic, Partition, Code}
+               || #{name := Topic, results_by_partition := Partitions} <- Topics,
+                  #{partition_index := Partition, partition_error_code := Code} <- Partitions, Code =/= ?no_error]);
+    {error, Reason} -> {error, Reason}
+  end.
+
+-spec txn_offset_commit(kpro:connection(), kpro:group_id(), kpro:txn_ctx(), kpro:offsets_to_commit(), opts()) ->
+        ok | {error, term()}.
+txn_offset_commit(Connection, GroupId, Txn, Offsets, Opts) ->
+  Req = kpro_req_lib:txn_offset_commit(GroupId, Txn, Offsets, maps:get(user_data, Opts, <<>>)),
+  case request(Connection, Req, Opts) of
+    {ok, #{topics := Topics}} ->
+      refused([{{Topic, Partition}, Code}
+               || #{name := Topic, partitions := Partitions} <- Topics,
+                  #{partition_index := Partition, error_code := Code} <- Partitions, Code =/= ?no_error]);
+    {error, Reason} -> {error, Reason}
+  end.
+
+refused([]) -> ok;
+refused(Errors) -> {error, Errors}.
+
+request(Connection, Req, Opts) ->
+  case kpro_connection:request_sync(Connection, Req, maps:get(timeout, Opts, ?TIMEOUT_MS)) of
+    {ok, #kpro_rsp{msg = Message}} -> {ok, Message};
+    {error, Reason} -> {error, Reason}
+  end.
