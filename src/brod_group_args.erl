@@ -40,7 +40,7 @@ keys(Config, Keys) when is_map(Config) ->
     [] -> ok;
     [Missing | _] ->
       Text = io_lib:format("expected a map with the keys ~ts, got one with ~ts",
-                           [names(Keys), names(maps:keys(Config))]),
+                           [names(Keys), names(lists:sort(maps:keys(Config)))]),
       brod_args:raise({missing_option, Missing}, Text)
   end;
 keys(Config, Keys) ->

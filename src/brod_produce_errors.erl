@@ -129,7 +129,7 @@ what(Binary) when is_binary(Binary) -> "a binary";
 what(Bits) when is_bitstring(Bits) -> "a bitstring that is no binary";
 what(Map) when is_map(Map) ->
   io_lib:format("a map with the keys ~ts",
-                [string:slice(io_lib:format("~0p", [lists:sublist(maps:keys(Map), 10)]), 0, ?SHORT)]);
+                [string:slice(io_lib:format("~0p", [lists:sublist(lists:sort(maps:keys(Map)), 10)]), 0, ?SHORT)]);
 what(Tuple) when is_tuple(Tuple) -> io_lib:format("a tuple of ~p elements", [tuple_size(Tuple)]);
 what(Fun) when is_function(Fun) -> "a fun";
 what(Pid) when is_pid(Pid) -> "a pid";

@@ -365,7 +365,9 @@ any_member() ->
 wrong_arguments() ->
   {Pid, _} = member([]),
   Max = 16#7fffffffffffffff,
-  [?assertError({Class, Bad}, Call()) ||
+  %% Not ?assertError: the compiler of OTP 27 gets a pattern of bound variables in a catch wrong here.
+  Error = fun(Call) -> try Call() catch error:Reason -> Reason end end,
+  [?assertEqual({Class, Bad}, Error(Call)) ||
     {Class, Bad, Call} <-
       [{bad_offset, Max, fun() -> brod_group_coordinator:ack(Pid, 1, ?T, 0, Max) end},
        {bad_offset, a, fun() -> brod_group_coordinator:ack(Pid, 1, ?T, 0, a) end},

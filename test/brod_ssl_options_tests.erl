@@ -28,8 +28,8 @@ the_application_says_what_the_default_is_test_() ->
    [?_assertMatch(#{verify := verify_none, verify_by := application}, checked(true)),
     ?_assertMatch(#{verify := verify_peer, verify_by := option}, checked([{verify, verify_peer}])),
     fun() ->
-      ok = application:set_env(brod, ssl_default_verify, maybe),
-      ?assertEqual({error, {bad_option, ssl_default_verify, maybe}}, brod_ssl_options:check(true))
+      ok = application:set_env(brod, ssl_default_verify, 'maybe'),
+      ?assertEqual({error, {bad_option, ssl_default_verify, 'maybe'}}, brod_ssl_options:check(true))
     end]}.
 
 list_and_map_mean_the_same_test() ->
