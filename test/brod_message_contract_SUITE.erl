@@ -6,7 +6,7 @@
          end_per_testcase/2]).
 -export([producer_start/1, produce_replies/1, produce_by_partitioner/1, value_forms/1,
          not_delivered/1, auto_start/1, fetch/1, resolve_offset/1, fold/1, consumer_start/1,
-         consumer_subscription/1, offset_out_of_range/1, standalone/1, topic_subscriber/1,
+         consumer_subscription/1, consumer_smallest_numbers/1, offset_out_of_range/1, standalone/1, topic_subscriber/1,
          topic_subscriber_bad_partition/1]).
 %% brod_topic_subscriber
 -export([init/2, handle_message/3, terminate/2]).
@@ -24,7 +24,7 @@ suite() -> [{timetrap, {seconds, 90}}].
 
 all() ->
   [producer_start, produce_replies, produce_by_partitioner, value_forms, not_delivered, auto_start,
-   fetch, resolve_offset, fold, consumer_start, consumer_subscription, offset_out_of_range,
+   fetch, resolve_offset, fold, consumer_start, consumer_subscription, consumer_smallest_numbers, offset_out_of_range,
    standalone, topic_subscriber, topic_subscriber_bad_partition].
 
 init_per_suite(Config) -> brod_test:init_suite(Config).
@@ -245,6 +245,21 @@ consumer_start(Config) ->
                brod:subscribe(Client, self(), Topic, 99, [])),
   ?assertEqual({error, unknown_topic_or_partition}, brod:start_consumer(Client, ?BAD_NAME, [])),
   ?assertEqual({error, client_down}, brod:start_consumer(brod_test:unique_name("no"), Topic, [])).
+
+%% One batch at a time.
+consumer_smallest_numbers(Config) ->
+  Client = client(Config),
+  Topic = three_messages(Client),
+  ok = brod:start_consumer(Client, Topic, [{begin_offset, earliest}, {max_bytes, 0}, {min_bytes, -1},
+                                           {prefetch_count, -1}, {prefetch_bytes, -1}]),
+  {ok, Pid} = brod:subscribe(Client, self(), Topic, 0, []),
+  [begin
+     #kafka_message_set{messages = Messages} = receive_set(Pid),
+     ?assertEqual([Offset], [O || #kafka_message{offset = O} <- Messages]),
+     receive {Pid, Early} -> error({not_acked_yet, Early}) after 100 -> ok end,
+     ok = brod:consume_ack(Pid, Offset)
+   end || Offset <- [0, 1, 2]],
+  ok = brod:unsubscribe(Pid).
 
 consumer_subscription(Config) ->
   Client = client(Config),

@@ -8,7 +8,7 @@
          bad_records/1, times_of_a_batch/1, topic_made_again/1,
          bad_input/1, linger/1, partitions_added/1, topic_deleted/1,
          producer_killed/1, killed_with_callbacks/1, client_stopped/1, client_killed/1,
-         client_stopped_before_producer/1, stopped_behind_dispatcher/1, failed_behind_dispatcher/1,
+         client_stopped_before_producer/1, stopped_behind_dispatcher/1, failed_behind_dispatcher/1, dispatcher_killed/1,
          deep_nesting/1, large_lists/1, invalid_topic/1, telemetry_event/1, other_node/1]).
 
 -include_lib("eunit/include/eunit.hrl").
@@ -24,7 +24,7 @@ all() ->
    back_pressure, callbacks_in_order, no_ack, no_ack_drops, too_large_alone, split_calls,
    bad_records, times_of_a_batch, topic_made_again, bad_input, linger, partitions_added,
    topic_deleted, producer_killed, killed_with_callbacks, client_stopped, client_killed,
-   client_stopped_before_producer, stopped_behind_dispatcher, failed_behind_dispatcher,
+   client_stopped_before_producer, stopped_behind_dispatcher, failed_behind_dispatcher, dispatcher_killed,
    deep_nesting, large_lists, invalid_topic, telemetry_event, other_node].
 
 init_per_suite(Config) -> brod_test:init_suite(Config).
@@ -526,6 +526,17 @@ is_ending(Producer) ->
 
 %% A call fails while acks of stored messages, and the news of the failure, are on their way through a
 %% dispatcher.
+%% Who waits for a reply that it had not passed on hears that, and so does the log.
+dispatcher_killed(Config) ->
+  {Client, Topic, _Producer, Dispatchers} = with_suspended_dispatchers(Config),
+  Log = brod_log:start(),
+  Caller = calls(10, fun() -> brod:produce(Client, Topic, 0, <<>>, <<"v">>) end),
+  stored(Client, Topic, 10),
+  [exit(Dispatcher, kill) || Dispatcher <- Dispatchers],
+  [?assertMatch({error, {producer_down, _}}, Result) || Result <- results(Caller)],
+  brod_test:wait_until(fun() -> brod_log:has(Log, "{dispatcher_down,killed}") end, ?LIMIT_MS),
+  ok = brod_log:stop(Log).
+
 failed_behind_dispatcher(Config) ->
   {Client, Topic, Producer, Dispatchers} = with_suspended_dispatchers(Config),
   Caller = calls(10, fun() -> brod:produce(Client, Topic, 0, <<>>, <<"v">>) end),

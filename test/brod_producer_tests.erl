@@ -21,7 +21,7 @@ tests() ->
   , {"after an error of produce_cb the callback does not run", fun callback_of_a_timeout/0}
   , {"a call of another node that is given up is not made any more", fun cancelled/0}
   , {"callbacks of arity 2 of calls that failed are counted in the log", fun untold_callbacks/0}
-  , {"dropped messages are counted in the log", fun dropped/0}
+  , {"dropped messages are counted in the log and by telemetry", fun dropped/0}
   , {"a producer that was killed with acks in its mailbox is an error in the log", fun lost_acks/0}
   , {"a crash report has counts and no payloads", fun status/0}
   , {"producers that wait for their restart are started at once when asked for", fun already_present/0}
@@ -165,10 +165,20 @@ untold_callbacks() ->
   wait_for(fun() -> logged("2 of them, because of {delivery_timeout,econnrefused}") end, true).
 
 dropped() ->
+  Self = self(),
+  ok = brod_fake:load(telemetry, #{{execute, 3} => fun(Event, Counts, About) ->
+                                                     Self ! {Event, Counts, About},
+                                                     ok
+                                                   end}),
   Pid = with_producer(),
   Pid ! {brod_dropped, 17},
   wait_for(fun() -> logged("17 messages of produce_no_ack to topic, partition 0, were dropped") end,
-           true).
+           true),
+  receive {[brod, produce_dropped], Counts, About} ->
+    ?assertEqual({#{count => 17}, #{topic => ?T, partition => 0}}, {Counts, About})
+  after 2000 -> error(no_event)
+  end,
+  ok = brod_fake:unload(telemetry).
 
 lost_acks() ->
   Pid = with_producer(),
