@@ -204,16 +204,7 @@ responsive() ->
   {ok, Options} = brod_options:producer([]),
   Config = (brod_producer_options:engine_config(Options))#{telemetry => false},
   {ok, Group} = group(Client),
-  [begin
-     Self = self(),
-     Ticker = spawn_link(fun() -> tick(Self, erlang:monotonic_time(microsecond), 0) end),
-     receive ticks -> ok end,
-     {Us, _} = timer:tc(Call),
-     Ticker ! stop,
-     Gap = receive {longest_gap, Longest} -> Longest end,
-     ?assert(Us > 10000, {What, Us}),
-     ?assert(Gap < Us div 2, {What, Us, Gap})
-   end || {What, Call} <-
+  [?assertNot(stops_others(Call, 10), What) || {What, Call} <-
      [{producer_close, fun() ->
          {ok, Producer} = brod_nif:producer_open(Client, <<"t">>, 0, Config),
          brod_nif:producer_close(Producer, Large, self())
@@ -223,6 +214,18 @@ responsive() ->
   {Us, [{error, invalid_topic_exception}]} = quickest(fun() -> brod_nif:producer_open(Client, Name, 0, Config) end),
   ?assert(Us < 1000, Us),
   io:format("all is well~n").
+
+%% Whether no other process runs for at least half of the call, each time: the machine has other work, too.
+stops_others(_Call, 0) -> true;
+stops_others(Call, Tries) ->
+  Self = self(),
+  Ticker = spawn_link(fun() -> tick(Self, erlang:monotonic_time(microsecond), 0) end),
+  receive ticks -> ok end,
+  {Us, _} = timer:tc(Call),
+  Ticker ! stop,
+  Gap = receive {longest_gap, Longest} -> Longest end,
+  ?assert(Us > 5000, Us),
+  Gap >= Us div 2 andalso stops_others(Call, Tries - 1).
 
 tick(Test, Last, Longest) ->
   Longest =:= 0 andalso (Test ! ticks),
