@@ -48,8 +48,6 @@ secured({error, Reason}) ->
 hide_secrets({Endpoints, Config}) when is_list(Endpoints) -> {Endpoints, hide_secrets(Config)};
 hide_secrets(Config) when is_list(Config) -> [hide_secret(Option) || Option <- Config];
 hide_secrets(Config) when is_map(Config) -> maps:map(fun(K, V) -> hide(K, V) end, Config);
-%% Where to connect without a client.
-hide_secrets({Endpoints, Config}) -> {Endpoints, hide_secrets(Config)};
 hide_secrets(Config) -> Config.
 
 hide_secret({Name, Value}) -> {Name, hide(Name, Value)};
