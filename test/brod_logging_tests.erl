@@ -1,6 +1,8 @@
 -module(brod_logging_tests).
 -include_lib("eunit/include/eunit.hrl").
 
+-export([log/2]).
+
 %% In a VM of its own, whose handler is as OTP has set it up.
 a_plain_release_shows_brod_s_lines_test_() -> {timeout, 60, fun plain_release/0}.
 
@@ -25,6 +27,45 @@ lines_say_what_they_are_about_test() ->
   receive {'DOWN', _, process, P, Metadata} when {P, element(2, Pid)} =:= Pid ->
     ?assertEqual(#{client => c, topic => <<"t">>}, Metadata)
   end.
+
+%% Lines of brod's processes, and of its engine.
+lines_have_the_domain_brod_and_what_they_are_about_as_metadata_test() ->
+  #{level := Level} = logger:get_primary_config(),
+  ok = logger:set_primary_config(level, notice),
+  ok = logger:add_handler(?MODULE, ?MODULE, #{config => self()}),
+  ok = brod_fake_nif:load([]),
+  {ok, Engine} = brod_engine_log:start_link(),
+  try
+    _ = spawn_link(fun() ->
+                     ok = brod_logging:about(#{client => c, topic => <<"t">>, partition => 3}),
+                     brod_utils:log(warning, "of a process", [])
+                   end),
+    ?assertMatch(#{domain := [brod], client := c, topic := <<"t">>, partition := 3}, logged("of a process")),
+    Engine ! {brod_engine_log, warning, <<"of the engine">>,
+              [{client, <<"undefined">>}, {broker, <<"h:1">>}, {topic, <<"t">>}, {partition, <<"3">>}]},
+    ?assertMatch(#{domain := [brod], client := undefined, broker := <<"h:1">>, topic := <<"t">>, partition := 3},
+                 logged("of the engine"))
+  after
+    unlink(Engine),
+    exit(Engine, kill),
+    brod_fake_nif:unload(),
+    ok = logger:remove_handler(?MODULE),
+    ok = logger:set_primary_config(level, Level)
+  end.
+
+logged(Text) ->
+  receive
+    {logged, Line, Metadata} ->
+      case string:find(Line, Text) of
+        nomatch -> logged(Text);
+        _ -> Metadata
+      end
+  after 5000 -> error({not_logged, Text})
+  end.
+
+%% logger handler
+log(#{meta := Metadata} = Event, #{config := Test}) ->
+  Test ! {logged, unicode:characters_to_list(logger_formatter:format(Event, #{})), Metadata}.
 
 the_engine_s_lines_are_logged_once_and_counted_test() ->
   ok = brod_fake_nif:load([]),
