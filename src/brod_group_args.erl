@@ -3,7 +3,7 @@
 %% share.
 -module(brod_group_args).
 
--export([start/3, member/3, keys/2, callbacks/2, topics/1, offset/3, offsets/1]).
+-export([start/3, member/3, keys/2, callbacks/2, topics/1, offset/3, offsets/1, assignments/1]).
 
 -include("brod_int.hrl").
 
@@ -85,6 +85,23 @@ offsets(Offsets) ->
   catch
     error:badarg -> brod_args:raise({bad_offsets, Offsets}, "a list of {{Topic, Partition}, Offset}", Offsets)
   end.
+
+%% @doc Whether this is what a leader may share out: else an error `{bad_assignments, _}'.
+-spec assignments(term()) -> ok.
+assignments(Given) ->
+  Number = fun(P) -> is_integer(P) andalso P >= 0 andalso P < 1 bsl 31 end,
+  Topic = fun({T, Ps}) -> is_binary(T) andalso is_list_of(Number, Ps);
+             (_) -> false
+          end,
+  Member = fun({M, Ts}) -> is_binary(M) andalso is_list_of(Topic, Ts);
+              (_) -> false
+           end,
+  is_list_of(Member, Given)
+    orelse brod_args:raise({bad_assignments, Given}, "a list of {MemberId, [{Topic, [Partition]}]}", Given),
+  ok.
+
+is_list_of(Check, [Head | Tail]) -> Check(Head) andalso is_list_of(Check, Tail);
+is_list_of(_Check, Tail) -> Tail =:= [].
 
 names([]) -> "none";
 names(Keys) -> lists:join(", ", [io_lib:format("~0P", [Key, 8]) || Key <- Keys]).

@@ -103,7 +103,9 @@ begin_offset({_TP, Last}, _Begin) when is_integer(Last), Last >= -1 -> Last + 1.
 -spec assign(module(), term(), [brod:group_member()], [{brod:topic(), brod:partition()}]) ->
         [{brod:group_member_id(), [brod:partition_assignment()]}].
 assign(Module, Pid, Members, Partitions) ->
-  Module:assign_partitions(Pid, Members, Partitions).
+  Assignments = Module:assign_partitions(Pid, Members, Partitions),
+  ok = brod_group_args:assignments(Assignments),
+  Assignments.
 
 %% @doc What the coordinator stops with when callbacks ended with `Reason'.
 -spec stop_reason(term()) -> term().

@@ -33,6 +33,7 @@ coordinator_test_() ->
                      {"a stop does not wait for a callback", fun stop_in_callback/0},
                      {"offsets of the member's own store", fun consumer_managed/0},
                      {"assignment by the leader", fun assigns/0},
+                     {"assignments that are none are an error of the callback", fun bad_assignments/0},
                      {"trackers", fun trackers/0},
                      {"a failed commit is tried again", fun failed_commit/0},
                      {"an older commit never overtakes a newer one", fun commits_in_order/0},
@@ -221,6 +222,18 @@ assigns() ->
   ?assertEqual({Id, [{<<"a">>, [{?T, [0]}]}]}, assignment()),
   answer(assign_partitions, []),
   ?assertEqual({Id, []}, assignment()).
+
+bad_assignments() ->
+  [begin
+     Pid = start([{partition_assignment_strategy, callback_implemented}]),
+     answer(revoked, ok),
+     receive {join, Id, _, _} -> ok end,
+     event(Pid, Id, {assign, [], [{?T, 0}]}),
+     answer(assign_partitions, Bad),
+     receive {Close, {close, true}} -> Pid ! {brod_reply, Close, ok} end,
+     receive {'EXIT', Pid, Reason} -> ?assertMatch({{bad_assignments, Bad}, [_ | _]}, Reason) end
+   end || Bad <- [none, [<<"a">>], [{<<"a">>, [{?T, [0 | 1]}]}], [{<<"a">>, [{?T, [0]} | b]}],
+                  [{<<"a">>, [{?T, [-1]}]}], [{<<"a">>, []} | b], [{a, [{?T, [0]}]}]]].
 
 assignment() ->
   receive {assign, Id, Assignments} -> {Id, Assignments} after 2000 -> error(no_assignment) end.
