@@ -13,6 +13,10 @@ cause(econnrefused) -> "nobody listens there: check the port, and that the broke
 cause(nxdomain) -> "the host name does not resolve: check the name, and the DNS servers";
 cause(Reason) when Reason =:= timeout; Reason =:= etimedout ->
   "no answer in time: check the address, and that no firewall is between";
+cause(Reason) when Reason =:= ehostunreach; Reason =:= enetunreach; Reason =:= enetdown ->
+  io_lib:format("no way there (~s): check the address, the network, and the option extra_sock_opts", [Reason]);
+cause(Reason) when Reason =:= eaddrnotavail; Reason =:= enodev; Reason =:= eperm; Reason =:= einval ->
+  io_lib:format("no socket for it (~s): check the option extra_sock_opts", [Reason]);
 cause(closed) ->
   "it closed the connection: check that it is a Kafka broker, that the options ssl and sasl are what "
   "this port asks for, and its log";
@@ -33,6 +37,8 @@ tls({tls_alert, {certificate_expired, Text}}) ->
   [Text, ": check the broker's certificate, and the clock here"];
 tls({tls_alert, {handshake_failure, Text}}) ->
   [flat(Text), ": check the host name, server_name_indication, versions and ciphers"];
+tls({tls_alert, {protocol_version, Text}}) ->
+  [flat(Text), ": check the option versions, and which the broker has"];
 tls({tls_alert, {unexpected_message, _Text}}) -> not_tls();
 tls({tls_alert, {_Alert, Text}}) -> [flat(Text), ": check the broker's certificate and log"];
 tls(closed) -> ["it closed the connection: ", not_tls()];

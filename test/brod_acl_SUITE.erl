@@ -11,7 +11,7 @@
 -define(LIMIT_MS, 30000).
 
 all() ->
-  [no_permission_on_a_topic, only_described, only_produced, no_permission_on_a_group, nothing_to_create,
+  [no_permission_on_a_topic, only_described, only_produced, idempotence_is_not_permitted, no_permission_on_a_group, nothing_to_create,
    the_least_that_a_client_needs, a_permission_is_withdrawn_and_given_back,
    a_group_member_loses_its_permission].
 
@@ -72,6 +72,23 @@ only_produced(Config) ->
   ?assertEqual({ok, 0}, brod:produce_sync_offset(Client, Topic, 0, <<>>, <<"v">>)),
   ?assertEqual({error, topic_authorization_failed}, brod:fetch(Client, Topic, 0, 0)),
   lives(Client).
+
+%% Brokers give a producer id to who may write to some topic, or has the permission of the cluster. Without an id it
+%% goes on where idempotence was not asked for (only_described), and fails where it was.
+idempotence_is_not_permitted(Config) ->
+  Topic = ?config(topic, Config),
+  permit(topic, Topic, [describe]),
+  Produce = fun() ->
+              Client = client(),
+              ok = brod:start_producer(Client, Topic, [{enable_idempotence, true}]),
+              {error, {producer_down, Reason}} = brod:produce_sync(Client, Topic, 0, <<>>, <<"v">>),
+              lives(Client),
+              Reason
+            end,
+  Text = fun(Term) -> lists:flatten(io_lib:format("~p", [Term])) end,
+  ?assertNotEqual(nomatch, string:find(Text(Produce()), "cluster_authorization_failed")),
+  permit(cluster, "kafka-cluster", [idempotent_write]),
+  ?assertNotEqual(nomatch, string:find(Text(Produce()), "topic_authorization_failed")).
 
 no_permission_on_a_group(Config) ->
   {Topic, Group} = {?config(topic, Config), ?config(group, Config)},

@@ -19,17 +19,19 @@ all() -> [{group, ways}, {group, plugins}, {group, load}, {group, faults}].
 groups() ->
   [{ways, [],
     [tls, tls_map, mtls, plain, plain_fun, plain_file, scram_256, scram_512, oauthbearer,
-     sasl_over_tls, oauthbearer_signed, tls_options_of_erlang, without_client,
+     sasl_over_tls, oauthbearer_signed, client_credentials, a_token_endpoint_refuses, bound_to_a_device,
+     tls_options_of_erlang, without_client,
      what_the_client_was_given_comes_back_without_secrets]},
    {plugins, [],
     [plugin_of_rounds, plugin_of_rounds_over_tls, plugin_of_one_token, plugin_is_given_what_brod_gives,
      plugin_refuses, plugin_does_not_exist, plugin_fails, plugin_hangs, the_relay_takes_no_stranger]},
    {load, [],
-    [sessions_end, password_is_changed, certificate_is_rotated]},
+    [sessions_end, password_is_changed, certificate_is_rotated, many_connections_at_once]},
    {faults, [],
     [wrong_password, wrong_scram_password, mechanism_is_not_offered, plaintext_to_tls,
      tls_to_plaintext, sasl_to_plaintext, plaintext_to_sasl, sasl_to_tls, foreign_ca, wrong_host_name,
-     expired_certificate, client_certificate_is_missing, file_is_missing, credentials_file_is_missing,
+     expired_certificate, self_signed_certificate, downgrade, alert_of_the_server, record_that_is_cut_off,
+     client_certificate_is_missing, file_is_missing, credentials_file_is_missing,
      a_proxy_that_closes, a_server_that_stalls, a_token_cannot_be_had, unusable_options]}].
 
 init_per_suite(Config) ->
@@ -86,6 +88,76 @@ oauthbearer_signed(_) ->
   Signed = iolist_to_binary(brod_security:signed_token("alice", 600)),
   Token = fun() -> {ok, #{token => Signed, lifetime_ms => 600000}} end,
   main_job(sasl_tls, [{ssl, brod_security:ca()}, {sasl, {oauthbearer, #{token => Token}}}]).
+
+%% The token endpoint is asked over plain HTTP here, which is allowed on this machine only.
+client_credentials(_) ->
+  {{"127.0.0.1", Port}, Stop} = token_endpoint(),
+  Endpoint = "http://127.0.0.1:" ++ integer_to_list(Port) ++ "/token",
+  main_job(sasl_tls, [{ssl, brod_security:ca()},
+                      {sasl, {oauthbearer, #{token_endpoint => Endpoint, client_id => "alice",
+                                             client_secret => "alice-secret", scope => "kafka"}}}]),
+  Stop().
+
+a_token_endpoint_refuses(_) ->
+  {{"127.0.0.1", Port}, Stop} = token_endpoint(),
+  Endpoint = "http://127.0.0.1:" ++ integer_to_list(Port) ++ "/token",
+  {'EXIT', {failed, [{_, {{sasl_auth_error, Text}, _}} | _]}} =
+    failure(sasl_tls, [{ssl, brod_security:ca()},
+                       {sasl, {oauthbearer, #{token_endpoint => Endpoint, client_id => "alice",
+                                              client_secret => "wrong-secret"}}}]),
+  ?assertNotEqual({nomatch, Text}, {string:find(Text, "invalid_client"), Text}),
+  Stop().
+
+%% Answers who says the secret in the way that RFC 6749 has it.
+token_endpoint() ->
+  tcp_server(fun(Socket) ->
+    {Headers, Body} = http_request(Socket, <<>>),
+    Right = <<"Basic ", (base64:encode("alice:alice-secret"))/binary>>,
+    {Status, Answer} =
+      case {lists:keyfind(<<"authorization">>, 1, Headers), binary:match(Body, <<"grant_type=client_credentials">>)} of
+        {{_, Right}, {_, _}} ->
+          {"200 OK", ["{\"access_token\":\"", brod_security:signed_token("alice", 600),
+                      "\",\"token_type\":\"Bearer\",\"expires_in\":600}"]};
+        _ ->
+          {"401 Unauthorized", "{\"error\":\"invalid_client\"}"}
+      end,
+    ok = gen_tcp:send(Socket, ["HTTP/1.1 ", Status, "\r\ncontent-type: application/json\r\nconnection: close\r\n"
+                               "content-length: ", integer_to_list(iolist_size(Answer)), "\r\n\r\n", Answer]),
+    gen_tcp:close(Socket)
+  end).
+
+http_request(Socket, Read) ->
+  case binary:split(Read, <<"\r\n\r\n">>) of
+    [Head, Body] ->
+      [_Method | Lines] = binary:split(Head, <<"\r\n">>, [global]),
+      Headers = [{string:lowercase(Name), string:trim(Value)}
+                 || Line <- Lines, [Name, Value] <- [binary:split(Line, <<":">>)]],
+      {_, Length} = lists:keyfind(<<"content-length">>, 1, Headers),
+      case binary_to_integer(Length) - byte_size(Body) of
+        0 -> {Headers, Body};
+        _ -> {ok, More} = gen_tcp:recv(Socket, 0, ?LIMIT_MS), http_request(Socket, <<Read/binary, More/binary>>)
+      end;
+    _ ->
+      {ok, More} = gen_tcp:recv(Socket, 0, ?LIMIT_MS), http_request(Socket, <<Read/binary, More/binary>>)
+  end.
+
+%% Linux has it, for whom it trusts with it.
+bound_to_a_device(_) ->
+  Connect = fun(Device) ->
+              failure(plain, [{extra_sock_opts, [{bind_to_device, Device}]}])
+            end,
+  case {os:type(), Connect(<<"lo">>)} of
+    {{unix, linux}, {ok, _}} ->
+      ?assertMatch(?FAILED(enodev), Connect(<<"nodevice">>)),
+      says(plain, [{extra_sock_opts, [{bind_to_device, <<"nodevice">>}]}], "extra_sock_opts"),
+      %% an address that is nobody's here
+      ?assertMatch(?FAILED(eaddrnotavail), failure(plain, [{extra_sock_opts, [{ip, {192, 0, 2, 1}}]}]));
+    {{unix, linux}, Refused} ->
+      ?assertMatch(?FAILED(eperm), Refused),
+      {comment, "this user may not bind to devices"};
+    {_, Elsewhere} ->
+      ?assertMatch(?FAILED(_), Elsewhere)
+  end.
 
 %% Certificates and keys as programs have them that read files themselves.
 tls_options_of_erlang(_) ->
@@ -292,6 +364,63 @@ certificate_is_rotated(Config) ->
        end),
   brod_log:stop(Log).
 
+%% TLS and SCRAM are not on the schedulers: a process that wants to run does, as far as the machine lets it.
+many_connections_at_once(_) ->
+  Machine = worst_gap(fun() -> wait(2000) end),
+  Scram = {sasl, {scram_sha_512, "alice", "alice-secret"}},
+  Plain = {sasl, {plain, "alice", "alice-secret"}},
+  Costs = [{What, connections_at_once(200, Kind, Options)}
+           || {What, Kind, Options} <- [{plaintext, plain, []}, {tls, tls, [{ssl, brod_security:ca()}]},
+                                        {tls_and_plain, sasl_tls, [{ssl, brod_security:ca()}, Plain]},
+                                        {tls_and_scram, sasl_tls, [{ssl, brod_security:ca()}, Scram]}]],
+  ct:pal("200 connections at once; without them a process that ticks waits ~.1f ms:~n~p", [Machine / 1000, Costs]),
+  [begin
+     ?assert(Gap < 500000 + 10 * Machine),
+     ?assert(Busy < 0.5)
+   end || {_, #{gap_us := Gap, schedulers_busy := Busy}} <- Costs].
+
+connections_at_once(Count, Kind, Options) ->
+  Endpoints = brod_security:endpoints(Kind),
+  Connect = fun(_) -> {ok, _} = brod:get_metadata(Endpoints, [], [{connect_timeout, ?LIMIT_MS} | Options]) end,
+  Connect(first),
+  _ = erlang:system_flag(scheduler_wall_time, true),
+  {{Active, Total}, Cpu} = {scheduler_time(), cpu_seconds()},
+  Gap = worst_gap(fun() -> in_parallel(Connect, lists:seq(1, Count), fun() -> ok end) end),
+  {{ActiveThen, TotalThen}, CpuThen} = {scheduler_time(), cpu_seconds()},
+  _ = erlang:system_flag(scheduler_wall_time, false),
+  #{cpu_ms_each => 1000 * (CpuThen - Cpu) / Count, gap_us => Gap,
+    schedulers_busy => (ActiveThen - Active) / (TotalThen - Total)}.
+
+worst_gap(Meanwhile) ->
+  Ticker = spawn_link(fun() -> tick(erlang:monotonic_time(microsecond), 0) end),
+  _ = Meanwhile(),
+  Ticker ! {worst, self()},
+  receive {Ticker, Gap} -> Gap after ?LIMIT_MS -> error(starved) end.
+
+%% A process that wants to run every millisecond.
+tick(Last, Worst) ->
+  receive {worst, To} -> To ! {self(), Worst}
+  after 1 ->
+    Now = erlang:monotonic_time(microsecond),
+    tick(Now, max(Worst, Now - Last))
+  end.
+
+%% How long normal schedulers were at work, and were there.
+scheduler_time() ->
+  Normal = erlang:system_info(schedulers),
+  {Active, Total} = lists:unzip([{A, T} || {N, A, T} <- erlang:statistics(scheduler_wall_time), N =< Normal]),
+  {lists:sum(Active), lists:sum(Total)}.
+
+%% Of the whole VM, where the system tells (Linux).
+cpu_seconds() ->
+  case file:read_file("/proc/self/stat") of
+    {ok, Text} ->
+      [_, Rest] = string:split(Text, ") ", trailing),
+      [User, System] = lists:sublist(string:lexemes(Rest, " "), 12, 2),
+      (binary_to_integer(User) + binary_to_integer(System)) / 100;
+    {error, _} -> 0.0
+  end.
+
 %% The time of a load, not the wait for something.
 wait(Ms) -> receive after Ms -> ok end.
 
@@ -362,6 +491,46 @@ expired_certificate(_) ->
   ?assertMatch(?FAILED({failed_to_upgrade_to_ssl, {tls_alert, {certificate_expired, _}}}),
                failure([Endpoint], Options)),
   says([Endpoint], Options, "check the broker's certificate, and the clock"),
+  Stop().
+
+self_signed_certificate(_) ->
+  #{cert := Der, key := Key} = public_key:pkix_test_root_cert("self-signed", [{key, {namedCurve, secp256r1}}, {digest, sha256}]),
+  Identity = [{cert, Der}, {key, {'ECPrivateKey', public_key:der_encode('ECPrivateKey', Key)}}],
+  {Endpoint, Stop} = tls_server_with(Identity),
+  Options = [{ssl, brod_security:ca()}],
+  ?assertMatch(?FAILED({failed_to_upgrade_to_ssl, {tls_alert, {unknown_ca, _}}}), failure([Endpoint], Options)),
+  says([Endpoint], Options, "check cacertfile"),
+  Stop().
+
+%% A server that speaks an older TLS only.
+downgrade(_) ->
+  #{server_config := Server, client_config := Client} = public_key:pkix_test_data(chains([])),
+  Options = [{ssl, [{cacerts, proplists:get_value(cacerts, Client)}, {versions, ['tlsv1.3']}]}],
+  {Endpoint, Stop} = tls_server_with([{versions, ['tlsv1.2']} | Server]),
+  ?assertMatch(?FAILED({failed_to_upgrade_to_ssl, {tls_alert, {protocol_version, _}}}), failure([Endpoint], Options)),
+  says([Endpoint], Options, "check the option versions"),
+  Stop().
+
+alert_of_the_server(_) ->
+  {Endpoint, Stop} = tcp_server(fun(Socket) ->
+    {ok, _Hello} = gen_tcp:recv(Socket, 0, ?LIMIT_MS),
+    ok = gen_tcp:send(Socket, <<21, 3, 3, 2:16, 2, 40>>),
+    gen_tcp:close(Socket)
+  end),
+  Options = [{ssl, brod_security:ca()}],
+  ?assertMatch(?FAILED({failed_to_upgrade_to_ssl, {tls_alert, {handshake_failure, _}}}), failure([Endpoint], Options)),
+  says([Endpoint], Options, "versions and ciphers"),
+  Stop().
+
+record_that_is_cut_off(_) ->
+  {Endpoint, Stop} = tcp_server(fun(Socket) ->
+    {ok, _Hello} = gen_tcp:recv(Socket, 0, ?LIMIT_MS),
+    ok = gen_tcp:send(Socket, <<22, 3, 3, 1000:16, 2, 0, 0, 90, 3, 3>>),
+    gen_tcp:close(Socket)
+  end),
+  Options = [{ssl, brod_security:ca()}],
+  ?assertMatch(?FAILED({failed_to_upgrade_to_ssl, closed}), failure([Endpoint], Options)),
+  says([Endpoint], Options, "check that this port speaks TLS"),
   Stop().
 
 client_certificate_is_missing(_) ->
@@ -522,6 +691,10 @@ chains(Peer) ->
 %% A TLS server with a certificate of its own, and the roots that it leads to.
 tls_server(Peer) ->
   #{server_config := Server, client_config := Client} = public_key:pkix_test_data(chains(Peer)),
+  {Endpoint, Stop} = tls_server_with(Server),
+  {Endpoint, proplists:get_value(cacerts, Client), Stop}.
+
+tls_server_with(Server) ->
   {ok, Listen} = ssl:listen(0, [{ip, {127, 0, 0, 1}}, {reuseaddr, true} | Server]),
   {ok, {_, Port}} = ssl:sockname(Listen),
   Pid = spawn(fun Accept() ->
@@ -530,8 +703,7 @@ tls_server(Peer) ->
       {error, _} -> ok
     end
   end),
-  {{"127.0.0.1", Port}, proplists:get_value(cacerts, Client),
-   fun() -> ssl:close(Listen), exit(Pid, kill) end}.
+  {{"127.0.0.1", Port}, fun() -> ssl:close(Listen), exit(Pid, kill) end}.
 
 tcp_server(Fun) ->
   {ok, Listen} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}, binary, {active, false}]),

@@ -35,8 +35,34 @@ pub(crate) fn net<'a>(env: Env<'a>, error: &NetError) -> Term<'a> {
         NetError::NotAnswered { api, cause } => (request(env, api), net(env, cause)).encode(env),
         NetError::Tls(why) => crate::tls::reason(env, why),
         NetError::Sasl(why) => sasl(env, why),
-        NetError::Io(kind) => (atoms::io_error(), format!("{kind:?}")).encode(env),
+        NetError::Io { kind, code } => match inet(*kind, *code) {
+            Some(name) => Atom::from_str(env, name)
+                .map_or_else(|_| atoms::io_error().to_term(env), |atom| atom.to_term(env)),
+            None => (atoms::io_error(), error.to_string()).encode(env),
+        },
     }
+}
+
+/// An error of the operating system as `inet` calls it. By their numbers those that all systems share, and that Rust
+/// has no name for or one name for two.
+fn inet(kind: std::io::ErrorKind, code: Option<i32>) -> Option<&'static str> {
+    use std::io::ErrorKind::*;
+    let name = match (kind, code) {
+        (_, Some(1)) => "eperm",
+        (_, Some(13)) => "eacces",
+        (_, Some(19)) => "enodev",
+        (_, Some(22)) => "einval",
+        (_, Some(23)) => "enfile",
+        (_, Some(24)) => "emfile",
+        (HostUnreachable, _) => "ehostunreach",
+        (NetworkUnreachable, _) => "enetunreach",
+        (NetworkDown, _) => "enetdown",
+        (AddrNotAvailable, _) => "eaddrnotavail",
+        (AddrInUse, _) => "eaddrinuse",
+        (OutOfMemory, _) => "enomem",
+        _ => return None,
+    };
+    Some(name)
 }
 
 /// Why a client could not prove who it is (contract 9b).

@@ -50,8 +50,20 @@ pub enum NetError {
         cause: Box<NetError>,
     },
     /// Any other error of the operating system.
-    #[error("{0:?}")]
-    Io(io::ErrorKind),
+    #[error("{}", system_text(*.kind, *.code))]
+    Io {
+        /// Which, as far as Rust has a name for it.
+        kind: io::ErrorKind,
+        /// `errno`
+        code: Option<i32>,
+    },
+}
+
+fn system_text(kind: io::ErrorKind, code: Option<i32>) -> String {
+    match code {
+        Some(code) => io::Error::from_raw_os_error(code).to_string(),
+        None => kind.to_string(),
+    }
 }
 
 impl NetError {
@@ -78,7 +90,10 @@ impl From<io::Error> for NetError {
             ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof | NotConnected => {
                 NetError::Closed
             }
-            kind => NetError::Io(kind),
+            kind => NetError::Io {
+                kind,
+                code: error.raw_os_error(),
+            },
         }
     }
 }

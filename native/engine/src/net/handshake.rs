@@ -83,7 +83,7 @@ pub(super) async fn again(
 
 fn not_answered(api: &'static str, cause: NetError) -> NetError {
     match cause {
-        NetError::Closed | NetError::Tls(_) | NetError::Io(_) => NetError::NotAnswered {
+        NetError::Closed | NetError::Tls(_) | NetError::Io { .. } => NetError::NotAnswered {
             api,
             cause: Box::new(cause),
         },

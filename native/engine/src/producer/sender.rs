@@ -361,7 +361,7 @@ impl<R: Replies> Task<R> {
                 responses::answered(shared, node, request.items, results, now);
             }
             Err(error) => {
-                if matches!(error, NetError::Closed | NetError::Io(_)) {
+                if matches!(error, NetError::Closed | NetError::Io { .. }) {
                     lane.size_limit.closed_after(request.bytes);
                 }
                 self.shared.cluster.request_refresh();
