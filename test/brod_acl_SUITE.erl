@@ -74,21 +74,27 @@ only_produced(Config) ->
   lives(Client).
 
 %% Brokers give a producer id to who may write to some topic, or has the permission of the cluster. Without an id it
-%% goes on where idempotence was not asked for (only_described), and fails where it was.
+%% goes on where idempotence was not asked for (only_described), and fails where it was, until there is one.
 idempotence_is_not_permitted(Config) ->
   Topic = ?config(topic, Config),
   permit(topic, Topic, [describe]),
-  Produce = fun() ->
-              Client = client(),
-              ok = brod:start_producer(Client, Topic, [{enable_idempotence, true}]),
-              {error, {producer_down, Reason}} = brod:produce_sync(Client, Topic, 0, <<>>, <<"v">>),
-              lives(Client),
-              Reason
-            end,
-  Text = fun(Term) -> lists:flatten(io_lib:format("~p", [Term])) end,
-  ?assertNotEqual(nomatch, string:find(Text(Produce()), "cluster_authorization_failed")),
+  Client = client(),
+  Log = brod_log:start(),
+  ok = brod:start_producer(Client, Topic, [{enable_idempotence, true}, {partition_restart_delay_seconds, 1}]),
+  brod_test:wait_until(fun() -> brod_log:has(Log, "cluster_authorization_failed") end, ?LIMIT_MS),
+  brod_log:stop(Log),
+  ?assertMatch({error, {producer_down, _}}, brod:produce_sync(Client, Topic, 0, <<>>, <<"v">>)),
+  lives(Client),
   permit(cluster, "kafka-cluster", [idempotent_write]),
-  ?assertNotEqual(nomatch, string:find(Text(Produce()), "topic_authorization_failed")).
+  Code = fun() ->
+           case brod:produce_sync(Client, Topic, 0, <<>>, <<"v">>) of
+             {error, {producer_down, {not_retriable, {produce_response_error, Topic, 0, -1, Why}}}} -> Why;
+             _ -> none
+           end
+         end,
+  brod_test:wait_until(fun() -> Code() =:= topic_authorization_failed end, ?LIMIT_MS),
+  permit(topic, Topic, [write]),
+  brod_test:wait_until(fun() -> brod:produce_sync(Client, Topic, 0, <<>>, <<"v">>) =:= ok end, ?LIMIT_MS).
 
 no_permission_on_a_group(Config) ->
   {Topic, Group} = {?config(topic, Config), ?config(group, Config)},

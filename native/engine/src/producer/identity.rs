@@ -30,8 +30,9 @@ pub(super) enum Source {
 struct State {
     current: Option<ProducerId>,
     used: HashSet<(String, i32)>,
-    /// The cluster does not give producer ids to this client.
-    refused: Option<ErrorCode>,
+    /// The cluster did not give a producer id to this client. Who can do without does not ask again; who cannot asks
+    /// each time that its producer starts: permissions come back.
+    is_refused: bool,
 }
 
 pub(super) struct Identities {
@@ -62,8 +63,8 @@ impl Identities {
             rand::random(),
         );
         loop {
-            if let Some(code) = state.refused {
-                return if required { Err(code) } else { Ok(None) };
+            if state.is_refused && !required {
+                return Ok(None);
             }
             if let Some(current) = state.current {
                 if state.used.insert((topic.to_owned(), partition)) {
@@ -74,7 +75,8 @@ impl Identities {
             match ask(&self.cluster).await {
                 Ok(id) => state.current = Some(id),
                 Err(error) => match refusal(&error) {
-                    Some(code) => state.refused = Some(code),
+                    Some(code) if required => return Err(code),
+                    Some(_) => state.is_refused = true,
                     None if self.cluster.closed().is_cancelled() => return Ok(None),
                     None => tokio::time::sleep(backoff.next_wait()).await,
                 },
