@@ -5,6 +5,7 @@
 #   - a pure file (scripts/pure-files.txt) names tokio, a clock or random numbers, or a name there fits no file
 #   - unsafe stands anywhere but in native/nif/src/raw.rs and raw/
 #   - rustler is named outside native/nif, or tokio in native/protocol
+#   - a type of resources is not handed over in a release upgrade
 #   - the engine decodes a message past brod_protocol::decode_response, which checks its lengths.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -63,6 +64,14 @@ find native -name '*.rs' -not -path '*/tests/*' -not -path '*/target/*' -print0 
   }
   exit $bad;
 '
+
+# One that is missing there would make every upgrade of a release fail (ADR 30).
+for type in $(grep -rhoE '^impl Resource for \w+' native/nif/src | sed 's/.* //'); do
+  grep -q "::$type>()" native/nif/src/lib.rs || {
+    echo "native/nif/src/lib.rs: LIBRARY does not name the resource $type" >&2
+    exit 1
+  }
+done
 
 if grep -nE 'tokio|rustler' native/protocol/Cargo.toml || grep -n rustler native/engine/Cargo.toml; then
   echo "native/protocol knows no tokio, and only native/nif knows rustler" >&2

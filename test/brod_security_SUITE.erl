@@ -31,6 +31,7 @@ groups() ->
     [wrong_password, wrong_scram_password, mechanism_is_not_offered, plaintext_to_tls,
      tls_to_plaintext, sasl_to_plaintext, plaintext_to_sasl, sasl_to_tls, foreign_ca, wrong_host_name,
      expired_certificate, self_signed_certificate, downgrade, alert_of_the_server, record_that_is_cut_off,
+     records_in_pieces, close_of_the_server, silence_after_the_handshake,
      client_certificate_is_missing, file_is_missing, credentials_file_is_missing,
      a_proxy_that_closes, a_server_that_stalls, a_token_cannot_be_had, unusable_options]}].
 
@@ -533,6 +534,47 @@ record_that_is_cut_off(_) ->
   says([Endpoint], Options, "check that this port speaks TLS"),
   Stop().
 
+%% What TCP makes of a record is nothing that a client may notice.
+records_in_pieces(_) ->
+  [{Host, Port} | _] = brod_security:endpoints(tls),
+  {Endpoint, Stop} = tcp_server(fun(Socket) ->
+    {ok, Broker} = gen_tcp:connect(Host, Port, [binary, {active, true}, {nodelay, true}]),
+    ok = inet:setopts(Socket, [{active, true}, {nodelay, true}]),
+    relay(Socket, Broker)
+  end),
+  Connected = failure([Endpoint], [{ssl, brod_security:ca()}]),
+  ?assertMatch({ok, #{brokers := [_ | _]}}, Connected),
+  Stop().
+
+%% In pieces of a few bytes.
+relay(One, Other) ->
+  receive
+    {tcp, One, Bytes} -> in_pieces(Other, Bytes), relay(One, Other);
+    {tcp, Other, Bytes} -> in_pieces(One, Bytes), relay(One, Other);
+    {tcp_closed, _} -> [gen_tcp:close(Socket) || Socket <- [One, Other]]
+  end.
+
+in_pieces(Socket, <<Piece:7/binary, Rest/binary>>) ->
+  _ = gen_tcp:send(Socket, Piece),
+  in_pieces(Socket, Rest);
+in_pieces(Socket, Rest) ->
+  gen_tcp:send(Socket, Rest).
+
+close_of_the_server(_) ->
+  {Endpoint, _Ca, Stop} = tls_server([], fun ssl:close/1),
+  ?assertMatch(?FAILED({{kpro_req, _, api_versions, 0, false, []}, closed}), failure([Endpoint], [{ssl, [{verify, verify_none}]}])),
+  says([Endpoint], [{ssl, [{verify, verify_none}]}], "check the options ssl and sasl"),
+  Stop().
+
+silence_after_the_handshake(_) ->
+  {Endpoint, _Ca, Stop} = tls_server([], fun(_Socket) -> receive never -> ok end end),
+  Options = [{ssl, [{verify, verify_none}]}, {connect_timeout, 1000}],
+  {Ms, Result} = timed(fun() -> failure([Endpoint], Options) end),
+  ?assertMatch(?FAILED(_), Result),
+  ?assert(Ms < 2500),
+  says([Endpoint], Options, "check"),
+  Stop().
+
 client_certificate_is_missing(_) ->
   Options = [{ssl, brod_security:ca()}],
   ?assertMatch(?FAILED({{kpro_req, _, api_versions, 0, false, []}, {tls_alert, {_, [_ | _]}}}),
@@ -689,17 +731,32 @@ chains(Peer) ->
     client_chain => #{root => Key, intermediates => [], peer => Key}}.
 
 %% A TLS server with a certificate of its own, and the roots that it leads to.
-tls_server(Peer) ->
+tls_server(Peer) -> tls_server(Peer, fun(_Socket) -> receive never -> ok end end).
+
+tls_server(Peer, Fun) ->
   #{server_config := Server, client_config := Client} = public_key:pkix_test_data(chains(Peer)),
-  {Endpoint, Stop} = tls_server_with(Server),
+  {Endpoint, Stop} = tls_server_with(Server, Fun),
   {Endpoint, proplists:get_value(cacerts, Client), Stop}.
 
-tls_server_with(Server) ->
+tls_server_with(Server) -> tls_server_with(Server, fun(_Socket) -> receive never -> ok end end).
+
+%% `Fun' gets connections whose handshake was a success.
+tls_server_with(Server, Fun) ->
   {ok, Listen} = ssl:listen(0, [{ip, {127, 0, 0, 1}}, {reuseaddr, true} | Server]),
   {ok, {_, Port}} = ssl:sockname(Listen),
   Pid = spawn(fun Accept() ->
     case ssl:transport_accept(Listen) of
-      {ok, Socket} -> _ = ssl:handshake(Socket, 2000), Accept();
+      {ok, Socket} ->
+        Handler = spawn_link(fun() ->
+          receive go -> ok end,
+          case ssl:handshake(Socket, 2000) of
+            {ok, Established} -> Fun(Established);
+            {error, _} -> ok
+          end
+        end),
+        ok = ssl:controlling_process(Socket, Handler),
+        Handler ! go,
+        Accept();
       {error, _} -> ok
     end
   end),

@@ -34,6 +34,7 @@ static LIBRARY: Library = Library {
     name: c"brod_nif",
     resources: &[
         ResourceType::of::<client::ClientResource>(),
+        ResourceType::of::<connection::ConnectionResource>(),
         ResourceType::of::<consumer::ConsumerResource>(),
         ResourceType::of::<dispatcher::DispatcherResource>(),
         ResourceType::of::<group::GroupResource>(),
