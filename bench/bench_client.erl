@@ -56,6 +56,33 @@ run("sync", Options) ->
     end),
     percentiles(lists:sort(lists:append(Latencies)))
   end);
+%% Every caller has a transactional id, and writes `per_txn' messages a transaction, `per_call' a call. How long a
+%% transaction takes, from its start to the end of its commit.
+run("txn", Options) ->
+  Topic = new_topic(Options),
+  start_client(Options),
+  Callers = int(callers, Options, 8),
+  PerTxn = int(per_txn, Options, 1000),
+  PerCall = min(PerTxn, int(per_call, Options, 100)),
+  Transactions = max(1, int(messages, Options, 1000000) div PerTxn div Callers),
+  Batch = lists:duplicate(PerCall, #{key => <<>>, value => value(Options)}),
+  Id = fun(I) -> iolist_to_binary(io_lib:format("bench-~b-~b", [os:system_time(), I])) end,
+  Run = fun(I, TxnId) ->
+          T0 = erlang:monotonic_time(microsecond),
+          {ok, Tx} = brod:transaction(?CLIENT, TxnId, []),
+          [ok = brod:txn_produce_async(Tx, Topic, partition(I + Call, Options), Batch)
+           || Call <- lists:seq(1, PerTxn div PerCall)],
+          ok = brod:commit(Tx),
+          erlang:monotonic_time(microsecond) - T0
+        end,
+  _ = Run(0, Id(Callers)),
+  measure(Options, Callers * Transactions * PerTxn, fun() ->
+    Times = in_parallel(Callers, fun(I) ->
+      TxnId = Id(I),
+      [Run(I, TxnId) || _ <- lists:seq(1, Transactions)]
+    end),
+    percentiles(lists:sort(lists:append(Times)))
+  end);
 %% Raw subscriptions, every set acknowledged.
 run("subscribe", Options) ->
   Topic = topic(Options),

@@ -89,6 +89,8 @@ if is_wanted 'librdkafka produce'; then
   peer_topic peer-8 8
   librdkafka 'librdkafka produce' -P -t peer-8 -s 100 -c "$messages" -a -1
 fi
+scenario 'transactions of 1000' txn topic=txn-1000 "messages=$messages" per_txn=1000
+scenario 'transactions of 1, 1 caller' txn topic=txn-1 messages=2000 per_txn=1 callers=1
 scenario 'sync, 1 caller' sync topic=sync-1 messages=10000
 scenario 'sync, 16 callers' sync topic=sync-16 messages=160000 callers=16
 scenario 'sync, 64 callers' sync topic=sync-64 messages=320000 callers=64

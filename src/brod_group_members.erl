@@ -8,24 +8,28 @@
 
 -type member() :: {brod:group_generation_id(), brod:group_member_id(), InstanceId :: binary() | undefined}.
 
-%% @doc The calling process looks after a member, which has these partitions. It stays until the process ends, also
-%% when the member has lost them: the broker tells that from the generation.
--spec enter(brod:group_id(), brod:group_generation_id(), brod:group_member_id(),
-            {InstanceId :: term(), [brod:topic_partition()]}) -> ok.
-enter(GroupId, Generation, MemberId, {InstanceId, Partitions}) ->
+%% @doc The calling process looks after a member, of process `MemberPid', which has these partitions. That stays until
+%% the calling process ends, also when the member has lost them: the broker tells that from the generation.
+-spec enter(brod:group_id(), pid(), {brod:group_generation_id(), brod:group_member_id(), InstanceId :: term()},
+            [brod:topic_partition()]) -> ok.
+enter(GroupId, MemberPid, {Generation, MemberId, InstanceId}, Partitions) ->
   Static = case is_binary(InstanceId) of
              true -> InstanceId;
              false -> undefined
            end,
-  brod_handles:put(group_member, {GroupId, {Generation, MemberId, Static},
+  brod_handles:put(group_member, {GroupId, MemberPid, {Generation, MemberId, Static},
                                   maps:from_list([{TP, []} || TP <- Partitions])}).
 
-%% @doc The member of a group that was assigned all of these partitions.
+%% @doc The member of a group that was assigned all of these partitions: that of the calling process or of one that
+%% has started it, whatever others claim. For any other process it is the one that got them last.
 -spec lookup(brod:group_id(), [brod:topic_partition()]) -> member() | undefined.
 lookup(GroupId, Partitions) ->
-  Has = fun({_, _, Assigned}) -> lists:all(fun(TP) -> is_map_key(TP, Assigned) end, Partitions) end,
-  case lists:filter(Has, brod_handles:all(group_member, {GroupId, '_', '_'})) of
-    [] -> undefined;
-    %% after a rebalance two may claim a partition: the later one is right
-    Members -> lists:max([Member || {_, Member, _} <- Members])
+  Has = fun({_, _, _, Assigned}) -> lists:all(fun(TP) -> is_map_key(TP, Assigned) end, Partitions) end,
+  Members = lists:filter(Has, brod_handles:all(group_member, {GroupId, '_', '_', '_'})),
+  Family = [self() | case get('$ancestors') of undefined -> []; Ancestors -> Ancestors end],
+  case {[Member || {_, Pid, Member, _} <- Members, lists:member(Pid, Family)],
+        [Member || {_, _, Member, _} <- Members]} of
+    {[Own | _], _} -> Own;
+    {[], []} -> undefined;
+    {[], All} -> lists:max(All)
   end.

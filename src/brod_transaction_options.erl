@@ -9,7 +9,7 @@
 %% Doubling for more attempts than these would be longer than anybody waits.
 -define(MAX_DOUBLINGS, 20).
 %% A busy broker may take so long for one answer.
--define(LEAST_ATTEMPT_MS, 1000).
+-define(LEAST_ATTEMPT_MS, 3000).
 
 -type checked() :: #{timeout := pos_integer(), backoff_step := non_neg_integer(),
                      max_retries := non_neg_integer(), transaction_timeout := pos_integer(),
