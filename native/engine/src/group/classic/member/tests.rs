@@ -930,3 +930,17 @@ fn an_idle_member_costs_a_heartbeat_per_interval() {
     assert_eq!(beats, 12);
     assert!(bench.sent.is_empty() && bench.told.is_empty());
 }
+
+#[test]
+fn a_leader_looks_at_its_topics_for_as_long_as_it_lives() {
+    for missing in [false, true] {
+        let mut bench = Bench::new(config());
+        bench.join(1);
+        bench.found(1);
+        bench.joined(leader(1));
+        bench.counted(if missing { 0 } else { 2 });
+        bench.answer(given(vec![]));
+        bench.pass(300 * config().growth_check_interval, Some(Ok(())));
+        assert!(bench.refreshes >= 290, "{missing}: {}", bench.refreshes);
+    }
+}

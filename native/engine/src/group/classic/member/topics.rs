@@ -21,7 +21,7 @@ impl Member {
         } else {
             self.growth_wait.min(interval)
         };
-        self.growth_wait *= 2;
+        self.growth_wait = (2 * self.growth_wait).min(interval);
         self.next_growth_check = now + wait;
     }
 
