@@ -14,7 +14,6 @@
 -export([subscribe/3, subscribe_async/4, unsubscribe/2, unsubscribe_async/2]).
 -export([ack/2, pause/1, resume/1, seek/2]).
 -export([info/1, get_connection/1, check_connectivity/2, debug/2, handle/1]).
--export([forward/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3,
          format_status/1]).
 
@@ -359,79 +358,25 @@ find_client(#st{handle = Former} = St) ->
 %% The subscriber that there was goes on getting messages from where it was.
 go_on(_Begin, #st{subscriber = undefined} = St) -> St;
 go_on(Begin, #st{subscriber = {Pid, _}} = St) ->
-  ok = stop_forwarder(St),
+  ok = brod_consumer_forwarder:stop(St#st.forwarder),
   subscribe_engine(Pid, Begin, none, resubscribe, St).
 
 connect_leader(#st{connection = Connection} = St) when is_pid(Connection) ->
   {reply, {ok, Connection}, St};
-connect_leader(#st{own = #{options := Options} = Own, topic = Topic, partition = Partition} = St) ->
-  #{engine := Engine, endpoints := Endpoints} = Own,
-  case brod_engine:failures(brod_engine:call(Engine, {leader, Topic, Partition},
-                                             ?CALL_TIMEOUT_MS), Endpoints) of
-    {ok, {_NodeId, Host, Port}} ->
-      case brod_connection:start_shared(Own#{options := Options}, self(), {Host, Port}) of
-        {ok, Connection} ->
-          link(Connection),
-          {reply, {ok, Connection}, St#st{connection = Connection}};
-        {error, _} = Error ->
-          {reply, Error, St}
-      end;
-    {error, _} = Error ->
-      {reply, Error, St}
-  end;
-connect_leader(St) ->
-  {reply, {error, client_down}, St}.
-
-open(#st{client = Client} = St) when is_atom(Client); is_pid(Client) ->
-  case brod_client:context(Client) of
-    {ok, #{engine := Engine, endpoints := Endpoints} = Context} ->
-      Known = St#st{endpoints = Endpoints, client_monitor = monitor(process, Client)},
-      case open_handle(Known#st{engine = Engine}) of
-        {stop, already_open} ->
-          %% The engine's client has one consumer a partition, and the other one goes on.
-          Own = brod_engine:open_checked(Endpoints, maps:get(options, Context)),
-          registered(open_own(Own, Known));
-        Opened ->
-          registered(Opened)
-      end;
-    {error, Reason} -> {stop, Reason}
-  end;
-open(#st{client = {Endpoints, ConnConfig}} = St) ->
-  open_own(brod_engine:open(Endpoints, ConnConfig), St#st{endpoints = Endpoints});
-open(#st{client = Endpoints} = St) when is_list(Endpoints) ->
-  open(St#st{client = {Endpoints, []}}).
-
-open_own({ok, #{engine := Engine} = Context}, St) ->
-  open_handle(St#st{engine = Engine, own = Context});
-open_own({error, Reason}, _St) ->
-  {stop, Reason}.
-
-open_handle(#st{topic = Topic, partition = Partition} = St) ->
-  case brod_nif:consumer_open(St#st.engine, Topic, Partition, St#st.options) of
-    {ok, Handle} ->
-      %% Without the application there is no table, and acks take the way through this process.
-      ok = brod_handles:put(consumer, Handle),
-      {ok, St#st{handle = Handle}};
-    {error, Reason} ->
-      {stop, Reason}
+connect_leader(#st{own = Own, topic = Topic, partition = Partition} = St) ->
+  case brod_consumer_engine:connect_leader(Own, Topic, Partition) of
+    {ok, Connection} -> {reply, {ok, Connection}, St#st{connection = Connection}};
+    {error, _} = Error -> {reply, Error, St}
   end.
 
-registered({ok, St} = Ok) ->
-  _ = forget_killed(St),
-  ok = brod_client:register_consumer(St#st.client, St#st.topic, St#st.partition),
-  Ok;
-registered(Stop) ->
-  Stop.
-
-%% A consumer that was killed has left its handle in the table. Its successor finds it where the
-%% client keeps consumers.
-forget_killed(#st{client = Client, topic = Topic, partition = Partition}) ->
-  try
-    {ok, #{table := Table}} = brod_client:context(Client),
-    Former = ets:lookup_element(Table, {consumer, Topic, Partition}, 2),
-    is_process_alive(Former) orelse ets:delete(?BROD_HANDLES, Former)
-  catch
-    error:_ -> true
+open(#st{client = Client, topic = Topic, partition = Partition, options = Options} = St) ->
+  case brod_consumer_engine:open(Client, Topic, Partition, Options) of
+    {ok, #{engine := Engine, endpoints := Endpoints, client_monitor := Monitor, own := Own,
+           handle := Handle}} ->
+      {ok, St#st{engine = Engine, endpoints = Endpoints, client_monitor = Monitor, own = Own,
+                 handle = Handle}};
+    {error, Reason} ->
+      {stop, Reason}
   end.
 
 begin_subscription(Pid, Given, From, St) ->
@@ -447,7 +392,7 @@ begin_subscription(Pid, Given, From, St) ->
                           false -> next_offset(Start, St)
                         end,
           ok = abandon(superseded, St),
-          ok = stop_forwarder(St),
+          ok = brod_consumer_forwarder:stop(St#st.forwarder),
           NewSt = St#st{options = Options, subscriber = monitored(Pid, St)},
           {noreply, subscribe_engine(Pid, BeginOffset, From, subscribe, NewSt)};
         {error, _} = Error ->
@@ -457,31 +402,10 @@ begin_subscription(Pid, Given, From, St) ->
 
 subscribe_engine(Pid, BeginOffset, From, Kind, #st{options = Options} = St) ->
   Number = St#st.number + 1,
-  {Receiver, Forwarder} = receiver(Pid),
+  {Receiver, Forwarder} = brod_consumer_forwarder:receiver(Pid),
   Ref = brod_nif:consumer_subscribe(St#st.handle, Receiver, Number,
                                     Options#{begin_offset := BeginOffset}),
   St#st{number = Number, forwarder = Forwarder, pending = pending(Ref, From, Kind)}.
-
-%% The engine sends to processes of this node only. A forwarder belongs to one subscription: what is
-%% on its way when that ends goes no further.
-receiver(Pid) when node(Pid) =:= node() ->
-  {Pid, undefined};
-receiver(Pid) ->
-  Forwarder = spawn_link(?MODULE, forward, [Pid]),
-  {Forwarder, Forwarder}.
-
-%% @private While it waits it is in no version of this module: old ones can be purged.
--spec forward(pid()) -> no_return().
-forward(Pid) ->
-  receive Message -> Pid ! Message, ?MODULE:forward(Pid)
-  after 0 -> erlang:hibernate(?MODULE, forward, [Pid])
-  end.
-
-stop_forwarder(#st{forwarder = undefined}) -> ok;
-stop_forwarder(#st{forwarder = Forwarder}) ->
-  unlink(Forwarder),
-  exit(Forwarder, kill),
-  ok.
 
 begin_seek(_BeginOffset, _From, #st{subscriber = undefined} = St) ->
   {reply, {error, no_subscriber}, St};
@@ -550,7 +474,7 @@ drop_subscriber(#st{subscriber = undefined} = St, _Why) -> St;
 drop_subscriber(#st{subscriber = {_Pid, Monitor}} = St, Why) ->
   demonitor(Monitor, [flush]),
   ok = brod_nif:consumer_unsubscribe(St#st.handle),
-  ok = stop_forwarder(St),
+  ok = brod_consumer_forwarder:stop(St#st.forwarder),
   ok = abandon(Why, St),
   St#st{subscriber = undefined, forwarder = undefined, pending = undefined}.
 
