@@ -32,6 +32,8 @@ running() {
   pid=$(cat "$KAFKA_DIR/broker-$1.pid" 2>/dev/null) || return 1
   if [ -r "/proc/$pid/cmdline" ]; then
     command=$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) || return 1
+    # Empty for a moment while the process becomes another program.
+    [ -n "$command" ] || { sleep 0.1 && command=$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) || return 1; }
   else
     command=$(ps -p "$pid" -o command= 2>/dev/null) || return 1
   fi

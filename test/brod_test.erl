@@ -260,8 +260,9 @@ with_kafka(Settings, Fun) ->
              {_, 0} = run("env", ["KAFKA_PORT_BASE=" ++ Base, "KAFKA_DIR=" ++ Dir, "KAFKA_BROKERS=1"] ++ Settings ++
                                  [filename:join(scripts(), Name)], <<>>)
            end,
-  _ = Script("kafka-up.sh"),
-  try Fun({"127.0.0.1", Port + 60})
+  try
+    _ = Script("kafka-up.sh"),
+    Fun({"127.0.0.1", Port + 60})
   after Script("kafka-down.sh")
   end.
 
