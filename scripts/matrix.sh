@@ -23,7 +23,7 @@ for release in "$@"; do
   fi
   mkdir -p "$root/brod"
   rm -rf "$root/brod"/*
-  git ls-files -z src include test scripts rebar.config rebar.config.script rebar.lock | tar --null -cT - | tar -xC "$root/brod"
+  git ls-files -z src include test scripts kafka_protocol rebar.config rebar.config.script rebar.lock | tar --null -cT - | tar -xC "$root/brod"
   # The library is not built there: no Rust is needed.
   mkdir "$root/brod/priv"
   cp priv/brod_nif.so "$root/brod/priv/"
