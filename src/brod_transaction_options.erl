@@ -10,6 +10,7 @@
 -define(MAX_DOUBLINGS, 20).
 %% A busy broker may take so long for one answer.
 -define(LEAST_ATTEMPT_MS, 3000).
+-define(RETRY_MS, 10).
 
 -type checked() :: #{timeout := pos_integer(), backoff_step := non_neg_integer(),
                      max_retries := non_neg_integer(), transaction_timeout := pos_integer(),
@@ -28,9 +29,10 @@ check(_TxnId, Config) when is_list(Config); is_map(Config) ->
 check(_TxnId, Config) ->
   {error, {bad_option, transaction, Config}}.
 
-%% What is not given is right for a transaction: what fails is retried as long as the transaction may last.
+%% What is not given is right for a transaction: what fails is retried as long as the transaction may last, and
+%% soon, because partitions that come at the same time keep each other from being added (KIP-890).
 checked_producer(Producer, #{backoff_step := Backoff, transaction_timeout := Limit} = Options) ->
-  Defaults = #{partition_onwire_limit => 5, max_retries => -1, retry_backoff_ms => Backoff,
+  Defaults = #{partition_onwire_limit => 5, max_retries => -1, retry_backoff_ms => min(Backoff, ?RETRY_MS),
                delivery_timeout_ms => Limit},
   case brod_producer_options:check(maps:merge(Defaults, brod_options:to_map(Producer))) of
     {ok, Checked} -> {ok, Options#{producer_config := Checked}};
