@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup build test lint fmt demo bench soak kafka-up kafka-down clean
+.PHONY: help setup build test lint fmt demo bench soak compat kafka-up kafka-down clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ bench: ## measure beside librdkafka on a real Kafka
 
 soak: ## ten minutes of producing and consuming, checked message by message (SOAK_MINUTES, SOAK_KILL, SOAK_PARTITIONS)
 	@bench/soak.sh
+
+compat: ## what works on which Kafka, from 0.8.2 to 4.4, as a table (takes some minutes)
+	@scripts/compat.sh
 
 kafka-up: ## start a real Kafka of three brokers (KAFKA_PORT_BASE, KAFKA_DIR, KAFKA_BROKERS)
 	@scripts/kafka-up.sh

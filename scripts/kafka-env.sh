@@ -1,11 +1,12 @@
 # Sourced by the kafka-*.sh scripts: where a cluster lives, and what they all do to its brokers.
 #   KAFKA_PORT_BASE  first port (19092); a broker takes eight ports, broker N from base + 10 * (N - 1)
+#   KAFKA_VERSION    which Kafka (4.1.1); before 3.9 see kafka-old.sh
 #   KAFKA_BROKERS    how many brokers (3)
 #   KAFKA_DIR        data, logs, keys and pid files of this cluster
 #   KAFKA_HEAP       maximum heap of each broker (512m)
 # shellcheck shell=bash
 
-KAFKA_VERSION=4.1.1
+KAFKA_VERSION=${KAFKA_VERSION:-4.1.1}
 KAFKA_PORT_BASE=${KAFKA_PORT_BASE:-19092}
 KAFKA_HEAP=${KAFKA_HEAP:-512m}
 kafka_cache=${XDG_CACHE_HOME:-$HOME/.cache}/brod-kafka

@@ -1,4 +1,5 @@
-//! Reads v2 record batches out of what a Fetch response carries.
+//! Reads record batches out of what a Fetch response carries; message sets of the formats before v2
+//! become batches, too.
 //!
 //! Nothing is trusted: every length is checked against the bytes that are there, and a batch's
 //! checksum before anything of it is given out.
@@ -9,6 +10,7 @@ use thiserror::Error;
 use super::compress::{decompress, Codec, CodecError};
 use super::error::ErrorCode;
 use super::layout as at;
+use super::legacy::message_set::{self, Wrapper};
 pub use super::records::{ControlType, Headers, Record, RecordIter, Records, Span};
 use super::records::{Frame, RecordsV2};
 use super::unpack::Unpacking;
@@ -204,16 +206,21 @@ impl Batches {
         let base_offset = i64::from_be_bytes(field(buf, at::BASE_OFFSET));
         let length = i32::from_be_bytes(field(buf, at::BATCH_LENGTH));
         // The older formats have their magic at the same place, and shorter headers.
-        if let Some(&magic) = buf.get(at::MAGIC) {
-            let magic = magic as i8;
-            if magic != at::MAGIC_V2 {
-                return Err(BatchError::UnsupportedMagic { magic, base_offset });
+        let mut least = at::HEADER;
+        match buf.get(at::MAGIC).map(|&magic| magic as i8) {
+            Some(at::MAGIC_V2) => {}
+            Some(0 | 1) => {
+                let read = message_set::read(&mut self.rest)?;
+                self.incomplete = read.as_ref().err().copied();
+                return Ok(read.ok());
             }
+            Some(magic) => return Err(BatchError::UnsupportedMagic { magic, base_offset }),
+            None => least = message_set::LEAST,
         }
         let size = usize::try_from(length)
             .ok()
             .and_then(|length| length.checked_add(at::LENGTH_PREFIX))
-            .filter(|&size| size >= at::HEADER)
+            .filter(|&size| size >= least)
             .ok_or(BatchError::InvalidLength {
                 base_offset,
                 length,
@@ -275,6 +282,8 @@ pub struct Batch {
     pub record_count: u32,
     /// The records section as it came, compressed or not.
     pub payload: Bytes,
+    /// The payload holds messages of an old format, and nothing else is known of them.
+    pub(crate) wrapper: Option<Wrapper>,
 }
 
 impl Batch {
@@ -319,6 +328,7 @@ impl Batch {
             base_sequence: i32::from_be_bytes(field(&bytes, at::BASE_SEQUENCE)),
             record_count,
             payload: bytes.slice(at::HEADER..),
+            wrapper: None,
         })
     }
 
@@ -361,6 +371,9 @@ impl Batch {
     /// For batches that may unpack to a lot see [`Batch::unpack`].
     pub fn records(&self, limit: usize) -> Result<Records, BatchError> {
         let codec = self.codec()?;
+        if let Some(wrapper) = self.wrapper {
+            return message_set::unwrap(wrapper, codec, &self.payload, limit)?.records(limit);
+        }
         // A batch that compaction emptied keeps its attributes and has no payload.
         let bytes = if codec == Codec::None || self.payload.is_empty() {
             self.payload.clone()

@@ -19,6 +19,7 @@ pub mod error;
 pub mod frame;
 pub mod header;
 pub mod isolation;
+pub mod legacy;
 mod lz4;
 pub mod memory;
 pub mod records;

@@ -14,6 +14,7 @@ use zstd::zstd_safe::{self, DCtx, InBuffer, OutBuffer};
 
 use super::batch_reader::{Batch, BatchError, Found, Records};
 use super::compress::{decompress, Codec, CodecError};
+use super::legacy::message_set;
 use super::records::{Frame, RecordsV2, Share};
 use super::varint::read_varint;
 use super::{lz4, snappy};
@@ -47,6 +48,10 @@ enum State {
 impl Unpacking {
     pub(super) fn new(batch: &Batch, limit: usize) -> Result<Unpacking, BatchError> {
         let codec = batch.codec()?;
+        if let Some(wrapper) = batch.wrapper {
+            let batch = message_set::unwrap(wrapper, codec, &batch.payload, limit)?;
+            return Unpacking::new(&batch, limit);
+        }
         let frame = Frame::new(batch, limit);
         let state = if codec == Codec::None || batch.payload.is_empty() {
             State::Whole(Records::V2(RecordsV2::new(frame, batch.payload.clone())?))

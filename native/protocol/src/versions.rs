@@ -5,7 +5,12 @@ use std::collections::HashMap;
 use kafka_protocol::messages::ApiVersionsResponse;
 use kafka_protocol::protocol::Request;
 
-use super::{api, WireError};
+use super::api::Api;
+use super::{api, legacy, WireError};
+
+/// The APIs up to this key are taken to be known to a broker that was not asked: brokers that cannot be
+/// asked are older than the others.
+const NEWEST_UNASKED: i16 = api::delete_topics::API.key;
 
 /// The version ranges of one broker, by API key.
 #[derive(Debug, Clone, Default)]
@@ -45,24 +50,42 @@ impl ApiVersions {
         self.ranges.iter().map(|(key, range)| (*key, *range))
     }
 
-    /// The newest version of `R` that the broker and this client speak.
+    /// The newest version of `R` that the broker and this client speak; the oldest that is encoded and
+    /// decoded here, if the broker's are older still: see [`ApiVersions::on_wire`].
     ///
-    /// A broker that was not asked (`query_api_versions` false) is taken to speak the oldest
-    /// version that this client does.
+    /// A broker that was not asked (`query_api_versions` false) is taken to speak the oldest version of
+    /// what brokers spoke when they could not be asked.
     pub fn pick<R: Request>(&self) -> Result<i16, WireError> {
         let api = const { api::of_request::<R>() };
         let (oldest, newest) = api.versions;
-        if self.ranges.is_empty() {
-            return Ok(oldest);
-        }
         let unsupported = || WireError::UnsupportedApi {
             api: api.name.to_owned(),
         };
+        if self.ranges.is_empty() {
+            return match api.key <= NEWEST_UNASKED {
+                true => Ok(oldest),
+                false => Err(unsupported()),
+            };
+        }
         let (min, max) = self.range(R::KEY).ok_or_else(unsupported)?;
         let version = max.min(newest);
-        if version < min || version < oldest {
+        if version < min || version < legacy::oldest(api) {
             return Err(unsupported());
         }
-        Ok(version)
+        Ok(version.max(oldest))
+    }
+
+    /// The version in which a request goes out that is encoded in `version`: another one where the broker
+    /// is so old that the request has to be rewritten ([`legacy::request`]).
+    pub fn on_wire(&self, api_key: i16, version: i16) -> i16 {
+        let rewritten = |api: &&Api| version == api.versions.0 && legacy::oldest(api) < version;
+        let Some(api) = api::of(api_key).filter(rewritten) else {
+            return version;
+        };
+        match self.range(api_key) {
+            Some((_, max)) => version.min(max),
+            None if self.ranges.is_empty() => legacy::oldest(api),
+            None => version,
+        }
     }
 }

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use brod_protocol::api::longest_answer;
 use brod_protocol::frame::{request_head, FrameReader, MAX_FRAME};
 use brod_protocol::header::strip_response_header;
+use brod_protocol::legacy::Sent;
 use brod_protocol::throttle::throttle_time;
-use brod_protocol::ApiVersions;
+use brod_protocol::{ApiVersions, WireError};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::old_broker::{rewrite, translate};
 use super::throttle::Throttle;
 use super::{Endpoint, NetError};
 
@@ -69,6 +71,8 @@ pub(super) enum Pending {
         version: i16,
         /// The longest answer that is taken, in bytes.
         longest: usize,
+        /// How the request was rewritten for an old broker.
+        rewritten: Option<Sent>,
         reply: Reply,
     },
     Bare(Reply),
@@ -239,13 +243,20 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         }
     }
 
-    async fn request(&mut self, request: Outgoing) -> Result<(), NetError> {
+    async fn request(&mut self, mut request: Outgoing) -> Result<(), NetError> {
         leave_alone(&self.shared).await?;
         self.correlation_id = self.correlation_id.wrapping_add(1);
+        let rewritten = match rewrite(&self.shared, &mut request) {
+            Ok(rewritten) => rewritten,
+            Err(error) => {
+                let _ = request.reply.send(Err(error.into()));
+                return Ok(());
+            }
+        };
         let head = match request.head {
             Head::Request { api_key, version } => request_head(
                 api_key,
-                version,
+                rewritten.as_ref().map_or(version, Sent::version),
                 self.correlation_id,
                 &self.shared.client_id,
                 request.body.len(),
@@ -267,7 +278,12 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
                     correlation_id: self.correlation_id,
                     api_key,
                     version,
-                    longest: longest_answer(api_key, version, &request.body),
+                    // The place where a Fetch says its limit is another one in rewritten ones.
+                    longest: match rewritten {
+                        Some(_) => MAX_FRAME,
+                        None => longest_answer(api_key, version, &request.body),
+                    },
+                    rewritten,
                     reply: request.reply,
                 };
                 (Some(pending), None)
@@ -323,9 +339,9 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     }
 }
 
-fn bare_head(len: usize) -> Result<Bytes, brod_protocol::WireError> {
-    let len = i32::try_from(len)
-        .map_err(|_| brod_protocol::WireError::Malformed("token larger than 2 GiB".into()))?;
+fn bare_head(len: usize) -> Result<Bytes, WireError> {
+    let len =
+        i32::try_from(len).map_err(|_| WireError::Malformed("token larger than 2 GiB".into()))?;
     let mut head = BytesMut::with_capacity(4);
     head.put_i32(len);
     Ok(head.freeze())
@@ -385,6 +401,7 @@ fn deliver(frames: &mut FrameReader, shared: &Shared) -> Result<(), NetError> {
                 correlation_id,
                 api_key,
                 version,
+                rewritten,
                 reply,
                 ..
             }) => {
@@ -395,6 +412,17 @@ fn deliver(frames: &mut FrameReader, shared: &Shared) -> Result<(), NetError> {
                     let _ = reply.send(Err(error.clone()));
                     return Err(error);
                 }
+                let frame = match rewritten {
+                    None => frame,
+                    Some(sent) => match translate(sent, frame) {
+                        Ok(frame) => frame,
+                        Err(error) => {
+                            let error = NetError::from(error);
+                            let _ = reply.send(Err(error.clone()));
+                            return Err(error);
+                        }
+                    },
+                };
                 if let Ok(body) = strip_response_header(frame.clone(), api_key, version) {
                     let time = throttle_time(api_key, version, &body);
                     if !time.is_zero() {

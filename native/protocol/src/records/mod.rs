@@ -7,7 +7,6 @@ use bytes::Bytes;
 
 use super::batch_reader::BatchError;
 
-pub mod message_set;
 mod v2;
 
 pub use v2::RecordsV2;

@@ -1,0 +1,151 @@
+%% What a client needs, tried on one version of Kafka: prints a row of a table, and ends with status 1 if
+%% something that this version has does not work.
+-module(compat).
+
+-export([main/0]).
+-export([init/2, handle_message/2]).
+
+-include_lib("brod/include/brod.hrl").
+
+-define(MESSAGES, 500).
+-define(LIMIT_MS, 30000).
+
+main() ->
+  [Version, Bootstrap] = init:get_plain_arguments(),
+  logger:set_primary_config(level, error),
+  {ok, _} = application:ensure_all_started(brod),
+  Kafka = [list_to_integer(Part) || Part <- string:lexemes(Version, ".")],
+  [Host, Port] = string:split(Bootstrap, ":", trailing),
+  Endpoints = [{Host, list_to_integer(Port)}],
+  %% Older brokers hang up on the question.
+  Options = [{query_api_versions, Kafka >= [0, 10]}],
+  ok = brod:start_client(Endpoints, ?MODULE, Options),
+  Topic = <<"compat">>,
+  Cells = [{Name, cell(Kafka >= Since, fun() -> check(Name, Endpoints, Options, Topic) end)}
+           || {Name, Since} <- checks()],
+  io:format("| ~s | ~s |~n", [Version, lists:join(" | ", [text(Cell) || {_, Cell} <- Cells])]),
+  [io:format(standard_error, "~s, ~p: ~0p~n", [Version, Name, Why]) || {Name, {failed, Why}} <- Cells],
+  halt(case [failed || {_, {failed, _}} <- Cells] of [] -> 0; _ -> 1 end).
+
+%% What is tried, in the order of the table's columns, and since which Kafka it is there.
+checks() ->
+  [ {none, [0]}
+  , {gzip, [0]}
+  , {snappy, [0]}
+  , {lz4, [0]}
+  , {zstd, [2, 1]}
+  , {consume, [0]}
+  , {group, [0, 9]}
+  , {admin, [0, 10, 1]}
+  , {transactions, [0, 11]}
+  ].
+
+cell(false, _) -> missing;
+cell(true, Check) ->
+  {Pid, Monitor} = spawn_monitor(fun() -> exit({checked, Check()}) end),
+  receive
+    {'DOWN', Monitor, _, _, {checked, ok}} -> ok;
+    {'DOWN', Monitor, _, _, Why} -> {failed, Why}
+  after 2 * ?LIMIT_MS ->
+    Where = process_info(Pid, current_stacktrace),
+    exit(Pid, kill),
+    {failed, {timeout, Where}}
+  end.
+
+text(ok) -> "yes";
+text(missing) -> "-";
+text({failed, _}) -> "**no**".
+
+check(consume, _, _, Topic) ->
+  %% All that the producing checks wrote, in order.
+  Values = [Value || #kafka_message{value = Value} <- read(Topic, 0, [])],
+  Written = [value(Codec, N) || {Codec, _} <- checks(), N <- lists:seq(1, ?MESSAGES),
+                                lists:member(Codec, [none, gzip, snappy, lz4, zstd])],
+  [] = Values -- Written,
+  true = length(Values) rem ?MESSAGES =:= 0 andalso length(Values) >= 4 * ?MESSAGES,
+  {ok, First} = brod:resolve_offset(endpoint(), Topic, 0, earliest, []),
+  0 = First,
+  ok;
+check(group, _, _, Topic) ->
+  Id = <<"compat-group">>,
+  Config = #{ client => ?MODULE, group_id => Id, topics => [Topic], cb_module => ?MODULE
+            , init_data => self(), message_type => message
+            , consumer_config => [{begin_offset, earliest}]
+            , group_config => [{offset_commit_interval_seconds, 1}] },
+  {ok, Subscriber} = brod:start_link_group_subscriber_v2(Config),
+  {ok, End} = brod:resolve_offset(?MODULE, Topic, 0, latest),
+  ok = consumed(End - 1),
+  ok = brod_group_subscriber_v2:stop(Subscriber),
+  Committed = fun Ask(Left) ->
+    case brod:fetch_committed_offsets(?MODULE, Id) of
+      {ok, [#{partitions := Partitions}]} = Answer ->
+        case [O || #{partition_index := 0, committed_offset := O} <- Partitions] of
+          [End] -> ok;
+          _ when Left > 0 -> receive after 100 -> Ask(Left - 1) end;
+          _ -> {error, Answer}
+        end;
+      _ when Left > 0 -> receive after 100 -> Ask(Left - 1) end;
+      Answer -> {error, Answer}
+    end
+  end,
+  Committed(50);
+check(admin, Endpoints, Options, _) ->
+  Topic = <<"compat-admin">>,
+  Spec = #{name => Topic, num_partitions => 2, replication_factor => 1, assignments => [], configs => []},
+  ok = brod:create_topics(Endpoints, [Spec], #{timeout => 10000}, Options),
+  {error, _} = brod:create_topics(Endpoints, [Spec], #{timeout => 10000}, Options),
+  ok = brod:delete_topics(Endpoints, [Topic], 10000, Options),
+  {ok, _} = brod:get_metadata(Endpoints, [<<"compat">>], Options),
+  ok;
+check(transactions, _, _, Topic) ->
+  case erlang:function_exported(brod, txn_produce, 5) orelse code:which(brod_transaction) of
+    true -> transaction(Topic);
+    _ -> not_built
+  end;
+check(Codec, _, _, Topic) ->
+  ok = brod:start_producer(?MODULE, Topic, [{compression, Codec}, {max_retries, 10}]),
+  Batch = [{<<"key">>, value(Codec, N)} || N <- lists:seq(1, ?MESSAGES)],
+  {ok, Offset} = brod:produce_sync_offset(?MODULE, Topic, 0, <<>>, Batch),
+  true = is_integer(Offset),
+  ok = brod_client:stop_producer(?MODULE, Topic).
+
+transaction(Topic) ->
+  {ok, Before} = brod:resolve_offset(?MODULE, Topic, 0, latest),
+  {ok, Tx} = brod:transaction(?MODULE, <<"compat-txn">>, []),
+  {ok, _} = brod:txn_produce(Tx, Topic, 0, <<"key">>, <<"committed">>),
+  ok = brod:commit(Tx),
+  {ok, {_, [#kafka_message{value = <<"committed">>} | _]}} =
+    brod:fetch(?MODULE, Topic, 0, Before, #{isolation_level => read_committed, max_wait_time => 5000}),
+  ok.
+
+value(Codec, N) ->
+  iolist_to_binary([atom_to_list(Codec), "-", integer_to_list(N), "-", lists:duplicate(50, $x)]).
+
+%% Everything from an offset to the end of partition 0.
+read(Topic, Offset, Sets) ->
+  case brod:fetch(?MODULE, Topic, 0, Offset, #{max_wait_time => 1000, max_bytes => 20000}) of
+    {ok, {End, []}} when Offset >= End -> lists:append(lists:reverse(Sets));
+    {ok, {_, [_ | _] = Messages}} ->
+      #kafka_message{offset = Last} = lists:last(Messages),
+      read(Topic, Last + 1, [Messages | Sets])
+  end.
+
+endpoint() ->
+  [_, Bootstrap] = init:get_plain_arguments(),
+  [Host, Port] = string:split(Bootstrap, ":", trailing),
+  [{Host, list_to_integer(Port)}].
+
+consumed(Last) ->
+  receive
+    {consumed, 0, Last} -> ok;
+    {consumed, _, _} -> consumed(Last)
+  after ?LIMIT_MS -> {error, {not_consumed, Last}}
+  end.
+
+%% brod_group_subscriber_v2
+
+init(#{partition := Partition}, Owner) -> {ok, {Partition, Owner}}.
+
+handle_message(#kafka_message{offset = Offset}, {Partition, Owner} = State) ->
+  Owner ! {consumed, Partition, Offset},
+  {ok, commit, State}.
