@@ -76,7 +76,8 @@ pub(crate) fn read(buf: &mut Bytes) -> Result<Result<Batch, usize>, BatchError> 
             append_time: first.is_append_time().then_some(first.timestamp),
         };
         return Ok(Ok(Batch {
-            record_count: 0,
+            // How many there are shows in unpacking.
+            record_count: 1,
             attributes: i16::from(first.attributes),
             payload: first.value.unwrap_or_default(),
             wrapper: Some(wrapper),

@@ -29,7 +29,7 @@ fn read(bytes: Bytes) -> Vec<(i64, i64, Kv)> {
     let mut all = Vec::new();
     for batch in batches(bytes) {
         let mut unpacking = batch.unwrap().unpack(LIMIT).unwrap();
-        while let Some(records) = unpacking.next(usize::MAX).unwrap() {
+        while let Some(records) = unpacking.next(Share::ALL).unwrap() {
             all.extend(contents(&records));
         }
     }
