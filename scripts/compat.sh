@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What works on which Kafka: starts each version in turn, runs test/compat/compat.erl on it, prints a table.
-#   compat.sh [VERSION...]      all that are known without; fails when anything that has to work does not
+#   compat.sh [VERSION...]      all that are known without; COMPAT_PORT_BASE moves the ports; fails when anything that has to work does not
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 versions=("$@")
@@ -8,7 +8,9 @@ versions=("$@")
 
 scripts/setup.sh
 make --no-print-directory build >&2
-export KAFKA_PORT_BASE=${KAFKA_PORT_BASE:-26092} KAFKA_BROKERS=1
+# Beside a cluster that the tests may have.
+unset KAFKA_DIR KAFKA_ACL BROD_BOOTSTRAP
+export KAFKA_PORT_BASE=${COMPAT_PORT_BASE:-26092} KAFKA_BROKERS=1
 work=$(mktemp -d)
 trap 'scripts/kafka-down.sh; rm -rf "$work"' EXIT
 ERL_LIBS=_build/default/lib erlc -o "$work" test/compat/compat.erl

@@ -3,7 +3,7 @@
 # Settings: see kafka-env.sh. A cluster that ran in KAFKA_DIR is stopped first and its data dropped.
 #   SASL user alice, password alice-secret (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512); bob, bob-secret (the same).
 #   OAUTHBEARER: any unsecured token; on the listeners of SASL_SSL one that KAFKA_DIR/tls/jwt.key has signed
-#   (RS256, key id "test", audience "kafka"). On the REAUTH listeners every session ends after KAFKA_REAUTH_MS.
+#   (RS256, key id "test", audience "kafka", issuer "brod-tests"). On the REAUTH listeners every session ends after KAFKA_REAUTH_MS.
 #   KAFKA_DIR/tls: ca.pem, client.pem, client.key; KAFKA_DIR/env: all of it as shell variables
 #   KAFKA_ACL=1      permissions are checked: alice, the client certificate and who has no name may do all, others
 #                    what they are permitted
@@ -146,6 +146,7 @@ listener.name.reauth.connections.max.reauth.ms=$KAFKA_REAUTH_MS
 listener.name.sasl_ssl.oauthbearer.sasl.server.callback.handler.class=$modules.oauthbearer.OAuthBearerValidatorCallbackHandler
 listener.name.sasl_ssl.oauthbearer.sasl.oauthbearer.jwks.endpoint.url=file://$KAFKA_DIR/tls/jwks.json
 listener.name.sasl_ssl.oauthbearer.sasl.oauthbearer.expected.audience=kafka
+listener.name.sasl_ssl.oauthbearer.sasl.oauthbearer.expected.issuer=brod-tests
 PROPERTIES
   [ "$KAFKA_ACL" = 0 ] || cat >>"$KAFKA_DIR/broker-$n.properties" <<PROPERTIES
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer

@@ -120,7 +120,7 @@ signed_token(Subject, LifetimeSeconds) ->
 
 claims(Subject, LifetimeSeconds) ->
   Now = os:system_time(second),
-  io_lib:format("{\"sub\":\"~s\",\"aud\":\"kafka\",\"iat\":~b,\"exp\":~b}",
+  io_lib:format("{\"sub\":\"~s\",\"iss\":\"brod-tests\",\"aud\":\"kafka\",\"iat\":~b,\"exp\":~b}",
                 [Subject, Now, Now + LifetimeSeconds]).
 
 encode(Text) ->

@@ -85,7 +85,7 @@ check(consume, _, _, Topic) ->
                                 lists:member(Codec, [none, gzip, snappy, lz4, zstd])],
   [] = Values -- Written,
   true = length(Values) rem ?MESSAGES =:= 0 andalso length(Values) >= 4 * ?MESSAGES,
-  {ok, First} = brod:resolve_offset(endpoint(), Topic, 0, earliest, []),
+  {ok, First} = brod:resolve_offset(?MODULE, Topic, 0, earliest),
   0 = First,
   ok;
 check(group, _, _, Topic) ->
@@ -142,11 +142,6 @@ read(Topic, Offset, Sets) ->
       #kafka_message{offset = Last} = lists:last(Messages),
       read(Topic, Last + 1, [Messages | Sets])
   end.
-
-endpoint() ->
-  [_, Bootstrap] = init:get_plain_arguments(),
-  [Host, Port] = string:split(Bootstrap, ":", trailing),
-  [{Host, list_to_integer(Port)}].
 
 consumed(Last) ->
   receive
