@@ -301,7 +301,7 @@ pub(crate) fn from_batch(batch: Bytes, magic: i8) -> Result<Bytes, ErrorCode> {
         if codec == Codec::Zstd {
             return Err(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
         }
-        let mut messages = match codec {
+        let messages = match codec {
             Codec::None => &mut set,
             _ => &mut BytesMut::with_capacity(batch.payload.len() * 4),
         };
@@ -317,7 +317,7 @@ pub(crate) fn from_batch(batch: Bytes, magic: i8) -> Result<Bytes, ErrorCode> {
             let text = |span: Option<_>| span.map(|span| records.slice(span));
             let (key, value) = (text(record.key), text(record.value));
             write(
-                &mut messages,
+                messages,
                 magic,
                 record.offset,
                 0,

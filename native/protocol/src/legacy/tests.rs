@@ -4,7 +4,7 @@ use crate::batch_reader::{batches, TimestampType};
 use crate::batch_writer::{BatchWriter, SealOptions};
 use crate::compress::Codec;
 use crate::isolation::Isolation;
-use crate::records::Records;
+use crate::records::{Records, Share};
 use crate::ApiVersions;
 use proptest::prelude::*;
 

@@ -173,12 +173,17 @@ fn bad_headers_are_refused() {
             .expect_err("refused")
     };
 
-    let mut old = good.to_vec();
-    old[16] = 1;
+    let of_magic = |magic| {
+        let mut bytes = good.to_vec();
+        bytes[16] = magic;
+        first(bytes.into())
+    };
     assert!(matches!(
-        first(old.into()),
-        BatchError::UnsupportedMagic { magic: 1, .. }
+        of_magic(3),
+        BatchError::UnsupportedMagic { magic: 3, .. }
     ));
+    // The checksum of messages is another one.
+    assert!(matches!(of_magic(1), BatchError::BadChecksum { .. }));
     for length in [-1i32, 0, 48, i32::MIN] {
         let mut bytes = good.to_vec();
         bytes[8..12].copy_from_slice(&length.to_be_bytes());
