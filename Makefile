@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup build test lint fmt demo bench soak compat kafka-up kafka-down clean
+.PHONY: help setup build test lint fmt demo bench soak compat matrix kafka-up kafka-down clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ soak: ## ten minutes of producing and consuming, checked message by message (SOA
 
 compat: ## what works on which Kafka, from 0.8.2 to 4.4, as a table (takes some minutes)
 	@scripts/compat.sh
+
+matrix: ## another Erlang, in a chroot of another Debian release (root, debootstrap)
+	@scripts/matrix.sh
 
 kafka-up: ## start a real Kafka of three brokers (KAFKA_PORT_BASE, KAFKA_DIR, KAFKA_BROKERS)
 	@scripts/kafka-up.sh
