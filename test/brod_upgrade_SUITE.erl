@@ -171,6 +171,10 @@ soft_purge(Module) ->
 %% brod's processes but those that live for a moment.
 lasting_processes() ->
   [{Pid, Call} || Pid <- processes(), {Module, _, _} = Call <- [proc_lib:translate_initial_call(Pid)],
-                  lists:prefix("brod", atom_to_list(Module)), not is_a_test(Module)].
+                  lists:prefix("brod", atom_to_list(Module)), not is_a_test(Module), not is_leaving(Pid, Module)].
+
+%% A dispatcher outlives its client for a moment.
+is_leaving(Pid, brod_dispatcher) -> process_info(Pid, monitors) =:= {monitors, []};
+is_leaving(_, _) -> false.
 
 wait(Ms) -> receive after Ms -> ok end.
