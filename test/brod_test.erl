@@ -187,9 +187,13 @@ cache_dir() ->
   end.
 
 kafka_version() ->
-  {ok, Text} = file:read_file(filename:join(scripts(), "kafka-env.sh")),
-  {match, [Version]} = re:run(Text, "KAFKA_VERSION=([0-9.]+)", [{capture, all_but_first, list}]),
-  Version.
+  case os:getenv("KAFKA_VERSION") of
+    false ->
+      {ok, Text} = file:read_file(filename:join(scripts(), "kafka-env.sh")),
+      {match, [Version]} = re:run(Text, "KAFKA_VERSION:-([0-9.]+)", [{capture, all_but_first, list}]),
+      Version;
+    Version -> Version
+  end.
 
 %% @doc Runs kcat on the cluster, with `Input' on its standard input: `{Output, ExitStatus}'.
 kcat(Args, Input) -> run("kcat", ["-q", "-b", servers() | Args], Input).
