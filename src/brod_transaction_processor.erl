@@ -95,11 +95,7 @@ committed(Client, Fetch) ->
   Found = [{{Topic, Partition}, Offset, Code}
            || #{name := Topic, partitions := Partitions} <- Topics,
               #{partition_index := Partition, committed_offset := Offset, error_code := Code} <- Partitions],
-  case lists:usort([Code || {_, _, Code} <- Found]) of
-    [unstable_offset_commit | _] -> wait_and_fetch(Client, Fetch);
-    [no_error, unstable_offset_commit | _] -> wait_and_fetch(Client, Fetch);
-    Codes when Codes =:= []; Codes =:= [no_error] -> [{TP, Offset} || {TP, Offset, _} <- Found]
+  case lists:usort([Code || {_, _, Code} <- Found, Code =/= no_error]) of
+    [] -> [{TP, Offset} || {TP, Offset, _} <- Found];
+    [unstable_offset_commit | _] -> receive after ?UNSTABLE_WAIT_MS -> committed(Client, Fetch) end
   end.
-
-wait_and_fetch(Client, Fetch) ->
-  receive after ?UNSTABLE_WAIT_MS -> committed(Client, Fetch) end.

@@ -261,7 +261,8 @@ fn failed<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
     (atoms::error(), reason::error(env, error)).encode(env)
 }
 
-fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+/// A copy of the bytes.
+pub(crate) fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
     NewBinary::from_slice(env, bytes).into()
 }
 

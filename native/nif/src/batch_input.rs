@@ -134,9 +134,25 @@ struct Records<'w> {
     begun: bool,
 }
 
-/// Writes all the records of one call.
+/// Writes all the records of one call, and returns how many they are. A call of none is refused.
 #[inline]
 pub(crate) fn write<'a>(
+    writer: &mut BatchWriter,
+    allowance: &mut Allowance,
+    now: i64,
+    key: Term<'a>,
+    value: Term<'a>,
+) -> Result<u32, Refusal> {
+    let before = writer.record_count();
+    write_all(writer, allowance, now, key, value)?;
+    match writer.record_count() - before {
+        0 => Err(Refusal::BadArg),
+        records => Ok(records),
+    }
+}
+
+#[inline]
+fn write_all<'a>(
     writer: &mut BatchWriter,
     allowance: &mut Allowance,
     now: i64,

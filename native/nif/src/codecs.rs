@@ -4,8 +4,9 @@
 use brod_protocol::compress::{compress as pack, decompress as unpack, Codec};
 use brod_protocol::error::ErrorCode;
 use rustler::types::atom::Atom;
-use rustler::{Binary, Encoder, Env, NewBinary, NifResult, Term};
+use rustler::{Binary, Encoder, Env, NifResult, Term};
 
+use crate::answers::binary;
 use crate::{atoms, reason};
 
 /// The name that brod's users match; the number for a code newer than this client.
@@ -42,19 +43,17 @@ fn decompress<'a>(
     })
 }
 
-fn named(env: Env<'_>, codec: Atom) -> NifResult<Codec> {
-    match codec.to_term(env).atom_to_string()?.as_str() {
-        "no_compression" => Ok(Codec::None),
-        "gzip" => Ok(Codec::Gzip),
-        "snappy" => Ok(Codec::Snappy),
-        "lz4" => Ok(Codec::Lz4),
-        "zstd" => Ok(Codec::Zstd),
-        _ => Err(rustler::Error::BadArg),
-    }
-}
+/// As options and users name them.
+pub(crate) const CODECS: [(&str, Codec); 5] = [
+    ("no_compression", Codec::None),
+    ("gzip", Codec::Gzip),
+    ("snappy", Codec::Snappy),
+    ("lz4", Codec::Lz4),
+    ("zstd", Codec::Zstd),
+];
 
-fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
-    let mut copy = NewBinary::new(env, bytes.len());
-    copy.as_mut_slice().copy_from_slice(bytes);
-    copy.into()
+fn named(env: Env<'_>, codec: Atom) -> NifResult<Codec> {
+    let name = codec.to_term(env).atom_to_string()?;
+    let found = CODECS.iter().find(|(known, _)| *known == name);
+    found.map(|(_, codec)| *codec).ok_or(rustler::Error::BadArg)
 }

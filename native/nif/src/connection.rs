@@ -10,11 +10,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rustler::env::SavedTerm;
 use rustler::{
-    Atom, Binary, Encoder, Env, LocalPid, Monitor, NewBinary, NifResult, OwnedEnv, Resource,
-    ResourceArc, Term,
+    Atom, Binary, Encoder, Env, LocalPid, Monitor, NifResult, OwnedEnv, Resource, ResourceArc, Term,
 };
 use tokio::sync::mpsc;
 
+use crate::answers::binary;
 use crate::client::Client;
 use crate::ops::LONGEST;
 use crate::runtime::{self, Asker};
@@ -198,11 +198,7 @@ async fn send(connection: &Connection, ask: Ask, sent: &mpsc::UnboundedSender<(A
 
 fn answer(asker: Asker, result: Result<Bytes, NetError>) {
     asker.reply(|env| match &result {
-        Ok(body) => {
-            let mut copy = NewBinary::new(env, body.len());
-            copy.as_mut_slice().copy_from_slice(body);
-            (atoms::ok(), Term::from(copy)).encode(env)
-        }
+        Ok(body) => (atoms::ok(), binary(env, body)).encode(env),
         Err(error) => (atoms::error(), reason::net(env, error)).encode(env),
     });
 }

@@ -10,10 +10,9 @@ use brod_engine::group::{
 };
 use bytes::Bytes;
 use rustler::types::atom::Atom;
-use rustler::{
-    Binary, Encoder, Env, LocalPid, Monitor, NewBinary, NifResult, Resource, ResourceArc, Term,
-};
+use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
 
+use crate::answers::binary;
 use crate::atoms;
 use crate::client::Client;
 use crate::options::{BadOption, Options};
@@ -197,10 +196,6 @@ fn decode_config<'a>(options: &Options<'a>) -> Result<GroupConfig, BadOption<'a>
 fn text(binary: &Binary<'_>) -> NifResult<String> {
     let text = std::str::from_utf8(binary).map_err(|_| rustler::Error::BadArg)?;
     Ok(text.to_owned())
-}
-
-fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
-    NewBinary::from_slice(env, bytes).into()
 }
 
 /// An event as docs/boundary.md has it.

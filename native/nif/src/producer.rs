@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 
 use brod_engine::producer::{Append, AppendError, Idempotence, Partition, ProducerConfig};
 use brod_protocol::batch_writer::BatchWriter;
-use brod_protocol::compress::Codec;
 use brod_protocol::error::ErrorCode;
 use rustler::schedule::consume_timeslice;
 use rustler::types::atom::Atom;
@@ -15,6 +14,7 @@ use crate::acks::{ErlAcks, Target};
 use crate::atoms;
 use crate::batch_input::{now_ms, write, Allowance, Refusal};
 use crate::client::Client;
+use crate::codecs::CODECS;
 use crate::directory::{self, Place, Process};
 use crate::dispatcher::Dispatcher;
 use crate::options::{BadOption, Options};
@@ -195,12 +195,8 @@ fn append<'a>(
         target.when_full(),
         |writer, acks, first| {
             let mut allowance = Allowance::for_normal_scheduler();
-            write(writer, &mut allowance, now, key, value)?;
+            let records = write(writer, &mut allowance, now, key, value)?;
             percent += allowance.used_percent();
-            let records = writer.record_count() - first;
-            if records == 0 {
-                return Err(Refusal::BadArg);
-            }
             acks.add(&target, first, records);
             Ok(())
         },
@@ -232,19 +228,11 @@ fn produce_dirty<'a>(
 ) -> NifResult<Term<'a>> {
     let target = Target::new(env, target)?;
     let mut writer = BatchWriter::new(64 * 1024);
-    write(
-        &mut writer,
-        &mut Allowance::unlimited(),
-        now_ms(),
-        key,
-        value,
-    )
-    .map_err(|_| rustler::Error::BadArg)?;
-    if writer.is_empty() {
-        return Err(rustler::Error::BadArg);
-    }
+    let mut allowance = Allowance::unlimited();
+    let records = write(&mut writer, &mut allowance, now_ms(), key, value)
+        .map_err(|_| rustler::Error::BadArg)?;
     let mut acks = ErlAcks::default();
-    acks.add(&target, 0, writer.record_count());
+    acks.add(&target, 0, records);
     let mut waiter_id = None;
     let result = producer
         .partition
@@ -331,13 +319,6 @@ fn producer_info<'a>(env: Env<'a>, producer: Producer) -> NifResult<Term<'a>> {
 
 /// Every option must be there: their defaults are in `brod_producer_options`.
 pub(crate) fn decode_config<'a>(options: &Options<'a>) -> Result<ProducerConfig, BadOption<'a>> {
-    let codecs = [
-        ("no_compression", Codec::None),
-        ("gzip", Codec::Gzip),
-        ("snappy", Codec::Snappy),
-        ("lz4", Codec::Lz4),
-        ("zstd", Codec::Zstd),
-    ];
     let idempotence = [
         ("auto", Idempotence::Auto),
         ("true", Idempotence::On),
@@ -353,7 +334,7 @@ pub(crate) fn decode_config<'a>(options: &Options<'a>) -> Result<ProducerConfig,
         retry_backoff: options.required_ms("retry_backoff_ms")?,
         required_acks: options.required("required_acks", acks)?,
         ack_timeout: options.required_ms("ack_timeout")?,
-        codec: options.required_choice("compression", &codecs)?,
+        codec: options.required_choice("compression", &CODECS)?,
         compression_level: options.optional("compression_level", |_| true)?,
         max_linger: options.required_ms("max_linger_ms")?,
         max_linger_count: options.required("max_linger_count", |_| true)?,

@@ -369,12 +369,8 @@ fn produce<'a>(
                 WhenFull::Take,
                 |writer: &mut BatchWriter, acks: &mut TxnAcks, first| {
                     let mut allowance = allowance();
-                    write(writer, &mut allowance, now, key, value)?;
+                    let records = write(writer, &mut allowance, now, key, value)?;
                     percent += allowance.used_percent();
-                    let records = writer.record_count() - first;
-                    if records == 0 {
-                        return Err(Refusal::BadArg);
-                    }
                     acks.add(&target, first, records);
                     Ok(())
                 },

@@ -78,13 +78,13 @@ impl ApiVersions {
     /// The version in which a request goes out that is encoded in `version`: another one where the broker
     /// is so old that the request has to be rewritten ([`legacy::request`]).
     pub fn on_wire(&self, api_key: i16, version: i16) -> i16 {
-        let rewritten = |api: &&Api| version == api.versions.0 && legacy::oldest(api) < version;
-        let Some(api) = api::of(api_key).filter(rewritten) else {
+        let is_oldest = |api: &Api| version == api.versions.0;
+        if !legacy::rewritten(api_key).is_some_and(is_oldest) {
             return version;
-        };
+        }
         match self.range(api_key) {
             Some((_, max)) => version.min(max),
-            None if self.ranges.is_empty() => legacy::oldest(api),
+            None if self.ranges.is_empty() => legacy::OLDEST,
             None => version,
         }
     }

@@ -210,16 +210,16 @@ fn millis(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
-/// Partitions gathered by topic, in the order in which each topic came first.
-fn by_topic<'a>(places: impl IntoIterator<Item = (&'a str, i32)>) -> Vec<(&'a str, Vec<i32>)> {
-    let mut topics: Vec<(&str, Vec<i32>)> = Vec::new();
+/// Partitions, or what is said of them, gathered by topic, in the order in which each topic came first.
+fn by_topic<'a, T>(parts: impl IntoIterator<Item = (&'a str, T)>) -> Vec<(&'a str, Vec<T>)> {
+    let mut topics: Vec<(&str, Vec<T>)> = Vec::new();
     let mut at: HashMap<&str, usize> = HashMap::new();
-    for (topic, partition) in places {
+    for (topic, part) in parts {
         let at = *at.entry(topic).or_insert_with(|| {
             topics.push((topic, Vec::new()));
             topics.len() - 1
         });
-        topics[at].1.push(partition);
+        topics[at].1.push(part);
     }
     topics
 }

@@ -1,8 +1,6 @@
 //! OffsetCommit: stores how far a group has got.
 
-use std::collections::HashMap;
-
-use super::{group_id, text, topic_name, Api, ApiError, Membership};
+use super::{by_topic, group_id, text, topic_name, Api, ApiError, Membership};
 use crate::error::ErrorCode;
 use crate::shape::build::{fields, int16, int32, list, string, uuid};
 use kafka_protocol::messages::offset_commit_request::{
@@ -70,27 +68,25 @@ pub fn request<'a>(
     retention_ms: i64,
     offsets: impl IntoIterator<Item = Commit<'a>>,
 ) -> Result<OffsetCommitRequest, ApiError> {
-    let mut topics: Vec<OffsetCommitRequestTopic> = Vec::new();
-    let mut places: HashMap<&str, usize> = HashMap::new();
-    for offset in offsets {
-        let place = *places.entry(offset.topic).or_insert_with(|| {
-            topics.push(OffsetCommitRequestTopic::default().with_name(topic_name(offset.topic)));
-            topics.len() - 1
-        });
-        topics[place].partitions.push(
-            OffsetCommitRequestPartition::default()
-                .with_partition_index(offset.partition)
-                .with_committed_offset(offset.offset)
-                .with_committed_metadata(Some(text(offset.metadata))),
-        );
-    }
+    let parts = offsets.into_iter().map(|commit| {
+        let partition = OffsetCommitRequestPartition::default()
+            .with_partition_index(commit.partition)
+            .with_committed_offset(commit.offset)
+            .with_committed_metadata(Some(text(commit.metadata)));
+        (commit.topic, partition)
+    });
+    let topics = by_topic(parts).into_iter().map(|(topic, partitions)| {
+        OffsetCommitRequestTopic::default()
+            .with_name(topic_name(topic))
+            .with_partitions(partitions)
+    });
     Ok(OffsetCommitRequest::default()
         .with_group_id(group_id(member.group_id))
         .with_generation_id_or_member_epoch(member.generation)
         .with_member_id(text(member.member_id))
         .with_group_instance_id(member.instance_id(version, STATIC_MEMBERS)?)
         .with_retention_time_ms(retention_ms)
-        .with_topics(topics))
+        .with_topics(topics.collect()))
 }
 
 /// The partitions that the broker refused one by one. An error about the member or the group is the

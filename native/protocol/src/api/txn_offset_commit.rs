@@ -1,8 +1,6 @@
 //! TxnOffsetCommit: offsets that a group has got to once a transaction commits (KIP-98). With the member
 //! and its generation, one that has lost its partitions cannot commit (KIP-447).
 
-use std::collections::HashMap;
-
 use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
@@ -12,7 +10,7 @@ use kafka_protocol::messages::{
 
 use super::init_producer_id::ProducerId;
 use super::offset_commit::Commit;
-use super::{group_id, text, topic_name, Api, ApiError, Membership};
+use super::{by_topic, group_id, text, topic_name, Api, ApiError, Membership};
 use crate::error::ErrorCode;
 use crate::shape::build::{fields, int16, int32, list, string};
 
@@ -51,26 +49,24 @@ pub fn request<'a>(
     member: &Membership<'_>,
     offsets: impl IntoIterator<Item = Commit<'a>>,
 ) -> Result<TxnOffsetCommitRequest, ApiError> {
-    let mut topics: Vec<TxnOffsetCommitRequestTopic> = Vec::new();
-    let mut places: HashMap<&str, usize> = HashMap::new();
-    for offset in offsets {
-        let place = *places.entry(offset.topic).or_insert_with(|| {
-            topics.push(TxnOffsetCommitRequestTopic::default().with_name(topic_name(offset.topic)));
-            topics.len() - 1
-        });
-        topics[place].partitions.push(
-            TxnOffsetCommitRequestPartition::default()
-                .with_partition_index(offset.partition)
-                .with_committed_offset(offset.offset)
-                .with_committed_metadata(Some(text(offset.metadata))),
-        );
-    }
+    let parts = offsets.into_iter().map(|commit| {
+        let partition = TxnOffsetCommitRequestPartition::default()
+            .with_partition_index(commit.partition)
+            .with_committed_offset(commit.offset)
+            .with_committed_metadata(Some(text(commit.metadata)));
+        (commit.topic, partition)
+    });
+    let topics = by_topic(parts).into_iter().map(|(topic, partitions)| {
+        TxnOffsetCommitRequestTopic::default()
+            .with_name(topic_name(topic))
+            .with_partitions(partitions)
+    });
     let request = TxnOffsetCommitRequest::default()
         .with_transactional_id(text(id).into())
         .with_producer_id(WireId(producer.id))
         .with_producer_epoch(producer.epoch)
         .with_group_id(group_id(member.group_id))
-        .with_topics(topics);
+        .with_topics(topics.collect());
     if version < NAMES_MEMBER {
         return Ok(request);
     }

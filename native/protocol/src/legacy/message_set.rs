@@ -11,7 +11,7 @@ use crate::batch_reader::{batches, Batch, BatchError};
 use crate::compress::{compress, decompress, Codec, CodecError};
 use crate::error::ErrorCode;
 use crate::layout as at;
-use crate::varint::{varint_size, varlong_size, write_varint, write_varlong, MAX_VARINT};
+use crate::varint::{varint_size, varlong_size, write_varint, write_varlong};
 
 /// Offset and size, before what the size counts.
 const PREFIX: usize = 12;
@@ -86,7 +86,7 @@ pub(crate) fn read(buf: &mut Bytes) -> Result<Result<Batch, usize>, BatchError> 
     }
     let mut batch = empty(first.offset, first.timestamp);
     batch.attributes = i16::from(first.attributes) & at::LOG_APPEND_TIME_BIT;
-    let mut records = BytesMut::new();
+    let mut records = Vec::new();
     push(&mut records, &mut batch, &first)?;
     loop {
         let mut rest = buf.clone();
@@ -108,7 +108,7 @@ pub(crate) fn read(buf: &mut Bytes) -> Result<Result<Batch, usize>, BatchError> 
         push(&mut records, &mut batch, &message)?;
         *buf = rest;
     }
-    batch.payload = records.freeze();
+    batch.payload = records.into();
     Ok(Ok(batch))
 }
 
@@ -151,7 +151,7 @@ pub(crate) fn unwrap(
         first.map_or(wrapper.offset, |message| message.offset),
         first.map_or(-1, |message| message.timestamp),
     );
-    let mut records = BytesMut::with_capacity(payload.len());
+    let mut records = Vec::with_capacity(payload.len());
     for message in &messages {
         push(&mut records, &mut batch, message)?;
     }
@@ -159,7 +159,7 @@ pub(crate) fn unwrap(
         batch.attributes = at::LOG_APPEND_TIME_BIT;
         batch.max_timestamp = time;
     }
-    batch.payload = records.freeze();
+    batch.payload = records.into();
     Ok(batch)
 }
 
@@ -256,7 +256,7 @@ fn empty(base_offset: i64, base_timestamp: i64) -> Batch {
 }
 
 /// Appends a message in the form that records of batches have.
-fn push(records: &mut BytesMut, batch: &mut Batch, message: &Message) -> Result<(), BatchError> {
+fn push(records: &mut Vec<u8>, batch: &mut Batch, message: &Message) -> Result<(), BatchError> {
     let delta = message.offset.wrapping_sub(batch.base_offset);
     let delta = i32::try_from(delta).map_err(|_| BatchError::InvalidField {
         base_offset: batch.base_offset,
@@ -269,17 +269,15 @@ fn push(records: &mut BytesMut, batch: &mut Batch, message: &Message) -> Result<
     // Attributes and the number of headers take a byte each.
     let body =
         2 + varlong_size(late) + varint_size(delta) + size(&message.key) + size(&message.value);
-    let mut record = Vec::with_capacity(body + MAX_VARINT);
-    write_varint(&mut record, i32::try_from(body).unwrap_or(i32::MAX));
-    record.push(0);
-    write_varlong(&mut record, late);
-    write_varint(&mut record, delta);
+    write_varint(records, i32::try_from(body).unwrap_or(i32::MAX));
+    records.push(0);
+    write_varlong(records, late);
+    write_varint(records, delta);
     for text in [&message.key, &message.value] {
-        write_varint(&mut record, length(text));
-        record.extend_from_slice(text.as_deref().unwrap_or_default());
+        write_varint(records, length(text));
+        records.extend_from_slice(text.as_deref().unwrap_or_default());
     }
-    record.push(0);
-    records.put_slice(&record);
+    records.push(0);
     batch.last_offset_delta = delta;
     batch.max_timestamp = batch.max_timestamp.max(message.timestamp);
     batch.record_count += 1;

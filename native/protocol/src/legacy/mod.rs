@@ -14,7 +14,10 @@ use crate::WireError;
 
 pub mod message_set;
 
-/// The APIs that are rewritten. Each is down to version 0.
+/// What requests are rewritten down to.
+pub(crate) const OLDEST: i16 = 0;
+
+/// The APIs that are rewritten.
 const REWRITTEN: [&Api; 5] = [
     &api::produce::API,
     &api::fetch::API,
@@ -23,12 +26,14 @@ const REWRITTEN: [&Api; 5] = [
     &api::delete_topics::API,
 ];
 
+/// The API of this key, if its requests are rewritten.
+pub(crate) fn rewritten(api_key: i16) -> Option<&'static Api> {
+    REWRITTEN.into_iter().find(|api| api.key == api_key)
+}
+
 /// The oldest version of an API that a broker may speak.
-pub fn oldest(api: &Api) -> i16 {
-    match REWRITTEN.iter().any(|other| other.key == api.key) {
-        true => 0,
-        false => api.versions.0,
-    }
+pub(crate) fn oldest(api: &Api) -> i16 {
+    rewritten(api.key).map_or(api.versions.0, |_| OLDEST)
 }
 
 /// A request that was rewritten.
@@ -177,70 +182,49 @@ fn fetch_request(from: &mut Reader, to: &mut BytesMut, version: i16) -> Result<(
 
 fn fetch_response(from: &mut Reader, to: &mut BytesMut, version: i16) -> Result<(), WireError> {
     to.put_i32(if version >= 1 { from.i32()? } else { 0 });
-    let topics = from.count()?;
-    put_count(to, topics);
-    for _ in 0..topics {
-        put_text(to, &from.text()?);
-        let partitions = from.count()?;
-        put_count(to, partitions);
-        for _ in 0..partitions {
-            // Index and error code.
-            to.put_slice(&from.take(6)?);
-            let high_watermark = from.i64()?;
-            to.put_i64(high_watermark);
-            // Everything is stable, and nothing aborted.
-            to.put_i64(high_watermark);
-            to.put_i32(-1);
-            let records = from.blob()?;
-            put_count(to, records.len());
-            to.put_slice(&records);
-        }
-    }
-    Ok(())
+    each_partition(from, to, |from, to| {
+        // Index and error code.
+        to.put_slice(&from.take(6)?);
+        let high_watermark = from.i64()?;
+        to.put_i64(high_watermark);
+        // Everything is stable, and nothing aborted.
+        to.put_i64(high_watermark);
+        to.put_i32(-1);
+        let records = from.blob()?;
+        put_count(to, records.len());
+        to.put_slice(&records);
+        Ok(())
+    })
 }
 
 fn list_offsets_request(from: &mut Reader, to: &mut BytesMut) -> Result<(), WireError> {
     // The replica id.
     to.put_slice(&from.take(4)?);
-    let topics = from.count()?;
-    put_count(to, topics);
-    for _ in 0..topics {
-        put_text(to, &from.text()?);
-        let partitions = from.count()?;
-        put_count(to, partitions);
-        for _ in 0..partitions {
-            // Index and time.
-            to.put_slice(&from.take(12)?);
-            // One offset.
-            to.put_i32(1);
-        }
-    }
-    Ok(())
+    each_partition(from, to, |from, to| {
+        // Index and time.
+        to.put_slice(&from.take(12)?);
+        // One offset.
+        to.put_i32(1);
+        Ok(())
+    })
 }
 
 fn list_offsets_response(from: &mut Reader, to: &mut BytesMut) -> Result<(), WireError> {
-    let topics = from.count()?;
-    put_count(to, topics);
-    for _ in 0..topics {
-        put_text(to, &from.text()?);
-        let partitions = from.count()?;
-        put_count(to, partitions);
-        for _ in 0..partitions {
-            // Index and error code.
-            to.put_slice(&from.take(6)?);
-            let mut found = -1;
-            for n in 0..from.count()? {
-                let offset = from.i64()?;
-                if n == 0 {
-                    found = offset;
-                }
+    each_partition(from, to, |from, to| {
+        // Index and error code.
+        to.put_slice(&from.take(6)?);
+        let mut found = -1;
+        for n in 0..from.count()? {
+            let offset = from.i64()?;
+            if n == 0 {
+                found = offset;
             }
-            // The time of the message is not told.
-            to.put_i64(-1);
-            to.put_i64(found);
         }
-    }
-    Ok(())
+        // The time of the message is not told.
+        to.put_i64(-1);
+        to.put_i64(found);
+        Ok(())
+    })
 }
 
 fn create_topics_response(
@@ -259,6 +243,25 @@ fn create_topics_response(
         to.put_i16(from.i16()?);
         // No words along with the code.
         to.put_i16(-1);
+    }
+    Ok(())
+}
+
+/// Copies topics and their partitions; `partition` rewrites one of them.
+fn each_partition(
+    from: &mut Reader,
+    to: &mut BytesMut,
+    partition: impl Fn(&mut Reader, &mut BytesMut) -> Result<(), WireError>,
+) -> Result<(), WireError> {
+    let topics = from.count()?;
+    put_count(to, topics);
+    for _ in 0..topics {
+        put_text(to, &from.text()?);
+        let partitions = from.count()?;
+        put_count(to, partitions);
+        for _ in 0..partitions {
+            partition(from, to)?;
+        }
     }
     Ok(())
 }

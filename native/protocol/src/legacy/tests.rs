@@ -194,6 +194,17 @@ fn produced(parts: &[(&'static str, i32, Bytes)]) -> Bytes {
     produce::encode(3, None, -1, 1000, parts).unwrap()
 }
 
+/// The beginning of an answer to Produce: partition 0 of topic `t`.
+fn stored_at(offset: i64) -> BytesMut {
+    let mut answer = BytesMut::new();
+    put_count(&mut answer, 1);
+    put_text(&mut answer, b"t");
+    put_count(&mut answer, 1);
+    answer.put_slice(&[0, 0, 0, 0, 0, 0]);
+    answer.put_i64(offset);
+    answer
+}
+
 #[test]
 fn what_the_old_format_cannot_hold_is_refused_for_its_partition_alone() {
     let plain = batch(&[(1, (None, some("a")))], Codec::None);
@@ -204,12 +215,7 @@ fn what_the_old_format_cannot_hold_is_refused_for_its_partition_alone() {
     let headers = writer.seal(SealOptions::default()).unwrap().bytes;
     let body = produced(&[("t", 0, plain), ("t", 1, zstd), ("u", 2, headers)]);
     let (_, sent) = request(0, 2, body).unwrap();
-    let mut answer = BytesMut::new();
-    put_count(&mut answer, 1);
-    put_text(&mut answer, b"t");
-    put_count(&mut answer, 1);
-    answer.put_slice(&[0, 0, 0, 0, 0, 0]);
-    answer.put_i64(17);
+    let mut answer = stored_at(17);
     answer.put_i64(-1);
     answer.put_i32(5);
     let mut results = produce::decode(sent.response(answer.freeze()).unwrap(), 3).unwrap();
@@ -232,13 +238,7 @@ fn what_the_old_format_cannot_hold_is_refused_for_its_partition_alone() {
 #[test]
 fn an_answer_that_is_cut_off_anywhere_is_an_error() {
     let body = produced(&[("t", 0, batch(&[(1, (None, some("a")))], Codec::None))]);
-    let mut answer = BytesMut::new();
-    put_count(&mut answer, 1);
-    put_text(&mut answer, b"t");
-    put_count(&mut answer, 1);
-    answer.put_slice(&[0, 0, 0, 0, 0, 0]);
-    answer.put_i64(17);
-    let answer = answer.freeze();
+    let answer = stored_at(17).freeze();
     for len in 0..answer.len() {
         let (_, sent) = request(0, 0, body.clone()).unwrap();
         assert!(sent.response(answer.slice(..len)).is_err(), "{len}");
