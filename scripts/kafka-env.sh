@@ -19,6 +19,36 @@ die() { say "$@"; exit 1; }
 # port BROKER OFFSET
 port() { echo $((KAFKA_PORT_BASE + 10 * ($1 - 1) + $2)); }
 
+# dependency GROUP ARTIFACT VERSION: as a POM has it
+dependency() {
+  echo "<dependency><groupId>$1</groupId><artifactId>$2</artifactId><version>$3</version></dependency>"
+}
+
+# resolve_jars DEPENDENCY...: has kafka_jars, with what these need, unless it is there
+resolve_jars() {
+  [ ! -d "$kafka_jars" ] || return 0
+  command -v mvn >/dev/null || die "mvn is missing: scripts/setup.sh installs it"
+  say "resolving Kafka $KAFKA_VERSION into $kafka_jars"
+  mkdir -p "$kafka_cache"
+  local tmp
+  tmp=$(mktemp -d "$kafka_cache/.resolve.XXXXXX")
+  cat >"$tmp/pom.xml" <<POM
+<project>
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>brod</groupId><artifactId>kafka-for-tests</artifactId><version>1</version>
+  <dependencies>$*</dependencies>
+</project>
+POM
+  mvn -q -B -f "$tmp/pom.xml" dependency:copy-dependencies -DoutputDirectory="$tmp/lib" \
+    -DincludeScope=runtime -Dstyle.color=never </dev/null >&2 || { rm -rf "$tmp"; die "Maven could not resolve Kafka"; }
+  # Somebody else may have been quicker; theirs is as good.
+  [ -d "$kafka_jars" ] || mv "$tmp/lib" "$kafka_jars"
+  rm -rf "$tmp"
+}
+
+# listens PORT
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
 # addresses OFFSET: that listener of every broker, comma separated
 addresses() {
   local n all=()

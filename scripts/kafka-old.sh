@@ -5,10 +5,6 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 . "$here/kafka-env.sh"
 
-dependency() { # GROUP ARTIFACT VERSION
-  echo "<dependency><groupId>$1</groupId><artifactId>$2</artifactId><version>$3</version></dependency>"
-}
-
 # What each version needs beyond its own POM on a Java that is younger than it.
 dependencies() {
   case "$KAFKA_VERSION" in
@@ -26,25 +22,6 @@ dependencies() {
   esac
 }
 
-resolve() {
-  [ ! -d "$kafka_jars" ] || return 0
-  say "resolving Kafka $KAFKA_VERSION into $kafka_jars"
-  mkdir -p "$kafka_cache"
-  local tmp
-  tmp=$(mktemp -d "$kafka_cache/.resolve.XXXXXX")
-  cat >"$tmp/pom.xml" <<POM
-<project>
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>brod</groupId><artifactId>kafka-for-tests</artifactId><version>1</version>
-  <dependencies>$(dependencies)</dependencies>
-</project>
-POM
-  mvn -q -B -f "$tmp/pom.xml" dependency:copy-dependencies -DoutputDirectory="$tmp/lib" \
-    -DincludeScope=runtime -Dstyle.color=never </dev/null >&2 || { rm -rf "$tmp"; die "Maven could not resolve Kafka"; }
-  mv -T "$tmp/lib" "$kafka_jars" 2>/dev/null || true
-  rm -rf "$tmp"
-}
-
 start() { # PID-FILE LOG MAIN-CLASS FILE
   (
     set -m
@@ -55,13 +32,11 @@ start() { # PID-FILE LOG MAIN-CLASS FILE
   )
 }
 
-listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-
-resolve
+resolve_jars "$(dependencies)"
 "$here/kafka-down.sh"
 mkdir -p "$KAFKA_DIR"
 zookeeper=$(port 1 6)
-# kafka-down.sh knows brokers by such names; the first one's is ZooKeeper's.
+# kafka-down.sh stops what has such a name: the second "broker" is ZooKeeper.
 cat >"$KAFKA_DIR/broker-2.properties" <<PROPERTIES
 dataDir=$KAFKA_DIR/data-2
 clientPort=$zookeeper

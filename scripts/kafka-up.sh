@@ -21,31 +21,6 @@ for tool in java openssl kcat; do
   command -v "$tool" >/dev/null || die "$tool is missing: scripts/setup.sh installs it"
 done
 
-resolve_jars() {
-  [ -d "$kafka_jars" ] && return
-  command -v mvn >/dev/null || die "mvn is missing: scripts/setup.sh installs it"
-  say "resolving Kafka $KAFKA_VERSION into $kafka_jars"
-  mkdir -p "$kafka_cache"
-  local tmp
-  tmp=$(mktemp -d "$kafka_cache/.resolve.XXXXXX")
-  cat >"$tmp/pom.xml" <<POM
-<project>
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>brod</groupId><artifactId>kafka-for-tests</artifactId><version>1</version>
-  <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>$KAFKA_VERSION</version></dependency>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>$KAFKA_VERSION</version></dependency>
-    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.24.3</version></dependency>
-  </dependencies>
-</project>
-POM
-  mvn -q -B -f "$tmp/pom.xml" dependency:copy-dependencies -DoutputDirectory="$tmp/lib" \
-    -DincludeScope=runtime -Dstyle.color=never </dev/null >&2 || { rm -rf "$tmp"; die "Maven could not resolve Kafka"; }
-  # Somebody else may have been quicker; theirs is as good.
-  [ -d "$kafka_jars" ] || mv "$tmp/lib" "$kafka_jars"
-  rm -rf "$tmp"
-}
-
 # signed NAME SUBJECT EXTENSIONS: NAME.key and NAME.pem, signed by our CA
 signed() {
   openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$1.key" -out "$1.csr" \
@@ -164,7 +139,7 @@ format_storage() {
     { tail -n 20 "$KAFKA_DIR/broker-$1.log" >&2; die "formatting the storage of broker $1 failed"; }
 }
 
-closed() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+closed() { ! listens "$1"; }
 
 # The kernel may still be closing the ports of a broker that was killed just now.
 ports_free() {
@@ -177,7 +152,10 @@ ports_free() {
   done
 }
 
-resolve_jars
+resolve_jars \
+  "$(dependency org.apache.kafka kafka_2.13 "$KAFKA_VERSION")" \
+  "$(dependency org.apache.kafka kafka-tools "$KAFKA_VERSION")" \
+  "$(dependency org.apache.logging.log4j log4j-slf4j-impl 2.24.3)"
 "$here/kafka-down.sh"
 mkdir -p "$KAFKA_DIR"
 KAFKA_DIR=$(cd "$KAFKA_DIR" && pwd -P)

@@ -2,7 +2,7 @@
 %% functions of `brod_utils'.
 -module(brod_kafka_response).
 
--export([request_sync/3, parse/1]).
+-export([request_sync/3, exchange/3, parse/1]).
 -export([fetch_fun/4, fetch_one_batch/4, stable_offset/1]).
 
 -include("brod_int.hrl").
@@ -15,7 +15,15 @@
 
 %% @doc Send a request and wait for its response, as {@link parse/1} reads it; `ok' for one that has none.
 -spec request_sync(brod:connection(), #kpro_req{}, timeout()) -> ok | {ok, term()} | {error, term()}.
-request_sync(Connection, #kpro_req{ref = Ref, no_ack = NoAck} = Req, Timeout) ->
+request_sync(Connection, Req, Timeout) ->
+  case exchange(Connection, Req, Timeout) of
+    {ok, Rsp} -> parse(Rsp);
+    Other -> Other
+  end.
+
+%% @doc Send a request and wait for its response; `ok' for one that has none.
+-spec exchange(brod:connection(), #kpro_req{}, timeout()) -> ok | {ok, #kpro_rsp{}} | {error, term()}.
+exchange(Connection, #kpro_req{ref = Ref, no_ack = NoAck} = Req, Timeout) ->
   MRef = monitor(process, Connection),
   Connection ! {{self(), MRef}, {send, Req}},
   Result = receive
@@ -31,7 +39,7 @@ request_sync(Connection, #kpro_req{ref = Ref, no_ack = NoAck} = Req, Timeout) ->
 
 response(Connection, Ref, MRef, Timeout) ->
   receive
-    {msg, Connection, #kpro_rsp{ref = Ref} = Rsp} -> parse(Rsp);
+    {msg, Connection, #kpro_rsp{ref = Ref} = Rsp} -> {ok, Rsp};
     {'DOWN', MRef, process, _, Reason} -> {error, {connection_down, Reason}}
   after Timeout ->
     {error, timeout}

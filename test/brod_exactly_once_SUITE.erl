@@ -28,23 +28,13 @@ all() -> [every_input_is_seen_once].
 
 seconds() -> list_to_integer(os:getenv("BROD_EXACTLY_ONCE_SECONDS", "25")).
 
-init_per_suite(Config) ->
-  case brod_test:init_suite(Config) of
-    {skip, _} = Skip -> Skip;
-    _ ->
-      case length(brod_test:bootstrap()) of
-        3 -> Config;
-        _ -> {skip, "needs three brokers"}
-      end
-  end.
+init_per_suite(Config) -> brod_test:init_suite_of_three(Config).
 
 end_per_suite(_Config) -> ok.
 
 init_per_testcase(_Case, Config) ->
   process_flag(trap_exit, true),
-  Topic = fun() -> brod_test:create_topic(?PARTITIONS, #{replication_factor => 3,
-                                                       configs => #{"min.insync.replicas" => "2"}})
-          end,
+  Topic = fun() -> brod_test:replicated_topic(?PARTITIONS) end,
   [{client, brod_test:start_client()}, {seen, atomics:new(?PARTITIONS, [])}, {input, Topic()}, {output, Topic()},
    {group, brod_test:unique("once")} | Config].
 

@@ -21,22 +21,12 @@ suite() -> [{timetrap, {seconds, 240}}].
 
 all() -> [broker_killed, broker_hangs, total_outage].
 
-init_per_suite(Config) ->
-  case brod_test:init_suite(Config) of
-    {skip, _} = Skip -> Skip;
-    _ ->
-      case length(brod_test:bootstrap()) of
-        3 -> Config;
-        _ -> {skip, "needs three brokers"}
-      end
-  end.
+init_per_suite(Config) -> brod_test:init_suite_of_three(Config).
 
 end_per_suite(_Config) -> ok.
 
 init_per_testcase(_Case, Config) ->
-  Topic = brod_test:create_topic(?PARTITIONS, #{replication_factor => 3,
-                                              configs => #{"min.insync.replicas" => "2"}}),
-  [{client, brod_test:start_client()}, {topic, Topic} | Config].
+  [{client, brod_test:start_client()}, {topic, brod_test:replicated_topic(?PARTITIONS)} | Config].
 
 end_per_testcase(_Case, Config) ->
   true = brod_test:whole(),

@@ -2,10 +2,10 @@
 %% waiting with a limit, and other programs that read and write the same topics.
 -module(brod_test).
 
--export([init_suite/1, bootstrap/0, dead_endpoints/0]).
+-export([init_suite/1, init_suite_of_three/1, bootstrap/0, dead_endpoints/0]).
 -export([unique/1, unique_name/1]).
 -export([start_client/0, start_client/1, stop_client/1]).
--export([create_topic/1, create_topic/2, create_again/2, topic_spec/2, await_topic/2, add_partitions/2, limit_producers/2]).
+-export([create_topic/1, create_topic/2, replicated_topic/1, create_again/2, topic_spec/2, await_topic/2, add_partitions/2, limit_producers/2]).
 -export([producer/2, producer/3, produce_all/4, fetch_all/3, values/1, numbers/2]).
 -export([wait_until/2, flush/0, outcome/1]).
 -export([java/2, kcat/2, kcat_start/2, kcat_kill/1]).
@@ -27,6 +27,17 @@ init_suite(Config) ->
       _ = application:stop(brod),
       ok = brod:start(),
       Config
+  end.
+
+%% @doc The same, for what can be seen with three brokers only.
+init_suite_of_three(Config) ->
+  case init_suite(Config) of
+    {skip, _} = Skip -> Skip;
+    _ ->
+      case length(bootstrap()) of
+        3 -> Config;
+        _ -> {skip, "needs three brokers"}
+      end
   end.
 
 %% @doc Every broker as `{Host, Port}'.
@@ -71,6 +82,10 @@ create_topic(Partitions, Options) ->
   ok = brod:create_topics(bootstrap(), [Spec#{configs => Configs}], #{timeout => ?TOPIC_LIMIT_MS}),
   await_topic(Topic, Partitions),
   Topic.
+
+%% @doc A topic that outlives any one of three brokers, with all that was acked.
+replicated_topic(Partitions) ->
+  create_topic(Partitions, #{replication_factor => 3, configs => #{"min.insync.replicas" => "2"}}).
 
 %% @doc Makes a topic anew that is being deleted, which takes a broker its time.
 create_again(Topic, Partitions) ->

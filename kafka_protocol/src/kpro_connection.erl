@@ -8,7 +8,6 @@
 
 -export_type([config/0, connection/0]).
 
--include("kpro.hrl").
 
 -type config() :: [{atom(), term()}] | #{atom() => term()}.
 -type connection() :: pid().
@@ -38,25 +37,7 @@ stop(_) -> ok.
 
 %% @doc Send a request and wait for its response; `ok' for one that has none.
 -spec request_sync(connection(), kpro:req(), timeout()) -> ok | {ok, kpro:rsp()} | {error, term()}.
-request_sync(Connection, #kpro_req{ref = Ref, no_ack = NoAck} = Req, Timeout) ->
-  MRef = monitor(process, Connection),
-  Connection ! {{self(), MRef}, {send, Req}},
-  Result = receive
-             {MRef, ok} when NoAck -> ok;
-             {MRef, ok} -> response(Connection, Ref, MRef, Timeout);
-             {MRef, {error, Reason}} -> {error, Reason};
-             {'DOWN', MRef, process, _, Reason} -> {error, {connection_down, Reason}}
-           end,
-  demonitor(MRef, [flush]),
-  Result.
-
-response(Connection, Ref, MRef, Timeout) ->
-  receive
-    {msg, Connection, #kpro_rsp{ref = Ref} = Rsp} -> {ok, Rsp};
-    {'DOWN', MRef, process, _, Reason} -> {error, {connection_down, Reason}}
-  after Timeout ->
-    {error, timeout}
-  end.
+request_sync(Connection, Req, Timeout) -> brod_kafka_response:exchange(Connection, Req, Timeout).
 
 %% @doc Send a request. Its response comes as `{msg, Connection, #kpro_rsp{}}', with the request's `ref'.
 -spec request_async(connection(), kpro:req()) -> ok | {error, term()}.
