@@ -72,10 +72,4 @@ debug(Connection, none) -> sys:no_debug(Connection);
 debug(Connection, print) -> sys:trace(Connection, true);
 debug(Connection, File) -> sys:log_to_file(Connection, File).
 
-call(Connection, Request) ->
-  MRef = monitor(process, Connection),
-  Connection ! {{self(), MRef}, Request},
-  receive
-    {MRef, Answer} -> demonitor(MRef, [flush]), Answer;
-    {'DOWN', MRef, process, _, Reason} -> {error, {connection_down, Reason}}
-  end.
+call(Connection, Request) -> brod_connection_requests:await(Connection, Request, infinity).

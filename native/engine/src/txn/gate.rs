@@ -124,26 +124,27 @@ impl<R: Replies> Gate<R> {
 
     /// Nothing more is sent, and what waits fails.
     pub(super) fn refuse(&self, why: &Trouble) {
-        let mut inside = self.inside.write();
-        (inside.open, inside.stale) = (None, true);
-        inside.trouble.get_or_insert_with(|| why.clone());
-        let code = why.code();
-        let partitions: Vec<_> = inside.all().cloned().collect();
-        drop(inside);
-        for partition in partitions {
-            partition.refused(code);
+        for partition in self.stop(Some(why)) {
+            partition.refused(why.code());
         }
     }
 
     /// Nothing more is sent: an abort drops what waits.
     pub(super) fn abort(&self) {
-        let mut inside = self.inside.write();
-        (inside.open, inside.stale) = (None, true);
-        let partitions: Vec<_> = inside.all().cloned().collect();
-        drop(inside);
-        for partition in partitions {
+        for partition in self.stop(None) {
             partition.close();
         }
+    }
+
+    /// Takes no more records, and returns the producers, which the next transaction has no use for. They are told
+    /// outside of the lock.
+    fn stop(&self, why: Option<&Trouble>) -> Vec<Arc<Partition<R>>> {
+        let mut inside = self.inside.write();
+        (inside.open, inside.stale) = (None, true);
+        if let Some(why) = why {
+            inside.trouble.get_or_insert_with(|| why.clone());
+        }
+        inside.all().cloned().collect()
     }
 
     /// The transaction has ended: what comes belongs to the next one.

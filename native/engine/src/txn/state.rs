@@ -146,7 +146,6 @@ pub(super) struct State {
     wanted: BTreeSet<Place>,
     /// To be committed with it.
     offsets: VecDeque<u64>,
-    has_offsets: bool,
     /// Something was refused before a broker was asked for it.
     refused: bool,
     /// When the coordinator first heard of the transaction.
@@ -174,7 +173,6 @@ impl State {
             inside: BTreeSet::new(),
             wanted: BTreeSet::new(),
             offsets: VecDeque::new(),
-            has_offsets: false,
             refused: false,
             opened: None,
             asked: None,
@@ -407,7 +405,6 @@ impl State {
             }
             Step::CommitOffsets(number) => {
                 self.offsets.retain(|other| *other != number);
-                self.has_offsets = true;
                 self.told.push(Told::Offsets(number, Ok(())));
             }
             Step::End { commit } => {
@@ -436,7 +433,6 @@ impl State {
         self.step_over();
         self.inside.clear();
         self.wanted.clear();
-        self.has_offsets = false;
         self.refused = false;
         self.opened = None;
         self.told.push(Told::Ended(result));
