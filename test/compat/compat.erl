@@ -22,8 +22,9 @@ main() ->
   ok = brod:start_client(Endpoints, ?MODULE, Options),
   Topic = <<"compat">>,
   ok = make(Topic, Kafka >= [0, 10, 1], Endpoints, Options),
-  Cells = [{Name, cell(Kafka >= Since, fun() -> check(Name, Endpoints, Options, Topic) end)}
-           || {Name, Since} <- checks()],
+  Written = [value(Codec, N) || {Codec, Since} <- codecs(), Kafka >= Since, N <- lists:seq(1, ?MESSAGES)],
+  Cells = [{Name, cell(Kafka >= Since, fun() -> check(Name, Endpoints, Options, {Topic, Written}) end)}
+           || {Name, Since} <- codecs() ++ others()],
   io:format("| ~s | ~s |~n", [Version, lists:join(" | ", [text(Cell) || {_, Cell} <- Cells])]),
   [io:format(standard_error, "~s, ~p: ~0p~n", [Version, Name, Why]) || {Name, {failed, Why}} <- Cells],
   halt(case [failed || {_, {failed, _}} <- Cells] of [] -> 0; _ -> 1 end).
@@ -49,14 +50,18 @@ await(Ask, IsGood, Left) ->
 spec(Topic, Partitions) ->
   #{name => Topic, num_partitions => Partitions, replication_factor => 1, assignments => [], configs => []}.
 
-%% What is tried, in the order of the table's columns, and since which Kafka it is there.
-checks() ->
+%% What is tried, in the order of the table's columns, and since which Kafka it is there: producing with each codec
+%% first.
+codecs() ->
   [ {none, [0]}
   , {gzip, [0]}
   , {snappy, [0]}
   , {lz4, [0]}
   , {zstd, [2, 1]}
-  , {consume, [0]}
+  ].
+
+others() ->
+  [ {consume, [0]}
   , {group, [0, 9]}
   , {admin, [0, 10, 1]}
   , {transactions, [0, 11]}
@@ -78,17 +83,12 @@ text(ok) -> "yes";
 text(missing) -> "-";
 text({failed, _}) -> "**no**".
 
-check(consume, _, _, Topic) ->
+check(consume, _, _, {Topic, Written}) ->
   %% All that the producing checks wrote, in order.
-  Values = [Value || #kafka_message{value = Value} <- read(Topic, 0, [])],
-  Written = [value(Codec, N) || {Codec, _} <- checks(), N <- lists:seq(1, ?MESSAGES),
-                                lists:member(Codec, [none, gzip, snappy, lz4, zstd])],
-  [] = Values -- Written,
-  true = length(Values) rem ?MESSAGES =:= 0 andalso length(Values) >= 4 * ?MESSAGES,
-  {ok, First} = brod:resolve_offset(?MODULE, Topic, 0, earliest),
-  0 = First,
+  Written = [Value || #kafka_message{value = Value} <- read(Topic, 0, [])],
+  {ok, 0} = brod:resolve_offset(?MODULE, Topic, 0, earliest),
   ok;
-check(group, _, _, Topic) ->
+check(group, _, _, {Topic, _}) ->
   Id = <<"compat-group">>,
   Config = #{ client => ?MODULE, group_id => Id, topics => [Topic], cb_module => ?MODULE
             , init_data => self(), message_type => message
@@ -110,26 +110,20 @@ check(admin, Endpoints, Options, _) ->
   ok = brod:delete_topics(Endpoints, [Topic], 10000, Options),
   {ok, _} = brod:get_metadata(Endpoints, [<<"compat">>], Options),
   ok;
-check(transactions, _, _, Topic) ->
-  case erlang:function_exported(brod, txn_produce, 5) orelse code:which(brod_transaction) of
-    true -> transaction(Topic);
-    _ -> not_built
-  end;
-check(Codec, _, _, Topic) ->
-  ok = brod:start_producer(?MODULE, Topic, [{compression, Codec}, {max_retries, 10}]),
-  Batch = [{<<"key">>, value(Codec, N)} || N <- lists:seq(1, ?MESSAGES)],
-  {ok, Offset} = brod:produce_sync_offset(?MODULE, Topic, 0, <<>>, Batch),
-  true = is_integer(Offset),
-  ok = brod_client:stop_producer(?MODULE, Topic).
-
-transaction(Topic) ->
+check(transactions, _, _, {Topic, _}) ->
   {ok, Before} = brod:resolve_offset(?MODULE, Topic, 0, latest),
   {ok, Tx} = brod:transaction(?MODULE, <<"compat-txn">>, []),
   {ok, _} = brod:txn_produce(Tx, Topic, 0, <<"key">>, <<"committed">>),
   ok = brod:commit(Tx),
   {ok, {_, [#kafka_message{value = <<"committed">>} | _]}} =
     brod:fetch(?MODULE, Topic, 0, Before, #{isolation_level => read_committed, max_wait_time => 5000}),
-  ok.
+  ok;
+check(Codec, _, _, {Topic, _}) ->
+  ok = brod:start_producer(?MODULE, Topic, [{compression, Codec}, {max_retries, 10}]),
+  Batch = [{<<"key">>, value(Codec, N)} || N <- lists:seq(1, ?MESSAGES)],
+  {ok, Offset} = brod:produce_sync_offset(?MODULE, Topic, 0, <<>>, Batch),
+  true = is_integer(Offset),
+  ok = brod_client:stop_producer(?MODULE, Topic).
 
 value(Codec, N) ->
   iolist_to_binary([atom_to_list(Codec), "-", integer_to_list(N), "-", lists:duplicate(50, $x)]).
