@@ -150,7 +150,7 @@ terminate(_Reason, #state{context = Context, kind = Kind, requests = Requests}) 
   ok.
 
 %% No options: there may be secrets among them.
-format_status(#{state := #state{kind = Kind, endpoint = Endpoint, context = Context}} = Status) ->
-  Status#{state := #{kind => Kind, endpoint => Endpoint, endpoints => maps:get(endpoints, Context)}};
 format_status(Status) ->
-  Status.
+  brod_crash:status(Status, fun(#state{kind = Kind, endpoint = Endpoint, context = Context}) ->
+    #{kind => Kind, endpoint => Endpoint, endpoints => maps:get(endpoints, Context)}
+  end).

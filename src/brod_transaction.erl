@@ -421,8 +421,7 @@ code_change(_OldVsn, State, _Extra) ->
   {ok, State}.
 
 %% @private
-format_status(#{state := #state{client = Client, id = TxnId} = State} = Status) ->
-  Status#{state := #{client => Client, transactional_id => TxnId, begun => State#state.begun,
-                     calls => map_size(State#state.calls)}};
 format_status(Status) ->
-  Status.
+  brod_crash:status(Status, fun(#state{client = Client, id = TxnId} = State) ->
+    #{client => Client, transactional_id => TxnId, begun => State#state.begun, calls => map_size(State#state.calls)}
+  end).

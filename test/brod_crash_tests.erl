@@ -28,6 +28,9 @@ statuses_have_counts_and_no_payloads_test() ->
   ok = brod_sasl_provider:stop(Provider),
   Offsets = [{P, Secret} || P <- [0, 1, 2]],
   Commits = {st, c, <<"g">>, <<"t">>, Offsets, self(), undefined, [{self(), Secret}]},
+  Context = #{endpoints => [{"h", 1}], options => #{sasl => Secret}},
+  Connection = {state, Context, make_ref(), own, {"h", 1}, Secret},
+  Transaction = {state, c, <<"id">>, #{producer_config => Secret}, undefined, ok, undefined, #{}, undefined, false},
   [begin
      Status = Module:format_status(#{state => State, message => {sent, Secret}, reason => oops,
                                      log => [Secret]}),
@@ -41,4 +44,6 @@ statuses_have_counts_and_no_payloads_test() ->
              {brod_cg_commits, setelement(5, Commits, [1 | x]), #{offsets => bad}},
              {brod_dispatcher, {state, make_ref(), make_ref(), #{self() => Secret}}, #{heirs => 1}},
              {brod_kafka_apis, no_state, #{}},
+             {brod_connection, Connection, #{kind => own, endpoint => {"h", 1}}},
+             {brod_transaction, Transaction, #{client => c, calls => 0}},
              {brod_sasl_provider, Sasl, #{mechanism => plain}}]].
