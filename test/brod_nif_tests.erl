@@ -169,13 +169,13 @@ long_input() ->
      Ref = brod_nif:op_dirty(Client, Op, 1000),
      receive {brod_reply, Ref, {error, _}} -> ok end
    end || Op <- [{create_topics, Topics(10000), Options},
-                 {create_topics, Topics(501), Options},
+                 {create_topics, Topics(101), Options},
                  {create_topics, Assigned, Options},
                  {delete_topics, Names, 1000},
                  {metadata, Names, false},
                  {describe_groups, Names},
                  {offset_fetch, <<"g">>, [{<<"t">>, Numbers}]}]],
-  Few = {create_topics, Topics(500), Options},
+  Few = {create_topics, Topics(100), Options},
   {Us, _} = quickest(fun() -> is_reference(brod_nif:op(Client, Few, 1000)) end),
   ?assert(Us < 1000, Us),
   [?assertError(badarg, Call(Client, Op, 1000))
