@@ -244,10 +244,9 @@ closed(Config) ->
   {Waiter, Monitor} = spawn_monitor(fun() -> Parent ! sending, exit(sync(Conn, Request)) end),
   receive sending -> ok end,
   {ok, _} = brod_test:wait_until(fun() ->
-    case process_info(Waiter, current_function) of
-      {current_function, {brod_kafka_response, request_sync, 3}} -> {ok, waits};
-      _ -> false
-    end
+    {status, waiting} =:= process_info(Waiter, status)
+      andalso brod_kafka_response =:= element(1, element(2, process_info(Waiter, current_function)))
+      andalso {ok, waits}
   end, ?LIMIT_MS),
   ?assertEqual(ok, brod_connection_requests:await(Conn, stop, ?LIMIT_MS)),
   receive {'DOWN', Monitor, _, _, Result} -> ?assertEqual({error, {connection_down, normal}}, Result) after ?LIMIT_MS -> error(waits) end,
