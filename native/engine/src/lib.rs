@@ -1,5 +1,7 @@
 //! A Kafka client engine. Knows nothing of Erlang: `native/nif` puts it behind brod's API.
 
+#![forbid(unsafe_code)]
+
 pub mod admin;
 pub mod cluster;
 pub mod consumer;

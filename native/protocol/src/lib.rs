@@ -5,6 +5,7 @@
 //! before it decodes them.
 
 #![warn(missing_docs)]
+#![forbid(unsafe_code)]
 
 pub mod api;
 pub mod batch_reader;

@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout_at};
 
+use super::commands::{Command, EventSink, Reply};
 use super::commits::{Batch, CommitQueue, Done as Over, Step};
-use super::handle::{Command, EventSink, Reply};
 use super::protocol::{Action, GroupProtocol, Link};
 use super::{requests, CommitOutcome, PartitionCounts};
 use crate::cluster::{Interest, NodeId};

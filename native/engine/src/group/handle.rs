@@ -8,27 +8,13 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::classic::Member;
+use super::commands::{Command, EventSink, Reply};
 use super::commits::Commit;
 use super::driver::Driver;
 use super::protocol::Link;
-use super::{CommitOutcome, Event, GroupConfig, JoinTerms, OffsetToCommit, TopicPartitions};
+use super::{CommitOutcome, GroupConfig, JoinTerms, OffsetToCommit, TopicPartitions};
 use crate::cluster::{Cluster, Purpose};
 use crate::error::Error;
-
-/// Takes the member's events, with the JoinId that they belong to. Called in order, from the
-/// engine's threads; must not block.
-pub type EventSink = Box<dyn FnMut(i64, Event) + Send>;
-
-/// Takes the result of one call. Called exactly once, from the engine's threads; must not block.
-pub type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
-
-/// What the owner wants done.
-pub(super) enum Command {
-    Join(JoinTerms),
-    Assign(i64, Vec<(String, TopicPartitions)>),
-    Commit(Commit<Reply<CommitOutcome>>),
-    Close(bool, Reply<()>),
-}
 
 /// A handle to a member. Dropped without [`Group::close`], the member closes by itself, and leaves
 /// the group unless it is a static member.

@@ -5,6 +5,7 @@
 //! the requests and keeps the time. [`commits`] orders the commits, whatever the protocol.
 
 mod classic;
+mod commands;
 mod commits;
 mod driver;
 mod handle;
@@ -17,7 +18,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use handle::{EventSink, Group, Reply};
+pub use commands::{EventSink, Reply};
+pub use handle::Group;
 
 use crate::error::Error;
 use crate::net::Endpoint;

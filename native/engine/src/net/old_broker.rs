@@ -1,26 +1,23 @@
 //! Requests to brokers that are older than what is spoken here, and their answers.
 
 use brod_protocol::legacy::{self, Sent};
-use brod_protocol::WireError;
+use brod_protocol::{ApiVersions, WireError};
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::wire::{Head, Outgoing, Shared};
-
-/// Rewrites a request that the broker would not understand. None: it goes as it is.
-pub(super) fn rewrite(shared: &Shared, request: &mut Outgoing) -> Result<Option<Sent>, WireError> {
-    let Head::Request { api_key, version } = request.head else {
-        return Ok(None);
-    };
-    let on_wire = match shared.versions.get() {
-        Some(versions) => versions.on_wire(api_key, version),
-        // It is still being asked.
-        None => version,
-    };
+/// Rewrites the body of a request that a broker of these versions would not understand. None: it goes as it
+/// is.
+pub(super) fn rewrite(
+    versions: &ApiVersions,
+    api_key: i16,
+    version: i16,
+    body: &mut Bytes,
+) -> Result<Option<Sent>, WireError> {
+    let on_wire = versions.on_wire(api_key, version);
     if on_wire == version {
         return Ok(None);
     }
-    let (body, sent) = legacy::request(api_key, on_wire, request.body.clone())?;
-    request.body = body;
+    let (rewritten, sent) = legacy::request(api_key, on_wire, body.clone())?;
+    *body = rewritten;
     Ok(Some(sent))
 }
 

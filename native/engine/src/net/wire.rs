@@ -246,7 +246,14 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     async fn request(&mut self, mut request: Outgoing) -> Result<(), NetError> {
         leave_alone(&self.shared).await?;
         self.correlation_id = self.correlation_id.wrapping_add(1);
-        let rewritten = match rewrite(&self.shared, &mut request) {
+        // Without versions they are still being asked for.
+        let rewritten = match (&request.head, self.shared.versions.get()) {
+            (Head::Request { api_key, version }, Some(versions)) => {
+                rewrite(versions, *api_key, *version, &mut request.body)
+            }
+            _ => Ok(None),
+        };
+        let rewritten = match rewritten {
             Ok(rewritten) => rewritten,
             Err(error) => {
                 let _ = request.reply.send(Err(error.into()));

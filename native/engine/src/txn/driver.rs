@@ -9,10 +9,10 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
+use super::common::Common;
 use super::config::OffsetsToAdd;
 use super::gate::Gate;
-use super::handle::{Common, Reply};
-use super::link::{Command, Link};
+use super::link::{Command, Link, Reply};
 use super::requests::Asker;
 use super::state::{self, Protocol, State, Step, Told, Trouble};
 use crate::cluster::NodeId;

@@ -1,7 +1,6 @@
 //! The owner's side: commands go to the task of the transactional id, replies come from the engine's
 //! threads.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
@@ -9,76 +8,19 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::common::Common;
 use super::config::{OffsetsToAdd, TransactionConfig};
 use super::driver::Driver;
 use super::gate::Gate;
-use super::link::{Command, Link};
+use super::link::{Command, Link, Reply};
 use super::requests::Asker;
 use super::state::{State, Trouble};
-use crate::cluster::{Cluster, Interest, NodeId, Purpose};
+use crate::cluster::{Cluster, Purpose};
 use crate::producer::{Partition, Producers, Replies};
-
-/// Takes the result of one call. Called exactly once, from the engine's threads; must not block.
-pub type Reply = Box<dyn FnOnce(Result<(), Trouble>) + Send>;
 
 /// Connections to each broker that transactions share. On one, a broker works on one request at a time, and
 /// each waits for replicas.
 const LANES: u32 = 4;
-
-/// Topics whose metadata is kept although no transaction writes to them now.
-const REMEMBERED_TOPICS: usize = 256;
-
-/// Coordinators that are kept in mind.
-const REMEMBERED_COORDINATORS: usize = 10_000;
-
-/// What the transactions of a client have in common.
-pub(super) struct Common {
-    pub cluster: Arc<Cluster>,
-    /// By transactional id.
-    pub coordinators: Remembered,
-    /// By group.
-    pub groups: Remembered,
-    topics: Mutex<HashMap<String, Interest>>,
-}
-
-impl Common {
-    /// Keeps the topic's metadata: the next transaction would have to ask for it again.
-    fn keep_fresh(&self, topic: &str) {
-        let mut topics = self.topics.lock();
-        if topics.contains_key(topic) {
-            return;
-        }
-        if topics.len() >= REMEMBERED_TOPICS {
-            topics.clear();
-        }
-        topics.insert(topic.to_owned(), self.cluster.watch_topic(topic));
-    }
-}
-
-/// Brokers that coordinate something, as far as anybody knows.
-#[derive(Default)]
-pub(super) struct Remembered(Mutex<HashMap<String, NodeId>>);
-
-impl Remembered {
-    /// Who it was last time.
-    pub(super) fn get(&self, id: &str) -> Option<NodeId> {
-        self.0.lock().get(id).copied()
-    }
-
-    /// It is this one.
-    pub(super) fn put(&self, id: &str, node: NodeId) {
-        let mut all = self.0.lock();
-        if all.len() >= REMEMBERED_COORDINATORS {
-            all.clear();
-        }
-        all.insert(id.to_owned(), node);
-    }
-
-    /// It seems to be another one.
-    pub(super) fn forget(&self, id: &str) {
-        self.0.lock().remove(id);
-    }
-}
 
 /// All transactions of one client.
 pub struct Transactions<R: Replies> {
@@ -93,12 +35,7 @@ impl<R: Replies> Transactions<R> {
     /// Transactions over `cluster`; `buffer_bytes` bounds what those of a lane buffer together.
     pub fn new(cluster: Arc<Cluster>, buffer_bytes: usize) -> Self {
         Transactions {
-            common: Arc::new(Common {
-                cluster,
-                coordinators: Remembered::default(),
-                groups: Remembered::default(),
-                topics: Mutex::default(),
-            }),
+            common: Arc::new(Common::new(cluster)),
             buffer_bytes,
             producers: Mutex::default(),
             opened: AtomicU32::new(0),

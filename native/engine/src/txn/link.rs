@@ -6,13 +6,15 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, Notify};
 
 use super::config::OffsetsToAdd;
-use super::handle::Reply;
 use super::state::{Place, Trouble};
 use super::trouble;
 use crate::producer::{Failure, Transaction};
 
 /// The last version of Produce in which partitions are added to transactions beforehand (KIP-890).
 const LAST_V1_PRODUCE: i16 = 11;
+
+/// Takes the result of one call. Called exactly once, from the engine's threads; must not block.
+pub type Reply = Box<dyn FnOnce(Result<(), Trouble>) + Send>;
 
 /// What the task of a transactional id is told.
 pub(super) enum Command {

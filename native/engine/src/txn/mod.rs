@@ -4,6 +4,7 @@
 //! [`state`] decides, [`driver`] carries that out and keeps the time: a task a transactional id that asks the
 //! coordinator. [`gate`] holds the producers of the partitions that the transaction writes to.
 
+mod common;
 mod config;
 mod driver;
 mod gate;
@@ -14,5 +15,6 @@ mod state;
 mod trouble;
 
 pub use config::{GroupMember, OffsetsToAdd, TransactionConfig};
-pub use handle::{Reply, Transactional, Transactions};
+pub use handle::{Transactional, Transactions};
+pub use link::Reply;
 pub use state::Trouble;
