@@ -1,0 +1,230 @@
+//! The whole cluster as one state machine.
+
+use std::collections::BTreeMap;
+
+use brod_protocol::header::RequestHeader;
+use brod_protocol::WireError;
+use bytes::Bytes;
+use kafka_protocol::protocol::{Encodable, Request};
+
+use crate::call::{Answer, Call, Connection, Millis, Refusal, Waiter};
+use crate::config::Config;
+use crate::dispatch;
+use crate::topics::Topics;
+
+/// As Kafka writes them: 16 bytes in base 64.
+pub(crate) const CLUSTER_ID: &str = "YnJvZC1tb2NrLWthZmthIQ";
+
+/// A broker, whether it runs or not.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    pub host: String,
+    pub port: u16,
+    pub running: bool,
+}
+
+/// What a request came to.
+#[derive(Debug)]
+pub enum Applied {
+    /// The body of its answer.
+    Answer(Bytes),
+    /// [`Cluster::take_completed`] will have it, by the waiter's id.
+    Later(u64),
+    /// It is not answered.
+    Never,
+    /// The connection is to be closed.
+    Close,
+}
+
+/// All brokers of a cluster and what they keep.
+#[derive(Debug)]
+pub struct Cluster {
+    pub(crate) config: Config,
+    pub(crate) brokers: BTreeMap<i32, Broker>,
+    pub(crate) topics: Topics,
+    /// The broker at which the next new topic's partitions begin.
+    next_leader: usize,
+    completed: Vec<(u64, Bytes)>,
+    last_id: u64,
+}
+
+impl Cluster {
+    /// A cluster whose brokers listen at these ports of loopback, one a broker.
+    pub fn new(config: Config, ports: &[u16]) -> Self {
+        let brokers = ports.iter().zip(1..).map(|(port, id)| {
+            (
+                id,
+                Broker {
+                    host: "127.0.0.1".into(),
+                    port: *port,
+                    running: true,
+                },
+            )
+        });
+        let mut cluster = Cluster {
+            brokers: brokers.collect(),
+            topics: Topics::default(),
+            next_leader: 0,
+            completed: Vec::new(),
+            last_id: 0,
+            config,
+        };
+        for (name, partitions) in cluster.config.topics.clone() {
+            cluster.create_topic(&name, partitions, 0, BTreeMap::new());
+        }
+        cluster
+    }
+
+    /// Unique in this cluster.
+    pub fn new_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// A connection that a broker has accepted.
+    pub fn connected(&mut self, broker: i32) -> Connection {
+        Connection {
+            id: self.new_id(),
+            broker,
+            principal: None,
+        }
+    }
+
+    /// A request that has come in on a connection. `refusal` is a fault's.
+    pub fn apply(
+        &mut self,
+        connection: &mut Connection,
+        header: &RequestHeader,
+        body: Bytes,
+        refusal: Option<Refusal>,
+        now: Millis,
+    ) -> Applied {
+        let waiter = Waiter {
+            id: self.new_id(),
+            version: header.version,
+        };
+        let call = Call {
+            waiter,
+            broker: connection.broker,
+            version: header.version,
+            client_id: header.client_id.clone().unwrap_or_default(),
+            now,
+            refusal,
+        };
+        match dispatch::dispatch(self, connection, &call, header.api_key, body) {
+            Ok(Answer::Now(body)) => Applied::Answer(body),
+            Ok(Answer::Later) => Applied::Later(waiter.id),
+            Ok(Answer::Never) => Applied::Never,
+            Ok(Answer::Close) | Err(_) => Applied::Close,
+        }
+    }
+
+    /// The answer to a request `R` that waits for it.
+    pub(crate) fn complete<R: Request>(&mut self, waiter: Waiter, response: &R::Response)
+    where
+        R::Response: Encodable,
+    {
+        let encoded: Result<Bytes, WireError> =
+            brod_protocol::encode_response::<R>(response, waiter.version);
+        // One that its version cannot hold is left unanswered, which shows in any test.
+        if let Ok(body) = encoded {
+            self.completed.push((waiter.id, body));
+        }
+    }
+
+    /// Answers to requests that waited: the waiter's id, and the body.
+    pub fn take_completed(&mut self) -> Vec<(u64, Bytes)> {
+        std::mem::take(&mut self.completed)
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, _now: Millis) {}
+
+    /// When [`Cluster::tick`] has something to do, if nothing else happens.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        None
+    }
+
+    /// Host and port of each broker, by id.
+    pub fn endpoints(&self) -> Vec<(i32, String, u16)> {
+        let brokers = self.brokers.iter();
+        brokers
+            .map(|(id, broker)| (*id, broker.host.clone(), broker.port))
+            .collect()
+    }
+
+    /// Where the broker listens, or did.
+    pub fn port_of(&self, broker: i32) -> Option<u16> {
+        Some(self.brokers.get(&broker)?.port)
+    }
+
+    /// The broker is gone; its partitions are led by others.
+    pub fn broker_stopped(&mut self, broker: i32) {
+        if let Some(broker) = self.brokers.get_mut(&broker) {
+            broker.running = false;
+        }
+        self.elect();
+    }
+
+    /// The broker is back. It leads what has no leader, and what is moved to it.
+    pub fn broker_started(&mut self, broker: i32) {
+        if let Some(broker) = self.brokers.get_mut(&broker) {
+            broker.running = true;
+        }
+        self.elect();
+    }
+
+    /// Partitions whose leader does not run get another of their replicas.
+    fn elect(&mut self) {
+        let brokers = &self.brokers;
+        let runs = |id: &i32| brokers.get(id).is_some_and(|broker| broker.running);
+        for (_, topic) in self.topics.iter_mut() {
+            for partition in &mut topic.partitions {
+                if partition.leader.as_ref().is_some_and(runs) {
+                    continue;
+                }
+                let leader = partition.replicas.iter().copied().find(runs);
+                if leader.is_some() {
+                    partition.leader_epoch += 1;
+                }
+                partition.leader = leader;
+            }
+        }
+    }
+
+    /// Any broker that runs: the first.
+    pub(crate) fn controller(&self) -> Option<i32> {
+        let mut running = self.brokers.iter().filter(|(_, broker)| broker.running);
+        running.next().map(|(id, _)| *id)
+    }
+
+    /// A topic whose partitions' leaders go round the brokers. `replication` 0 is the default, up to three
+    /// brokers. The name must be free.
+    pub(crate) fn create_topic(
+        &mut self,
+        name: &str,
+        partitions: i32,
+        replication: i16,
+        configs: BTreeMap<String, String>,
+    ) {
+        let replicas = self.spread(partitions, replication);
+        self.topics.create(name, replicas, configs);
+    }
+
+    /// Replicas for so many new partitions.
+    pub(crate) fn spread(&mut self, partitions: i32, replication: i16) -> Vec<Vec<i32>> {
+        let ids: Vec<i32> = self.brokers.keys().copied().collect();
+        let copies = match usize::try_from(replication) {
+            Ok(copies) if copies > 0 => copies.min(ids.len()),
+            _ => ids.len().min(3),
+        };
+        let first = self.next_leader;
+        let count = usize::try_from(partitions).unwrap_or(0);
+        self.next_leader = (first + count) % ids.len().max(1);
+        let replicas = |partition: usize| {
+            let at = |copy: usize| ids[(first + partition + copy) % ids.len()];
+            (0..copies).map(at).collect()
+        };
+        (0..count).map(replicas).collect()
+    }
+}

@@ -1,0 +1,26 @@
+//! A Kafka in memory: a cluster of brokers in one process, for tests. It starts in milliseconds, keeps
+//! real record batches, and breaks on command.
+//!
+//! [`Cluster`] is the whole of it as one state machine without I/O: requests and the time go in, answers and
+//! the next deadline come out. [`Server`] gives each broker a port on loopback and drives the cluster;
+//! the control port ([`control`]) is how tests look into it and script its faults.
+
+#![warn(missing_docs)]
+#![forbid(unsafe_code)]
+// Goes with the next files.
+#![allow(dead_code)]
+
+mod api;
+mod call;
+mod cluster;
+mod config;
+mod dispatch;
+mod server;
+mod topics;
+mod versions;
+
+pub use call::{Answer, Call, Connection, Millis, Waiter};
+pub use cluster::{Applied, Cluster};
+pub use config::Config;
+pub use server::{Server, ServerError};
+pub use versions::Release;
