@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures brod beside librdkafka on a real single-broker Kafka, and prints a table.
+# Measures brod beside librdkafka, and franz-go where there is Go to build it, on a real single-broker Kafka, and prints a table.
 #   run.sh [SCENARIO...]      those whose names begin with one of the words; all of them without
 #   BENCH_MESSAGES=N          messages a scenario (1000000)
 # Messages of 100 bytes, acks of all replicas, 8 partitions where nothing else is said. Each scenario runs
@@ -17,6 +17,11 @@ peer=$(scripts/build-rdkafka-performance.sh)
 work=$(mktemp -d)
 trap 'scripts/kafka-down.sh; rm -rf "$work"' EXIT
 ERL_LIBS=_build/default/lib erlc -o "$work" bench/bench_client.erl
+if command -v go >/dev/null; then
+  (cd bench/peer/franz && go build -o "$work/franz" .) >&2
+else
+  echo "bench: without Go there is no franz-go to compare with" >&2
+fi
 scripts/kafka-up.sh >&2
 . scripts/kafka-env.sh
 . "$KAFKA_DIR/env"
@@ -77,6 +82,12 @@ librdkafka() {
     }' | row
 }
 
+# franz NAME SCENARIO KEY=VALUE...: as client, by franz-go
+franz() {
+  is_wanted "$1" && [ -x "$work/franz" ] || return 0
+  "$work/franz" "$2" "bootstrap=$BROD_BOOTSTRAP" "name=$1" "${@:3}" | row
+}
+
 # A broker that has just started is slow: its JVM has not compiled anything yet.
 for n in 1 2 3; do filled "warm-$n" 8; done
 printf '%s\t%s\t%s\t%s\t%s\n' scenario msgs/s MB/s 'CPU s/M' 'peak MB' | row
@@ -90,7 +101,11 @@ if is_wanted 'librdkafka produce'; then
   librdkafka 'librdkafka produce' -P -t peer-8 -s 100 -c "$messages" -a -1
 fi
 scenario 'transactions of 1000' txn topic=txn-1000 "messages=$messages" per_txn=1000
+if is_wanted 'franz-go transactions of 1000'; then peer_topic txn-1000 8; fi
+franz 'franz-go transactions of 1000' txn topic=txn-1000 "messages=$messages" per_txn=1000
 scenario 'transactions of 1, 1 caller' txn topic=txn-1 messages=2000 per_txn=1 callers=1
+if is_wanted 'franz-go transactions of 1, 1 caller'; then peer_topic txn-1 8; fi
+franz 'franz-go transactions of 1, 1 caller' txn topic=txn-1 messages=2000 per_txn=1 callers=1
 scenario 'sync, 1 caller' sync topic=sync-1 messages=10000
 scenario 'sync, 16 callers' sync topic=sync-16 messages=160000 callers=16
 scenario 'sync, 64 callers' sync topic=sync-64 messages=320000 callers=64
