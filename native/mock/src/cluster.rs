@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use brod_protocol::error::ErrorCode;
 use brod_protocol::header::RequestHeader;
 use brod_protocol::WireError;
 use bytes::Bytes;
@@ -10,7 +11,8 @@ use kafka_protocol::protocol::{Encodable, Request};
 use crate::call::{Answer, Call, Connection, Millis, Refusal, Waiter};
 use crate::config::Config;
 use crate::dispatch;
-use crate::topics::Topics;
+use crate::fetches::Fetches;
+use crate::topics::{Partition, Topics};
 
 /// As Kafka writes them: 16 bytes in base 64.
 pub(crate) const CLUSTER_ID: &str = "YnJvZC1tb2NrLWthZmthIQ";
@@ -44,6 +46,7 @@ pub struct Cluster {
     pub(crate) topics: Topics,
     /// The broker at which the next new topic's partitions begin.
     next_leader: usize,
+    pub(crate) fetches: Fetches,
     completed: Vec<(u64, Bytes)>,
     last_id: u64,
 }
@@ -65,6 +68,7 @@ impl Cluster {
             brokers: brokers.collect(),
             topics: Topics::default(),
             next_leader: 0,
+            fetches: Fetches::default(),
             completed: Vec::new(),
             last_id: 0,
             config,
@@ -138,11 +142,58 @@ impl Cluster {
     }
 
     /// Does what is due.
-    pub fn tick(&mut self, _now: Millis) {}
+    pub fn tick(&mut self, now: Millis) {
+        crate::fetches::wake(self, now);
+    }
 
     /// When [`Cluster::tick`] has something to do, if nothing else happens.
     pub fn next_deadline(&self) -> Option<Millis> {
-        None
+        self.fetches.next_deadline()
+    }
+
+    /// The partition, for a request to its leader that knows it by this epoch (-1: any).
+    pub(crate) fn led(
+        &mut self,
+        broker: i32,
+        topic: &str,
+        index: i32,
+        epoch: i32,
+    ) -> Result<&mut Partition, ErrorCode> {
+        let partition = self.topics.partition_mut(topic, index);
+        let partition = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        if partition.leader != Some(broker) {
+            return Err(ErrorCode::NOT_LEADER_FOR_PARTITION);
+        }
+        match epoch {
+            _ if epoch < 0 || epoch == partition.leader_epoch => Ok(partition),
+            _ if epoch < partition.leader_epoch => Err(ErrorCode::FENCED_LEADER_EPOCH),
+            _ => Err(ErrorCode::UNKNOWN_LEADER_EPOCH),
+        }
+    }
+
+    /// A number from a topic's configuration, or what it is without one. -1 is no limit.
+    pub(crate) fn setting(&self, topic: &str, key: &str, default: u64) -> u64 {
+        let value = self
+            .topics
+            .get(topic)
+            .and_then(|topic| topic.configs.get(key));
+        match value.and_then(|value| value.parse::<i64>().ok()) {
+            Some(value) => u64::try_from(value).unwrap_or(u64::MAX),
+            None => default,
+        }
+    }
+
+    /// Another broker leads the partition from now on.
+    pub fn move_leader(&mut self, topic: &str, index: i32, broker: i32) -> bool {
+        let Some(partition) = self.topics.partition_mut(topic, index) else {
+            return false;
+        };
+        partition.leader = Some(broker);
+        partition.leader_epoch += 1;
+        if !partition.replicas.contains(&broker) {
+            partition.replicas.push(broker);
+        }
+        true
     }
 
     /// Host and port of each broker, by id.

@@ -38,6 +38,12 @@ pub(crate) fn dispatch(
     };
     match key {
         ApiKey::ApiVersions => on.call(api::api_versions::handle),
+        ApiKey::CreateTopics => on.call(api::topics::create),
+        ApiKey::DeleteTopics => on.call(api::topics::delete),
+        ApiKey::Fetch => on.call(api::fetch::handle),
+        ApiKey::ListOffsets => on.call(api::list_offsets::handle),
+        ApiKey::OffsetForLeaderEpoch => on.call(api::offset_for_leader_epoch::handle),
+        ApiKey::Produce => on.call(api::produce::handle),
         ApiKey::Metadata => on.call(api::metadata::handle),
         _ => Ok(Answer::Close),
     }

@@ -15,7 +15,9 @@ mod call;
 mod cluster;
 mod config;
 mod dispatch;
+mod fetches;
 mod server;
+mod storage;
 mod topics;
 mod versions;
 

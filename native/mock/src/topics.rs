@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
+use crate::storage::Log;
+
 /// One partition.
 #[derive(Debug)]
 pub(crate) struct Partition {
@@ -13,6 +15,8 @@ pub(crate) struct Partition {
     pub leader_epoch: i32,
     /// The preferred leader is the first.
     pub replicas: Vec<i32>,
+    /// All replicas' alike: replication takes no time.
+    pub log: Log,
 }
 
 /// One topic.
@@ -119,6 +123,7 @@ impl Partition {
             leader: replicas.first().copied(),
             leader_epoch: 0,
             replicas,
+            log: Log::default(),
         }
     }
 }

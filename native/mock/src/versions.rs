@@ -36,6 +36,9 @@ const TABLE: &[Row] = &[
     (ApiKey::ListOffsets, 1, [2, 2, 6, 9, 10]),
     (ApiKey::Metadata, 0, [4, 5, 11, 12, 13]),
     (ApiKey::ApiVersions, 0, [1, 1, 3, 4, 4]),
+    (ApiKey::CreateTopics, 2, [2, 2, 7, 7, 7]),
+    (ApiKey::DeleteTopics, 1, [1, 1, 6, 6, 6]),
+    (ApiKey::OffsetForLeaderEpoch, 2, [NONE, NONE, 4, 4, 4]),
 ];
 
 impl Release {

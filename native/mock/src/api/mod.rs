@@ -2,7 +2,12 @@
 //! connection, the call and the request.
 
 pub(crate) mod api_versions;
+pub(crate) mod fetch;
+pub(crate) mod list_offsets;
 pub(crate) mod metadata;
+pub(crate) mod offset_for_leader_epoch;
+pub(crate) mod produce;
+pub(crate) mod topics;
 
 use kafka_protocol::protocol::StrBytes;
 

@@ -1,0 +1,112 @@
+//! Produce.
+
+use brod_protocol::error::ErrorCode;
+use bytes::Bytes;
+use kafka_protocol::messages::produce_response::{
+    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
+use kafka_protocol::messages::{BrokerId, ProduceRequest, ProduceResponse, TopicName};
+
+use super::text;
+use crate::call::{Answer, Call, Connection};
+use crate::cluster::Cluster;
+
+/// From this version on topics are named by ids.
+const BY_ID: i16 = 13;
+
+pub(crate) fn handle(
+    cluster: &mut Cluster,
+    _connection: &mut Connection,
+    call: &Call,
+    request: ProduceRequest,
+) -> Answer<ProduceResponse> {
+    let mut response = ProduceResponse::default();
+    for topic in request.topic_data {
+        let name = match call.version >= BY_ID {
+            true => cluster.topics.name_of(topic.topic_id).map(str::to_owned),
+            false => Some(topic.name.to_string()),
+        };
+        let mut answered = TopicProduceResponse::default()
+            .with_name(TopicName(text(name.as_deref().unwrap_or_default())))
+            .with_topic_id(topic.topic_id);
+        for data in topic.partition_data {
+            let records = data.records.unwrap_or_default();
+            let result = match (&name, request.acks) {
+                (None, _) => Err(ErrorCode::UNKNOWN_TOPIC_ID),
+                (_, acks) if !(-1..=1).contains(&acks) => Err(ErrorCode::INVALID_REQUIRED_ACKS),
+                (Some(name), _) => append(cluster, call, name, data.index, records),
+            };
+            let part = PartitionProduceResponse::default().with_index(data.index);
+            answered.partition_responses.push(match result {
+                Ok((base, start)) => part.with_base_offset(base).with_log_start_offset(start),
+                Err(code) => {
+                    let leader = name
+                        .as_ref()
+                        .filter(|_| code == ErrorCode::NOT_LEADER_FOR_PARTITION);
+                    let leader = leader.and_then(|name| named_leader(cluster, name, data.index));
+                    let mut part = part.with_error_code(code.0).with_base_offset(-1);
+                    if let Some((current, endpoint)) = leader {
+                        part = part.with_current_leader(current);
+                        if !response.node_endpoints.contains(&endpoint) {
+                            response.node_endpoints.push(endpoint);
+                        }
+                    }
+                    part.with_log_start_offset(-1)
+                }
+            });
+        }
+        response.responses.push(answered);
+    }
+    crate::fetches::wake(cluster, call.now);
+    let failed = response
+        .responses
+        .iter()
+        .flat_map(|topic| &topic.partition_responses);
+    match request.acks {
+        // A client that asks for no answer learns of a failure by losing its connection.
+        0 if failed.into_iter().any(|part| part.error_code != 0) => Answer::Close,
+        0 => Answer::Never,
+        _ => Answer::Now(response),
+    }
+}
+
+/// Base offset, and where the log starts.
+fn append(
+    cluster: &mut Cluster,
+    call: &Call,
+    topic: &str,
+    index: i32,
+    records: Bytes,
+) -> Result<(i64, i64), ErrorCode> {
+    if let Some(code) = call.refused_for(topic, index) {
+        return Err(code);
+    }
+    let retention = cluster.setting(topic, "retention.bytes", cluster.config.retention_bytes);
+    let largest = cluster.setting(topic, "max.message.bytes", 1_048_588);
+    let partition = cluster.led(call.broker, topic, index, -1)?;
+    if records.len() as u64 > largest {
+        return Err(ErrorCode::MESSAGE_TOO_LARGE);
+    }
+    let base = partition.log.append(records, partition.leader_epoch)?;
+    partition.log.retain(retention);
+    Ok((base, partition.log.start()))
+}
+
+/// KIP-951.
+fn named_leader(
+    cluster: &Cluster,
+    topic: &str,
+    index: i32,
+) -> Option<(LeaderIdAndEpoch, NodeEndpoint)> {
+    let partition = cluster.topics.partition(topic, index)?;
+    let id = partition.leader?;
+    let broker = cluster.brokers.get(&id)?;
+    let leader = LeaderIdAndEpoch::default()
+        .with_leader_id(BrokerId(id))
+        .with_leader_epoch(partition.leader_epoch);
+    let endpoint = NodeEndpoint::default()
+        .with_node_id(BrokerId(id))
+        .with_host(text(&broker.host))
+        .with_port(broker.port.into());
+    Some((leader, endpoint))
+}
