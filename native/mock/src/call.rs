@@ -84,15 +84,3 @@ pub enum Answer<R> {
     /// The connection is closed, as brokers do where they cannot say what is wrong.
     Close,
 }
-
-impl<R> Answer<R> {
-    /// The same with another response.
-    pub fn map<S>(self, with: impl FnOnce(R) -> S) -> Answer<S> {
-        match self {
-            Answer::Now(response) => Answer::Now(with(response)),
-            Answer::Later => Answer::Later,
-            Answer::Never => Answer::Never,
-            Answer::Close => Answer::Close,
-        }
-    }
-}

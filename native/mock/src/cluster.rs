@@ -6,13 +6,15 @@ use brod_protocol::error::ErrorCode;
 use brod_protocol::header::RequestHeader;
 use brod_protocol::WireError;
 use bytes::Bytes;
+use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Encodable, Request};
 
 use crate::call::{Answer, Call, Connection, Millis, Refusal, Waiter};
 use crate::config::Config;
 use crate::dispatch;
+use crate::faults::{Faults, Plan};
 use crate::fetches::Fetches;
-use crate::topics::{Partition, Topics};
+use crate::topics::{is_valid_name, Partition, Topics};
 
 /// As Kafka writes them: 16 bytes in base 64.
 pub(crate) const CLUSTER_ID: &str = "YnJvZC1tb2NrLWthZmthIQ";
@@ -47,6 +49,7 @@ pub struct Cluster {
     /// The broker at which the next new topic's partitions begin.
     next_leader: usize,
     pub(crate) fetches: Fetches,
+    pub(crate) faults: Faults,
     completed: Vec<(u64, Bytes)>,
     last_id: u64,
 }
@@ -69,6 +72,7 @@ impl Cluster {
             topics: Topics::default(),
             next_leader: 0,
             fetches: Fetches::default(),
+            faults: Faults::default(),
             completed: Vec::new(),
             last_id: 0,
             config,
@@ -92,6 +96,12 @@ impl Cluster {
             broker,
             principal: None,
         }
+    }
+
+    /// What is scripted for the next call of an API on a broker.
+    pub fn plan(&mut self, api_key: i16, broker: i32) -> Plan {
+        let name = ApiKey::try_from(api_key).map_or(String::new(), |key| format!("{key:?}"));
+        self.faults.plan(&name, broker)
     }
 
     /// A request that has come in on a connection. `refusal` is a fault's.
@@ -183,9 +193,10 @@ impl Cluster {
         }
     }
 
-    /// Another broker leads the partition from now on.
-    pub fn move_leader(&mut self, topic: &str, index: i32, broker: i32) -> bool {
-        let Some(partition) = self.topics.partition_mut(topic, index) else {
+    /// Another broker leads the partition from now on; fetches that wait for the old one learn of it.
+    pub fn move_leader(&mut self, topic: &str, index: i32, broker: i32, now: Millis) -> bool {
+        let is_known = self.brokers.contains_key(&broker);
+        let Some(partition) = self.topics.partition_mut(topic, index).filter(|_| is_known) else {
             return false;
         };
         partition.leader = Some(broker);
@@ -193,6 +204,16 @@ impl Cluster {
         if !partition.replicas.contains(&broker) {
             partition.replicas.push(broker);
         }
+        crate::fetches::wake(self, now);
+        true
+    }
+
+    /// A new topic; false if its name is taken or invalid.
+    pub fn add_topic(&mut self, name: &str, partitions: i32) -> bool {
+        if !is_valid_name(name) || self.topics.get(name).is_some() {
+            return false;
+        }
+        self.create_topic(name, partitions, 0, BTreeMap::new());
         true
     }
 

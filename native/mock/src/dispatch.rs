@@ -79,3 +79,107 @@ impl On<'_> {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use brod_protocol::header::RequestHeader;
+    use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+    use kafka_protocol::messages::*;
+
+    use crate::{Applied, Cluster, Config, Release};
+
+    /// In each version that any release offers; the answer must come, and be one that a client reads.
+    fn ask<R>(request: impl Fn(i16, uuid::Uuid) -> R)
+    where
+        R: kafka_protocol::protocol::Request,
+    {
+        for release in [
+            Release::V0_11,
+            Release::V1_1,
+            Release::V2_8,
+            Release::V3_9,
+            Release::V4_1,
+        ] {
+            let topics = [("t".to_owned(), 1)].into();
+            let config = Config {
+                version: release,
+                topics,
+                ..Config::default()
+            };
+            let mut cluster = Cluster::new(config, &[9092]);
+            let id = cluster.topics.get("t").unwrap().id;
+            let mut connection = cluster.connected(1);
+            let Some((_, oldest, newest)) =
+                release.apis().find(|(key, _, _)| *key as i16 == R::KEY)
+            else {
+                continue;
+            };
+            for version in oldest..=newest {
+                let body = brod_protocol::encode(&request(version, id), version).unwrap();
+                let header = RequestHeader {
+                    api_key: R::KEY,
+                    version,
+                    correlation_id: 1,
+                    client_id: None,
+                };
+                let applied = cluster.apply(&mut connection, &header, body, None, 0);
+                let Applied::Answer(mut body) = applied else {
+                    panic!("{release:?}, version {version}: {applied:?}");
+                };
+                <R::Response as kafka_protocol::protocol::Decodable>::decode(&mut body, version)
+                    .unwrap();
+                assert!(body.is_empty());
+            }
+        }
+    }
+
+    fn t() -> TopicName {
+        TopicName(crate::api::text("t"))
+    }
+
+    #[test]
+    fn every_version_that_is_offered_is_answered() {
+        ask(|_, _| ApiVersionsRequest::default());
+        ask(|_, _| MetadataRequest::default().with_topics(Some(vec![])));
+        ask(|_, _| DeleteTopicsRequest::default());
+        ask(|_, _| {
+            let topic = create_topics_request::CreatableTopic::default().with_name(t());
+            CreateTopicsRequest::default().with_topics(vec![topic])
+        });
+        ask(|_, _| {
+            let partition = ListOffsetsPartition::default().with_timestamp(-2);
+            let topic = ListOffsetsTopic::default()
+                .with_name(t())
+                .with_partitions(vec![partition]);
+            ListOffsetsRequest::default().with_topics(vec![topic])
+        });
+        ask(|version, id| {
+            let topic =
+                fetch_request::FetchTopic::default().with_partitions(vec![Default::default()]);
+            let topic = if version < 13 {
+                topic.with_topic(t())
+            } else {
+                topic.with_topic_id(id)
+            };
+            FetchRequest::default().with_topics(vec![topic])
+        });
+        ask(|version, id| {
+            let topic = produce_request::TopicProduceData::default()
+                .with_partition_data(vec![Default::default()]);
+            let topic = if version < 13 {
+                topic.with_name(t())
+            } else {
+                topic.with_topic_id(id)
+            };
+            ProduceRequest::default()
+                .with_acks(-1)
+                .with_topic_data(vec![topic])
+        });
+        ask(|_, _| {
+            let topic = offset_for_leader_epoch_request::OffsetForLeaderTopic::default()
+                .with_topic(t())
+                .with_partitions(vec![Default::default()]);
+            OffsetForLeaderEpochRequest::default().with_topics(vec![topic])
+        });
+    }
+}

@@ -7,14 +7,14 @@
 
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
-// Goes with the next files.
-#![allow(dead_code)]
 
 mod api;
 mod call;
 mod cluster;
 mod config;
+pub mod control;
 mod dispatch;
+mod faults;
 mod fetches;
 mod server;
 mod storage;
@@ -24,5 +24,6 @@ mod versions;
 pub use call::{Answer, Call, Connection, Millis, Waiter};
 pub use cluster::{Applied, Cluster};
 pub use config::Config;
+pub use faults::{Action, Fault, Plan};
 pub use server::{Server, ServerError};
 pub use versions::Release;

@@ -1,10 +1,14 @@
-//! `brod_mock [CONFIG]`: a Kafka in memory, set up by JSON. It says where its brokers listen, and ends when its
-//! standard input does.
+//! `brod_mock [CONFIG [port]]`: a Kafka in memory, set up by JSON. It says where its brokers listen, obeys commands that
+//! come as lines of JSON, and ends when its standard input does. With `port` it is a port of the VM: commands and answers
+//! are packets with their length in four bytes before them.
 
 use std::process::ExitCode;
 
+use brod_mock::control::obey;
 use brod_mock::{Config, Server};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+
+const LONGEST_COMMAND: u32 = 16 * 1024 * 1024;
 
 fn main() -> ExitCode {
     let config = match std::env::args().nth(1) {
@@ -36,15 +40,36 @@ async fn run(config: Config) -> Result<(), String> {
     let server = Server::start(config)
         .await
         .map_err(|error| error.to_string())?;
-    for (broker, host, port) in server.endpoints() {
-        println!("{broker} {host}:{port}");
-    }
     let mut input = tokio::io::stdin();
-    let mut ignored = [0; 1024];
-    loop {
-        match input.read(&mut ignored).await {
-            Ok(0) | Err(_) => return Ok(()),
-            Ok(_) => {}
+    let mut output = tokio::io::stdout();
+    if std::env::args().nth(2).as_deref() != Some("port") {
+        for (broker, host, port) in server.endpoints() {
+            println!("{broker} {host}:{port}");
         }
+        // Commands are lines; so are their answers.
+        let mut lines = BufReader::new(input).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            println!("{}", obey(&server, line.as_bytes()).await);
+        }
+        return Ok(());
     }
+    // The VM's end closes with the VM.
+    while let Ok(length) = input.read_u32().await {
+        if length > LONGEST_COMMAND {
+            return Err("a command is too long".into());
+        }
+        let mut command = vec![0; length as usize];
+        if input.read_exact(&mut command).await.is_err() {
+            return Ok(());
+        }
+        let answer = obey(&server, &command).await;
+        let mut packet = (answer.len() as u32).to_be_bytes().to_vec();
+        packet.extend_from_slice(answer.as_bytes());
+        output
+            .write_all(&packet)
+            .await
+            .map_err(|error| error.to_string())?;
+        output.flush().await.map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }

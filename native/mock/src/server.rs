@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, Notify};
 use tokio_util::sync::CancellationToken;
 
-use crate::call::{Connection, Millis};
+use crate::call::{Connection, Millis, Refusal};
 use crate::cluster::{Applied, Cluster};
 use crate::config::Config;
 
@@ -196,10 +196,11 @@ impl Shared {
         connection: &mut Connection,
         header: &RequestHeader,
         body: Bytes,
+        refusal: Option<Refusal>,
         sender: oneshot::Sender<Bytes>,
     ) -> Applied {
         self.locked(|inner, now| {
-            let applied = inner.cluster.apply(connection, header, body, None, now);
+            let applied = inner.cluster.apply(connection, header, body, refusal, now);
             if let Applied::Later(id) = applied {
                 inner.waiting.insert(id, sender);
             }
@@ -278,8 +279,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (header, body) = strip_request_header(frame).map_err(io::Error::other)?;
+    let plan = shared.with(|cluster, _| cluster.plan(header.api_key, connection.broker));
+    wait(plan.before).await;
+    if plan.drop || plan.reset_before {
+        return Ok(!plan.reset_before);
+    }
     let (sender, waiting) = oneshot::channel();
-    let body = match shared.apply(connection, &header, body, sender) {
+    let body = match shared.apply(connection, &header, body, plan.refusal, sender) {
         Applied::Answer(body) => body,
         Applied::Later(_) => match waiting.await {
             Ok(body) => body,
@@ -295,8 +301,28 @@ where
         body.len(),
     );
     let head = head.map_err(io::Error::other)?;
+    wait(plan.after).await;
+    if plan.reset_after {
+        return Ok(false);
+    }
+    if plan.corrupt.is_some() || plan.truncate.is_some() {
+        let mut frame = [head, body].concat();
+        if let Some(byte) = plan.corrupt.and_then(|at| frame.get_mut(at)) {
+            *byte = !*byte;
+        }
+        frame.truncate(plan.truncate.unwrap_or(usize::MAX));
+        stream.write_all(&frame).await?;
+        stream.flush().await?;
+        return Ok(plan.truncate.is_none());
+    }
     let mut both = bytes::Buf::chain(head, body);
     stream.write_all_buf(&mut both).await?;
     stream.flush().await?;
     Ok(true)
+}
+
+async fn wait(ms: Millis) {
+    if ms > 0 {
+        tokio::time::sleep(Duration::from_millis(ms as u64)).await;
+    }
 }

@@ -9,6 +9,8 @@ use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use crate::call::{Answer, Call, Connection};
 use crate::cluster::Cluster;
 
+/// From this version on answers have an epoch; older ones cannot be written with one.
+const WITH_EPOCH: i16 = 4;
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 /// KIP-734.
@@ -41,7 +43,11 @@ pub(crate) fn handle(
                 Ok((offset, timestamp, epoch)) => part
                     .with_offset(offset)
                     .with_timestamp(timestamp)
-                    .with_leader_epoch(epoch),
+                    .with_leader_epoch(if call.version >= WITH_EPOCH {
+                        epoch
+                    } else {
+                        -1
+                    }),
                 Err(code) => part.with_error_code(code.0),
             }
         });
