@@ -2,7 +2,7 @@
 %% given.
 -module(brod_group_options).
 
--export([new/1, warn/1, callbacks/1, engine_config/3, begin_offset/2]).
+-export([new/1, warn/1, keys/0, callbacks/1, engine_config/3, begin_offset/2]).
 
 -export_type([options/0]).
 
@@ -45,7 +45,7 @@ new(Given) ->
 warn(Given) ->
   case check(Given) of
     {ok, _Options, Replaced} ->
-      ok = brod_options:warn_unknown(group, Given, maps:keys(?DEFAULTS)),
+      ok = brod_options:warn_unknown(group, Given, keys()),
       lists:foreach(fun({Key, Value, Used}) ->
                         ?BROD_LOG_WARNING("group option ~p cannot be ~0P, ~0p is used instead",
                                           [Key, Value, 12, Used])
@@ -99,6 +99,10 @@ heartbeat(#{heartbeat_rate_seconds := Rate, session_timeout_seconds := Session} 
   {Options#{heartbeat_rate_seconds := Used}, [{heartbeat_rate_seconds, Rate, Used}]};
 heartbeat(Options) ->
   {Options, []}.
+
+%% @doc The options that there are.
+-spec keys() -> [atom()].
+keys() -> maps:keys(?DEFAULTS).
 
 %% @doc What a member module has to export with these options.
 -spec callbacks(options()) -> [offsets | assign].

@@ -6,7 +6,7 @@
 -module(brod_options).
 
 -export([client/1, connection/1, producer/1, consumer/1, connection_keys/0]).
--export([known/1]).
+-export([known/1, unknown/2]).
 -export([to_map/1, unusable/1, engine_config/1, hide_secrets/1, warn_unknown/2, warn_unknown/3]).
 
 -export_type([error/0]).
@@ -104,12 +104,18 @@ warn_unknown(Kind, Config) ->
 warn_unknown(Kind, Config, Known) ->
   Given = to_map(Config),
   ok = warn_unknown_socket_options(Given),
-  case [Key || Key <- lists:usort(maps:keys(Given)), not lists:member(Key, Known)] of
+  case unknown(Given, Known) of
     [] -> ok;
     Unknown ->
       ?BROD_LOG_WARNING("Unknown ~p options are ignored: ~ts",
-                        [Kind, lists:join(", ", [with_nearest(Key, Known) || Key <- Unknown])])
+                        [Kind, lists:join(", ", [with_nearest(Key, Nearest) || {Key, Nearest} <- Unknown])])
   end.
+
+%% @doc The options of which nobody knows the name, each with the known name that is so near that it may be
+%% meant.
+-spec unknown(list() | map(), Known :: [atom()]) -> [{Key :: term(), Nearest :: undefined | atom()}].
+unknown(Config, Known) ->
+  [{Key, nearest(Key, Known)} || Key <- lists:usort(maps:keys(to_map(Config))), not lists:member(Key, Known)].
 
 warn_unknown_socket_options(#{extra_sock_opts := [_ | _] = Options}) ->
   case brod_socket_options:unknown(Options) of
@@ -120,21 +126,27 @@ warn_unknown_socket_options(_) ->
   ok.
 
 %% @doc Names of options.
--spec known(client | connection | producer | consumer) -> [atom()].
+-spec known(client | connection | producer | consumer | group | transaction) -> [atom()].
+known(group) -> brod_group_options:keys();
+known(transaction) -> brod_transaction_options:keys();
 known(connection) -> known(client);
 known(client) -> keys(client_specs() ++ connection_specs());
 known(producer) -> brod_producer_options:keys();
 known(consumer) -> keys(consumer_specs()).
 
-with_nearest(Key, Known) when is_atom(Key) ->
+with_nearest(Key, undefined) when is_atom(Key) -> io_lib:format("~p", [Key]);
+with_nearest(Key, undefined) -> io_lib:format("~0P", [Key, 8]);
+with_nearest(Key, Nearest) -> io_lib:format("~p (did you mean ~p?)", [Key, Nearest]).
+
+nearest(Key, [_ | _] = Known) when is_atom(Key) ->
   Name = atom_to_list(Key),
   {Distance, Nearest} = lists:min([{distance(Name, atom_to_list(K)), K} || K <- Known]),
   case Distance =< max(2, length(Name) div 3) of
-    true -> io_lib:format("~p (did you mean ~p?)", [Key, Nearest]);
-    false -> io_lib:format("~p", [Key])
+    true -> Nearest;
+    false -> undefined
   end;
-with_nearest(Key, _Known) ->
-  io_lib:format("~0P", [Key, 8]).
+nearest(_Key, _Known) ->
+  undefined.
 
 %% Levenshtein's: how many letters have to be changed, added or removed.
 distance(From, To) ->

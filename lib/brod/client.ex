@@ -1,0 +1,139 @@
+defmodule Brod.Client do
+  @moduledoc """
+  A client: the connections to a Kafka cluster, under a name that everything else asks for.
+
+      children = [
+        {Brod.Client, name: :kafka, endpoints: "localhost:9092"},
+        MyApp.Orders
+      ]
+
+  Options:
+
+    * `:name` - an atom, `:brod_default_client` unless given;
+    * `:endpoints` - brokers to ask first: `"host:9092,other:9092"`, or a list of such texts or of
+      `{host, port}`;
+    * every option of a client in `docs/options.md`, such as `ssl: true` or
+      `sasl: {:scram_sha_512, "user", "secret"}`. `:auto_start_producers` is `true` here unless it is given.
+
+  A client that cannot reach any broker is started again after `:restart_delay_seconds`, and takes nobody
+  with it: calls answer `{:error, %Brod.Error{reason: :client_down}}` meanwhile. So the process in your
+  supervision tree is one that keeps the client, and stops it when it ends.
+  """
+
+  use GenServer
+  alias Brod.{Error, Options}
+
+  @default_port 9092
+  @poll_ms 20
+
+  @type name :: atom()
+  @type option ::
+          {:name, name()}
+          | {:endpoints, String.t() | [String.t() | {String.t() | charlist(), :inet.port_number()}]}
+          | {atom(), term()}
+
+  @doc "Starts a client, for a supervisor."
+  @spec start_link([option()]) :: {:ok, pid()} | {:error, Error.t()}
+  def start_link(options) do
+    with {:ok, args} <- args(options) do
+      case GenServer.start_link(__MODULE__, args) do
+        {:ok, pid} -> {:ok, pid}
+        {:error, {:shutdown, %Error{} = error}} -> {:error, error}
+        {:error, reason} -> {:error, Error.new(reason)}
+      end
+    end
+  end
+
+  @doc "Starts a client that lives until `stop/1`, under brod's own supervisor. `:ok` also if it is running."
+  @spec start([option()]) :: :ok | {:error, Error.t()}
+  def start(options) do
+    with {:ok, {name, endpoints, config}} <- args(options) do
+      Error.wrap(:brod.start_client(endpoints, name, config))
+    end
+  end
+
+  @doc "Stops a client with its producers and consumers; `:ok` also if there is none."
+  @spec stop(name()) :: :ok
+  def stop(name), do: :brod.stop_client(name)
+
+  @doc "A child specification; the id is the client's name, so that a supervisor may have several."
+  @spec child_spec([option()]) :: Supervisor.child_spec()
+  def child_spec(options) do
+    id = {__MODULE__, Keyword.get(options, :name, :brod_default_client)}
+    %{id: id, start: {__MODULE__, :start_link, [options]}, shutdown: 10_000}
+  end
+
+  @doc "Waits until the client has reached a broker, at most `timeout` milliseconds."
+  @spec await_connected(name(), pos_integer()) :: :ok | {:error, Error.t()}
+  def await_connected(name, timeout \\ 10_000) do
+    await(name, System.monotonic_time(:millisecond) + timeout)
+  end
+
+  @doc "The endpoints as a list of `{host, port}`, from any form in which they may be given."
+  @spec endpoints(term()) :: {:ok, [{charlist() | String.t(), pos_integer()}]} | {:error, Error.t()}
+  def endpoints(text) when is_binary(text) do
+    text |> String.split([",", " "], trim: true) |> endpoints()
+  end
+
+  def endpoints([_ | _] = list) do
+    parsed = Enum.map(list, &endpoint/1)
+    if :error in parsed, do: bad_endpoints(list), else: {:ok, parsed}
+  end
+
+  def endpoints(other), do: bad_endpoints(other)
+
+  defp bad_endpoints(given), do: {:error, Error.new({:bad_option, :endpoints, given})}
+
+  defp endpoint({host, port}) when is_integer(port) and port in 1..65_535, do: {host, port}
+
+  defp endpoint(text) when is_binary(text) do
+    case Regex.run(~r/\A(?:\[(.+)\]|([^:]+))(?::(\d+))?\z/, text) do
+      [_, six, host] -> {String.to_charlist(six <> host), @default_port}
+      [_, six, host, port] -> endpoint({String.to_charlist(six <> host), String.to_integer(port)})
+      nil -> :error
+    end
+  end
+
+  defp endpoint(_), do: :error
+
+  defp args(options) do
+    {name, options} = Keyword.pop(options, :name, :brod_default_client)
+    {endpoints, options} = Keyword.pop(options, :endpoints)
+    config = Keyword.put_new(options, :auto_start_producers, true)
+
+    with :ok <- Options.check(:client, config),
+         :ok <- Options.require([endpoints: endpoints], [:endpoints]),
+         {:ok, endpoints} <- endpoints(endpoints),
+         do: {:ok, {name, endpoints, config}}
+  end
+
+  defp await(name, deadline) do
+    case :brod_client.get_metadata_safe(name, []) do
+      {:ok, _} ->
+        :ok
+
+      {:error, reason} ->
+        if System.monotonic_time(:millisecond) >= deadline do
+          {:error, Error.new(reason)}
+        else
+          Process.sleep(@poll_ms)
+          await(name, deadline)
+        end
+    end
+  end
+
+  @impl true
+  def init({name, endpoints, config}) do
+    Process.flag(:trap_exit, true)
+
+    case :brod.start_client(endpoints, name, config) do
+      :ok -> {:ok, name}
+      # It could not connect at once, and is tried again.
+      {:error, :already_present} -> {:ok, name}
+      {:error, reason} -> {:stop, {:shutdown, Error.new(reason)}}
+    end
+  end
+
+  @impl true
+  def terminate(_reason, name), do: stop(name)
+end
