@@ -10,6 +10,7 @@
 -module(brod_client).
 -behaviour(gen_server).
 
+-export([child_spec/1]).
 -export([start_link/3, stop/1]).
 -export([engine/1, context/1, get_bootstrap/1]).
 -export([get_metadata/2, get_metadata_safe/2, get_partitions_count/2, get_partitions_count_safe/2,
@@ -55,6 +56,12 @@
     %% when a topic was last asked whether it has a partition that nobody knows (monotonic ms)
   , growth_checks = #{} :: #{brod:topic() => integer()}
   }).
+
+%% @doc A child of a supervisor: `{brod_client, {Endpoints, ClientId, Config}}'. It ends where no broker can be reached when it
+%% starts: `brod:start_client/3' has brod's own supervisor try again after `restart_delay_seconds'.
+-spec child_spec({[brod:endpoint()], brod:client_id(), config()}) -> supervisor:child_spec().
+child_spec({Endpoints, ClientId, Config}) ->
+  #{id => {?MODULE, ClientId}, start => {?MODULE, start_link, [Endpoints, ClientId, Config]}}.
 
 %% @doc Start a client. Returns before it is connected: calls wait until it is, and when no broker
 %% can be reached it exits with `[{{Host, Port}, {Reason, Stack}}]'. Once it has been connected, it

@@ -10,6 +10,7 @@
 -module(brod_consumer).
 -behaviour(gen_server).
 
+-export([child_spec/1]).
 -export([start_link/4, start_link/5, start_supervised/4, stop/1, stop_maybe_kill/2]).
 -export([subscribe/3, subscribe_async/4, unsubscribe/2, unsubscribe_async/2]).
 -export([ack/2, pause/1, resume/1, seek/2]).
@@ -62,6 +63,11 @@
              pending :: undefined | #pending{}}).
 
 %%% API
+
+%% @doc A child of a supervisor: `{brod_consumer, {Client, Topic, Partition, Config}}'.
+-spec child_spec({brod:client() | brod:bootstrap(), brod:topic(), brod:partition(), config()}) -> supervisor:child_spec().
+child_spec({Client, Topic, Partition, Config}) ->
+  #{id => {?MODULE, Topic, Partition}, start => {?MODULE, start_link, [Client, Topic, Partition, Config]}}.
 
 %% @equiv start_link(Bootstrap, Topic, Partition, Config, [])
 -spec start_link(brod:client() | brod:bootstrap(), brod:topic(), brod:partition(), config()) ->

@@ -17,6 +17,7 @@
 -behaviour(gen_server).
 -behaviour(brod_group_member).
 
+-export([child_spec/1]).
 -export([start_link/7, start_link/8, stop/1, ack/4, ack/5, commit/1, commit/4]).
 -export([get_committed_offsets/2, assign_partitions/3, assignments_received/4,
          assignments_revoked/1, user_data/1]).
@@ -53,6 +54,14 @@
                  brod:consumer_config(), module(), term()) -> {ok, pid()} | {error, term()}.
 start_link(Client, GroupId, Topics, GroupConfig, ConsumerConfig, CbModule, InitArg) ->
   start_link(Client, GroupId, Topics, GroupConfig, ConsumerConfig, message, CbModule, InitArg).
+
+%% @doc A child of a supervisor: `{brod_group_subscriber, {Client, GroupId, Topics, GroupConfig, ConsumerConfig, MessageType,
+%% CbModule, InitArg}}', the arguments of {@link start_link/8}.
+-spec child_spec({brod:client(), brod:group_id(), [brod:topic()], brod:group_config(), brod:consumer_config(),
+                  message | message_set, module(), term()}) -> supervisor:child_spec().
+child_spec({Client, GroupId, Topics, GroupConfig, ConsumerConfig, MessageType, CbModule, InitArg}) ->
+  #{id => {?MODULE, GroupId, CbModule},
+    start => {?MODULE, start_link, [Client, GroupId, Topics, GroupConfig, ConsumerConfig, MessageType, CbModule, InitArg]}}.
 
 %% @doc Starts a group subscriber, linked to the caller. For `GroupConfig' see {@link
 %% brod_group_coordinator}.

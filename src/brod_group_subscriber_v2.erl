@@ -26,6 +26,7 @@
 -behaviour(gen_server).
 -behaviour(brod_group_member).
 
+-export([child_spec/1]).
 -export([start_link/1, stop/1, ack/4, commit/4, get_workers/1, health_check/2]).
 -export([get_committed_offsets/2, assign_partitions/3, assignments_received/4,
          assignments_revoked/1]).
@@ -98,6 +99,14 @@
                                        {Ref :: reference(), Timer :: reference()}}}).
 
 %%% API
+
+%% @doc A child of a supervisor: `{brod_group_subscriber_v2, Config}', with the `Config' of {@link start_link/1}. The id
+%% has the group's name, so that a supervisor may have several.
+-spec child_spec(subscriber_config() | proplists:proplist()) -> supervisor:child_spec().
+child_spec(Config) ->
+  Options = brod_options:to_map(Config),
+  #{id => {?MODULE, maps:get(group_id, Options, undefined), maps:get(cb_module, Options, undefined)},
+    start => {?MODULE, start_link, [Config]}}.
 
 %% @doc Starts a group subscriber, linked to the caller. Defaults: `init_data' undefined,
 %% `message_type' message_set, `consumer_config' [], `group_config' [] (see {@link

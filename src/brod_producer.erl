@@ -4,6 +4,7 @@
 -module(brod_producer).
 -behaviour(gen_server).
 
+-export([child_spec/1]).
 -export([start_link/4, stop/1]).
 -export([produce/3, produce_cb/4, produce_no_ack/3, sync_produce_request/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3,
@@ -41,6 +42,11 @@
     %% calls that wait for the client, the latest first, and until when
   , parked = [] :: [{DeadlineMs :: integer() | infinity, call()}]
   }).
+
+%% @doc A child of a supervisor: `{brod_producer, {Client, Topic, Partition, Config}}'.
+-spec child_spec({brod:client(), brod:topic(), brod:partition(), config()}) -> supervisor:child_spec().
+child_spec({Client, Topic, Partition, Config}) ->
+  #{id => {?MODULE, Topic, Partition}, start => {?MODULE, start_link, [Client, Topic, Partition, Config]}}.
 
 %% @doc Start a producer, also without a supervisor of brod. Options: `brod:start_producer/3'. When its
 %% client ends, calls that are not acknowledged fail with `client_down', and the producer goes on with

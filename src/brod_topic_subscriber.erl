@@ -21,6 +21,7 @@
 -module(brod_topic_subscriber).
 -behaviour(gen_server).
 
+-export([child_spec/1]).
 -export([start_link/1, start_link/6, start_link/7, start_link/8, stop/1, ack/3, health_check/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2,
          code_change/3, format_status/1]).
@@ -78,6 +79,13 @@
              subs :: brod_subscriptions:subscriptions()}).
 
 %%% API
+
+%% @doc A child of a supervisor: `{brod_topic_subscriber, Config}', with the `Config' of {@link start_link/1}. The id has
+%% the names of topic and module, so that a supervisor may have several.
+-spec child_spec(topic_subscriber_config()) -> supervisor:child_spec().
+child_spec(Config) ->
+  #{id => {?MODULE, maps:get(topic, Config, undefined), maps:get(cb_module, Config, undefined)},
+    start => {?MODULE, start_link, [Config]}}.
 
 %% @doc Starts a topic subscriber, linked to the caller. Defaults: `init_data' undefined,
 %% `message_type' message_set, `consumer_config' [], `partitions' all. Exits with

@@ -46,6 +46,18 @@ defmodule Brod.Options do
     of_use |> Keyword.merge(configured) |> Keyword.merge(given)
   end
 
+  @doc "Whether a subscriber's module has the callback that its messages go to."
+  @spec handler(module(), term()) :: :ok | {:error, Error.t()}
+  def handler(module, type) when type in [:message, :message_set] do
+    name = if type == :message, do: :handle_message, else: :handle_batch
+
+    if Code.ensure_loaded?(module) and function_exported?(module, name, 2),
+      do: :ok,
+      else: {:error, Error.new({:bad_callback_module, module, "#{name}/2"})}
+  end
+
+  def handler(_module, type), do: {:error, Error.new({:bad_option, :message_type, type})}
+
   defp names(kind, options, extra) do
     unknown(kind, options, extra ++ :brod_options.known(kind))
   end
