@@ -46,7 +46,7 @@ defmodule Brod.Error do
 
   # Functions of brod that ask brokers directly throw when none can be reached.
   @doc false
-  @spec catching((-> result)) :: result | {:error, term()} when result: term()
+  @spec catching((() -> result)) :: result | {:error, term()} when result: term()
   def catching(fun) do
     fun.()
   catch

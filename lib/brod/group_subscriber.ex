@@ -58,7 +58,10 @@ defmodule Brod.GroupSubscriber do
 
       @doc "Starts the member, linked to the caller."
       def start_link(options \\ []) do
-        Brod.GroupSubscriber.start_link(__MODULE__, Brod.Options.merged(__MODULE__, unquote(options), options))
+        Brod.GroupSubscriber.start_link(
+          __MODULE__,
+          Brod.Options.merged(__MODULE__, unquote(options), options)
+        )
       end
 
       @doc "A child of a supervisor."

@@ -51,7 +51,10 @@ defmodule Brod.TopicSubscriber do
 
       @doc "Starts the subscriber, linked to the caller."
       def start_link(options \\ []) do
-        Brod.TopicSubscriber.start_link(__MODULE__, Brod.Options.merged(__MODULE__, unquote(options), options))
+        Brod.TopicSubscriber.start_link(
+          __MODULE__,
+          Brod.Options.merged(__MODULE__, unquote(options), options)
+        )
       end
 
       @doc "A child of a supervisor."

@@ -1,0 +1,101 @@
+defmodule Brod.Admin do
+  @moduledoc """
+  Topics, groups and offsets. Where a client is asked for, it is a `Brod.Client`'s name; its endpoints and options are
+  used to ask the brokers.
+  """
+
+  alias Brod.{Error, Options}
+
+  @timeout 30_000
+
+  @doc """
+  Creates a topic. Options: `:partitions` and `:replication_factor` (-1, the broker's defaults, unless given),
+  `:configs` (a keyword or map, such as `%{"retention.ms" => "60000"}`), `:timeout` (ms, #{@timeout}).
+  """
+  @spec create_topic(Brod.Client.name(), String.t(), keyword()) :: :ok | {:error, Error.t()}
+  def create_topic(client, topic, options \\ []) do
+    with :ok <-
+           Options.check_only(:create_topic, options, [
+             :partitions,
+             :replication_factor,
+             :configs,
+             :timeout
+           ]) do
+      configs =
+        for {name, value} <- Keyword.get(options, :configs, []),
+            do: %{name: to_string(name), value: to_string(value)}
+
+      topic = %{
+        name: topic,
+        num_partitions: Keyword.get(options, :partitions, -1),
+        replication_factor: Keyword.get(options, :replication_factor, -1),
+        assignments: [],
+        configs: configs
+      }
+
+      timeout = %{timeout: Keyword.get(options, :timeout, @timeout)}
+      ask(client, &:brod.create_topics(&1, [topic], timeout, &2))
+    end
+  end
+
+  @doc "Deletes topics."
+  @spec delete_topics(Brod.Client.name(), [String.t()], pos_integer()) :: :ok | {:error, Error.t()}
+  def delete_topics(client, topics, timeout \\ @timeout) do
+    ask(client, &:brod.delete_topics(&1, topics, timeout, &2))
+  end
+
+  @doc "The names of all topics that the user may see, sorted."
+  @spec topics(Brod.Client.name()) :: {:ok, [String.t()]} | {:error, Error.t()}
+  def topics(client) do
+    case :brod_client.get_metadata_safe(client, :all) do
+      {:ok, %{topics: topics}} -> {:ok, topics |> Enum.map(& &1.name) |> Enum.sort()}
+      {:error, reason} -> {:error, Error.new(reason)}
+    end
+  end
+
+  @doc "How many partitions a topic has. Never creates it."
+  @spec partitions(Brod.Client.name(), String.t()) :: {:ok, pos_integer()} | {:error, Error.t()}
+  def partitions(client, topic),
+    do: Error.wrap(:brod_client.get_partitions_count_safe(client, topic))
+
+  @doc "The offset at `:earliest`, `:latest` or `{:timestamp, ms}`; -1 where no message is as young as that."
+  @spec offset(Brod.Client.name(), String.t(), non_neg_integer(), term()) ::
+          {:ok, integer()} | {:error, Error.t()}
+  def offset(client, topic, partition, {:timestamp, ms}) when is_integer(ms),
+    do: offset(client, topic, partition, ms)
+
+  def offset(client, topic, partition, time),
+    do: Error.wrap(:brod.resolve_offset(client, topic, partition, time))
+
+  @doc "The groups of all brokers, sorted."
+  @spec groups(Brod.Client.name()) :: {:ok, [String.t()]} | {:error, Error.t()}
+  def groups(client) do
+    with {:ok, lists} <- ask(client, &{:ok, :brod.list_all_groups(&1, &2)}) do
+      case for {_, {:error, reason}} <- lists, do: reason do
+        [] -> {:ok, for({_, groups} <- lists, {:brod_cg, id, _} <- groups, do: id) |> Enum.sort()}
+        [reason | _] -> {:error, Error.new(reason)}
+      end
+    end
+  end
+
+  @doc "The offsets that a group has committed, by topic and partition."
+  @spec committed(Brod.Client.name(), String.t()) ::
+          {:ok, %{{String.t(), non_neg_integer()} => integer()}} | {:error, Error.t()}
+  def committed(client, group) do
+    case :brod.fetch_committed_offsets(client, group) do
+      {:ok, topics} ->
+        {:ok,
+         for topic <- topics, partition <- topic.partitions, into: %{} do
+           {{topic.name, partition.partition_index}, partition.committed_offset}
+         end}
+
+      {:error, reason} ->
+        {:error, Error.new(reason)}
+    end
+  end
+
+  defp ask(client, fun) do
+    with {:ok, {endpoints, config}} <- Error.wrap(:brod_client.get_bootstrap(client)),
+         do: Error.wrap(Error.catching(fn -> fun.(endpoints, config) end))
+  end
+end

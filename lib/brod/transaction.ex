@@ -1,0 +1,86 @@
+defmodule Brod.Transaction do
+  @moduledoc """
+  Messages, and offsets of a group, that readers with `:read_committed` (the default here) see all or not at all.
+
+      Brod.Transaction.run(:kafka, "transfers-1", fn transaction ->
+        with {:ok, _} <- Brod.Transaction.produce(transaction, "accounts", {"a", "-10"}),
+             {:ok, _} <- Brod.Transaction.produce(transaction, "accounts", {"b", "+10"}),
+             do: {:ok, :transferred}
+      end)
+
+  Each process needs a transactional id of its own: to begin with one ends what another has open with it.
+  """
+
+  alias Brod.{Error, Options}
+
+  @type t :: pid()
+
+  @doc """
+  Runs `fun` with a transaction, and commits when it answers `:ok` or `{:ok, value}`. When it answers
+  `{:error, reason}` the transaction is aborted, and so it is when it raises or exits, which goes on. Options: those of
+  transactions in `docs/options.md`.
+  """
+  @spec run(
+          Brod.Client.name(),
+          String.t(),
+          (t() -> :ok | {:ok, value} | {:error, term()}),
+          keyword()
+        ) ::
+          :ok | {:ok, value} | {:error, Error.t()}
+        when value: term()
+  def run(client, id, fun, options \\ []) do
+    with {:ok, transaction} <- begin(client, id, options) do
+      result =
+        try do
+          fun.(transaction)
+        catch
+          kind, reason ->
+            _ = abort(transaction)
+            :erlang.raise(kind, reason, __STACKTRACE__)
+        end
+
+      finish(result, transaction)
+    end
+  end
+
+  defp finish({:error, reason}, transaction) do
+    _ = abort(transaction)
+    {:error, Error.new(reason)}
+  end
+
+  defp finish(result, transaction) when result == :ok or elem(result, 0) == :ok do
+    with :ok <- commit(transaction), do: result
+  end
+
+  @doc "Begins a transaction, linked to the caller."
+  @spec begin(Brod.Client.name(), String.t(), keyword()) :: {:ok, t()} | {:error, Error.t()}
+  def begin(client, id, options \\ []) do
+    with :ok <- Options.check(:transaction, options),
+         do: Error.wrap(:brod.transaction(client, id, options))
+  end
+
+  @doc "Produces a message as `Brod.Producer` describes it, and waits for its offset. Option: `:partition`."
+  @spec produce(t(), String.t(), Brod.Producer.message(), keyword()) ::
+          {:ok, integer()} | {:error, Error.t()}
+  def produce(transaction, topic, message, options \\ []) do
+    with :ok <- Options.check_only(:produce, options, [:partition]) do
+      {key, value} = Brod.Producer.input(message)
+      partition = Keyword.get(options, :partition, :sticky)
+      Error.wrap(:brod.txn_produce(transaction, topic, partition, key, value))
+    end
+  end
+
+  @doc "Makes offsets of a group part of the transaction: `%{{topic, partition} => offset}` of messages done with."
+  @spec add_offsets(t(), String.t(), %{{String.t(), non_neg_integer()} => integer()}) ::
+          :ok | {:error, Error.t()}
+  def add_offsets(transaction, group, offsets),
+    do: Error.wrap(:brod.txn_add_offsets(transaction, group, offsets))
+
+  @doc "Commits. After `reason: :timeout` nobody knows whether it is committed."
+  @spec commit(t()) :: :ok | {:error, Error.t()}
+  def commit(transaction), do: Error.wrap(:brod.commit(transaction))
+
+  @doc "Aborts."
+  @spec abort(t()) :: :ok | {:error, Error.t()}
+  def abort(transaction), do: Error.wrap(:brod.abort(transaction))
+end
