@@ -70,7 +70,10 @@ defmodule Brod.Transaction do
     end
   end
 
-  @doc "Makes offsets of a group part of the transaction: `%{{topic, partition} => offset}` of messages done with."
+  @doc """
+  Makes offsets of a group part of the transaction: `%{{topic, partition} => offset}`, where the group goes on. That is
+  one after the last message that is done with.
+  """
   @spec add_offsets(t(), String.t(), %{{String.t(), non_neg_integer()} => integer()}) ::
           :ok | {:error, Error.t()}
   def add_offsets(transaction, group, offsets),
