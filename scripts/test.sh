@@ -29,6 +29,7 @@ eunit() { rebar3 eunit; }
 
 ct() {
   compgen -G 'test/*_SUITE.erl' >/dev/null || { echo "no suites yet"; return; }
+  scripts/build-mock.sh priv
   kafka
   rebar3 ct --readable=compact
 }
