@@ -15,6 +15,8 @@ step cargo-deny
 scripts/cargo-deny.sh --log-level error check bans licenses sources
 step erlc, warnings are errors
 rebar3 as lint compile
+step options.md
+scripts/generate-options.escript _build/lint/lib/brod/ebin --check
 step erlc of the companion, warnings are errors
 companion=$(mktemp -d)
 trap 'rm -rf "$companion"' EXIT

@@ -44,8 +44,9 @@ new(Given) ->
 -spec warn(term()) -> ok.
 warn(Given) ->
   case check(Given) of
-    {ok, _Options, Replaced} ->
+    {ok, Options, Replaced} ->
       ok = brod_options:warn_unknown(group, Given, keys()),
+      ok = warn_slow_heartbeat(Options),
       lists:foreach(fun({Key, Value, Used}) ->
                         ?BROD_LOG_WARNING("group option ~p cannot be ~0P, ~0p is used instead",
                                           [Key, Value, 12, Used])
@@ -99,6 +100,13 @@ heartbeat(#{heartbeat_rate_seconds := Rate, session_timeout_seconds := Session} 
   {Options#{heartbeat_rate_seconds := Used}, [{heartbeat_rate_seconds, Rate, Used}]};
 heartbeat(Options) ->
   {Options, []}.
+
+%% With two heartbeats lost the third one has to be in time.
+warn_slow_heartbeat(#{heartbeat_rate_seconds := Rate, session_timeout_seconds := Session}) when Rate * 3 > Session ->
+  ?BROD_LOG_WARNING("group options: heartbeat_rate_seconds ~0p is more than a third of session_timeout_seconds ~0p: "
+                    "a member may be thrown out when one or two heartbeats are late", [Rate, Session]);
+warn_slow_heartbeat(_Options) ->
+  ok.
 
 %% @doc The options that there are.
 -spec keys() -> [atom()].

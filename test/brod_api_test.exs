@@ -11,7 +11,7 @@ defmodule Brod.ApiTest do
     start_supervised!({Brod.Client, name: client, endpoints: System.fetch_env!("BROD_BOOTSTRAP")})
     :ok = Brod.Client.await_connected(client, @limit)
     :ok = Brod.Admin.create_topic(client, id, partitions: 2, replication_factor: 1)
-    await(fn -> Brod.Admin.partitions(client, id) == {:ok, 2} end)
+    assert Brod.Admin.partitions(client, id) == {:ok, 2}
     %{client: client, topic: id}
   end
 
@@ -211,14 +211,6 @@ defmodule Brod.ApiTest do
     start_supervised!({:brod_producer, {other, topic, 0, []}})
     assert {:ok, _} = Brod.Producer.produce_sync(other, topic, "b", partition: 0)
     start_supervised!({:brod_consumer, {other, topic, 0, []}})
-  end
-
-  defp await(done?, deadline \\ System.monotonic_time(:millisecond) + @limit) do
-    cond do
-      done?.() -> :ok
-      System.monotonic_time(:millisecond) > deadline -> flunk("not within #{@limit} ms")
-      true -> Process.sleep(20) && await(done?, deadline)
-    end
   end
 end
 

@@ -42,6 +42,9 @@ a_heartbeat_comes_before_the_session_ends_test() ->
 a_map_is_taken_as_well_as_a_list_test() ->
   ?assertEqual(used([{session_timeout_seconds, 10}]), used(#{session_timeout_seconds => 10})).
 
+a_heartbeat_that_leaves_no_room_for_a_late_one_is_a_warning_test() ->
+  (warned([{session_timeout_seconds, 10}, {heartbeat_rate_seconds, 5}]))(["more than a third of session_timeout_seconds 10"]).
+
 unknown_options_are_a_warning_with_the_nearest_name_test() ->
   (warned(#{sesion_timeout_seconds => 10}))(["sesion_timeout_seconds (did you mean session_timeout_seconds?)"]).
 

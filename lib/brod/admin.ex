@@ -7,9 +7,10 @@ defmodule Brod.Admin do
   alias Brod.{Error, Options}
 
   @timeout 30_000
+  @poll_ms 20
 
   @doc """
-  Creates a topic. Options: `:partitions` and `:replication_factor` (-1, the broker's defaults, unless given),
+  Creates a topic, and waits until it can be used. Options: `:partitions` and `:replication_factor` (-1, the broker's defaults, unless given),
   `:configs` (a keyword or map, such as `%{"retention.ms" => "60000"}`), `:timeout` (ms, #{@timeout}).
   """
   @spec create_topic(Brod.Client.name(), String.t(), keyword()) :: :ok | {:error, Error.t()}
@@ -34,7 +35,9 @@ defmodule Brod.Admin do
       }
 
       timeout = %{timeout: Keyword.get(options, :timeout, @timeout)}
-      ask(client, &:brod.create_topics(&1, [topic], timeout, &2))
+
+      with :ok <- ask(client, &:brod.create_topics(&1, [topic], timeout, &2)),
+           do: await_topic(client, topic.name, timeout.timeout)
     end
   end
 
@@ -53,10 +56,20 @@ defmodule Brod.Admin do
     end
   end
 
-  @doc "How many partitions a topic has. Never creates it."
+  @doc "How many partitions a topic has now. Never creates it."
   @spec partitions(Brod.Client.name(), String.t()) :: {:ok, pos_integer()} | {:error, Error.t()}
-  def partitions(client, topic),
-    do: Error.wrap(:brod_client.get_partitions_count_safe(client, topic))
+  def partitions(client, topic) do
+    case :brod_client.get_metadata_safe(client, topic) do
+      {:ok, %{topics: [%{error_code: :no_error, partitions: partitions}]}} ->
+        {:ok, length(partitions)}
+
+      {:ok, %{topics: [%{error_code: code}]}} ->
+        {:error, Error.new(code)}
+
+      {:error, reason} ->
+        {:error, Error.new(reason)}
+    end
+  end
 
   @doc "The offset at `:earliest`, `:latest` or `{:timestamp, ms}`; -1 where no message is as young as that."
   @spec offset(Brod.Client.name(), String.t(), non_neg_integer(), term()) ::
@@ -91,6 +104,21 @@ defmodule Brod.Admin do
 
       {:error, reason} ->
         {:error, Error.new(reason)}
+    end
+  end
+
+  # Brokers learn of a topic one after the other. Who asks before that would have the client remember that there is none.
+  defp await_topic(client, topic, left) do
+    case partitions(client, topic) do
+      {:ok, _} ->
+        :ok
+
+      {:error, _} when left > 0 ->
+        Process.sleep(@poll_ms)
+        await_topic(client, topic, left - @poll_ms)
+
+      error ->
+        error
     end
   end
 
