@@ -2,6 +2,8 @@
 
 use brod_protocol::error::ErrorCode;
 
+use crate::sasl::Login;
+
 /// Milliseconds since 1970. It never goes back: deadlines are held against it as well. What a broker writes
 /// as a timestamp is this plus its skew.
 pub type Millis = i64;
@@ -70,6 +72,7 @@ pub struct Connection {
     pub broker: i32,
     /// Who is at the other end, once SASL or TLS has told.
     pub principal: Option<String>,
+    pub(crate) login: Option<Login>,
 }
 
 /// What a handler says to a request.

@@ -11,6 +11,7 @@ use kafka_protocol::protocol::{Encodable, Request};
 
 use crate::call::{Answer, Call, Connection, Millis, Refusal, Waiter};
 use crate::config::Config;
+use crate::coordination::Coordination;
 use crate::dispatch;
 use crate::faults::{Faults, Plan};
 use crate::fetches::Fetches;
@@ -46,6 +47,7 @@ pub struct Cluster {
     pub(crate) config: Config,
     pub(crate) brokers: BTreeMap<i32, Broker>,
     pub(crate) topics: Topics,
+    pub(crate) coordination: Coordination,
     /// The broker at which the next new topic's partitions begin.
     next_leader: usize,
     pub(crate) fetches: Fetches,
@@ -70,6 +72,7 @@ impl Cluster {
         let mut cluster = Cluster {
             brokers: brokers.collect(),
             topics: Topics::default(),
+            coordination: Coordination::default(),
             next_leader: 0,
             fetches: Fetches::default(),
             faults: Faults::default(),
@@ -95,6 +98,7 @@ impl Cluster {
             id: self.new_id(),
             broker,
             principal: None,
+            login: None,
         }
     }
 
@@ -153,12 +157,17 @@ impl Cluster {
 
     /// Does what is due.
     pub fn tick(&mut self, now: Millis) {
+        self.expire_coordination(now);
         crate::fetches::wake(self, now);
     }
 
     /// When [`Cluster::tick`] has something to do, if nothing else happens.
     pub fn next_deadline(&self) -> Option<Millis> {
-        self.fetches.next_deadline()
+        let both = [
+            self.fetches.next_deadline(),
+            self.coordination.next_deadline(),
+        ];
+        both.into_iter().flatten().min()
     }
 
     /// The partition, for a request to its leader that knows it by this epoch (-1: any).

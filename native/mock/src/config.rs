@@ -25,6 +25,8 @@ pub struct Config {
     /// How many bytes of batches a partition keeps; the oldest go first. Topics may say otherwise
     /// (`retention.bytes`). 1 GiB.
     pub retention_bytes: u64,
+    /// Users and their passwords. Where there are any, clients must log in by SASL. None.
+    pub users: BTreeMap<String, String>,
     /// How long a fetch without an offer waits at most, whatever it asks for, in ms. 5 minutes.
     pub max_fetch_wait_ms: i64,
 }
@@ -39,6 +41,7 @@ impl Default for Config {
             auto_create_topics: true,
             default_partitions: 1,
             retention_bytes: 1 << 30,
+            users: BTreeMap::new(),
             max_fetch_wait_ms: 300_000,
         }
     }

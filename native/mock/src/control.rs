@@ -27,6 +27,24 @@ enum Command {
         partition: i32,
         broker: i32,
     },
+    MoveCoordinator {
+        key: String,
+        broker: i32,
+    },
+    /// State, generation and count of members; null where there is no such group.
+    Group {
+        group: String,
+    },
+    /// Null where nothing is committed.
+    Committed {
+        group: String,
+        topic: String,
+        partition: i32,
+    },
+    /// State, producer id and epoch of a transactional id; null where there is no such id.
+    Transaction {
+        id: String,
+    },
     StopBroker {
         broker: i32,
     },
@@ -75,6 +93,35 @@ async fn run(server: &Server, command: Command) -> Result<Value, String> {
             if !server.with(|cluster, now| cluster.move_leader(&topic, partition, broker, now)) {
                 return Err("no such partition, or no such broker".into());
             }
+        }
+        Command::MoveCoordinator { key, broker } => {
+            server.with(|cluster, _| cluster.coordination.move_to(&key, broker));
+        }
+        Command::Group { group } => {
+            let found = server.with(|cluster, _| cluster.coordination.groups.look(&group));
+            let shown = found.map(|(state, generation, members)| {
+                json!({ "state": state, "generation": generation, "members": members })
+            });
+            return Ok(shown.into());
+        }
+        Command::Committed {
+            group,
+            topic,
+            partition,
+        } => {
+            let groups = |cluster: &mut Cluster| {
+                let groups = &cluster.coordination.groups;
+                groups.committed(&group, &topic, partition)
+            };
+            let found = server.with(|cluster, _| groups(cluster));
+            return Ok(found.map(|committed| committed.offset).into());
+        }
+        Command::Transaction { id } => {
+            let found = server.with(|cluster, _| cluster.coordination.transactions.look(&id));
+            let shown = found.map(|(state, producer_id, epoch)| {
+                json!({ "state": state, "producer_id": producer_id, "epoch": epoch })
+            });
+            return Ok(shown.into());
         }
         Command::StopBroker { broker } => server.stop_broker(broker),
         Command::StartBroker { broker } => {

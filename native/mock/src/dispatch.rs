@@ -30,6 +30,14 @@ pub(crate) fn dispatch(
             _ => Ok(Answer::Close),
         };
     }
+    let stranger = !cluster.config.users.is_empty() && connection.principal.is_none();
+    let open_to_all = matches!(
+        key,
+        ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate
+    );
+    if stranger && !open_to_all {
+        return Ok(Answer::Close);
+    }
     let on = On {
         cluster,
         connection,
@@ -45,6 +53,26 @@ pub(crate) fn dispatch(
         ApiKey::OffsetForLeaderEpoch => on.call(api::offset_for_leader_epoch::handle),
         ApiKey::Produce => on.call(api::produce::handle),
         ApiKey::Metadata => on.call(api::metadata::handle),
+        ApiKey::SaslHandshake => on.call(api::sasl::handshake),
+        ApiKey::SaslAuthenticate => on.call(api::sasl::authenticate),
+        ApiKey::FindCoordinator => on.call(api::groups::find_coordinator),
+        ApiKey::JoinGroup => on.call(api::groups::join),
+        ApiKey::SyncGroup => on.call(api::groups::sync),
+        ApiKey::Heartbeat => on.call(api::groups::heartbeat),
+        ApiKey::LeaveGroup => on.call(api::groups::leave),
+        ApiKey::ListGroups => on.call(api::groups::list),
+        ApiKey::DescribeGroups => on.call(api::groups::describe),
+        ApiKey::DeleteGroups => on.call(api::groups::delete),
+        ApiKey::OffsetDelete => on.call(api::groups::delete_offsets),
+        ApiKey::ConsumerGroupHeartbeat => on.call(api::groups::consumer_heartbeat),
+        ApiKey::ConsumerGroupDescribe => on.call(api::groups::describe_consumers),
+        ApiKey::OffsetCommit => on.call(api::offsets::commit),
+        ApiKey::OffsetFetch => on.call(api::offsets::fetch),
+        ApiKey::InitProducerId => on.call(api::txns::init),
+        ApiKey::AddPartitionsToTxn => on.call(api::txns::add_partitions),
+        ApiKey::AddOffsetsToTxn => on.call(api::txns::add_offsets),
+        ApiKey::EndTxn => on.call(api::txns::end),
+        ApiKey::TxnOffsetCommit => on.call(api::txns::commit_offsets),
         _ => Ok(Answer::Close),
     }
 }

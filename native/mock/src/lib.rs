@@ -13,12 +13,16 @@ mod call;
 mod cluster;
 mod config;
 pub mod control;
+mod coordination;
 mod dispatch;
 mod faults;
 mod fetches;
+mod group;
+mod sasl;
 mod server;
 mod storage;
 mod topics;
+mod txn;
 mod versions;
 
 pub use call::{Answer, Call, Connection, Millis, Waiter};

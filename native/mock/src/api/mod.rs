@@ -3,11 +3,15 @@
 
 pub(crate) mod api_versions;
 pub(crate) mod fetch;
+pub(crate) mod groups;
 pub(crate) mod list_offsets;
 pub(crate) mod metadata;
 pub(crate) mod offset_for_leader_epoch;
+pub(crate) mod offsets;
 pub(crate) mod produce;
+pub(crate) mod sasl;
 pub(crate) mod topics;
+pub(crate) mod txns;
 
 use kafka_protocol::protocol::StrBytes;
 

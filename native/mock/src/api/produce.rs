@@ -1,11 +1,14 @@
 //! Produce.
 
+use brod_protocol::batch_reader::batches;
 use brod_protocol::error::ErrorCode;
 use bytes::Bytes;
 use kafka_protocol::messages::produce_response::{
     LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
-use kafka_protocol::messages::{BrokerId, ProduceRequest, ProduceResponse, TopicName};
+use kafka_protocol::messages::{
+    BrokerId, ProduceRequest, ProduceResponse, ProducerId, TopicName, TransactionalId,
+};
 
 use super::text;
 use crate::call::{Answer, Call, Connection};
@@ -13,6 +16,8 @@ use crate::cluster::Cluster;
 
 /// From this version on topics are named by ids.
 const BY_ID: i16 = 13;
+/// From this version on partitions are added to a transaction by writing to them (KIP-890).
+const ADDS_FROM: i16 = 12;
 
 pub(crate) fn handle(
     cluster: &mut Cluster,
@@ -34,7 +39,15 @@ pub(crate) fn handle(
             let result = match (&name, request.acks) {
                 (None, _) => Err(ErrorCode::UNKNOWN_TOPIC_ID),
                 (_, acks) if !(-1..=1).contains(&acks) => Err(ErrorCode::INVALID_REQUIRED_ACKS),
-                (Some(name), _) => append(cluster, call, name, data.index, records),
+                (Some(name), _) => begin(
+                    cluster,
+                    call,
+                    &request.transactional_id,
+                    name,
+                    data.index,
+                    &records,
+                )
+                .and_then(|()| append(cluster, call, name, data.index, records)),
             };
             let part = PartitionProduceResponse::default().with_index(data.index);
             answered.partition_responses.push(match result {
@@ -68,6 +81,37 @@ pub(crate) fn handle(
         0 => Answer::Never,
         _ => Answer::Now(response),
     }
+}
+
+/// A transactional batch goes into a transaction that has its partition. From [`ADDS_FROM`] on Produce itself
+/// adds it.
+fn begin(
+    cluster: &mut Cluster,
+    call: &Call,
+    id: &Option<TransactionalId>,
+    topic: &str,
+    index: i32,
+    records: &Bytes,
+) -> Result<(), ErrorCode> {
+    let batch = batches(records.clone()).next();
+    let (Some(id), Some(Ok(batch))) = (id, batch) else {
+        return Ok(());
+    };
+    if !batch.is_transactional() || cluster.topics.partition(topic, index).is_none() {
+        return Ok(());
+    }
+    let who = (ProducerId(batch.producer_id), batch.producer_epoch);
+    let place = (TopicName(text(topic)), index);
+    let transactions = &mut cluster.coordination.transactions;
+    let begun = match call.version >= ADDS_FROM {
+        true => transactions.add_partitions(id, who, [place], call.now),
+        false => transactions.verify(id, who, &place),
+    };
+    begun.map_err(|code| match code {
+        // Produce has no code of its own for it.
+        ErrorCode::PRODUCER_FENCED => ErrorCode::INVALID_PRODUCER_EPOCH,
+        code => code,
+    })
 }
 
 /// Base offset, and where the log starts.

@@ -136,7 +136,10 @@ fn delete_one(cluster: &mut Cluster, call: &Call, topic: DeleteTopicState) -> De
         .map_or(Uuid::nil(), |topic| topic.id);
     let code = match call.refused_for(&name, -1) {
         Some(code) => code,
-        None if cluster.topics.delete(&name) => ErrorCode::default(),
+        None if cluster.topics.delete(&name) => {
+            cluster.coordination.groups.forget_topic(&name);
+            ErrorCode::default()
+        }
         None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
     };
     let message = (!code.is_ok()).then(|| text(code.name()));

@@ -1,0 +1,360 @@
+//! Offsets that groups commit: at once, or when the transaction commits in which they were sent.
+
+use std::collections::BTreeMap;
+
+use crate::call::Millis;
+use brod_protocol::error::ErrorCode;
+use kafka_protocol::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+use kafka_protocol::messages::txn_offset_commit_response::{
+    TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
+};
+use kafka_protocol::messages::{
+    GroupId, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+    TopicName, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{check_id, Classic, Group, Groups, Members, Topics};
+
+/// `offset.metadata.max.bytes`
+const MOST_METADATA: usize = 4096;
+/// The first version of OffsetFetch that asks for several groups.
+const FETCHES_MANY_FROM: i16 = 8;
+
+/// What is committed for a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Committed {
+    /// The next one to consume.
+    pub(crate) offset: i64,
+    /// Leader epoch of the last message consumed; -1 where the client did not say.
+    pub(crate) leader_epoch: i32,
+    /// The user's own words.
+    pub(crate) metadata: StrBytes,
+}
+
+type ByPartition = BTreeMap<(TopicName, i32), Committed>;
+
+/// The offsets of a group.
+#[derive(Debug, Default)]
+pub(super) struct Offsets {
+    pub(super) committed: ByPartition,
+    /// By producer id: sent in a transaction that is open.
+    pending: BTreeMap<i64, ByPartition>,
+}
+
+impl Offsets {
+    fn is_pending(&self, key: &(TopicName, i32)) -> bool {
+        self.pending
+            .values()
+            .any(|offsets| offsets.contains_key(key))
+    }
+
+    fn get(&self, key: &(TopicName, i32), stable: bool) -> Result<Committed, ErrorCode> {
+        if stable && self.is_pending(key) {
+            return Err(ErrorCode::UNSTABLE_OFFSET_COMMIT);
+        }
+        let none = Committed {
+            offset: -1,
+            leader_epoch: -1,
+            metadata: StrBytes::new(),
+        };
+        Ok(self.committed.get(key).cloned().unwrap_or(none))
+    }
+}
+
+impl Groups {
+    /// OffsetCommit.
+    pub(crate) fn commit(
+        &mut self,
+        request: &OffsetCommitRequest,
+        topics: &dyn Topics,
+        now: Millis,
+    ) -> OffsetCommitResponse {
+        let who = Committer {
+            group: &request.group_id,
+            member: &request.member_id,
+            instance: request.group_instance_id.as_ref(),
+            generation: request.generation_id_or_member_epoch,
+            transactional: false,
+        };
+        let mut group = self.check_committer(&who, now);
+        let results = request.topics.iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|p| {
+                let key = (topic.name.clone(), p.partition_index);
+                let offset = Committed {
+                    offset: p.committed_offset,
+                    leader_epoch: p.committed_leader_epoch,
+                    metadata: p.committed_metadata.clone().unwrap_or_default(),
+                };
+                let checked = check(topics, &key, &offset);
+                let code = match (&mut group, checked) {
+                    (Err(code), _) => *code,
+                    (Ok(_), Err(code)) => code,
+                    (Ok(group), Ok(())) => {
+                        group.offsets.committed.insert(key, offset);
+                        ErrorCode::NO_ERROR
+                    }
+                };
+                OffsetCommitResponsePartition::default()
+                    .with_partition_index(p.partition_index)
+                    .with_error_code(code.0)
+            });
+            OffsetCommitResponseTopic::default()
+                .with_name(topic.name.clone())
+                .with_partitions(partitions.collect())
+        });
+        OffsetCommitResponse::default().with_topics(results.collect())
+    }
+
+    /// TxnOffsetCommit, from a producer that its transaction's coordinator has let pass: seen by nobody until
+    /// [`Groups::end_transaction`].
+    pub(crate) fn commit_in_transaction(
+        &mut self,
+        request: &TxnOffsetCommitRequest,
+        fenced: Option<ErrorCode>,
+        topics: &dyn Topics,
+        now: Millis,
+    ) -> TxnOffsetCommitResponse {
+        let who = Committer {
+            group: &request.group_id,
+            member: &request.member_id,
+            instance: request.group_instance_id.as_ref(),
+            generation: request.generation_id,
+            transactional: true,
+        };
+        let mut group = match fenced {
+            Some(code) => Err(code),
+            None => self.check_committer(&who, now),
+        };
+        let results = request.topics.iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|p| {
+                let key = (topic.name.clone(), p.partition_index);
+                let offset = Committed {
+                    offset: p.committed_offset,
+                    leader_epoch: p.committed_leader_epoch,
+                    metadata: p.committed_metadata.clone().unwrap_or_default(),
+                };
+                let checked = check(topics, &key, &offset);
+                let code = match (&mut group, checked) {
+                    (Err(code), _) => *code,
+                    (Ok(_), Err(code)) => code,
+                    (Ok(group), Ok(())) => {
+                        let pending = &mut group.offsets.pending;
+                        let pending = pending.entry(request.producer_id.0).or_default();
+                        pending.insert(key, offset);
+                        ErrorCode::NO_ERROR
+                    }
+                };
+                TxnOffsetCommitResponsePartition::default()
+                    .with_partition_index(p.partition_index)
+                    .with_error_code(code.0)
+            });
+            TxnOffsetCommitResponseTopic::default()
+                .with_name(topic.name.clone())
+                .with_partitions(partitions.collect())
+        });
+        TxnOffsetCommitResponse::default().with_topics(results.collect())
+    }
+
+    /// A transaction in which offsets of this group were sent has ended.
+    pub(crate) fn end_transaction(&mut self, group: &GroupId, producer_id: i64, committed: bool) {
+        let Some(group) = self.groups.get_mut(group) else {
+            return;
+        };
+        let pending = group.offsets.pending.remove(&producer_id);
+        if committed {
+            group.offsets.committed.extend(pending.unwrap_or_default());
+        }
+    }
+
+    /// The offsets of a deleted topic go with it.
+    pub(crate) fn forget_topic(&mut self, topic: &str) {
+        for group in self.groups.values_mut() {
+            let keep = |(name, _): &(TopicName, i32)| name.as_str() != topic;
+            group.offsets.committed.retain(|key, _| keep(key));
+            for pending in group.offsets.pending.values_mut() {
+                pending.retain(|key, _| keep(key));
+            }
+        }
+    }
+
+    /// What a group has committed, for tests that wait until it has caught up.
+    pub(crate) fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<Committed> {
+        let id = GroupId(StrBytes::from_string(group.to_owned()));
+        let topic = TopicName(StrBytes::from_string(topic.to_owned()));
+        let offsets = &self.groups.get(&id)?.offsets;
+        offsets.committed.get(&(topic, partition)).cloned()
+    }
+
+    fn check_committer(
+        &mut self,
+        who: &Committer<'_>,
+        now: Millis,
+    ) -> Result<&mut Group, ErrorCode> {
+        check_id(who.group)?;
+        if !self.groups.contains_key(who.group) {
+            if who.generation >= 0 {
+                return Err(ErrorCode::ILLEGAL_GENERATION);
+            }
+            // Whoever only keeps offsets here is in no group, and yet makes one.
+            let group = Group {
+                members: Members::Classic(Classic::new(self.config.initial_delay)),
+                offsets: Offsets::default(),
+            };
+            self.groups.insert(who.group.clone(), group);
+        }
+        let group = self.groups.get_mut(who.group);
+        let group = group.ok_or(ErrorCode::GROUP_ID_NOT_FOUND)?;
+        match &mut group.members {
+            Members::Classic(classic) => classic.check_commit(
+                who.member,
+                who.instance,
+                who.generation,
+                who.transactional,
+                now,
+            )?,
+            Members::Consumer(consumer) => consumer.check_commit(who.member, who.generation)?,
+        }
+        Ok(group)
+    }
+
+    /// OffsetFetch.
+    pub(crate) fn fetch_offsets(
+        &self,
+        version: i16,
+        request: &OffsetFetchRequest,
+    ) -> OffsetFetchResponse {
+        let stable = request.require_stable;
+        if version >= FETCHES_MANY_FROM {
+            let groups = request.groups.iter().map(|wanted| {
+                let result =
+                    OffsetFetchResponseGroup::default().with_group_id(wanted.group_id.clone());
+                if let Err(code) = self.check_reader(wanted) {
+                    return result.with_error_code(code.0);
+                }
+                let by_topic = wanted.topics.as_ref().map(|topics| {
+                    let pairs = topics.iter();
+                    pairs
+                        .map(|t| (t.name.clone(), t.partition_indexes.clone()))
+                        .collect()
+                });
+                let found = self.read_offsets(&wanted.group_id, by_topic, stable);
+                let found = found.into_iter().map(|(name, partitions)| {
+                    let partitions = partitions.into_iter().map(|(index, read)| {
+                        let result =
+                            OffsetFetchResponsePartitions::default().with_partition_index(index);
+                        match read {
+                            Ok(c) => result
+                                .with_committed_offset(c.offset)
+                                .with_committed_leader_epoch(c.leader_epoch)
+                                .with_metadata(Some(c.metadata)),
+                            Err(code) => result
+                                .with_committed_offset(-1)
+                                .with_metadata(Some(StrBytes::new()))
+                                .with_error_code(code.0),
+                        }
+                    });
+                    OffsetFetchResponseTopics::default()
+                        .with_name(name)
+                        .with_partitions(partitions.collect())
+                });
+                result.with_topics(found.collect())
+            });
+            return OffsetFetchResponse::default().with_groups(groups.collect());
+        }
+        let by_topic = request.topics.as_ref().map(|topics| {
+            let pairs = topics.iter();
+            pairs
+                .map(|t| (t.name.clone(), t.partition_indexes.clone()))
+                .collect()
+        });
+        let found = self.read_offsets(&request.group_id, by_topic, stable);
+        let found = found.into_iter().map(|(name, partitions)| {
+            let partitions = partitions.into_iter().map(|(index, read)| {
+                let result = OffsetFetchResponsePartition::default().with_partition_index(index);
+                match read {
+                    Ok(c) => result
+                        .with_committed_offset(c.offset)
+                        .with_committed_leader_epoch(c.leader_epoch)
+                        .with_metadata(Some(c.metadata)),
+                    Err(code) => result
+                        .with_committed_offset(-1)
+                        .with_metadata(Some(StrBytes::new()))
+                        .with_error_code(code.0),
+                }
+            });
+            OffsetFetchResponseTopic::default()
+                .with_name(name)
+                .with_partitions(partitions.collect())
+        });
+        OffsetFetchResponse::default().with_topics(found.collect())
+    }
+
+    fn check_reader(
+        &self,
+        wanted: &kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup,
+    ) -> Result<(), ErrorCode> {
+        let Some(member) = &wanted.member_id else {
+            return Ok(());
+        };
+        match self
+            .groups
+            .get(&wanted.group_id)
+            .map(|group| &group.members)
+        {
+            Some(Members::Consumer(consumer)) => consumer.check_epoch(member, wanted.member_epoch),
+            _ => Ok(()),
+        }
+    }
+
+    /// `wanted` is `None` for all that the group has.
+    #[allow(clippy::type_complexity)]
+    fn read_offsets(
+        &self,
+        group: &GroupId,
+        wanted: Option<Vec<(TopicName, Vec<i32>)>>,
+        stable: bool,
+    ) -> Vec<(TopicName, Vec<(i32, Result<Committed, ErrorCode>)>)> {
+        let none = Offsets::default();
+        let offsets = self.groups.get(group).map_or(&none, |group| &group.offsets);
+        let wanted = wanted.unwrap_or_else(|| {
+            let mut all: BTreeMap<TopicName, Vec<i32>> = BTreeMap::new();
+            for (topic, partition) in offsets.committed.keys() {
+                all.entry(topic.clone()).or_default().push(*partition);
+            }
+            all.into_iter().collect()
+        });
+        let read = wanted.into_iter().map(|(topic, partitions)| {
+            let read = |index| (index, offsets.get(&(topic.clone(), index), stable));
+            let read = partitions.into_iter().map(read).collect();
+            (topic, read)
+        });
+        read.collect()
+    }
+}
+
+/// Who commits.
+struct Committer<'a> {
+    group: &'a GroupId,
+    member: &'a StrBytes,
+    instance: Option<&'a StrBytes>,
+    generation: i32,
+    transactional: bool,
+}
+
+fn check(topics: &dyn Topics, key: &(TopicName, i32), offset: &Committed) -> Result<(), ErrorCode> {
+    let known = topics.partitions(&key.0).unwrap_or(0);
+    if key.1 < 0 || key.1 >= known {
+        return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    }
+    match offset.metadata.len() > MOST_METADATA {
+        true => Err(ErrorCode::OFFSET_METADATA_TOO_LARGE),
+        false => Ok(()),
+    }
+}
