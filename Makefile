@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup build test lint fmt demo bench soak compat matrix kafka-up kafka-down clean
+.PHONY: help setup build test lint fmt demo bench bench-compare soak compat matrix kafka-up kafka-down clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ demo: ## the main job on a real Kafka, from Erlang and from Elixir
 
 bench: ## measure beside librdkafka on a real Kafka
 	@bench/run.sh
+
+bench-compare: ## this checkout beside another revision (REV=...), in alternating rounds
+	@bench/compare.sh "$(REV)"
 
 soak: ## ten minutes of producing and consuming, checked message by message (SOAK_MINUTES, SOAK_KILL, SOAK_PARTITIONS)
 	@bench/soak.sh

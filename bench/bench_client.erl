@@ -121,6 +121,30 @@ run("group_subscriber", Options) ->
     unlink(Pid),
     ""
   end);
+%% From the call that produces to the callback or message that brings it: `rate' messages/s for `messages', or one
+%% after the other without; `via' subscribe, topic_subscriber or group_subscriber. Values carry their time.
+run("latency", Options) ->
+  Topic = new_topic(Options),
+  start_producer(Topic, Options),
+  Messages = int(messages, Options, 5000),
+  start_reader(atom(via, Options, subscribe), Topic, Options),
+  %% Not before the reader gets what is written: a group takes its time to form.
+  ok = brod:produce_sync(?CLIENT, Topic, 0, <<>>, stamp(Options)),
+  _ = next_latency(),
+  measure(Options, Messages, fun() ->
+    Latencies =
+      case int(rate, Options, 0) of
+        0 ->
+          [begin
+             {ok, _} = brod:produce(?CLIENT, Topic, partition(I, Options), <<>>, stamp(Options)),
+             next_latency()
+           end || I <- lists:seq(1, Messages)];
+        Rate ->
+          spawn_link(fun() -> paced(Topic, Options, Messages, Rate) end),
+          [next_latency() || _ <- lists:seq(1, Messages)]
+      end,
+    percentiles(lists:sort(Latencies))
+  end);
 %% How long one call keeps a scheduler: the smallest, and the largest that a normal one takes. They
 %% linger, so that no thread of the engine wakes up in between and takes the core away.
 run("calls", Options) ->
@@ -192,6 +216,59 @@ percentiles(Sorted) ->
   io_lib:format("p50 ~b us, p99 ~b us, p99.9 ~b us",
                 [round(At(Q)) || Q <- [0.5, 0.99, 0.999]]).
 
+%% Latency
+
+start_reader(subscribe, Topic, Options) ->
+  ok = brod:start_consumer(?CLIENT, Topic, [{begin_offset, earliest}]),
+  Parent = self(),
+  spawn_link(fun() ->
+    Deadline = erlang:monotonic_time(millisecond) + 30000,
+    lists:foreach(fun(P) -> subscribe(Topic, P, Deadline) end, partitions(Options)),
+    read_sets(Parent)
+  end);
+start_reader(topic_subscriber, Topic, _Options) ->
+  {ok, _} = brod:start_link_topic_subscriber(
+              #{client => ?CLIENT, topic => Topic, cb_module => ?MODULE, message_type => message,
+                init_data => {latency, self()}, consumer_config => consumer_config()});
+start_reader(group_subscriber, Topic, _Options) ->
+  Group = iolist_to_binary(io_lib:format("bench-~b", [os:system_time()])),
+  {ok, _} = brod:start_link_group_subscriber_v2(
+              #{client => ?CLIENT, group_id => Group, topics => [Topic], cb_module => ?MODULE,
+                message_type => message, init_data => {latency, self()},
+                consumer_config => consumer_config()}).
+
+read_sets(Parent) ->
+  receive
+    {Consumer, #kafka_message_set{messages = Messages}} ->
+      lists:foreach(fun(Message) -> tell_latency(Parent, Message) end, Messages),
+      ok = brod:consume_ack(Consumer, (lists:last(Messages))#kafka_message.offset),
+      read_sets(Parent)
+  end.
+
+%% Bursts of what is due, every millisecond.
+paced(Topic, Options, Messages, Rate) -> paced(Topic, Options, 0, Messages, Rate, erlang:monotonic_time(microsecond)).
+
+paced(_Topic, _Options, Messages, Messages, _Rate, _T0) -> ok;
+paced(Topic, Options, Sent, Messages, Rate, T0) ->
+  Due = min(Messages, (erlang:monotonic_time(microsecond) - T0) * Rate div 1000000),
+  [ok = brod:produce_no_ack(?CLIENT, Topic, partition(I, Options), <<>>, stamp(Options)) || I <- lists:seq(Sent + 1, Due)],
+  receive after 1 -> ok end,
+  paced(Topic, Options, max(Sent, Due), Messages, Rate, T0).
+
+stamp(Options) ->
+  Padding = max(0, int(size, Options, 100) - 8),
+  <<(erlang:monotonic_time(microsecond)):64/signed, 0:Padding/unit:8>>.
+
+%% What opened the partitions carries no time.
+tell_latency(_To, #kafka_message{value = <<"warm">>}) -> ok;
+tell_latency(To, #kafka_message{value = <<Sent:64/signed, _/binary>>}) ->
+  To ! {latency, erlang:monotonic_time(microsecond) - Sent}.
+
+next_latency() ->
+  receive {latency, Us} -> Us
+  after ?LIMIT -> error(no_message)
+  end.
+
 %% Consuming
 
 subscribe_all(Topic, Options) ->
@@ -219,16 +296,24 @@ receive_sets(Left) ->
   end.
 
 %% @private brod_topic_subscriber and brod_group_subscriber_v2
+init(Topic, {latency, _} = State) when is_binary(Topic) -> {ok, [], State};
+init(_Info, {latency, _} = State) -> {ok, State};
 init(_Topic, {Parent, Left}) when is_integer(Left) -> {ok, [], {Parent, Left}};
 init(_Info, {Parent, Left}) -> {ok, {Parent, Left}}.
 
 %% @private brod_topic_subscriber
+handle_message(_Partition, Message, {latency, Parent} = State) ->
+  tell_latency(Parent, Message),
+  {ok, ack, State};
 handle_message(_Partition, Message, {Parent, Left0}) ->
   Left = Left0 - count(Message),
   Left =< 0 andalso Left0 > 0 andalso (Parent ! done),
   {ok, ack, {Parent, Left}}.
 
 %% @private brod_group_subscriber_v2
+handle_message(Message, {latency, Parent} = State) ->
+  tell_latency(Parent, Message),
+  {ok, ack, State};
 handle_message(Message, {Parent, Left} = State) ->
   counters:sub(Left, 1, count(Message)),
   counters:get(Left, 1) =< 0 andalso (Parent ! done),

@@ -110,6 +110,11 @@ scenario 'sync, 1 caller' sync topic=sync-1 messages=10000
 scenario 'sync, 16 callers' sync topic=sync-16 messages=160000 callers=16
 scenario 'sync, 64 callers' sync topic=sync-64 messages=320000 callers=64
 
+for via in subscribe topic_subscriber group_subscriber; do
+  scenario "latency, $via" latency "topic=latency-$via" via=$via messages=5000
+  scenario "latency, $via, 10000/s" latency "topic=latency-$via-rate" via=$via messages=100000 rate=10000
+done
+
 scenario 'call' calls topic=calls
 
 filled full-8 8
