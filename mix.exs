@@ -50,6 +50,8 @@ defmodule Brod.MixProject do
       compilers: [:brod_nif | Mix.compilers()] ++ [:brod_docs],
       erlc_options: [:debug_info],
       test_paths: ["test"],
+      package: package(),
+      docs: docs(),
       deps: []
     ]
   end
@@ -60,6 +62,28 @@ defmodule Brod.MixProject do
       registered: app_src(:registered),
       env: app_src(:env),
       extra_applications: app_src(:applications) -- [:kernel, :stdlib]
+    ]
+  end
+
+  # What is needed to build it where it is used; no more.
+  defp package do
+    [
+      licenses: app_src(:licenses),
+      links: Map.new(app_src(:links)),
+      files:
+        ~w(lib src include native scripts docs/options.md docs/migrating-tls.md docs/guides) ++
+          ~w(Cargo.toml Cargo.lock mix.exs rebar.config rebar.config.script rebar.lock) ++
+          ~w(README.md CHANGELOG.md LICENSE)
+    ]
+  end
+
+  # For ExDoc, where somebody has it.
+  defp docs do
+    [
+      main: "readme",
+      extras:
+        ["README.md", "CHANGELOG.md", "docs/options.md", "docs/migrating-tls.md"] ++
+          Path.wildcard("docs/guides/*.md")
     ]
   end
 
