@@ -39,7 +39,7 @@ const TABLE: &[Row] = &[
     (ApiKey::CreateTopics, 2, [2, 2, 7, 7, 7]),
     (ApiKey::DeleteTopics, 1, [1, 1, 6, 6, 6]),
     (ApiKey::OffsetForLeaderEpoch, 2, [NONE, NONE, 4, 4, 4]),
-    (ApiKey::SaslHandshake, 1, [NONE, 1, 1, 1, 1]),
+    (ApiKey::SaslHandshake, 0, [0, 1, 1, 1, 1]),
     (ApiKey::SaslAuthenticate, 0, [NONE, 0, 2, 2, 2]),
     (ApiKey::FindCoordinator, 0, [1, 1, 3, 5, 6]),
     (ApiKey::JoinGroup, 0, [2, 2, 7, 9, 9]),

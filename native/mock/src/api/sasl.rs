@@ -1,5 +1,6 @@
 //! SASL on the wire, with its messages in SaslAuthenticate (KIP-152); the bare ones that version 0 of
-//! SaslHandshake asks for are not spoken.
+//! SaslHandshake asks for are not spoken, though it is offered: librdkafka takes brokers without it for ones
+//! that know no SASL.
 
 use brod_protocol::error::ErrorCode;
 use kafka_protocol::messages::{
@@ -17,6 +18,9 @@ pub(crate) fn handshake(
     call: &Call,
     request: SaslHandshakeRequest,
 ) -> Answer<SaslHandshakeResponse> {
+    if call.version == 0 {
+        return Answer::Close;
+    }
     connection.login = Login::new(&request.mechanism);
     let code = match (call.refused(), &connection.login) {
         (Some(code), _) => code,

@@ -105,7 +105,9 @@ impl Scram {
         let text = std::str::from_utf8(bytes).ok()?;
         let (without_proof, proof) = text.rsplit_once(",p=")?;
         let header = STANDARD.decode(field(without_proof, "c=")?).ok()?;
-        if header != self.header.as_bytes() || field(without_proof, "r=")? != self.nonce {
+        // As Kafka: librdkafka 2.0 says its own nonce twice.
+        let nonce = field(without_proof, "r=")?;
+        if header != self.header.as_bytes() || !nonce.ends_with(&self.nonce) {
             return None;
         }
         let proof = STANDARD.decode(proof).ok()?;
