@@ -22,7 +22,15 @@ defmodule Brod.GuidesTest do
       text = File.read!(unquote(guide))
       blocks = for [_, code] <- Regex.scan(~r/^```elixir\n(.*?)^```$/ms, text), do: code
       [first | _] = String.split(System.fetch_env!("BROD_BOOTSTRAP"), ",")
-      program = blocks |> Enum.join("\n") |> String.replace("localhost:19092", first)
+      # Topics of their own, so that it runs more than once on a cluster.
+      topics = "guide-#{System.os_time()}-"
+
+      program =
+        blocks
+        |> Enum.join("\n")
+        |> String.replace("localhost:19092", first)
+        |> String.replace("\"guide-", "\"" <> topics)
+
       assert {:ok, _} = Code.eval_string(program, [], file: unquote(guide)) |> then(&{:ok, &1})
     end
   end
