@@ -28,6 +28,9 @@
 %% Rows {Pid, consumer | connection, EngineHandle}; public, owned by brod_sup.
 -define(BROD_HANDLES, brod_handles).
 
+%% What has happened lately, and how often; public, owned by brod_sup. See brod_telemetry.
+-define(BROD_JOURNAL, brod_journal).
+
 %% The domain is brod's; what a line is about comes from brod_logging:about/1. See docs/adr/0020-log-lines.md.
 -define(BROD_LOG_DOMAIN, #{domain => [brod]}).
 -define(BROD_LOG_WARNING(Fmt, Args), ?LOG_WARNING(Fmt, Args, ?BROD_LOG_DOMAIN)).

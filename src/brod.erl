@@ -7,6 +7,7 @@
 %% Clients
 -export([start_client/1, start_client/2, start_client/3,
          start_link_client/1, start_link_client/2, start_link_client/3, stop_client/1]).
+-export([info/1, stats/1, health/1]).
 %% Producers
 -export([start_producer/3, get_producer/3,
          produce/2, produce/3, produce/5, produce_cb/4, produce_cb/6, produce_no_ack/5,
@@ -201,6 +202,26 @@ stop_client(ClientId) when is_atom(ClientId) ->
   end;
 stop_client(ClientPid) when is_pid(ClientPid) ->
   brod_client:stop(ClientPid).
+
+%% @doc What a client is doing, for people and for tools: `client', `version' of brod, `endpoints', `controller',
+%% `brokers' (each with `host', `port', `node', `state' as `connected', `idle' or `unreachable', its open `connections',
+%% counters, and `mean_round_trip_us' of requests that brokers do not hold back), `producers' with what they buffer,
+%% `consumers' with position and lag, `groups' of this node, the last `errors' and `events'. Asks no broker.
+-spec info(client()) -> {ok, map()} | {error, term()}.
+info(Client) -> brod_stats:info(Client).
+
+%% @doc All counters of a client since it was started: `brokers' with `apis' (requests by API, with bytes and
+%% `latency_buckets' for the bounds `bounds_us'), `producers', `consumers', `events', `rebootstraps'. They only grow;
+%% {@link brod_prometheus} shows them as metrics, {@link brod_telemetry} as events.
+-spec stats(client()) -> {ok, map()} | {error, term()}.
+stats(Client) -> brod_stats:stats(Client).
+
+%% @doc Whether a client can do its work: `ok'; `degraded' with the reasons; `down' when it does not run or reaches no
+%% broker. Reasons: `{brokers_unreachable, [{Host, Port}]}', `{producers_full, [{Topic, Partition}]}' (callers are held
+%% up), `{consumers_stopped, [{Topic, Partition}]}' (by an error), `{client, Reason}'. Asks no broker, so it is cheap
+%% enough for a probe.
+-spec health(client()) -> {ok | degraded | down, [{atom(), term()}]}.
+health(Client) -> brod_stats:health(Client).
 
 %% Producers
 

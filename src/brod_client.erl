@@ -328,6 +328,7 @@ handle_info({brod_reply, Ref, Result}, #state{connecting = Ref} = State) ->
 handle_info({brod_engine_down, What}, #state{id = Id} = State) ->
   ?BROD_LOG_ERROR("Client ~p: the engine's task ~s failed; the client starts anew. This is a defect "
                   "of brod: please report it.", [Id, What]),
+  ok = brod_telemetry:happened([client, engine_defect], #{count => 1}, #{client => Id, task => What}),
   {stop, {engine_down, What}, State};
 handle_info(refresh_metadata, State) ->
   {noreply, refresh_metadata(State)};
@@ -405,6 +406,7 @@ connected(#state{id = Table, context = Context0, waiting = Waiting} = State0) ->
   {ok, ConsumersSup} = brod_consumers_sup:start_link(),
   Context = Context0#{producers_sup => ProducersSup, consumers_sup => ConsumersSup},
   true = ets:insert(Table, {engine, maps:get(engine, Context), Context}),
+  ok = brod_handles:put(client, {Table, self()}),
   State = schedule_refresh(State0#state{context = Context, connecting = undefined, waiting = [],
                                         dispatchers = Dispatchers}),
   lists:foldr(fun({Call, From}, Acc0) ->

@@ -99,6 +99,7 @@ summary(#commits{generation = Generation, under_way = UnderWay, acks = Acks}) ->
 
 done(Result, #commit{offsets = Offsets, generation = Generation} = Commit, Commits) ->
   {Outcome, Failed} = outcome(Result, Offsets),
+  ok = brod_telemetry:committed(map_size(Offsets), map_size(Failed), Outcome),
   map_size(Failed) =:= 0 orelse
     ?BROD_LOG_WARNING("group coordinator ~p: commit of ~p partitions failed: ~p",
                       [self(), map_size(Failed), Result]),

@@ -247,6 +247,11 @@ code_change(_OldVsn, St, _Extra) -> {ok, St}.
 
 handle_event({revoke, Why}, #st{commits = Commits} = St) ->
   log(info, "generation ~p ends: ~p", [brod_group_commits:generation(Commits), Why], St),
+  ok = brod_telemetry:happened([group, revoked], #{count => 1}, #{reason => Why}),
+  ok = case ?STILL_MEMBER(Why) of
+         true -> ok;
+         false -> brod_telemetry:happened([group, heartbeat_failed], #{count => 1}, #{reason => Why})
+       end,
   {noreply, end_generation(Why, St)};
 handle_event(Event, #st{callback = Running, postponed = Postponed} = St)
   when Running =/= undefined, (element(1, Event) =:= assign orelse element(1, Event) =:= assigned) ->
@@ -271,6 +276,7 @@ handle_event({retrying, 0, Reason}, St) ->
   {noreply, St};
 handle_event({retrying, Attempt, Reason}, St) ->
   log(warning, "cannot join, attempt ~p: ~p", [Attempt, Reason], St),
+  ok = brod_telemetry:happened([group, retrying], #{attempt => Attempt}, #{reason => Reason}),
   {noreply, St};
 handle_event({down, {max_rejoin_attempts, Reason}}, St) ->
   log(error, "gives up joining after max_rejoin_attempts, the last error: ~p", [Reason], St),
@@ -297,6 +303,8 @@ begin_generation(#{member_id := MemberId, generation := Generation, leader := Is
       options = #{offset_commit_policy := Policy, group_instance_id := InstanceId}} = St,
   log(info, "is member of generation ~p with ~p partitions, leader: ~p",
       [Generation, length(Partitions), IsLeader], St),
+  ok = brod_telemetry:happened([group, assigned], #{partitions => length(Partitions), generation => Generation},
+                               #{member_id => MemberId, leader => IsLeader}),
   log_new(Policy, [{T, P} || {T, P, undefined, _} <- Partitions], St),
   TPs = [{T, P} || {T, P, _, _} <- Partitions],
   ok = brod_group_members:enter(GroupId, Pid, {Generation, MemberId, InstanceId}, TPs),
@@ -353,6 +361,7 @@ join_again(#st{handle = undefined} = St) ->
   St#st{phase = opening};
 join_again(#st{handle = Handle, join_id = LastId, topics = Topics, user_data = UserData} = St) ->
   JoinId = LastId + 1,
+  ok = brod_telemetry:happened([group, join], #{topics => length(Topics)}, #{}),
   ok = brod_nif:group_join(Handle, JoinId, Topics, UserData),
   St#st{phase = joining, join_id = JoinId}.
 

@@ -8,7 +8,7 @@
 
 -include("brod_int.hrl").
 
--type kind() :: consumer | connection | transaction | group_member.
+-type kind() :: client | consumer | connection | transaction | group_member.
 
 %% @doc Start the process that watches the others.
 -spec start_link() -> {ok, pid()} | {error, term()}.

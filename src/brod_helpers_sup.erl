@@ -23,4 +23,4 @@ init([]) ->
   {ok, {#{strategy => one_for_one, intensity => 100, period => 10},
         %% `brod_kafka_apis:stop/0' is brod's
         [Child(brod_kafka_apis, transient), Child(brod_engine_log, permanent),
-         Child(brod_handles, permanent)]}}.
+         Child(brod_handles, permanent), Child(brod_stats_poller, permanent)]}}.

@@ -12,6 +12,7 @@
 -export([consumer_open/4, consumer_subscribe/4, consumer_unsubscribe/1, consumer_ack/2,
          consumer_pause/1, consumer_resume/1, consumer_seek/2, consumer_close/1,
          consumer_info/1]).
+-export([client_stats/2]).
 -export([connection_open/3, connection_request/5, connection_close/1]).
 -export([error_name/1, crc32c/1, compress/2, decompress/3]).
 -export([txn_open/2, txn_begin/1, txn_produce/6, txn_produce_dirty/6, txn_refused/1, txn_offsets/4,
@@ -24,7 +25,7 @@
 
 -on_load(load/0).
 
--nifs([op/3, op_dirty/3, log_open/0, api_versions/0, client_open/2, client_close/1, sasl_answer/2, sasl_socket/2,
+-nifs([op/3, op_dirty/3, log_open/0, api_versions/0, client_open/2, client_close/1, client_stats/2, sasl_answer/2, sasl_socket/2,
        producer_open/4, producer_publish/2, producer_withdraw/1, produce/4, produce_to/6, produce_dirty/4,
        dispatcher_open/1, dispatcher_done/2,
        producer_process/1, producer_cancel_wait/2, producer_acks_done/1, producer_close/3,
@@ -109,6 +110,11 @@ client_open(_Endpoints, _Config) -> ?NOT_LOADED.
 %% @doc Close an engine client with everything that was opened on it.
 -spec client_close(client()) -> ok.
 client_close(_Client) -> ?NOT_LOADED.
+
+%% @doc What a client has done so far, on a dirty scheduler: counters of brokers, producers and consumers, and the events
+%% after the one with that number. See docs/boundary.md.
+-spec client_stats(client(), Since :: non_neg_integer()) -> map().
+client_stats(_Client, _Since) -> ?NOT_LOADED.
 
 %% @doc Answer a question that the engine asked a client's SASL provider.
 -spec sasl_answer(reference(), {ok, term()} | {error, binary()}) -> ok.

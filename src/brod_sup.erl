@@ -39,6 +39,7 @@ init(clients) ->
   Specs = [client_spec(C) || C <- application:get_env(brod, clients, [])],
   ?BROD_HANDLES = ets:new(?BROD_HANDLES, [named_table, public, set, {read_concurrency, true},
                                           {write_concurrency, true}]),
+  ?BROD_JOURNAL = ets:new(?BROD_JOURNAL, [named_table, public, set, {write_concurrency, true}]),
   {ok, _} = brod_helpers_sup:start_link(),
   {ok, {{one_for_one, 0, 1}, Specs}}.
 

@@ -65,6 +65,7 @@
     %% begun, or why not; or who waits for that
   , begun = [] :: ok | {error, term()} | [gen_server:from()]
   , begin_ref :: undefined | reference()
+  , ends_by = abort :: commit | abort
     %% who waits for what
   , calls = #{} :: #{reference() => gen_server:from()}
   , ending :: undefined | {reference(), gen_server:from()}
@@ -353,7 +354,7 @@ handle_call(terminate, _From, State) ->
 handle_call(_Call, _From, #state{ending = {_, _}} = State) ->
   {reply, {error, invalid_txn_state}, State};
 handle_call(commit, From, State) ->
-  {noreply, State#state{ending = {brod_nif:txn_end(State#state.handle, true), From}}};
+  {noreply, State#state{ending = {brod_nif:txn_end(State#state.handle, true), From}, ends_by = commit}};
 handle_call(abort, From, State) ->
   {noreply, State#state{ending = {brod_nif:txn_end(State#state.handle, false), From}}};
 handle_call({add_offsets, GroupId, Member, Offsets}, From, #state{handle = Handle} = State) ->
@@ -382,6 +383,7 @@ handle_info({brod_reply, Ref, Result}, #state{begin_ref = Ref} = State) ->
     _ -> {noreply, begun(Result, State)}
   end;
 handle_info({brod_reply, Ref, Result}, #state{ending = {Ref, From}} = State) ->
+  ok = brod_telemetry:happened([transaction, State#state.ends_by], #{count => 1}, #{result => Result}),
   gen_server:reply(From, Result),
   {stop, normal, State#state{has_ended = Result =:= ok}};
 handle_info({brod_reply, Ref, Result}, #state{calls = Calls} = State) ->
@@ -396,6 +398,7 @@ handle_info(_Info, State) ->
   {noreply, State}.
 
 begun(Result, #state{begun = Waiting} = State) ->
+  ok = brod_telemetry:happened([transaction, 'begin'], #{count => 1}, #{result => Result}),
   _ = [gen_server:reply(From, Result) || From <- Waiting],
   State#state{begun = Result, begin_ref = undefined}.
 

@@ -9,4 +9,5 @@ pub mod error;
 pub mod group;
 pub mod net;
 pub mod producer;
+pub mod stats;
 pub mod txn;

@@ -20,7 +20,7 @@ pub(crate) fn named<'a>(env: Env<'a>, name: &str) -> (Term<'a>, (i16, i16)) {
 }
 
 /// `FindCoordinator` as Erlang writes it.
-fn snake_case(name: &str) -> String {
+pub(crate) fn snake_case(name: &str) -> String {
     let mut out = String::new();
     for letter in name.chars() {
         if letter.is_ascii_uppercase() && !out.is_empty() {

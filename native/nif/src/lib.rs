@@ -24,6 +24,7 @@ mod reason;
 mod replies;
 mod runtime;
 mod sasl;
+mod stats;
 mod tls;
 mod txn;
 

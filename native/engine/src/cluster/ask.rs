@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use super::{is_topic_name, Cluster, NodeId, Purpose, Snapshot};
 use crate::error::Error;
 use crate::net::{Connection, Endpoint, NetError};
+use crate::stats::Event;
 use brod_protocol::api::metadata::{self, Metadata, Topic};
 use brod_protocol::api::ApiError;
 use brod_protocol::error::ErrorCode;
@@ -80,6 +81,9 @@ impl Cluster {
     fn start_anew(&self) {
         let client = &*self.config.connect.client_id;
         tracing::warn!(client, "brokers ask to find the cluster anew");
+        let stats = self.stats();
+        stats.rebootstraps.count();
+        stats.journal.note(&"", Event::Rebootstrapped);
         self.modify(Snapshot::forget);
         self.connections.hang_up();
     }

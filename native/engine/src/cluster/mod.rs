@@ -28,6 +28,7 @@ pub use supervision::OnFailure;
 
 use crate::error::Error;
 use crate::net::{ConnectOptions, Connection, Endpoint, NetError};
+use crate::stats::Stats;
 use brod_protocol::error::ErrorCode;
 
 /// Configuration of a cluster connection.
@@ -102,6 +103,11 @@ impl Cluster {
     /// The configuration it was started with.
     pub fn config(&self) -> &ClusterConfig {
         &self.config
+    }
+
+    /// What has been done so far.
+    pub fn stats(&self) -> &Stats {
+        &self.config.connect.stats
     }
 
     /// Closes all connections and ends the refresher.

@@ -24,6 +24,7 @@ use super::sink::Sink;
 use super::subscription::NextFetch;
 use crate::cluster::{Cluster, Leader, NodeId};
 use crate::error::Error;
+use crate::stats::ConsumeStats;
 use brod_protocol::api::fetch;
 use brod_protocol::error::ErrorCode;
 
@@ -53,6 +54,7 @@ pub(super) struct PartitionDriver {
     key: Key,
     state: Mutex<State>,
     delivery_ended: Notify,
+    stats: ConsumeStats,
 }
 
 impl PartitionDriver {
@@ -76,6 +78,7 @@ impl PartitionDriver {
                 feed: None,
             }),
             delivery_ended: Notify::new(),
+            stats: ConsumeStats::default(),
         }
     }
 
@@ -90,6 +93,11 @@ impl PartitionDriver {
     /// Topic and partition as in requests.
     pub(super) fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// What it has done so far.
+    pub(super) fn stats(&self) -> &ConsumeStats {
+        &self.stats
     }
 
     // What users do.
@@ -127,6 +135,9 @@ impl PartitionDriver {
 
     /// See [`Routing::set_paused`].
     pub(super) fn set_paused(self: &Arc<Self>, paused: bool) {
+        if paused {
+            self.stats.pauses.count();
+        }
         self.event(|routing| routing.set_paused(paused));
     }
 
@@ -183,6 +194,8 @@ impl PartitionDriver {
         from: NodeId,
         answer: fetch::Partition,
     ) -> Option<NextFetch> {
+        self.stats.fetches.count();
+        self.stats.bytes_fetched.add(answer.records.len() as u64);
         let cluster = &self.environment.cluster;
         let named_leader = answer.leader.as_ref().map(|named| Leader {
             node: named.node,
@@ -278,6 +291,7 @@ impl PartitionDriver {
                 code,
                 text,
             } => {
+                self.stats.errors.count();
                 let sink = state.sink.clone();
                 failures.extend(sink.map(|sink| (sink, generation, code, text)));
             }

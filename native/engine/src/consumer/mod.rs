@@ -40,6 +40,7 @@ pub use sink::{DecodedBatch, Delivered, MessageSet, Sink};
 
 use crate::cluster::{is_topic_name, Cluster, Interest};
 use crate::error::Error;
+use crate::stats::ConsumeStats;
 use budget::Budget;
 use driver::{Environment, PartitionDriver};
 use fetch_queue::FetchQueues;
@@ -131,6 +132,19 @@ impl Consumers {
             driver,
             _interest: self.environment.cluster.watch_topic(topic),
         })
+    }
+
+    /// Shows each consumer: topic, partition, what is known of it, and what it has done.
+    pub fn each(&self, mut show: impl FnMut(&str, i32, Info, &ConsumeStats)) {
+        let all: Vec<_> = self.partitions.lock().values().cloned().collect();
+        for driver in all {
+            show(
+                driver.topic(),
+                driver.partition(),
+                driver.info(),
+                driver.stats(),
+            );
+        }
     }
 
     fn forget(&self, driver: &Arc<PartitionDriver>) {

@@ -47,13 +47,18 @@ impl Connection {
     }
 
     /// Starts the two loops over a stream's halves. Nothing was sent over it yet.
-    pub(super) fn start<R, W>(reads: R, writes: W, endpoint: &Endpoint, client_id: &str) -> Self
+    pub(super) fn start<R, W>(
+        reads: R,
+        writes: W,
+        endpoint: &Endpoint,
+        options: &ConnectOptions,
+    ) -> Self
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
         let (turns, queue) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(endpoint.clone(), client_id.to_owned()));
+        let shared = Arc::new(Shared::new(endpoint.clone(), options));
         tokio::spawn(write_loop(writes, queue, shared.clone()));
         tokio::spawn(read_loop(reads, shared.clone()));
         Connection { shared, turns }
@@ -65,6 +70,11 @@ impl Connection {
         if let Some(time) = round_trip {
             let _ = self.shared.round_trip.set(time);
         }
+    }
+
+    /// It can be used: its end is one that is counted and told.
+    pub(super) fn established(&self) {
+        self.shared.established.store(true, Ordering::Release);
     }
 
     /// Nobody else's requests are written between those of the returned queue.

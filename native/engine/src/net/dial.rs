@@ -2,18 +2,52 @@
 //! the time, until one lets the client in.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
 
 use super::connection::Connection;
 use super::{handshake, lifetime, transport, ConnectOptions, Endpoint, NetError};
+use crate::stats::Event;
 
 /// See [`Connection::open`].
 pub(super) async fn open(
     endpoint: &Endpoint,
     options: &ConnectOptions,
 ) -> Result<Connection, NetError> {
+    let start = Instant::now();
+    let opened = reach(endpoint, options).await;
+    note(&opened, endpoint, options, start.elapsed());
+    opened
+}
+
+fn note(
+    opened: &Result<Connection, NetError>,
+    endpoint: &Endpoint,
+    options: &ConnectOptions,
+    took: Duration,
+) {
+    let (stats, journal) = (&options.stats, &options.stats.journal);
+    let broker = stats.broker(endpoint);
+    match opened {
+        Ok(_) => {
+            broker.connects.count();
+            journal.note(endpoint, Event::Connected(took.as_micros() as u64));
+            if let Some(sasl) = &options.sasl {
+                stats.authenticated(endpoint, sasl.name(), Ok(()));
+            }
+        }
+        Err(error) => {
+            broker.connect_failures.count();
+            if let (NetError::Sasl(why), Some(sasl)) = (error, &options.sasl) {
+                stats.authenticated(endpoint, sasl.name(), Err(why.to_string()));
+            }
+            journal.note(endpoint, Event::ConnectFailed(error.to_string()));
+        }
+    }
+}
+
+async fn reach(endpoint: &Endpoint, options: &ConnectOptions) -> Result<Connection, NetError> {
     let until = Instant::now() + options.connect_timeout;
     let found = timeout_at(until.into(), transport::resolve(endpoint))
         .await
@@ -69,15 +103,16 @@ async fn establish(
     let connection = match &options.tls {
         None => {
             let (reads, writes) = stream.into_split();
-            Connection::start(reads, writes, endpoint, &options.client_id)
+            Connection::start(reads, writes, endpoint, options)
         }
         Some(tls) => {
             let stream = tls.connect(stream, endpoint, until).await?;
             let (reads, writes) = tokio::io::split(stream);
-            Connection::start(reads, writes, endpoint, &options.client_id)
+            Connection::start(reads, writes, endpoint, options)
         }
     };
     let session = handshake::begin(&connection, options, until).await?;
+    connection.established();
     lifetime::watch(&connection, options, session);
     Ok(connection)
 }

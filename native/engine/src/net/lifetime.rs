@@ -68,19 +68,31 @@ impl Watcher {
         }
     }
 
+    fn note(&self, sasl: &Sasl, result: Result<(), String>) {
+        let shared = self.connection.shared();
+        let stats = &shared.stats;
+        stats.authenticated(&shared.endpoint, sasl.name(), result);
+    }
+
     async fn renew(&mut self, connection: &Connection) -> Result<(), NetError> {
-        let Some(sasl) = &self.sasl else {
+        let Some(sasl) = self.sasl.clone() else {
             return Ok(());
         };
         let until = Instant::now() + self.limit;
-        match handshake::again(connection, sasl, until).await {
-            Ok(session) => self.plan.renewed(session, Instant::now()),
+        match handshake::again(connection, &sasl, until).await {
+            Ok(session) => {
+                self.note(&sasl, Ok(()));
+                self.plan.renewed(session, Instant::now());
+            }
             // Nothing was sent yet. The session lasts a while longer, and a token may come.
             Err(NetError::Sasl(error)) if !error.is_refusal() => {
                 tracing::warn!(broker = %connection.endpoint(), %error, "session not renewed yet");
                 self.plan.postponed(Instant::now());
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.note(&sasl, Err(error.to_string()));
+                return Err(error);
+            }
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::sasl::Sasl;
 use super::tls::Tls;
+use crate::stats::Stats;
 
 /// How a connection is made.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct ConnectOptions {
     pub tls: Option<Arc<Tls>>,
     /// How the client proves who it is.
     pub sasl: Option<Sasl>,
+    /// Where it is counted what the connections do.
+    pub stats: Arc<Stats>,
 }
 
 impl Default for ConnectOptions {
@@ -36,6 +39,7 @@ impl Default for ConnectOptions {
             socket: SocketOptions::default(),
             tls: None,
             sasl: None,
+            stats: Arc::default(),
         }
     }
 }

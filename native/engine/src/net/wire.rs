@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::old_broker::{rewrite, translate};
 use super::throttle::Throttle;
-use super::{Endpoint, NetError};
+use super::{ConnectOptions, Endpoint, NetError};
+use crate::stats::{BrokerStats, Event, Stats};
 
 /// Who waits for the answer to a request.
 pub(super) type Reply = oneshot::Sender<Result<Bytes, NetError>>;
@@ -73,6 +74,8 @@ pub(super) enum Pending {
         longest: usize,
         /// How the request was rewritten for an old broker.
         rewritten: Option<Sent>,
+        /// When it was written, and its bytes.
+        asked: (Instant, usize),
         reply: Reply,
     },
     Bare(Reply),
@@ -90,16 +93,25 @@ pub(super) struct Shared {
     pub closed: CancellationToken,
     pub failed: AtomicBool,
     pub throttle: Mutex<Throttle>,
+    pub stats: Arc<Stats>,
+    /// Of the broker at the other end.
+    pub broker: Arc<BrokerStats>,
+    /// Set once the connection can be used.
+    pub established: AtomicBool,
     opened: Instant,
     /// When a request was last written, in ms since `opened`.
     used: AtomicU64,
 }
 
 impl Shared {
-    pub(super) fn new(endpoint: Endpoint, client_id: String) -> Self {
+    pub(super) fn new(endpoint: Endpoint, options: &ConnectOptions) -> Self {
+        let stats = options.stats.clone();
         Shared {
+            broker: stats.broker(&endpoint),
+            stats,
+            established: AtomicBool::new(false),
             endpoint,
-            client_id,
+            client_id: options.client_id.clone(),
             versions: OnceLock::new(),
             round_trip: OnceLock::new(),
             pending: Mutex::default(),
@@ -114,11 +126,16 @@ impl Shared {
     /// Ends the connection; who waits for an answer is told why.
     pub(super) fn fail(&self, error: NetError) {
         // The flag goes up under the lock, so that no request slips in behind the last drain.
-        let waiting = {
+        let (waiting, before) = {
             let mut pending = self.pending.lock();
-            self.failed.store(true, Ordering::Release);
-            std::mem::take(&mut *pending)
+            let before = self.failed.swap(true, Ordering::AcqRel);
+            (std::mem::take(&mut *pending), before)
         };
+        if !before && self.established.load(Ordering::Acquire) {
+            self.broker.disconnects.count();
+            let why = Event::Disconnected(error.to_string());
+            self.stats.journal.note(&self.endpoint, why);
+        }
         self.closed.cancel();
         for request in waiting {
             match request {
@@ -291,6 +308,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
                         None => longest_answer(api_key, version, &request.body),
                     },
                     rewritten,
+                    asked: (Instant::now(), head.len() + request.body.len()),
                     reply: request.reply,
                 };
                 (Some(pending), None)
@@ -310,6 +328,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
 
     async fn write(&mut self, mut bytes: impl Buf) -> Result<(), NetError> {
         self.shared.touch();
+        self.shared.broker.bytes_sent.add(bytes.remaining() as u64);
         tokio::select! {
             biased;
             result = async {
@@ -388,6 +407,8 @@ fn deliver(frames: &mut FrameReader, shared: &Shared) -> Result<(), NetError> {
             Some(longest) => frames.next_frame(longest)?,
         };
         let Some(frame) = frame else { return Ok(()) };
+        let broker = &shared.broker;
+        broker.bytes_received.add(frame.len() as u64 + 4);
         let mut pending = shared.pending.lock();
         match pending.pop_front() {
             None => return Err(NetError::NotKafka("it answers what was not asked".into())),
@@ -409,10 +430,12 @@ fn deliver(frames: &mut FrameReader, shared: &Shared) -> Result<(), NetError> {
                 api_key,
                 version,
                 rewritten,
+                asked: (asked, sent),
                 reply,
                 ..
             }) => {
                 drop(pending);
+                broker.answered(api_key, sent, frame.len() + 4, asked.elapsed());
                 let answered = i32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);
                 if answered != correlation_id {
                     let error = NetError::NotKafka("it answers out of order".into());
@@ -434,6 +457,11 @@ fn deliver(frames: &mut FrameReader, shared: &Shared) -> Result<(), NetError> {
                     let time = throttle_time(api_key, version, &body);
                     if !time.is_zero() {
                         shared.throttle.lock().impose(time, Instant::now());
+                        let ms = time.as_millis() as u64;
+                        broker.throttles.count();
+                        broker.throttled_ms.add(ms);
+                        let journal = &shared.stats.journal;
+                        journal.note(&shared.endpoint, Event::Throttled(ms));
                     }
                 }
                 let _ = reply.send(Ok(frame));

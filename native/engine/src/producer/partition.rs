@@ -20,6 +20,7 @@ use super::buffer::{Buffer, Outcome, Take};
 use super::config::ProducerConfig;
 use super::failure::{Cause, Failure};
 use crate::cluster::{Interest, NodeId, Snapshot, TopicId};
+use crate::stats::ProduceStats;
 use brod_protocol::api::init_producer_id::ProducerId;
 use brod_protocol::error::ErrorCode;
 
@@ -64,6 +65,8 @@ pub struct Partition<R: Replies> {
     state: Mutex<State<R>>,
     /// Which leader the topic has is kept fresh while this lives.
     _interest: Interest,
+    /// What it has done.
+    stats: ProduceStats,
     /// Calls dropped since that was last told.
     dropped: AtomicU64,
 }
@@ -102,6 +105,7 @@ impl<R: Replies> Partition<R> {
             replies,
             state,
             _interest: interest,
+            stats: ProduceStats::default(),
             dropped: AtomicU64::new(0),
         })
     }
@@ -124,6 +128,11 @@ impl<R: Replies> Partition<R> {
     /// Who is told about its records.
     pub fn replies(&self) -> &R {
         &self.replies
+    }
+
+    /// What it has done so far.
+    pub fn stats(&self) -> &ProduceStats {
+        &self.stats
     }
 
     /// Records in the batch that would be sent next.
@@ -182,13 +191,18 @@ impl<R: Replies> Partition<R> {
         drop(state);
         match outcome {
             Some(Outcome::Delivered(acks, base_offset)) => {
+                self.stats.batches_acked.count();
                 self.replies.delivered(acks, base_offset)
             }
             Some(Outcome::Settled(all)) => {
                 for (acks, result) in all {
                     match result {
-                        Ok(base_offset) => self.replies.delivered(acks, base_offset),
+                        Ok(base_offset) => {
+                            self.stats.batches_acked.count();
+                            self.replies.delivered(acks, base_offset);
+                        }
                         Err(why) => {
+                            self.stats.batches_failed.count();
                             if let Some(transaction) = &self.config.transaction {
                                 transaction.failed(&why, acks.has_untold());
                             }
@@ -197,7 +211,8 @@ impl<R: Replies> Partition<R> {
                     }
                 }
             }
-            Some(Outcome::Retried) | None => {}
+            Some(Outcome::Retried) => self.stats.batches_retried.count(),
+            None => {}
         }
         admission::tell_of_bytes(self.budget.release(freed));
         if wants_queueing {

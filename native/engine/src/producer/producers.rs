@@ -38,6 +38,11 @@ impl<R: Replies> Producers<R> {
         Producers(shared)
     }
 
+    /// All that are open, and some that are about to be gone.
+    pub fn partitions(&self) -> Vec<Arc<Partition<R>>> {
+        self.0.partitions()
+    }
+
     /// A producer for one partition. Which broker leads it, and its producer id, are asked for
     /// in the background.
     pub fn open(

@@ -284,6 +284,12 @@ impl<R: Replies> Task<R> {
         let acks = config.required_acks;
         let transactional_id = config.transactional_id();
         let timeout_ms = i32::try_from(config.ack_timeout.as_millis()).unwrap_or(i32::MAX);
+        for (item, batch) in items.iter().zip(&batches) {
+            let stats = item.partition.stats();
+            stats.batches_sent.count();
+            stats.records_sent.add(item.batch.records().into());
+            stats.bytes_sent.add(batch.len() as u64);
+        }
         let parts = items.iter().zip(batches).map(|(item, batch)| Part {
             topic: item.partition.topic(),
             partition: item.partition.index(),

@@ -73,6 +73,12 @@ impl<R: Replies> Shared<R> {
         }
     }
 
+    /// All that are open.
+    pub(super) fn partitions(&self) -> Vec<Arc<Partition<R>>> {
+        let opened = self.opened.lock();
+        opened.iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// The cluster is closed: nothing is taken any more, and what waits fails.
     pub(super) fn close_all(&self) {
         let opened = std::mem::take(&mut *self.opened.lock());

@@ -27,6 +27,7 @@ impl PartitionDriver {
 
     /// The rest waits for room, or is fetched again.
     fn full(&self, mut rest: CompletedFetch) -> DeliveryEnd {
+        self.stats.pauses.count();
         match rest.may_wait(&self.environment.held) {
             true => DeliveryEnd::Full(Box::new(rest)),
             false => DeliveryEnd::End(End::Done),
@@ -71,6 +72,8 @@ impl PartitionDriver {
                 memory: delivery.fetched.memory().clone(),
             });
         }
+        self.stats.records.add(delivered.count.max(0) as u64);
+        self.stats.bytes.add(delivered.bytes.max(0) as u64);
         let failed = delivered.failed.take();
         let (mut position, epoch) = delivery.fetched.reached();
         if failed.is_some() {

@@ -56,12 +56,19 @@ pub enum Sasl {
     External(Arc<dyn ExternalAuthentication>),
 }
 
+impl Sasl {
+    /// The mechanism's name, as far as the engine knows it.
+    pub fn name(&self) -> &str {
+        match self {
+            Sasl::Mechanism(mechanism) => mechanism.name(),
+            Sasl::External(_) => "external",
+        }
+    }
+}
+
 impl fmt::Debug for Sasl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Sasl::Mechanism(mechanism) => write!(f, "Sasl({})", mechanism.name()),
-            Sasl::External(_) => f.write_str("Sasl(external)"),
-        }
+        write!(f, "Sasl({})", self.name())
     }
 }
 

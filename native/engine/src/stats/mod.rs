@@ -1,0 +1,177 @@
+//! What a client has done, counted: for metrics, and for whoever looks into a running client.
+//!
+//! Counters are written once a request, a batch or a delivery, never once a message, and are read by whoever
+//! wants to know. What happens seldom, such as a lost connection, is noted in [`Journal`] as well.
+
+mod counter;
+mod histogram;
+mod journal;
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::net::Endpoint;
+
+pub use counter::Counter;
+pub use histogram::{Histogram, BOUNDS_US};
+pub use journal::{Event, Journal, Noted};
+
+/// What a client has done. Shared by all of its connections.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// What has happened lately.
+    pub journal: Journal,
+    /// How often the client went back to where it first found the cluster (KIP-1102, KIP-899).
+    pub rebootstraps: Counter,
+    brokers: Mutex<HashMap<Endpoint, Arc<BrokerStats>>>,
+}
+
+impl Stats {
+    /// The counters of the broker that listens there.
+    pub fn broker(&self, endpoint: &Endpoint) -> Arc<BrokerStats> {
+        let mut brokers = self.brokers.lock();
+        brokers.entry(endpoint.clone()).or_default().clone()
+    }
+
+    /// A broker has accepted the client's credentials, or has not.
+    pub fn authenticated(&self, endpoint: &Endpoint, mechanism: &str, result: Result<(), String>) {
+        let broker = self.broker(endpoint);
+        let event = match result {
+            Ok(()) => {
+                broker.authentications.count();
+                Event::Authenticated(mechanism.to_owned())
+            }
+            Err(why) => {
+                broker.auth_failures.count();
+                Event::AuthenticationFailed(why)
+            }
+        };
+        self.journal.note(endpoint, event);
+    }
+
+    /// All brokers that there has been a connection to, or an attempt.
+    pub fn brokers(&self) -> Vec<(Endpoint, Arc<BrokerStats>)> {
+        let brokers = self.brokers.lock();
+        let all = brokers.iter();
+        all.map(|(endpoint, stats)| (endpoint.clone(), stats.clone()))
+            .collect()
+    }
+}
+
+/// Numbers of Kafka's APIs that are counted one by one.
+const APIS: usize = 128;
+
+/// What went on between the client and one broker, over all connections.
+#[derive(Debug)]
+pub struct BrokerStats {
+    /// Connections that could be used.
+    pub connects: Counter,
+    /// Attempts that failed, whatever the reason.
+    pub connect_failures: Counter,
+    /// Of those, the ones where the broker did not accept the client's credentials; and sessions not renewed.
+    pub auth_failures: Counter,
+    /// How often the broker has accepted the client's credentials.
+    pub authentications: Counter,
+    /// Connections that ended, by whichever side.
+    pub disconnects: Counter,
+    /// Bytes written, with TLS' own not counted.
+    pub bytes_sent: Counter,
+    /// Bytes of responses.
+    pub bytes_received: Counter,
+    /// Responses that asked for a pause (KIP-219).
+    pub throttles: Counter,
+    /// The pauses asked for together, in ms.
+    pub throttled_ms: Counter,
+    apis: [OnceLock<Box<ApiStats>>; APIS],
+}
+
+impl Default for BrokerStats {
+    fn default() -> Self {
+        BrokerStats {
+            connects: Counter::default(),
+            connect_failures: Counter::default(),
+            auth_failures: Counter::default(),
+            authentications: Counter::default(),
+            disconnects: Counter::default(),
+            bytes_sent: Counter::default(),
+            bytes_received: Counter::default(),
+            throttles: Counter::default(),
+            throttled_ms: Counter::default(),
+            apis: std::array::from_fn(|_| OnceLock::new()),
+        }
+    }
+}
+
+/// Requests of one API to one broker.
+#[derive(Debug, Default)]
+pub struct ApiStats {
+    /// Bytes of requests.
+    pub bytes_sent: Counter,
+    /// Bytes of responses.
+    pub bytes_received: Counter,
+    /// From the writing of a request to the whole of its response.
+    pub latency: Histogram,
+}
+
+impl BrokerStats {
+    /// A request has been answered.
+    pub fn answered(&self, api: i16, sent: usize, received: usize, took: Duration) {
+        let Some(api) = self.api(api) else { return };
+        api.bytes_sent.add(sent as u64);
+        api.bytes_received.add(received as u64);
+        api.latency.record(took);
+    }
+
+    fn api(&self, key: i16) -> Option<&ApiStats> {
+        let slot = self.apis.get(usize::try_from(key).ok()?)?;
+        Some(slot.get_or_init(Box::default))
+    }
+
+    /// What was asked so far, by Kafka's number of the API.
+    pub fn apis(&self) -> impl Iterator<Item = (i16, &ApiStats)> {
+        let all = self.apis.iter().enumerate();
+        all.filter_map(|(key, slot)| Some((key as i16, &**slot.get()?)))
+    }
+
+    /// Connections open now.
+    pub fn connections(&self) -> u64 {
+        self.connects.get().saturating_sub(self.disconnects.get())
+    }
+}
+
+/// What a partition's producer has done.
+#[derive(Debug, Default)]
+pub struct ProduceStats {
+    /// Batches written, again for each retry.
+    pub batches_sent: Counter,
+    /// Their records.
+    pub records_sent: Counter,
+    /// Their bytes on the wire.
+    pub bytes_sent: Counter,
+    /// Batches that a broker has stored.
+    pub batches_acked: Counter,
+    /// Batches whose callers were told an error.
+    pub batches_failed: Counter,
+    /// Batches that are to be sent once more.
+    pub batches_retried: Counter,
+}
+
+/// What a partition's consumer has done.
+#[derive(Debug, Default)]
+pub struct ConsumeStats {
+    /// Answers to fetches that named the partition.
+    pub fetches: Counter,
+    /// Bytes of batches as they came.
+    pub bytes_fetched: Counter,
+    /// Messages handed to subscribers.
+    pub records: Counter,
+    /// Bytes of their keys and values.
+    pub bytes: Counter,
+    /// How often fetching stopped because the window was full or the consumer was paused.
+    pub pauses: Counter,
+    /// Errors that stopped the consumer.
+    pub errors: Counter,
+}

@@ -1,0 +1,197 @@
+//! What a client has done so far, as terms.
+
+use brod_engine::cluster::Snapshot;
+use brod_engine::consumer::Info;
+use brod_engine::net::Endpoint;
+use brod_engine::stats::{BrokerStats, ConsumeStats, Event, Noted, ProduceStats, BOUNDS_US};
+use rustler::types::atom::Atom;
+use rustler::{Encoder, Env, Term};
+
+use crate::answers::binary;
+use crate::apis::snake_case;
+use crate::atoms;
+use crate::client::Client;
+
+/// On a dirty scheduler: there may be thousands of partitions.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn client_stats(env: Env<'_>, client: Client, since: u64) -> Term<'_> {
+    let cluster = &client.cluster;
+    let (snapshot, stats) = (cluster.snapshot(), cluster.stats());
+    let mut known = stats.brokers();
+    for endpoint in snapshot.brokers.values() {
+        if !known.iter().any(|(other, _)| other == endpoint) {
+            known.push((endpoint.clone(), stats.broker(endpoint)));
+        }
+    }
+    let brokers: Vec<_> = known
+        .iter()
+        .map(|(endpoint, stats)| broker(env, &snapshot, endpoint, stats))
+        .collect();
+    let producers: Vec<_> = client
+        .producers
+        .partitions()
+        .iter()
+        .map(|partition| {
+            let place = (&**partition.topic(), partition.index());
+            producer(env, place, partition.load(), partition.stats())
+        })
+        .collect();
+    let mut consumers = Vec::new();
+    client.consumers.each(|topic, partition, info, stats| {
+        consumers.push(consumer(env, (topic, partition), &info, stats));
+    });
+    let events = stats.journal.since(since);
+    let events: Vec<_> = events.iter().map(|noted| event(env, noted)).collect();
+    map(
+        env,
+        &[
+            ("brokers", brokers.encode(env)),
+            ("producers", producers.encode(env)),
+            ("consumers", consumers.encode(env)),
+            ("events", events.encode(env)),
+            ("controller", node(env, Some(snapshot.controller))),
+            ("rebootstraps", stats.rebootstraps.get().encode(env)),
+            ("closed", cluster.closed().is_cancelled().encode(env)),
+            ("bounds_us", BOUNDS_US.as_slice().encode(env)),
+        ],
+    )
+}
+
+fn broker<'a>(
+    env: Env<'a>,
+    snapshot: &Snapshot,
+    endpoint: &Endpoint,
+    stats: &BrokerStats,
+) -> Term<'a> {
+    let mut nodes = snapshot.brokers.iter();
+    let id = nodes.find(|(_, other)| *other == endpoint);
+    let apis: Vec<_> = stats
+        .apis()
+        .map(|(key, api)| {
+            let name = brod_protocol::api::of(key).map(|api| snake_case(api.name));
+            let name = name.unwrap_or_else(|| key.to_string());
+            let latency = &api.latency;
+            map(
+                env,
+                &[
+                    ("api", binary(env, name.as_bytes())),
+                    ("bytes_sent", api.bytes_sent.get().encode(env)),
+                    ("bytes_received", api.bytes_received.get().encode(env)),
+                    ("latency_sum_us", latency.sum_us().encode(env)),
+                    ("latency_buckets", latency.buckets().as_slice().encode(env)),
+                ],
+            )
+        })
+        .collect();
+    map(
+        env,
+        &[
+            ("host", binary(env, endpoint.host.as_bytes())),
+            ("port", endpoint.port.encode(env)),
+            ("node", node(env, id.map(|(node, _)| *node))),
+            ("connections", stats.connections().encode(env)),
+            ("connects", stats.connects.get().encode(env)),
+            ("connect_failures", stats.connect_failures.get().encode(env)),
+            ("disconnects", stats.disconnects.get().encode(env)),
+            ("authentications", stats.authentications.get().encode(env)),
+            (
+                "authentication_failures",
+                stats.auth_failures.get().encode(env),
+            ),
+            ("bytes_sent", stats.bytes_sent.get().encode(env)),
+            ("bytes_received", stats.bytes_received.get().encode(env)),
+            ("throttles", stats.throttles.get().encode(env)),
+            ("throttled_ms", stats.throttled_ms.get().encode(env)),
+            ("apis", apis.encode(env)),
+        ],
+    )
+}
+
+fn producer<'a>(
+    env: Env<'a>,
+    (topic, partition): (&str, i32),
+    (buffered, in_flight, waiting): (u32, usize, usize),
+    stats: &ProduceStats,
+) -> Term<'a> {
+    map(
+        env,
+        &[
+            ("topic", binary(env, topic.as_bytes())),
+            ("partition", partition.encode(env)),
+            ("buffered_calls", buffered.encode(env)),
+            ("in_flight_batches", in_flight.encode(env)),
+            ("waiting_callers", waiting.encode(env)),
+            ("batches_sent", stats.batches_sent.get().encode(env)),
+            ("records_sent", stats.records_sent.get().encode(env)),
+            ("bytes_sent", stats.bytes_sent.get().encode(env)),
+            ("batches_acked", stats.batches_acked.get().encode(env)),
+            ("batches_failed", stats.batches_failed.get().encode(env)),
+            ("batches_retried", stats.batches_retried.get().encode(env)),
+        ],
+    )
+}
+
+fn consumer<'a>(
+    env: Env<'a>,
+    (topic, partition): (&str, i32),
+    info: &Info,
+    stats: &ConsumeStats,
+) -> Term<'a> {
+    let number = |value: Option<i64>| match value {
+        Some(value) => value.encode(env),
+        None => atoms::undefined().to_term(env),
+    };
+    map(
+        env,
+        &[
+            ("topic", binary(env, topic.as_bytes())),
+            ("partition", partition.encode(env)),
+            ("position", number(info.position)),
+            ("next_offset", number(info.next_offset)),
+            ("high_watermark", number(info.high_watermark)),
+            ("lag", number(info.lag)),
+            ("pending_count", info.pending_count.encode(env)),
+            ("pending_bytes", info.pending_bytes.encode(env)),
+            ("paused", info.paused.encode(env)),
+            ("active", info.active.encode(env)),
+            ("node", node(env, info.node)),
+            ("fetches", stats.fetches.get().encode(env)),
+            ("bytes_fetched", stats.bytes_fetched.get().encode(env)),
+            ("records", stats.records.get().encode(env)),
+            ("bytes", stats.bytes.get().encode(env)),
+            ("pauses", stats.pauses.get().encode(env)),
+            ("errors", stats.errors.get().encode(env)),
+        ],
+    )
+}
+
+/// `{Number, Broker, Kind, Value}`
+fn event<'a>(env: Env<'a>, noted: &Noted) -> Term<'a> {
+    let text = |text: &String| binary(env, text.as_bytes());
+    let (kind, value) = match &noted.event {
+        Event::Connected(us) => ("connected", us.encode(env)),
+        Event::ConnectFailed(why) => ("connect_failed", text(why)),
+        Event::Disconnected(why) => ("disconnected", text(why)),
+        Event::Authenticated(mechanism) => ("authenticated", text(mechanism)),
+        Event::AuthenticationFailed(why) => ("authentication_failed", text(why)),
+        Event::Throttled(ms) => ("throttled", ms.encode(env)),
+        Event::Rebootstrapped => ("rebootstrapped", atoms::undefined().to_term(env)),
+    };
+    let kind = Atom::from_str(env, kind).unwrap_or_else(|_| atoms::undefined());
+    (noted.number, text(&noted.broker), kind, value).encode(env)
+}
+
+fn node(env: Env<'_>, node: Option<i32>) -> Term<'_> {
+    match node.filter(|node| *node >= 0) {
+        Some(node) => node.encode(env),
+        None => atoms::undefined().to_term(env),
+    }
+}
+
+fn map<'a>(env: Env<'a>, pairs: &[(&str, Term<'a>)]) -> Term<'a> {
+    let pairs: Vec<_> = pairs
+        .iter()
+        .map(|(name, value)| (Atom::from_str(env, name).ok(), value))
+        .collect();
+    Term::map_from_pairs(env, &pairs).unwrap_or_else(|_| atoms::undefined().to_term(env))
+}

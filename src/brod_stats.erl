@@ -1,0 +1,102 @@
+%% @private What is known of running clients: counters of the engine, and what follows from them.
+-module(brod_stats).
+
+-export([clients/0, stats/1, stats/2, info/1, health/1]).
+
+%% @doc The clients that run here and are connected.
+-spec clients() -> [{brod:client_id(), pid()}].
+clients() ->
+  lists:usort([{Id, Pid} || {Id, Pid} <- brod_handles:all(client, '_'), is_process_alive(Pid)]).
+
+%% @doc All counters of a client; see {@link brod:stats/1}.
+-spec stats(brod:client()) -> {ok, map()} | {error, term()}.
+stats(Client) -> stats(Client, 0).
+
+%% @doc As {@link stats/1}, with the engine's events after that number only.
+-spec stats(brod:client(), non_neg_integer()) -> {ok, map()} | {error, term()}.
+stats(Client, Since) ->
+  case brod_client:engine(Client) of
+    {ok, Engine} -> {ok, brod_nif:client_stats(Engine, Since)};
+    {error, Reason} -> {error, Reason}
+  end.
+
+%% @doc See {@link brod:info/1}.
+-spec info(brod:client()) -> {ok, map()} | {error, term()}.
+info(Client) ->
+  case {stats(Client), brod_client:get_bootstrap(Client)} of
+    {{ok, #{brokers := Brokers} = Stats}, {ok, {Endpoints, _Options}}} ->
+      Id = brod_logging:client(Client),
+      {ok, #{ client => Id
+            , version => version()
+            , endpoints => Endpoints
+            , controller => maps:get(controller, Stats)
+            , brokers => [broker(Broker) || Broker <- lists:sort(Brokers)]
+            , producers => [maps:with([topic, partition, buffered_calls, in_flight_batches, waiting_callers], P)
+                            || P <- lists:sort(maps:get(producers, Stats))]
+            , consumers => [maps:with([topic, partition, position, lag, pending_count, pending_bytes, paused, active, node], C)
+                            || C <- lists:sort(maps:get(consumers, Stats))]
+            , groups => groups(Id)
+            , errors => errors(Stats)
+            , events => brod_telemetry:recent(Id)
+            }};
+    {{error, Reason}, _} -> {error, Reason};
+    {_, {error, Reason}} -> {error, Reason}
+  end.
+
+broker(#{apis := Apis} = Broker) ->
+  All = [Api || Api <- Apis],
+  Count = lists:sum([lists:sum(Buckets) || #{latency_buckets := Buckets} <- All]),
+  Sum = lists:sum([Us || #{latency_sum_us := Us, api := Name} <- All, Name =/= <<"fetch">>]),
+  Asked = lists:sum([lists:sum(Buckets) || #{latency_buckets := Buckets, api := Name} <- All, Name =/= <<"fetch">>]),
+  (maps:without([apis], Broker))#{ requests => Count
+                                 , mean_round_trip_us => case Asked of 0 -> undefined; _ -> Sum div Asked end
+                                 , state => state(Broker)}.
+
+state(#{connections := N}) when N > 0 -> connected;
+state(#{connect_failures := F}) when F > 0 -> unreachable;
+state(_Broker) -> idle.
+
+groups(Id) ->
+  [#{group => Group, generation => Generation, member_id => MemberId, partitions => lists:sort(maps:keys(Assigned))}
+   || {Group, _Pid, {Generation, MemberId, _}, Assigned} <- brod_handles:all(group_member, '_'), Id =/= undefined].
+
+errors(#{events := Events}) ->
+  [#{broker => Broker, what => What, reason => Why}
+   || {_, Broker, What, Why} <- Events,
+      lists:member(What, [connect_failed, disconnected, authentication_failed])].
+
+version() ->
+  case application:get_key(brod, vsn) of
+    {ok, Version} -> list_to_binary(Version);
+    undefined -> undefined
+  end.
+
+%% @doc See {@link brod:health/1}.
+-spec health(brod:client()) -> {ok | degraded | down, [{atom(), term()}]}.
+health(Client) ->
+  try stats(Client) of
+    {ok, Stats} -> health_of(Stats);
+    {error, Reason} -> {down, [{client, Reason}]}
+  catch
+    exit:Reason -> {down, [{client, Reason}]}
+  end.
+
+health_of(#{closed := true}) ->
+  {down, [{client, closed}]};
+health_of(#{brokers := Brokers, producers := Producers, consumers := Consumers}) ->
+  Known = [Broker || #{node := Node} = Broker <- Brokers, is_integer(Node)],
+  Lost = [Broker || Broker <- Known, state(Broker) =:= unreachable],
+  Connected = [Broker || Broker <- Brokers, state(Broker) =:= connected],
+  Full = [{Topic, Partition} || #{topic := Topic, partition := Partition, waiting_callers := N} <- Producers, N > 0],
+  Stopped = [{Topic, Partition} || #{topic := Topic, partition := Partition, errors := Errors, active := false} <- Consumers,
+                                   Errors > 0],
+  Problems = [{brokers_unreachable, [endpoint(Broker) || Broker <- Lost]} || Lost =/= []]
+    ++ [{producers_full, Full} || Full =/= []]
+    ++ [{consumers_stopped, Stopped} || Stopped =/= []],
+  case {Connected, Problems} of
+    {[], [_ | _]} -> {down, Problems};
+    {_, []} -> {ok, []};
+    _ -> {degraded, Problems}
+  end.
+
+endpoint(#{host := Host, port := Port}) -> {Host, Port}.

@@ -1,0 +1,71 @@
+-module(brod_telemetry_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+
+a_sample_tells_what_has_changed_since_the_last_one_test() ->
+  Api = #{api => <<"produce">>, bytes_sent => 30, bytes_received => 8, latency_sum_us => 900, latency_buckets => [2, 1]},
+  Producer = #{topic => <<"t">>, partition => 0, buffered_calls => 0, in_flight_batches => 1, waiting_callers => 0,
+               batches_sent => 5, records_sent => 50, bytes_sent => 500, batches_acked => 4, batches_failed => 0,
+               batches_retried => 1},
+  Stats = #{brokers => [#{host => <<"k">>, port => 1, apis => [Api]}], producers => [Producer], consumers => [],
+            events => [{7, <<"k:1">>, connected, 1500}], bounds_us => [500]},
+  Before = #{apis => #{{<<"k:1">>, <<"produce">>} => Api#{latency_buckets := [1, 1], bytes_sent := 20, latency_sum_us := 600}},
+             producers => #{{<<"t">>, 0} => Producer#{records_sent := 45, batches_sent := 4}}},
+  ?assertEqual(
+    [{[client, connect], #{duration => 1500}, #{broker => <<"k:1">>}},
+     {[request], #{count => 1, bytes_sent => 10, bytes_received => 0, duration => 300},
+      #{broker => <<"k:1">>, api => <<"produce">>, latency => [{500, 1}, {infinity, 0}]}},
+     {[produce, batches], #{sent => 1, acked => 0, failed => 0, retried => 0, records => 5, bytes => 0},
+      #{topic => <<"t">>, partition => 0}},
+     {[produce, buffer], #{buffered_calls => 0, in_flight_batches => 1, waiting_callers => 0},
+      #{topic => <<"t">>, partition => 0}}],
+    brod_stats_poller:differences(Before, Stats)).
+
+every_event_that_the_documentation_names_is_in_the_list_test() ->
+  {ok, Source} = file:read_file(source()),
+  {match, Found} = re:run(Source, "`(\\[brod, [a-z_, ]+\\])'", [global, {capture, all_but_first, list}]),
+  Documented = [parse(Text) || [Text] <- Found],
+  ?assertEqual(lists:usort(Documented), lists:sort(brod_telemetry:events())).
+
+parse(Text) ->
+  %% `begin' is a word of the language
+  {ok, Tokens, _} = erl_scan:string(lists:flatten([string:replace(Text, "begin", "'begin'"), "."])),
+  {ok, Term} = erl_parse:parse_term(Tokens),
+  Term.
+
+source() -> proplists:get_value(source, brod_telemetry:module_info(compile)).
+
+the_server_answers_get_alone_and_by_local_names_alone_test() ->
+  {ok, Server, Port} = brod_prometheus:start(#{}),
+  try
+    ?assertMatch("HTTP/1.1 200 OK" ++ _, request(Port, "GET /metrics?x=1 HTTP/1.1\r\nhost: localhost\r\n\r\n")),
+    ?assertMatch("HTTP/1.1 404" ++ _, request(Port, "GET / HTTP/1.1\r\n\r\n")),
+    ?assertMatch("HTTP/1.1 405" ++ _, request(Port, "POST /metrics HTTP/1.1\r\n\r\n")),
+    ?assertMatch("HTTP/1.1 403" ++ _, request(Port, "GET /metrics HTTP/1.1\r\nhost: evil.example\r\n\r\n")),
+    ?assertMatch("HTTP/1.1 400" ++ _, request(Port, "nonsense\r\n\r\n"))
+  after
+    ok = brod_prometheus:stop(Server)
+  end.
+
+request(Port, Text) ->
+  {ok, Socket} = gen_tcp:connect({127, 0, 0, 1}, Port, [{active, false}]),
+  ok = gen_tcp:send(Socket, Text),
+  all(Socket, "").
+
+all(Socket, Read) ->
+  case gen_tcp:recv(Socket, 0, 5000) of
+    {ok, More} -> all(Socket, Read ++ More);
+    {error, closed} -> Read
+  end.
+
+the_dashboard_asks_for_metrics_that_there_are_test() ->
+  {ok, Dashboard} = file:read_file(beside(docs, "grafana-dashboard.json")),
+  {ok, Source} = file:read_file(beside(src, "brod_prometheus.erl")),
+  {match, Found} = re:run(Dashboard, "brod_([a-z_]+?)(?:_bucket)?\\{", [global, {capture, all_but_first, binary}]),
+  Events = [iolist_to_binary([lists:join("_", [atom_to_list(A) || A <- Event]), "_total"])
+            || [brod | Event] <- brod_telemetry:events()],
+  IsThere = fun(Name) -> lists:member(Name, Events) orelse binary:match(Source, <<"\"", Name/binary, "\"">>) =/= nomatch end,
+  ?assertEqual([], [Name || [Name] <- Found, not IsThere(Name)]).
+
+beside(Folder, Name) ->
+  filename:join([filename:dirname(filename:dirname(source())), Folder, Name]).
