@@ -65,10 +65,9 @@
     %% begun, or why not; or who waits for that
   , begun = [] :: ok | {error, term()} | [gen_server:from()]
   , begin_ref :: undefined | reference()
-  , ends_by = abort :: commit | abort
     %% who waits for what
   , calls = #{} :: #{reference() => gen_server:from()}
-  , ending :: undefined | {reference(), gen_server:from()}
+  , ending :: undefined | {reference(), {commit | abort, gen_server:from()}}
   , has_ended = false :: boolean()
   }).
 
@@ -354,9 +353,9 @@ handle_call(terminate, _From, State) ->
 handle_call(_Call, _From, #state{ending = {_, _}} = State) ->
   {reply, {error, invalid_txn_state}, State};
 handle_call(commit, From, State) ->
-  {noreply, State#state{ending = {brod_nif:txn_end(State#state.handle, true), From}, ends_by = commit}};
+  {noreply, State#state{ending = {brod_nif:txn_end(State#state.handle, true), {commit, From}}}};
 handle_call(abort, From, State) ->
-  {noreply, State#state{ending = {brod_nif:txn_end(State#state.handle, false), From}}};
+  {noreply, State#state{ending = {brod_nif:txn_end(State#state.handle, false), {abort, From}}}};
 handle_call({add_offsets, GroupId, Member, Offsets}, From, #state{handle = Handle} = State) ->
   Ref = brod_nif:txn_offsets(Handle, GroupId, Member, Offsets),
   {noreply, State#state{calls = maps:put(Ref, From, State#state.calls)}};
@@ -382,8 +381,8 @@ handle_info({brod_reply, Ref, Result}, #state{begin_ref = Ref} = State) ->
     {{error, _}, [_ | _]} -> {stop, normal, begun(Result, State)};
     _ -> {noreply, begun(Result, State)}
   end;
-handle_info({brod_reply, Ref, Result}, #state{ending = {Ref, From}} = State) ->
-  ok = brod_telemetry:happened([transaction, State#state.ends_by], #{count => 1}, #{result => Result}),
+handle_info({brod_reply, Ref, Result}, #state{ending = {Ref, {How, From}}} = State) ->
+  ok = brod_telemetry:happened([transaction, How], #{count => 1}, #{result => Result}),
   gen_server:reply(From, Result),
   {stop, normal, State#state{has_ended = Result =:= ok}};
 handle_info({brod_reply, Ref, Result}, #state{calls = Calls} = State) ->
