@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Runs the tests: all of them, or the named parts.
-#   test.sh [rust] [eunit] [ct] [exunit] [fixtures] [compat]
+#   test.sh [rust] [eunit] [ct] [exunit] [fixtures] [compat] [peers]
 # ct, exunit and fixtures talk to a real Kafka, which is started here and stopped in the end, whatever
 # happens; KAFKA_PORT_BASE moves its ports. Where BROD_BOOTSTRAP is set, that cluster is used instead.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(rust eunit ct exunit fixtures compat)
+[ $# -gt 0 ] || parts=(rust eunit ct exunit fixtures compat peers)
 step() { echo; echo "== $*"; }
 
 kafka() {
@@ -47,11 +47,14 @@ fixtures() {
 # The oldest and the newest Kafka, and one in between; `make compat` tries more.
 compat() { scripts/compat.sh 0.10.2.2 2.8.2 4.4.0; }
 
+# Other clients on our own Kafka in memory.
+peers() { scripts/mock-peers.sh; }
+
 scripts/setup.sh
 for part in "${parts[@]}"; do
   step "$part"
   case "$part" in
-    rust | eunit | ct | exunit | fixtures | compat) "$part" ;;
+    rust | eunit | ct | exunit | fixtures | compat | peers) "$part" ;;
     *) echo "unknown part $part" >&2; exit 2 ;;
   esac
 done
