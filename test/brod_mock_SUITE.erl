@@ -122,7 +122,7 @@ cases() ->
   [{#{api => Api, nth => Nth, times => Times, action => Action}, Kind}
    || {Api, Actions} <- [{<<"Produce">>, Produce}, {<<"Metadata">>, Metadata}, {<<"ApiVersions">>, [reset_before, reset_after]}],
       Action <- Actions, Nth <- [1, 2, 5], Times <- [1, 2],
-      Kind <- [[{enable_idempotence, false}], [{required_acks, 1}]]].
+      Kind <- [[], [{enable_idempotence, false}], [{required_acks, 1}]]].
 
 work(Cases) ->
   {ok, Mock} = brod_mock:start(#{}),

@@ -46,6 +46,12 @@ pub(crate) fn dispatch(
     };
     match key {
         ApiKey::ApiVersions => on.call(api::api_versions::handle),
+        ApiKey::AlterConfigs => on.call(api::configs::alter),
+        ApiKey::CreatePartitions => on.call(api::admin::create_partitions),
+        ApiKey::DeleteRecords => on.call(api::admin::delete_records),
+        ApiKey::DescribeCluster => on.call(api::admin::describe_cluster),
+        ApiKey::DescribeConfigs => on.call(api::configs::describe),
+        ApiKey::IncrementalAlterConfigs => on.call(api::configs::alter_incrementally),
         ApiKey::CreateTopics => on.call(api::topics::create),
         ApiKey::DeleteTopics => on.call(api::topics::delete),
         ApiKey::Fetch => on.call(api::fetch::handle),
@@ -170,6 +176,41 @@ mod tests {
         ask(|_, _| ApiVersionsRequest::default());
         ask(|_, _| MetadataRequest::default().with_topics(Some(vec![])));
         ask(|_, _| DeleteTopicsRequest::default());
+        ask(|_, _| DescribeClusterRequest::default());
+        ask(|_, _| {
+            let topic = create_partitions_request::CreatePartitionsTopic::default();
+            let topic = topic.with_name(t()).with_count(2).with_assignments(None);
+            CreatePartitionsRequest::default().with_topics(vec![topic])
+        });
+        ask(|_, _| {
+            let topic = delete_records_request::DeleteRecordsTopic::default();
+            let topic = topic
+                .with_name(t())
+                .with_partitions(vec![Default::default()]);
+            DeleteRecordsRequest::default().with_topics(vec![topic])
+        });
+        ask(|_, _| {
+            let topic = describe_configs_request::DescribeConfigsResource::default();
+            let topic = topic
+                .with_resource_type(2)
+                .with_resource_name(crate::api::text("t"));
+            let topic = topic.with_configuration_keys(None);
+            DescribeConfigsRequest::default().with_resources(vec![topic])
+        });
+        ask(|_, _| {
+            let topic = alter_configs_request::AlterConfigsResource::default();
+            let topic = topic
+                .with_resource_type(2)
+                .with_resource_name(crate::api::text("t"));
+            AlterConfigsRequest::default().with_resources(vec![topic])
+        });
+        ask(|_, _| {
+            let topic = incremental_alter_configs_request::AlterConfigsResource::default();
+            let topic = topic
+                .with_resource_type(2)
+                .with_resource_name(crate::api::text("t"));
+            IncrementalAlterConfigsRequest::default().with_resources(vec![topic])
+        });
         ask(|_, _| {
             let topic = create_topics_request::CreatableTopic::default().with_name(t());
             CreateTopicsRequest::default().with_topics(vec![topic])

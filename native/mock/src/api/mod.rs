@@ -1,7 +1,9 @@
 //! Handlers, one file an API or a few that belong together. Each is a function of the cluster, the
 //! connection, the call and the request.
 
+pub(crate) mod admin;
 pub(crate) mod api_versions;
+pub(crate) mod configs;
 pub(crate) mod fetch;
 pub(crate) mod groups;
 pub(crate) mod list_offsets;
