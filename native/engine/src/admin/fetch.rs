@@ -3,6 +3,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::call;
 use super::leader::at_leader;
 use crate::cluster::{Cluster, Purpose};
@@ -48,13 +50,14 @@ pub struct Fetched {
 /// Fetches messages from `offset` on.
 ///
 /// Goes on where there is nothing to be seen (aborted transactions, holes left by compaction)
-/// until it finds a message or the end. A leader that moves is followed.
+/// until it finds a message or the end. A leader that moves is followed. Asks for more where brokers before
+/// KIP-74 return a message that is larger than `max_bytes` cut off.
 pub async fn fetch_once(
     cluster: &Cluster,
     topic: &str,
     partition: i32,
     offset: i64,
-    options: FetchOptions,
+    mut options: FetchOptions,
     limit: Duration,
 ) -> Result<Fetched, Error> {
     let purpose = purpose(topic, partition);
@@ -68,9 +71,11 @@ pub async fn fetch_once(
             Ok(fetch::read(response).only()?)
         })
         .await?;
-        match interpret(response, position, options)? {
-            Step::Done(fetched) => return Ok(fetched),
-            Step::Again(next) => position = next,
+        let records = response.records.clone();
+        match interpret(response, position, options) {
+            Ok(Step::Done(fetched)) => return Ok(fetched),
+            Ok(Step::Again(next)) => position = next,
+            Err(error) => options.max_bytes = enough_for_first(records, options).ok_or(error)?,
         }
     }
 }
@@ -145,6 +150,22 @@ fn interpret(answer: fetch::Partition, offset: i64, options: FetchOptions) -> Re
         stable_offset,
         batches: shown,
     }))
+}
+
+/// What is to be asked for instead, if the first batch is cut off because it is larger than was asked for. At least
+/// twice as much: a broker is not to have it grow forever.
+fn enough_for_first(records: Bytes, options: FetchOptions) -> Option<i32> {
+    let mut read = batches(records);
+    if read.next().is_some() {
+        return None;
+    }
+    let size = read
+        .incomplete()
+        .filter(|size| *size <= options.max_batch_bytes)?;
+    let size = i32::try_from(size)
+        .ok()
+        .filter(|size| *size > options.max_bytes)?;
+    Some(size.max(options.max_bytes.saturating_mul(2)))
 }
 
 /// What is given out, in as much memory as one call may take. The next call gets what is behind it.
@@ -333,6 +354,34 @@ mod tests {
         let records = [batch(0, 2, -1), whole[..100].to_vec()].concat();
         let step = interpret(data(records, 20), 0, Isolation::ReadCommitted).unwrap();
         assert_eq!(offsets(step).1, vec![0, 1]);
+    }
+
+    #[test]
+    fn a_first_batch_that_is_larger_than_what_was_asked_for_is_asked_for_whole() {
+        let options = options(Isolation::ReadCommitted);
+        let whole = batch(0, 40, -1);
+        let size = whole.len();
+        let more = |bytes: &[u8], options| enough_for_first(Bytes::copy_from_slice(bytes), options);
+        assert!(size > 2 * 100);
+        assert_eq!(more(&whole[..100], options), Some(size as i32));
+        assert_eq!(more(&whole, options), None);
+        assert_eq!(more(&[], options), None);
+        let asked = FetchOptions {
+            max_bytes: size as i32 - 1,
+            ..options
+        };
+        assert_eq!(more(&whole[..100], asked), Some(2 * (size as i32 - 1)));
+        // It would have come whole: it is damaged, or the broker is.
+        let asked = FetchOptions {
+            max_bytes: size as i32,
+            ..options
+        };
+        assert_eq!(more(&whole[..100], asked), None);
+        let small = FetchOptions {
+            max_batch_bytes: size - 1,
+            ..options
+        };
+        assert_eq!(more(&whole[..100], small), None, "more than is allowed");
     }
 
     #[test]

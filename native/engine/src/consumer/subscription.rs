@@ -70,6 +70,8 @@ pub(super) struct Subscription {
     end: Option<(i64, i64)>,
     /// More than its share, because its batches are larger.
     grown: i32,
+    /// What the batch at the position takes, if it did not fit into an answer.
+    needed: i32,
     /// Fetched, and waits for room.
     waiting: Option<CompletedFetch>,
     /// Fetches at the position that brought nothing to go on with.
@@ -95,6 +97,7 @@ impl Subscription {
             early_ack: None,
             end: None,
             grown: 0,
+            needed: 0,
             waiting: None,
             fruitless: 0,
             backoff: Backoff::new(RETRY.0, RETRY.1, seed),
@@ -173,6 +176,7 @@ impl Subscription {
     fn leave_position(&mut self, next: Phase) {
         self.acked = self.next_offset();
         self.phase = next;
+        self.needed = 0;
         self.waiting = None;
     }
 
@@ -291,7 +295,21 @@ impl Subscription {
         } else {
             self.config.max_bytes.min(share.max(self.grown))
         };
-        fair.max(1)
+        fair.max(self.needed).max(1)
+    }
+
+    /// The first batch of an answer takes `size` bytes and is cut off, as brokers before KIP-74 do with one that
+    /// is larger than was asked for. False: as much was asked for, or it is more than a batch may have.
+    pub(super) fn needs(&mut self, size: usize) -> bool {
+        let asked = self.fetch_size();
+        let is_more = |size: &i32| *size > asked;
+        let allowed = size <= self.config.max_batch_bytes;
+        let Some(size) = i32::try_from(size).ok().filter(is_more).filter(|_| allowed) else {
+            return false;
+        };
+        // Twice as much at least: a broker is not to have it grow forever.
+        self.needed = size.max(asked.saturating_mul(2));
+        true
     }
 
     /// An answer has so many bytes of records.
@@ -375,6 +393,7 @@ impl Subscription {
         self.window.push(delivered);
         if position > self.position {
             self.position = position;
+            self.needed = 0;
             self.last_epoch = epoch;
             self.forget_failures();
         }

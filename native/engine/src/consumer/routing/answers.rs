@@ -9,6 +9,7 @@ use crate::consumer::completed_fetch::{CompletedFetch, End};
 use crate::consumer::config::{BeginOffset, OffsetResetPolicy};
 use crate::consumer::sink::Delivered;
 use brod_protocol::api::fetch;
+use brod_protocol::batch_reader::BatchError;
 use brod_protocol::error::ErrorCode;
 
 /// A damaged batch may have been damaged on its way only, and is worth another fetch.
@@ -139,6 +140,9 @@ impl Routing {
                     format!("nothing at or behind offset {position} in what was fetched there");
                 self.try_again(FRUITLESS_TRIES, ErrorCode::CORRUPT_MESSAGE, text, now);
             }
+            // An old broker's answer to too small a fetch: the next one is larger.
+            DeliveryEnd::End(End::Unreadable(BatchError::FirstCutOff { size, .. }))
+                if self.subscription.needs(size) => {}
             DeliveryEnd::End(End::Unreadable(error)) => {
                 let code = error.code();
                 let tries = match code {

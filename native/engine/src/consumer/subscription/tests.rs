@@ -289,6 +289,27 @@ fn waits_grow_until_the_position_moves() {
 }
 
 #[test]
+fn a_message_that_an_old_broker_cuts_off_is_asked_for_whole_and_only_that_one() {
+    let (mut subscription, _) = subscription(ConsumerConfig {
+        max_bytes: 1000,
+        max_batch_bytes: 50_000,
+        ..ConsumerConfig::default()
+    });
+    let asked =
+        |subscription: &Subscription| subscription.next_fetch().map(|fetch| fetch.max_bytes);
+    assert!(!subscription.needs(1000), "it would have come whole");
+    assert!(!subscription.needs(50_001), "more than a batch may have");
+    assert_eq!(asked(&subscription), Some(1000));
+    assert!(subscription.needs(10_000));
+    assert_eq!(asked(&subscription), Some(10_000));
+    assert!(!subscription.needs(10_000), "it has been asked for");
+    assert!(subscription.needs(10_001));
+    assert_eq!(asked(&subscription), Some(20_000), "twice as much at least");
+    deliver(&mut subscription, 0..1, 10_001);
+    assert_eq!(asked(&subscription), Some(1000));
+}
+
+#[test]
 fn a_partition_whose_batches_are_larger_than_its_share_is_given_more() {
     let mut subscription = Subscription::new(Arc::new(AtomicI32::new(LEAST_FETCH)), 1);
     let generation = subscription.start(ConsumerConfig {
