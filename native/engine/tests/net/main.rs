@@ -2,6 +2,7 @@
 
 mod authority;
 mod broker;
+mod renewal;
 mod sasl;
 #[path = "../support/server.rs"]
 mod server;

@@ -25,13 +25,13 @@ use crate::server::encoded;
 use crate::{ask, options};
 
 /// Says its tokens one after the other; the broker asks for the next one each time.
-struct Tokens {
+pub(crate) struct Tokens {
     tokens: &'static [&'static str],
     refused: AtomicU64,
 }
 
 impl Tokens {
-    fn new(tokens: &'static [&'static str]) -> Arc<Self> {
+    pub(crate) fn new(tokens: &'static [&'static str]) -> Arc<Self> {
         Arc::new(Tokens {
             tokens,
             refused: AtomicU64::new(0),
@@ -68,7 +68,7 @@ impl Exchange for Saying {
     }
 }
 
-fn with(sasl: Sasl) -> ConnectOptions {
+pub(crate) fn with(sasl: Sasl) -> ConnectOptions {
     ConnectOptions {
         sasl: Some(sasl),
         ..options()

@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub moved: Option<Named>,
     pub refused: u32,
     pub hang_up: bool,
+    /// It hangs up on every request: nothing of Kafka is there any more.
+    pub gone: bool,
     /// The next answer to this API claims 2^31 - 1 entries.
     pub lie: Option<ApiKey>,
     /// Connections are told that there is no Produce.
@@ -134,6 +136,9 @@ impl Broker {
 
     fn answer(&self, key: ApiKey, version: i16, mut body: Bytes) -> Option<BytesMut> {
         let mut state = self.state.lock();
+        if state.gone {
+            return None;
+        }
         if state.lie == Some(key) {
             state.lie = None;
             return Some(lie(key));

@@ -237,3 +237,27 @@ async fn a_leader_that_the_metadata_does_not_know_is_reached_where_the_refusal_s
     assert_eq!(second.change(|state| state.values.clone()), ["a", "b"]);
     assert!(first.change(|state| state.values.is_empty()));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_comes_back_at_another_address_is_sent_to_there() {
+    let [seed, former, later] = [
+        Broker::start_as(2).await,
+        Broker::start_as(1).await,
+        Broker::start_as(1).await,
+    ];
+    for broker in [&seed, &former] {
+        broker.change(|state| state.brokers = vec![(1, former.port)]);
+    }
+    let (cluster, mut producer) = Producer::start(&seed, Duration::from_millis(10)).await;
+    producer.send("a");
+    assert_eq!(producer.result().await, Ok(0));
+    former.change(|state| state.gone = true);
+    // As a broker in a container: the same one, of the same leader epoch, advertised elsewhere.
+    seed.change(|state| state.brokers = vec![(1, later.port)]);
+    producer.send("b");
+    producer.send("c");
+    assert!(producer.result().await.is_ok() && producer.result().await.is_ok());
+    assert_eq!(former.change(|state| state.values.clone()), ["a"]);
+    assert_eq!(later.change(|state| state.values.clone()), ["b", "c"]);
+    assert_eq!(cluster.endpoint(1).map(|e| e.port), Some(later.port));
+}

@@ -1,7 +1,7 @@
 //! What the scripted brokers of the tests have in common: connections, metadata.
 
 #[path = "wire.rs"]
-mod wire;
+pub(crate) mod wire;
 
 use std::future::Future;
 
