@@ -31,7 +31,7 @@ groups() ->
     [wrong_password, wrong_scram_password, mechanism_is_not_offered, plaintext_to_tls,
      tls_to_plaintext, sasl_to_plaintext, plaintext_to_sasl, sasl_to_tls, foreign_ca, wrong_host_name,
      expired_certificate, self_signed_certificate, downgrade, alert_of_the_server, record_that_is_cut_off,
-     records_in_pieces, close_of_the_server, silence_after_the_handshake,
+     records_in_pieces, renegotiation, close_of_the_server, silence_after_the_handshake,
      client_certificate_is_missing, file_is_missing, credentials_file_is_missing,
      a_proxy_that_closes, a_server_that_stalls, a_token_cannot_be_had, unusable_options]}].
 
@@ -365,52 +365,38 @@ certificate_is_rotated(Config) ->
        end),
   brod_log:stop(Log).
 
-%% TLS and SCRAM are not on the schedulers: a process that wants to run does, as far as the machine lets it.
+%% TLS and SCRAM are not on the schedulers: whatever a connection takes beyond one in plaintext, normal schedulers work
+%% no longer for it. That is counted in CPU time of their threads, which a busy machine does not change; one PBKDF2 (2 ms)
+%% a connection would show.
 many_connections_at_once(_) ->
-  Machine = worst_gap(fun() -> wait(2000) end),
   Scram = {sasl, {scram_sha_512, "alice", "alice-secret"}},
   Plain = {sasl, {plain, "alice", "alice-secret"}},
-  Costs = [{What, connections_at_once(200, Kind, Options)}
+  Count = 200,
+  Costs = [{What, connections_at_once(Count, Kind, Options)}
            || {What, Kind, Options} <- [{plaintext, plain, []}, {tls, tls, [{ssl, brod_security:ca()}]},
                                         {tls_and_plain, sasl_tls, [{ssl, brod_security:ca()}, Plain]},
                                         {tls_and_scram, sasl_tls, [{ssl, brod_security:ca()}, Scram]}]],
-  ct:pal("200 connections at once; without them a process that ticks waits ~.1f ms:~n~p", [Machine / 1000, Costs]),
-  [begin
-     ?assert(Gap < 500000 + 10 * Machine),
-     ?assert(Busy < 0.5)
-   end || {_, #{gap_us := Gap, schedulers_busy := Busy}} <- Costs].
+  ct:pal("~b connections at once:~n~p", [Count, Costs]),
+  [{plaintext, #{scheduler_ms_each := Base}} | Others] = Costs,
+  ?assert(Base > 0 orelse not filelib:is_dir("/proc/self/task")),
+  [?assert(OnSchedulers < 2 * Base + 0.5, Costs) || {_, #{scheduler_ms_each := OnSchedulers}} <- Others].
 
 connections_at_once(Count, Kind, Options) ->
   Endpoints = brod_security:endpoints(Kind),
   Connect = fun(_) -> {ok, _} = brod:get_metadata(Endpoints, [], [{connect_timeout, ?LIMIT_MS} | Options]) end,
   Connect(first),
-  _ = erlang:system_flag(scheduler_wall_time, true),
-  {{Active, Total}, Cpu} = {scheduler_time(), cpu_seconds()},
-  Gap = worst_gap(fun() -> in_parallel(Connect, lists:seq(1, Count), fun() -> ok end) end),
-  {{ActiveThen, TotalThen}, CpuThen} = {scheduler_time(), cpu_seconds()},
-  _ = erlang:system_flag(scheduler_wall_time, false),
-  #{cpu_ms_each => 1000 * (CpuThen - Cpu) / Count, gap_us => Gap,
-    schedulers_busy => (ActiveThen - Active) / (TotalThen - Total)}.
+  {OnSchedulers, Cpu} = {scheduler_seconds(), cpu_seconds()},
+  in_parallel(Connect, lists:seq(1, Count), fun() -> ok end),
+  #{cpu_ms_each => 1000 * (cpu_seconds() - Cpu) / Count,
+    scheduler_ms_each => 1000 * (scheduler_seconds() - OnSchedulers) / Count}.
 
-worst_gap(Meanwhile) ->
-  Ticker = spawn_link(fun() -> tick(erlang:monotonic_time(microsecond), 0) end),
-  _ = Meanwhile(),
-  Ticker ! {worst, self()},
-  receive {Ticker, Gap} -> Gap after ?LIMIT_MS -> error(starved) end.
-
-%% A process that wants to run every millisecond.
-tick(Last, Worst) ->
-  receive {worst, To} -> To ! {self(), Worst}
-  after 1 ->
-    Now = erlang:monotonic_time(microsecond),
-    tick(Now, max(Worst, Now - Last))
-  end.
-
-%% How long normal schedulers were at work, and were there.
-scheduler_time() ->
-  Normal = erlang:system_info(schedulers),
-  {Active, Total} = lists:unzip([{A, T} || {N, A, T} <- erlang:statistics(scheduler_wall_time), N =< Normal]),
-  {lists:sum(Active), lists:sum(Total)}.
+%% CPU time of the normal schedulers' threads, where the system tells (Linux).
+scheduler_seconds() ->
+  %% 1_scheduler up to OTP 25, erts_sched_1 afterwards
+  Tasks = [Task || Task <- filelib:wildcard("/proc/self/task/*"), {ok, Name} <- [file:read_file(Task ++ "/comm")],
+                   re:run(Name, "^(erts_sched_[0-9]+|[0-9]+_scheduler)$") =/= nomatch],
+  lists:sum([binary_to_integer(hd(string:lexemes(Text, " "))) / 1.0e9
+             || Task <- Tasks, {ok, Text} <- [file:read_file(Task ++ "/schedstat")]]).
 
 %% Of the whole VM, where the system tells (Linux).
 cpu_seconds() ->
@@ -559,6 +545,37 @@ in_pieces(Socket, <<Piece:7/binary, Rest/binary>>) ->
   in_pieces(Socket, Rest);
 in_pieces(Socket, Rest) ->
   gen_tcp:send(Socket, Rest).
+
+%% A server of TLS 1.2 asks the client to begin anew. The client says no and goes on (RFC 5246, section 7.2.2); a
+%% server that does not take no for an answer is left.
+renegotiation(_) ->
+  [{Host, Port} | _] = brod_security:endpoints(plain),
+  Self = self(),
+  Asking = fun(Times) ->
+             tls_server([], [{versions, ['tlsv1.2']}], fun(Socket) ->
+               {ok, Broker} = gen_tcp:connect(Host, Port, [binary, {active, true}]),
+               Self ! {asked, [ssl:renegotiate(Socket) || _ <- lists:seq(1, Times)]},
+               ok = ssl:setopts(Socket, [{active, true}, {mode, binary}]),
+               relay_tls(Socket, Broker)
+             end)
+           end,
+  Options = [{ssl, [{verify, verify_none}]}],
+  {Once, _, StopOnce} = Asking(1),
+  ?assertMatch({ok, #{brokers := [_ | _]}}, failure([Once], Options)),
+  receive {asked, Answers} -> ?assertMatch([{error, _}], Answers) after ?LIMIT_MS -> error(not_asked) end,
+  StopOnce(),
+  {Often, _, StopOften} = Asking(1000),
+  ?assertMatch(?FAILED(_), failure([Often], Options)),
+  says([Often], Options, "check"),
+  StopOften().
+
+relay_tls(Tls, Broker) ->
+  receive
+    {tcp, Broker, Bytes} -> _ = ssl:send(Tls, Bytes), relay_tls(Tls, Broker);
+    {ssl, Tls, Bytes} -> _ = gen_tcp:send(Broker, Bytes), relay_tls(Tls, Broker);
+    {Closed, _} when Closed =:= tcp_closed; Closed =:= ssl_closed -> gen_tcp:close(Broker), ssl:close(Tls);
+    {ssl_error, Tls, _} -> gen_tcp:close(Broker)
+  end.
 
 close_of_the_server(_) ->
   {Endpoint, _Ca, Stop} = tls_server([], fun ssl:close/1),
@@ -733,9 +750,11 @@ chains(Peer) ->
 %% A TLS server with a certificate of its own, and the roots that it leads to.
 tls_server(Peer) -> tls_server(Peer, fun(_Socket) -> receive never -> ok end end).
 
-tls_server(Peer, Fun) ->
+tls_server(Peer, Fun) -> tls_server(Peer, [], Fun).
+
+tls_server(Peer, Options, Fun) ->
   #{server_config := Server, client_config := Client} = public_key:pkix_test_data(chains(Peer)),
-  {Endpoint, Stop} = tls_server_with(Server, Fun),
+  {Endpoint, Stop} = tls_server_with(Options ++ Server, Fun),
   {Endpoint, proplists:get_value(cacerts, Client), Stop}.
 
 tls_server_with(Server) -> tls_server_with(Server, fun(_Socket) -> receive never -> ok end end).

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
 use super::connection::Connection;
+use super::tls::Answering;
 use super::{handshake, lifetime, transport, ConnectOptions, Endpoint, NetError};
 use crate::stats::Event;
 
@@ -107,7 +108,7 @@ async fn establish(
         }
         Some(tls) => {
             let stream = tls.connect(stream, endpoint, until).await?;
-            let (reads, writes) = tokio::io::split(stream);
+            let (reads, writes) = tokio::io::split(Answering(stream));
             Connection::start(reads, writes, endpoint, options)
         }
     };

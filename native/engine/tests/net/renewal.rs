@@ -71,11 +71,7 @@ impl Peer {
 /// was asked for something.
 async fn at_a_renewal(
     tokens: &'static [&'static str],
-) -> (
-    Peer,
-    Request,
-    JoinHandle<Result<usize, NetError>>,
-) {
+) -> (Peer, Request, JoinHandle<Result<usize, NetError>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = Endpoint {
         host: "127.0.0.1".into(),

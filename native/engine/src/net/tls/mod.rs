@@ -1,5 +1,6 @@
 //! TLS, on rustls. No OpenSSL, and nothing of the operating system but its list of roots.
 
+mod answering;
 mod config;
 mod error;
 mod files;
@@ -24,6 +25,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::TlsConnector;
 
 use super::{Endpoint, NetError};
+pub(super) use answering::Answering;
 use files::Stamps;
 
 pub use error::{FileFault, TlsError};
