@@ -56,6 +56,67 @@ defmodule Brod.SecurityTest do
     refute inspect(:sys.get_state(:from_config_exs), limit: :infinity) =~ "alice-secret"
   end
 
+  defmodule Subscriber do
+    @moduledoc false
+    @behaviour :brod_group_subscriber_v2
+    import Record, only: [defrecord: 2, extract: 2]
+    defrecord :kafka_message, extract(:kafka_message, from_lib: "brod/include/brod.hrl")
+
+    @impl :brod_group_subscriber_v2
+    def init(_info, test), do: {:ok, test}
+
+    @impl :brod_group_subscriber_v2
+    def handle_message(kafka_message(value: value), test) do
+      send(test, {:got, value})
+      {:ok, :commit, test}
+    end
+  end
+
+  @tag :tmp_dir
+  test "a group of a client of config.exs, over TLS and SASL", %{tmp_dir: dir} do
+    file = Path.join(dir, "runtime.exs")
+
+    File.write!(file, """
+    import Config
+
+    config :brod,
+      clients: [
+        secure_group: [
+          endpoints: #{inspect(endpoints("BROD_BOOTSTRAP_SASL_TLS"))},
+          auto_start_producers: true,
+          ssl: [cacertfile: #{inspect(tls_file("ca.pem"))}],
+          sasl: {:scram_sha_256, "alice", "alice-secret"}
+        ]
+      ]
+    """)
+
+    start(Config.Reader.read!(file))
+    topic = "secure-group-#{System.unique_integer([:positive])}-#{System.os_time()}"
+    :ok = Brod.TestTopics.create(endpoints("BROD_BOOTSTRAP"), topic, 2)
+    for n <- 0..1, do: :ok = :brod.produce_sync(:secure_group, topic, n, "", "value #{n}")
+
+    config = %{
+      client: :secure_group,
+      group_id: "group-of-#{topic}",
+      topics: [topic],
+      cb_module: Subscriber,
+      consumer_config: [begin_offset: :earliest],
+      message_type: :message,
+      init_data: self()
+    }
+
+    {:ok, member} = :brod.start_link_group_subscriber_v2(config)
+    assert_receive {:got, "value 0"}, 30_000
+    assert_receive {:got, "value 1"}, 30_000
+    :ok = :brod_group_subscriber_v2.stop(member)
+
+    {:ok, [%{partitions: committed}]} =
+      :brod.fetch_committed_offsets(:secure_group, config.group_id)
+
+    assert Enum.sort(for p <- committed, do: {p.partition_index, p.committed_offset}) ==
+             [{0, 1}, {1, 1}]
+  end
+
   @tag :tmp_dir
   test "a sys.config", %{tmp_dir: dir} do
     file = Path.join(dir, "sys.config")
