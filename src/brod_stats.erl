@@ -2,6 +2,8 @@
 -module(brod_stats).
 
 -export([clients/0, stats/1, stats/2, info/1, health/1]).
+%% for tests
+-export([health_of/1]).
 
 %% @doc The clients that run here and are connected.
 -spec clients() -> [{brod:client_id(), pid()}].
@@ -30,12 +32,12 @@ info(Client) ->
             , version => version()
             , endpoints => Endpoints
             , controller => maps:get(controller, Stats)
-            , brokers => [broker(Broker) || Broker <- lists:sort(Brokers)]
+            , brokers => [broker(Broker, maps:get(events, Stats)) || Broker <- lists:sort(Brokers)]
             , producers => [maps:with([topic, partition, buffered_calls, in_flight_batches, waiting_callers], P)
                             || P <- lists:sort(maps:get(producers, Stats))]
             , consumers => [maps:with([topic, partition, position, lag, pending_count, pending_bytes, paused, active, node], C)
                             || C <- lists:sort(maps:get(consumers, Stats))]
-            , groups => groups(Id)
+            , groups => groups()
             , errors => errors(Stats)
             , events => brod_telemetry:recent(Id)
             }};
@@ -43,22 +45,28 @@ info(Client) ->
     {_, {error, Reason}} -> {error, Reason}
   end.
 
-broker(#{apis := Apis} = Broker) ->
+broker(#{apis := Apis} = Broker, Events) ->
   All = [Api || Api <- Apis],
   Count = lists:sum([lists:sum(Buckets) || #{latency_buckets := Buckets} <- All]),
   Sum = lists:sum([Us || #{latency_sum_us := Us, api := Name} <- All, Name =/= <<"fetch">>]),
   Asked = lists:sum([lists:sum(Buckets) || #{latency_buckets := Buckets, api := Name} <- All, Name =/= <<"fetch">>]),
   (maps:without([apis], Broker))#{ requests => Count
                                  , mean_round_trip_us => case Asked of 0 -> undefined; _ -> Sum div Asked end
-                                 , state => state(Broker)}.
+                                 , state => state(Broker, Events)}.
 
-state(#{connections := N}) when N > 0 -> connected;
-state(#{connect_failures := F}) when F > 0 -> unreachable;
-state(_Broker) -> idle.
+%% A broker that nobody asks is closed after a while: only what was last heard of it says whether it can be reached.
+state(#{connections := N}, _Events) when N > 0 -> connected;
+state(#{host := Host, port := Port}, Events) ->
+  Name = <<Host/binary, ":", (integer_to_binary(Port))/binary>>,
+  case lists:last([idle | [What || {_, Broker, What, _} <- lists:sort(Events), Broker =:= Name]]) of
+    Failed when Failed =:= connect_failed; Failed =:= authentication_failed -> unreachable;
+    _ -> idle
+  end.
 
-groups(Id) ->
+%% Of all clients of this node.
+groups() ->
   [#{group => Group, generation => Generation, member_id => MemberId, partitions => lists:sort(maps:keys(Assigned))}
-   || {Group, _Pid, {Generation, MemberId, _}, Assigned} <- brod_handles:all(group_member, '_'), Id =/= undefined].
+   || {Group, _Pid, {Generation, MemberId, _}, Assigned} <- brod_handles:all(group_member, '_')].
 
 errors(#{events := Events}) ->
   [#{broker => Broker, what => What, reason => Why}
@@ -81,12 +89,14 @@ health(Client) ->
     exit:Reason -> {down, [{client, Reason}]}
   end.
 
+%% @private What counters and events say of a client's health.
+-spec health_of(map()) -> {ok | degraded | down, [{atom(), term()}]}.
 health_of(#{closed := true}) ->
   {down, [{client, closed}]};
-health_of(#{brokers := Brokers, producers := Producers, consumers := Consumers}) ->
+health_of(#{brokers := Brokers, producers := Producers, consumers := Consumers, events := Events}) ->
   Known = [Broker || #{node := Node} = Broker <- Brokers, is_integer(Node)],
-  Lost = [Broker || Broker <- Known, state(Broker) =:= unreachable],
-  Connected = [Broker || Broker <- Brokers, state(Broker) =:= connected],
+  Lost = [Broker || Broker <- Known, state(Broker, Events) =:= unreachable],
+  Connected = [Broker || Broker <- Brokers, state(Broker, Events) =:= connected],
   Full = [{Topic, Partition} || #{topic := Topic, partition := Partition, waiting_callers := N} <- Producers, N > 0],
   Stopped = [{Topic, Partition} || #{topic := Topic, partition := Partition, errors := Errors, active := false} <- Consumers,
                                    Errors > 0],

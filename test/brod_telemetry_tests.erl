@@ -21,6 +21,17 @@ a_sample_tells_what_has_changed_since_the_last_one_test() ->
       #{topic => <<"t">>, partition => 0}}],
     brod_stats_poller:differences(Before, Stats)).
 
+a_broker_is_unreachable_while_the_last_that_was_heard_of_it_is_a_failure_test() ->
+  Broker = fun(Port, Connections) -> #{node => Port, host => <<"k">>, port => Port, connections => Connections, connect_failures => 1} end,
+  Stats = fun(Brokers, Events) -> #{brokers => Brokers, producers => [], consumers => [], events => Events} end,
+  Failed = {1, <<"k:1">>, connect_failed, <<"refused">>},
+  Back = {2, <<"k:1">>, connected, 1500},
+  Lost = {3, <<"k:1">>, disconnected, <<"idle">>},
+  ?assertEqual({down, [{brokers_unreachable, [{<<"k">>, 1}]}]}, brod_stats:health_of(Stats([Broker(1, 0)], [Failed]))),
+  ?assertEqual({degraded, [{brokers_unreachable, [{<<"k">>, 1}]}]},
+               brod_stats:health_of(Stats([Broker(1, 0), Broker(2, 1)], [Failed]))),
+  ?assertEqual({ok, []}, brod_stats:health_of(Stats([Broker(1, 0), Broker(2, 1)], [Lost, Failed, Back]))).
+
 every_event_that_the_documentation_names_is_in_the_list_test() ->
   {ok, Source} = file:read_file(source()),
   {match, Found} = re:run(Source, "`(\\[brod, [a-z_, ]+\\])'", [global, {capture, all_but_first, list}]),
