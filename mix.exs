@@ -71,7 +71,7 @@ defmodule Brod.MixProject do
       licenses: app_src(:licenses),
       links: Map.new(app_src(:links)),
       files:
-        ~w(lib src include native scripts docs/options.md docs/migrating-tls.md docs/guides) ++
+        ~w(lib bin src include native scripts docs/options.md docs/migrating-tls.md docs/guides) ++
           ~w(Cargo.toml Cargo.lock mix.exs rebar.config rebar.config.script rebar.lock) ++
           ~w(README.md CHANGELOG.md LICENSE)
     ]

@@ -135,7 +135,7 @@ executable() ->
 
 %% @private
 init({Path, Config, Owner}) ->
-  Args = [iolist_to_binary(brod_mock_json:encode(Config)), <<"port">>],
+  Args = [iolist_to_binary(brod_json:encode(Config)), <<"port">>],
   Port = open_port({spawn_executable, Path}, [{args, Args}, {packet, 4}, binary, exit_status]),
   _ = monitor(process, Owner),
   %% Answers once its brokers listen.
@@ -164,10 +164,10 @@ handle_info(_, Port) ->
   {noreply, Port}.
 
 ask(Port, Command) ->
-  true = port_command(Port, brod_mock_json:encode(Command)),
+  true = port_command(Port, brod_json:encode(Command)),
   receive
     {Port, {data, Data}} ->
-      case brod_mock_json:decode(Data) of
+      case brod_json:decode(Data) of
         #{<<"ok">> := Value} -> {ok, Value};
         #{<<"error">> := Why} -> {error, Why}
       end;

@@ -9,7 +9,7 @@
 -export([producer/2, producer/3, produce_all/4, fetch_all/3, values/1, numbers/2]).
 -export([wait_until/2, flush/0, outcome/1]).
 -export([java/2, kcat/2, kcat_start/2, kcat_kill/1]).
--export([brokers/2, whole/0, with_kafka/2]).
+-export([brokers/2, whole/0, with_kafka/2, scripts/0]).
 
 -include_lib("eunit/include/eunit.hrl").
 -include("../include/brod.hrl").

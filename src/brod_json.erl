@@ -1,5 +1,6 @@
-%% @private The JSON that {@link brod_mock} speaks with its executable; OTP has had a module for it only since 27.
--module(brod_mock_json).
+%% @private JSON, as {@link brod_mock} speaks it with its executable and the command line with people; OTP has had a
+%% module for it only since 27.
+-module(brod_json).
 
 -export([encode/1, decode/1]).
 
@@ -42,9 +43,9 @@ value(<<$", Rest/binary>>) -> text(Rest, []);
 value(<<$[, Rest/binary>>) -> list(skip(Rest), []);
 value(<<${, Rest/binary>>) -> object(skip(Rest), #{});
 value(Text) ->
-  {match, [{0, Length}]} = re:run(Text, "^-?[0-9]+", []),
+  {match, [{0, Length}]} = re:run(Text, "^-?[0-9]+(\\.[0-9]+([eE][-+]?[0-9]+)?)?", [{capture, first}]),
   <<Digits:Length/binary, Rest/binary>> = Text,
-  {binary_to_integer(Digits), Rest}.
+  {try binary_to_integer(Digits) catch error:badarg -> binary_to_float(Digits) end, Rest}.
 
 list(<<$], Rest/binary>>, Acc) -> {lists:reverse(Acc), Rest};
 list(<<$,, Rest/binary>>, Acc) -> list(skip(Rest), Acc);
@@ -62,7 +63,13 @@ object(<<$", Text/binary>>, Acc) ->
 
 text(<<$", Rest/binary>>, Acc) -> {iolist_to_binary(lists:reverse(Acc)), Rest};
 text(<<"\\u", Hex:4/binary, Rest/binary>>, Acc) ->
-  text(Rest, [<<(binary_to_integer(Hex, 16))/utf8>> | Acc]);
+  case {binary_to_integer(Hex, 16), Rest} of
+    {High, <<"\\u", Hex2:4/binary, Rest2/binary>>} when High >= 16#D800, High < 16#DC00 ->
+      %% Two halves of a character beyond 16 bits.
+      <<Char/utf16>> = <<High:16, (binary_to_integer(Hex2, 16)):16>>,
+      text(Rest2, [<<Char/utf8>> | Acc]);
+    {Char, _} -> text(Rest, [<<Char/utf8>> | Acc])
+  end;
 text(<<$\\, C, Rest/binary>>, Acc) -> text(Rest, [unescape(C) | Acc]);
 text(<<C, Rest/binary>>, Acc) -> text(Rest, [C | Acc]).
 

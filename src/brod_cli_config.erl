@@ -1,0 +1,103 @@
+%% @private Where the command line connects to, and how: flags, then the environment, then a properties file as Java's
+%% clients have it.
+-module(brod_cli_config).
+
+-export([options/0, bootstrap/1, properties/1]).
+
+%% @doc Options of all commands.
+-spec options() -> brod_cli:spec().
+options() ->
+  [{"brokers", string, "-b: host:port,... (BROD_BROKERS, else localhost:9092)"},
+   {"config", string, "-c: a properties file as of Java's clients (BROD_CONFIG)"},
+   {"tls", flag, "TLS (BROD_TLS=1)"},
+   {"cacert", string, "whom to trust, a PEM file (BROD_CACERT)"},
+   {"cert", string, "the client's certificate, a PEM file (BROD_CERT)"},
+   {"key", string, "its key, a PEM file (BROD_KEY)"},
+   {"insecure", flag, "believe any certificate"},
+   {"sasl", string, "plain, scram_sha_256 or scram_sha_512 (BROD_SASL)"},
+   {"username", string, "for SASL (BROD_USERNAME)"},
+   {"password", string, "for SASL; other users of this machine may see it, so rather BROD_PASSWORD"},
+   {"json", flag, "a line of JSON for each row"},
+   {"help", flag, "the options of a command"}].
+
+%% @doc Endpoints and connection options.
+-spec bootstrap(map()) -> {[brod:endpoint()], [{atom(), term()}]}.
+bootstrap(Options) ->
+  File = case value("config", Options) of undefined -> #{}; Name -> properties(Name) end,
+  Get = fun(Name, Property) ->
+          case value(Name, Options) of undefined -> maps:get(Property, File, undefined); V -> V end
+        end,
+  Brokers = case Get("brokers", "bootstrap.servers") of undefined -> "localhost:9092"; B -> B end,
+  Protocol = string:uppercase(maps:get("security.protocol", File, "PLAINTEXT")),
+  {[endpoint(string:trim(E)) || E <- string:lexemes(Brokers, ",")],
+   tls(Options, Get, Protocol) ++ sasl(Get, File)}.
+
+value(Name, Options) ->
+  case Options of
+    #{Name := true} -> "1";
+    #{Name := Value} -> Value;
+    _ -> case os:getenv("BROD_" ++ string:uppercase(Name), "") of "" -> undefined; Value -> Value end
+  end.
+
+endpoint(Text) ->
+  case string:split(Text, ":", trailing) of
+    [Host, Port] ->
+      try {string:trim(Host, both, "[]"), list_to_integer(Port)}
+      catch error:badarg -> throw({usage, ["no port in ", Text]})
+      end;
+    [Host] -> {Host, 9092}
+  end.
+
+tls(Options, Get, Protocol) ->
+  Files = [{cacertfile, Get("cacert", "ssl.truststore.location")}, {certfile, Get("cert", "ssl.keystore.location")},
+           {keyfile, Get("key", "ssl.keystore.location")}],
+  Given = [{Key, File} || {Key, File} <- Files, File =/= undefined],
+  Insecure = [{verify, verify_none} || maps:is_key("insecure", Options)],
+  %% Who names a certificate must not speak in plain text.
+  Named = [Name || Name <- ["cacert", "cert", "key"], value(Name, Options) =/= undefined],
+  Wanted = value("tls", Options) =/= undefined orelse Named =/= [] orelse Protocol =:= "SSL" orelse Protocol =:= "SASL_SSL",
+  case {Wanted orelse Insecure =/= [], Given ++ Insecure} of
+    {false, _} -> [];
+    {true, []} -> [{ssl, true}];
+    {true, Tls} -> [{ssl, Tls}]
+  end.
+
+sasl(Get, File) ->
+  case Get("sasl", "sasl.mechanism") of
+    undefined -> [];
+    Name ->
+      Mechanism = case string:replace(string:lowercase(Name), "-", "_", all) of
+                    M -> case lists:flatten(M) of
+                           "plain" -> plain;
+                           "scram_sha_256" -> scram_sha_256;
+                           "scram_sha_512" -> scram_sha_512;
+                           _ -> throw({usage, ["no SASL mechanism ", Name, " here: plain, scram_sha_256, scram_sha_512"]})
+                         end
+                  end,
+      Jaas = maps:get("sasl.jaas.config", File, ""),
+      [{sasl, {Mechanism, credential(Get("username", ""), "username", Jaas),
+               credential(Get("password", ""), "password", Jaas)}}]
+  end.
+
+credential(undefined, Name, Jaas) ->
+  case re:run(Jaas, Name ++ "=\"((?:[^\"\\\\]|\\\\.)*)\"", [{capture, all_but_first, binary}, unicode]) of
+    {match, [Value]} -> re:replace(Value, "\\\\(.)", "\\1", [global, {return, binary}]);
+    nomatch -> throw({usage, ["SASL wants a ", Name, ": --", Name, " or BROD_", string:uppercase(Name)]})
+  end;
+credential(Value, _Name, _Jaas) -> unicode:characters_to_binary(Value).
+
+%% @doc A properties file as Java reads it: comments, `=' or `:', lines that go on behind a backslash.
+-spec properties(file:name_all()) -> #{string() => string()}.
+properties(Name) ->
+  case file:read_file(Name) of
+    {ok, Bytes} ->
+      Joined = re:replace(Bytes, "\\\\\r?\n[ \t]*", "", [global, {return, binary}]),
+      Lines = [string:trim(Line) || Line <- string:split(unicode:characters_to_list(Joined), "\n", all)],
+      maps:from_list([property(Line) || [First | _] = Line <- Lines, First =/= $#, First =/= $!]);
+    {error, Reason} ->
+      throw({usage, [Name, ": ", file:format_error(Reason)]})
+  end.
+
+property(Line) ->
+  {match, [Key, Value]} = re:run(Line, "^([^=:\\s]+)\\s*[=:\\s]?\\s*(.*)$", [{capture, all_but_first, list}, unicode]),
+  {Key, Value}.

@@ -1,0 +1,105 @@
+%% @private `brod groups' and `brod commits'.
+-module(brod_cli_groups).
+
+-export([groups/2, commits/2]).
+
+-include("brod_int.hrl").
+
+-define(CLIENT, brod_cli).
+
+%% @doc List, describe, reset and delete groups.
+-spec groups(map(), [string()]) -> ok | {error, term()}.
+groups(Options, Words) ->
+  {Endpoints, Config} = brod_cli_cluster:target(Options),
+  case Words of
+    ["list" | _] ->
+      {ok, _} = brod_cli_cluster:must(brod_cli_cluster:metadata(Endpoints, [], Config), "no metadata"),
+      All = brod:list_all_groups(Endpoints, Config),
+      brod_cli_output:rows(Options, [group, protocol, broker],
+           [[Id, Type, iolist_to_binary([brod_engine:to_binary(H), ":", integer_to_list(P)])]
+            || {{H, P}, Groups} <- All, is_list(Groups), #brod_cg{id = Id, protocol_type = Type} <- Groups]);
+    ["describe", Group] ->
+      Coordinator = brod_cli_cluster:coordinator(Endpoints, Config, Group),
+      case brod:describe_groups(Coordinator, Config, [brod_cli_cluster:text(Group)]) of
+        {ok, [#{group_state := State, members := Members} = Described]} ->
+          maps:is_key("json", Options) orelse
+            brod_cli_output:print("~ts is ~ts, ~b members, protocol ~ts~n",
+                                  [Group, State, length(Members), maps:get(protocol_data, Described, <<>>)]),
+          brod_cli_output:rows(Options, [member, client, host],
+                               [[M, C, H] || #{member_id := M, client_id := C, client_host := H} <- Members]);
+        {ok, Other} -> {error, Other};
+        Error -> Error
+      end;
+    ["lag", Group] -> lag(Options, Group);
+    ["reset", Group] -> reset(Options, Group, Endpoints, Config);
+    ["delete", Group] ->
+      Coordinator = brod_cli_cluster:coordinator(Endpoints, Config, Group),
+      Fields = #{groups_names => [brod_cli_cluster:text(Group)]},
+      case brod_cli_cluster:ask(Coordinator, Config, delete_groups, 1, Fields) of
+        {ok, #{results := [#{error_code := no_error}]}} -> ok;
+        {ok, #{results := [#{error_code := Code}]}} -> {error, Code};
+        Other -> Other
+      end;
+    _ -> throw({usage, "groups: list | describe GROUP | lag GROUP | reset GROUP | delete GROUP"})
+  end.
+
+%% @doc What a group has committed, and how far that is from the end.
+-spec commits(map(), [string()]) -> ok | {error, term()}.
+commits(#{"group" := Group} = Options, _Words) -> lag(Options, Group);
+commits(Options, [Group]) -> lag(Options, Group);
+commits(_Options, _Words) -> throw({usage, "commits: --group G"}).
+
+lag(Options, Group) ->
+  brod_cli_cluster:with_client(Options, fun() ->
+    Rows = [{T, P, O, brod_cli_cluster:resolve(T, P, latest)} || {T, P, O} <- committed(Group)],
+    brod_cli_output:rows(Options, [group, topic, partition, committed, 'end', lag],
+                         [[brod_cli_cluster:text(Group), T, P, O, End, End - O] || {T, P, O, End} <- Rows])
+  end).
+
+committed(Group) ->
+  {ok, Topics} = brod_cli_cluster:must(brod:fetch_committed_offsets(?CLIENT, brod_cli_cluster:text(Group)), Group),
+  lists:sort([{T, P, O} || #{name := T, partitions := Ps} <- Topics,
+                           #{partition_index := P, committed_offset := O} <- Ps, O >= 0]).
+
+reset(Options, Group, Endpoints, Config) ->
+  Topic = brod_cli_cluster:need_text("topic", Options),
+  To = brod_cli_cluster:need("to", Options),
+  brod_cli_cluster:with_client(Options, fun() ->
+    Before = maps:from_list([{P, O} || {T, P, O} <- committed(Group), T =:= Topic]),
+    Rows = [{P, maps:get(P, Before, none)} || P <- brod_cli_cluster:partitions(Topic, Options)],
+    New = [{P, O, moved(Topic, P, To, O)} || {P, O} <- Rows],
+    ok = brod_cli_output:rows(Options, [topic, partition, committed, new], [[Topic, P, O, N] || {P, O, N} <- New]),
+    case Options of
+      #{"execute" := true} ->
+        Coordinator = brod_cli_cluster:coordinator(Endpoints, Config, Group),
+        commit(Coordinator, Config, brod_cli_cluster:text(Group), Topic, [{P, N} || {P, _, N} <- New]);
+      _ ->
+        io:put_chars(standard_error, "nothing was changed: --execute does it\n")
+    end
+  end).
+
+%% As a member of no generation, which a coordinator takes while the group is empty.
+commit(Coordinator, Config, Group, Topic, Offsets) ->
+  Partitions = [#{partition_index => P, committed_offset => O, committed_metadata => <<>>} || {P, O} <- Offsets],
+  Fields = #{group_id => Group, generation_id => -1, member_id => <<>>, retention_time_ms => -1,
+             topics => [#{name => Topic, partitions => Partitions}]},
+  case brod_cli_cluster:ask(Coordinator, Config, offset_commit, 2, Fields) of
+    {ok, #{topics := Answers}} ->
+      case lists:usort([Code || #{partitions := Ps} <- Answers, #{error_code := Code} <- Ps]) -- [no_error] of
+        [] -> ok;
+        [unknown_member_id | _] -> {error, <<"the group has members: stop them first">>};
+        [Code | _] -> {error, Code}
+      end;
+    {error, _} = Error -> Error
+  end.
+
+%% Never outside of what the partition holds.
+moved(Topic, P, To, Before) ->
+  Earliest = brod_cli_cluster:resolve(Topic, P, earliest),
+  Latest = brod_cli_cluster:resolve(Topic, P, latest),
+  Wanted = case To of
+             [Sign | _] when Sign =:= $+; Sign =:= $- ->
+               case Before of none -> Latest; _ -> Before end + brod_cli_cluster:number(To);
+             _ -> brod_cli_cluster:position(Topic, P, To)
+           end,
+  min(Latest, max(Earliest, Wanted)).

@@ -1,0 +1,70 @@
+%% @private What commands print: lines of columns, or a line of JSON each with `--json'.
+-module(brod_cli_output).
+
+-export([rows/3, print/2, write/1, json/1, bytes/1, reason/1]).
+
+%% @doc Print rows, each a list of values for the columns.
+-spec rows(map(), [atom()], [[term()]]) -> ok.
+rows(#{"json" := true}, Columns, Rows) ->
+  lists:foreach(fun(Row) -> write([json(maps:from_list(lists:zip(Columns, Row))), "\n"]) end, Rows);
+rows(_Options, Columns, Rows) ->
+  Texts = [[string:uppercase(atom_to_list(C)) || C <- Columns] | [[text(V) || V <- Row] || Row <- Rows]],
+  Widths = [lists:max([string:length(lists:nth(N, Line)) || Line <- Texts]) || N <- lists:seq(1, length(Columns))],
+  lists:foreach(fun(Line) -> print("~ts~n", [string:trim(line(Line, Widths), trailing)]) end, Texts).
+
+line(Line, Widths) ->
+  lists:append([unicode:characters_to_list([string:pad(Text, Width), "  "]) || {Text, Width} <- lists:zip(Line, Widths)]).
+
+text(V) when is_binary(V) -> unicode:characters_to_list(readable(V));
+text(V) when is_atom(V) -> atom_to_list(V);
+text(V) when is_integer(V) -> integer_to_list(V);
+text([]) -> "";
+text(V) when is_list(V), is_integer(hd(V)) -> lists:flatten(lists:join(",", [integer_to_list(I) || I <- V]));
+text(V) -> lists:flatten(io_lib:format("~0tp", [V])).
+
+%% @doc Print text.
+-spec print(io:format(), [term()]) -> ok.
+print(Format, Args) -> write(unicode:characters_to_binary(io_lib:format(Format, Args))).
+
+%% @doc Print bytes as they are. Nobody reads any more, as behind `| head'? Then the command ends.
+-spec write(iodata()) -> ok.
+write(Bytes) ->
+  case file:write(standard_io, Bytes) of
+    ok -> ok;
+    {error, _} -> throw(output_closed)
+  end.
+
+%% @doc A term as JSON. A text that is no UTF-8 becomes `base64:...', and one that starts so, too: {@link bytes/1} gives
+%% back what it was.
+-spec json(term()) -> iodata().
+json(Term) -> brod_json:encode(plain(Term)).
+
+plain(Map) when is_map(Map) -> maps:map(fun(_, V) -> plain(V) end, Map);
+plain(List) when is_list(List) -> [plain(V) || V <- List];
+plain(undefined) -> null;
+plain(V) when is_atom(V); is_integer(V) -> V;
+plain(<<"base64:", _/binary>> = Bytes) -> base64(Bytes);
+plain(Bytes) when is_binary(Bytes) -> readable(Bytes);
+plain(Other) -> unicode:characters_to_binary(io_lib:format("~0tp", [Other])).
+
+readable(Bytes) ->
+  case unicode:characters_to_binary(Bytes) of
+    Bytes -> Bytes;
+    _ -> base64(Bytes)
+  end.
+
+base64(Bytes) -> <<"base64:", (base64:encode(Bytes))/binary>>.
+
+%% @doc What {@link json/1} made a text of.
+-spec bytes(binary()) -> binary().
+bytes(<<"base64:", Text/binary>>) -> base64:decode(Text);
+bytes(Text) -> Text.
+
+%% @doc Why something failed, in words as far as there are some.
+-spec reason(term()) -> iodata().
+reason([{{_Host, _Port}, {_Reason, _Stack}} | _] = Failures) -> brod_connect_failure:describe(Failures);
+reason(Reason) when is_binary(Reason) -> Reason;
+reason({not_supported, Api, _Version}) -> io_lib:format("the broker knows no ~s", [Api]);
+reason({Code, Text}) when is_atom(Code), is_binary(Text), Text =/= <<>> -> io_lib:format("~s: ~ts", [Code, Text]);
+reason({Code, Text}) when is_atom(Code), Text =:= <<>> orelse Text =:= undefined -> atom_to_list(Code);
+reason(Reason) -> io_lib:format("~0tp", [Reason]).

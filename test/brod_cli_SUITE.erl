@@ -1,0 +1,152 @@
+%% The command line as people start it, on the Kafka in memory.
+-module(brod_cli_SUITE).
+
+-export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([lines_are_produced_and_consumed/1, json_lines_come_back/1, consuming_starts_and_ends_where_told/1,
+         follow_waits_for_more/1, topics_live/1, groups_move/1, doctor_says_what_is_wrong/1, exit_codes/1]).
+
+-include_lib("eunit/include/eunit.hrl").
+
+-define(LIMIT_MS, 20000).
+
+suite() -> [{timetrap, {seconds, 60}}].
+
+all() ->
+  [lines_are_produced_and_consumed, json_lines_come_back, consuming_starts_and_ends_where_told, follow_waits_for_more,
+   topics_live, groups_move, doctor_says_what_is_wrong, exit_codes].
+
+init_per_suite(Config) ->
+  {ok, _} = application:ensure_all_started(brod),
+  Priv = code:priv_dir(brod),
+  case filelib:is_regular(filename:join(Priv, "brod_mock")) of
+    true -> Config;
+    false -> {skip, "scripts/build-mock.sh " ++ Priv ++ " builds it"}
+  end.
+
+end_per_suite(_Config) -> ok.
+
+init_per_testcase(_Case, Config) ->
+  %% Of a process of its own: the one here ends before the test starts.
+  Self = self(),
+  Owner = spawn(fun() ->
+                  {ok, Mock} = brod_mock:start(#{brokers => 1, auto_create_topics => false, topics => #{<<"t">> => 2}}),
+                  Self ! {brokers, self(), brod_mock:endpoints(Mock)},
+                  receive stop -> ok end
+                end),
+  receive
+    {brokers, Owner, [{Host, Port}]} -> [{owner, Owner}, {brokers, Host ++ ":" ++ integer_to_list(Port)} | Config]
+  after ?LIMIT_MS -> error(not_started)
+  end.
+
+end_per_testcase(_Case, Config) ->
+  proplists:get_value(owner, Config) ! stop,
+  ok.
+
+lines_are_produced_and_consumed(Config) ->
+  {0, <<>>, <<>>} = brod(Config, ["produce", "-t", "t", "-p", "1", "-K", ":", "--header", "h=é"], <<"a:1\r\nb:é:2\nlast"/utf8>>),
+  ?assertEqual({0, <<"1 0 a=1;1 1 b=é:2;1 2 =last;"/utf8>>, <<>>},
+               brod(Config, ["consume", "-t", "t", "--format", "%p %o %k=%v;"])),
+  {0, Json, <<>>} = brod(Config, ["consume", "-t", "t", "--json", "-n", "1"]),
+  ?assertMatch(#{<<"topic">> := <<"t">>, <<"partition">> := 1, <<"offset">> := 0, <<"key">> := <<"a">>,
+                 <<"value">> := <<"1">>, <<"headers">> := [[<<"h">>, <<"é"/utf8>>]]}, brod_json:decode(Json)).
+
+json_lines_come_back(Config) ->
+  Bytes = <<0, 255, "\n\"é", 128>>,
+  Line = [brod_cli_output:json(#{key => <<"k">>, value => Bytes, headers => [[<<"a">>, <<"1">>], [<<"a">>, <<"2">>]]}), "\n"],
+  {0, <<>>, <<>>} = brod(Config, ["produce", "-t", "t", "-p", "0", "--json-lines"], Line),
+  ?assertEqual({0, Bytes, <<>>}, brod(Config, ["consume", "-t", "t", "--format", "%v"])),
+  {0, Json, <<>>} = brod(Config, ["consume", "-t", "t", "--json"]),
+  {0, <<>>, <<>>} = brod(Config, ["produce", "-t", "t", "-p", "0", "--json-lines"], Json),
+  {0, Again, <<>>} = brod(Config, ["consume", "-t", "t", "--json", "--from", "1"]),
+  Copied = fun(Text) -> maps:with([<<"key">>, <<"value">>, <<"headers">>], brod_json:decode(Text)) end,
+  ?assertEqual(Copied(Json), Copied(Again)).
+
+consuming_starts_and_ends_where_told(Config) ->
+  {0, <<>>, <<>>} = brod(Config, ["produce", "-t", "t", "-p", "0"], <<"a\nb\nc\nd\n">>),
+  Consume = fun(Args) -> brod(Config, ["consume", "-t", "t", "-p", "0" | Args]) end,
+  ?assertEqual({0, <<"c\nd\n">>, <<>>}, Consume(["--from", "2"])),
+  ?assertEqual({0, <<"d\n">>, <<>>}, Consume(["--from", "-1"])),
+  ?assertEqual({0, <<"a\nb\n">>, <<>>}, Consume(["--from", "@1", "--count", "2"])),
+  ?assertEqual({0, <<>>, <<>>}, Consume(["--from", "@99999999999999"])),
+  ?assertEqual({0, <<"b\nc\n">>, <<>>}, Consume(["--grep", "[bc]"])),
+  {0, Offsets, <<>>} = brod(Config, ["offsets", "-t", "t", "-p", "0", "--json"]),
+  ?assertEqual(#{<<"topic">> => <<"t">>, <<"partition">> => 0, <<"first">> => 0, <<"end">> => 4}, brod_json:decode(Offsets)).
+
+follow_waits_for_more(Config) ->
+  {0, <<>>, <<>>} = brod(Config, ["produce", "-t", "t"], <<"before\n">>),
+  Port = start(Config, ["consume", "-t", "t", "--follow", "-n", "2"], "/dev/null", "/dev/null"),
+  receive {Port, {data, Before}} -> ?assertEqual(<<"before\n">>, Before) after ?LIMIT_MS -> error(nothing_came) end,
+  {0, <<>>, <<>>} = brod(Config, ["produce", "-t", "t"], <<"later\n">>),
+  ?assertEqual({0, <<"later\n">>}, ended(Port, <<>>)).
+
+topics_live(Config) ->
+  Topics = fun(Args) -> brod(Config, ["topics" | Args]) end,
+  Set = fun(Args) ->
+          {0, Lines, <<>>} = brod(Config, ["configs", "describe", "topic", "new", "--json" | Args]),
+          [Value || Line <- binary:split(Lines, <<"\n">>, [global, trim]),
+                    #{<<"name">> := <<"retention.ms">>, <<"value">> := Value} <- [brod_json:decode(Line)]]
+        end,
+  ?assertEqual({0, <<>>, <<>>}, Topics(["create", "new", "--partitions", "2", "--set", "retention.ms=1000"])),
+  ?assertEqual([<<"1000">>], Set([])),
+  ?assertEqual({0, <<>>, <<>>}, Topics(["alter", "new", "--set", "retention.ms=2000"])),
+  ?assertEqual([<<"2000">>], Set([])),
+  ?assertEqual({0, <<>>, <<>>}, Topics(["partitions", "new", "--partitions", "3"])),
+  ?assertEqual({0, <<"TOPIC  PARTITIONS\nnew    3\nt      2\n">>, <<>>}, Topics(["list"])),
+  ?assertEqual({1, <<>>, <<"brod: failed: topic_already_exists\n">>}, Topics(["create", "t"])),
+  ?assertEqual({0, <<>>, <<>>}, Topics(["delete", "new"])),
+  ?assertEqual({1, <<>>, <<"brod: no topic new\n">>}, Topics(["describe", "new"])).
+
+groups_move(Config) ->
+  {0, <<>>, <<>>} = brod(Config, ["produce", "-t", "t", "-p", "0"], <<"a\nb\nc\n">>),
+  Reset = ["groups", "reset", "g", "-t", "t", "-p", "0", "--to"],
+  {0, _, <<"nothing was changed: --execute does it\n">>} = brod(Config, Reset ++ ["1"]),
+  ?assertEqual({0, <<>>, <<>>}, brod(Config, ["commits", "-g", "g", "--json"])),
+  {0, _, <<>>} = brod(Config, Reset ++ ["1", "--execute"]),
+  {0, _, <<>>} = brod(Config, Reset ++ ["+1", "--execute"]),
+  {0, Lag, <<>>} = brod(Config, ["groups", "lag", "g", "--json"]),
+  ?assertEqual(#{<<"group">> => <<"g">>, <<"topic">> => <<"t">>, <<"partition">> => 0, <<"committed">> => 2, <<"end">> => 3,
+                 <<"lag">> => 1}, brod_json:decode(Lag)),
+  {0, <<"g is Empty, 0 members", _/binary>>, <<>>} = brod(Config, ["groups", "describe", "g"]),
+  ?assertEqual({0, <<>>, <<>>}, brod(Config, ["groups", "delete", "g"])),
+  ?assertEqual({0, <<>>, <<>>}, brod(Config, ["groups", "list", "--json"])).
+
+doctor_says_what_is_wrong(Config) ->
+  {0, Fine, <<>>} = brod(Config, ["doctor"]),
+  ?assertMatch({_, _}, binary:match(Fine, <<"ok  all is well">>)),
+  {1, Wrong, _} = brod(Config, ["doctor", "-b", "localhost:1"]),
+  ?assertMatch({_, _}, binary:match(Wrong, <<"BAD bootstrap localhost:1 nobody listens there">>)).
+
+exit_codes(Config) ->
+  ?assertEqual({2, <<>>, <<"brod: no command conume, did you mean consume?\n">>}, brod(Config, ["conume"])),
+  ?assertEqual({2, <<>>, <<"brod: --topic is missing\n">>}, brod(Config, ["consume"])),
+  ?assertEqual({1, <<>>, <<"brod: nope: unknown_topic_or_partition\n">>}, brod(Config, ["consume", "-t", "nope"])),
+  ?assertEqual({1, <<>>, <<"brod: failed: localhost:1 nobody listens there: check the port, and that the broker runs\n">>},
+               brod(Config, ["meta", "-b", "localhost:1"])),
+  ?assertMatch({0, <<"brod COMMAND", _/binary>>, <<>>}, brod(Config, ["help"])).
+
+%% Exit code, output, and what stands on the standard error.
+brod(Config, Args) -> brod(Config, Args, <<>>).
+
+brod(Config, Args, Input) ->
+  Dir = proplists:get_value(priv_dir, Config),
+  [In, Err] = [filename:join(Dir, Name) || Name <- ["in", "err"]],
+  ok = file:write_file(In, Input),
+  {Code, Out} = ended(start(Config, Args, In, Err), <<>>),
+  {ok, Errors} = file:read_file(Err),
+  {Code, Out, Errors}.
+
+%% A port cannot close the standard input alone, so it is a file.
+start(Config, Args, In, Err) ->
+  Script = filename:join([brod_test:scripts(), "..", "bin", "brod"]),
+  open_port({spawn_executable, "/bin/sh"},
+            [{args, ["-c", "exec escript \"$@\" <\"$IN\" 2>\"$ERR\"", "sh", Script | Args]},
+             {env, [{"IN", In}, {"ERR", Err}, {"BROD_EBIN", filename:dirname(code:which(brod_cli))},
+                    {"BROD_BROKERS", proplists:get_value(brokers, Config)}]},
+             exit_status, binary]).
+
+ended(Port, Out) ->
+  receive
+    {Port, {data, Data}} -> ended(Port, <<Out/binary, Data/binary>>);
+    {Port, {exit_status, Code}} -> {Code, Out}
+  after ?LIMIT_MS -> error({still_running, Out})
+  end.
