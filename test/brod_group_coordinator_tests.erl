@@ -322,8 +322,11 @@ client_stopped() ->
   Client = spawn(fun() -> receive stop -> ok end end),
   {Pid, Id} = member(Client, []),
   brod_group_coordinator:ack(Pid, 1, ?T, 0, 1),
-  event(Pid, Id, {down, client_down}),
+  %% Ended before the engine says so: a client that still lives may be one that is being restarted.
+  MRef = monitor(process, Client),
   Client ! stop,
+  receive {'DOWN', MRef, process, Client, _} -> ok end,
+  event(Pid, Id, {down, client_down}),
   answer(revoked, ok),
   {Ref, 1, [{?T, 0, 2}]} = commit_request(),
   Pid ! {brod_reply, Ref, ok},

@@ -101,7 +101,8 @@ client_comes_back() ->
   _ = started(),
   ?assertEqual(ok, brod:produce_sync(Producer, <<"v">>)),
   wait_for(fun() -> brod_producer_state(Producer) end, open),
-  ?assertEqual({ok, Producer}, brod:get_producer(?C, ?T, 0)),
+  %% It enters itself into the client's table after it has opened.
+  wait_for(fun() -> brod:get_producer(?C, ?T, 0) end, {ok, Producer}),
   ?assertEqual(ok, brod:produce_sync(?C, ?T, 0, <<>>, <<"v">>)).
 
 quiet_when_stopped() ->
