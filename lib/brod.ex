@@ -34,16 +34,8 @@ defmodule Brod do
   def stream(client, topic, options \\ []) do
     {own, fetch} = Keyword.split(options, [:partitions, :from, :follow])
 
-    known = [
-      :max_wait_time,
-      :min_bytes,
-      :max_bytes,
-      :max_batch_bytes,
-      :max_memory,
-      :isolation_level
-    ]
-
-    Error.bang!(Options.check_only(:stream, own ++ fetch, [:partitions, :from, :follow] ++ known))
+    known = [:partitions, :from, :follow] ++ Options.fetch()
+    Error.bang!(Options.check_only(:stream, own ++ fetch, known))
     follow? = Keyword.get(own, :follow, false)
 
     Stream.resource(

@@ -4,14 +4,15 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-cargo build --locked -p brod_mock
+# Built once: Common Test uses the same.
+scripts/build-mock.sh priv
 dir=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$dir"' EXIT
 fail() { echo "mock-peers: $*" >&2; exit 1; }
 
 # The mock ends with its standard input.
 start() {
-  sleep 120 | target/debug/brod_mock "$1" >"$dir/endpoints" &
+  sleep 120 | priv/brod_mock "$1" >"$dir/endpoints" &
   for _ in $(seq 100); do
     [ ! -s "$dir/endpoints" ] || { bootstrap=$(head -1 "$dir/endpoints" | cut -d' ' -f2); return; }
     sleep 0.1

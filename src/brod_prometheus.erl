@@ -17,7 +17,7 @@
 -spec scrape() -> iodata().
 scrape() ->
   Stats = [{Id, Stats} || {Id, Pid} <- brod_stats:clients(), {ok, Stats} <- [safe_stats(Pid)]],
-  Brokers = [{[{client, Id}, {broker, name(B)}], B} || {Id, #{brokers := Bs}} <- Stats, B <- Bs],
+  Brokers = [{[{client, Id}, {broker, brod_stats:name(B)}], B} || {Id, #{brokers := Bs}} <- Stats, B <- Bs],
   Apis = [{Labels ++ [{api, Api}], A} || {Labels, #{apis := As}} <- Brokers, #{api := Api} = A <- As],
   Producers = parts(producers, Stats),
   Consumers = parts(consumers, Stats),
@@ -118,5 +118,3 @@ escape(V) when is_list(V) -> escape(list_to_binary(V));
 escape(V) ->
   lists:foldl(fun({From, To}, Acc) -> binary:replace(Acc, From, To, [global]) end, V,
               [{<<"\\">>, <<"\\\\">>}, {<<"\"">>, <<"\\\"">>}, {<<"\n">>, <<"\\n">>}]).
-
-name(#{host := Host, port := Port}) -> <<Host/binary, $:, (integer_to_binary(Port))/binary>>.

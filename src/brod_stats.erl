@@ -1,7 +1,7 @@
 %% @private What is known of running clients: counters of the engine, and what follows from them.
 -module(brod_stats).
 
--export([clients/0, stats/1, stats/2, info/1, health/1]).
+-export([clients/0, stats/1, stats/2, info/1, health/1, name/1]).
 %% for tests
 -export([health_of/1]).
 
@@ -56,8 +56,8 @@ broker(#{apis := Apis} = Broker, Events) ->
 
 %% A broker that nobody asks is closed after a while: only what was last heard of it says whether it can be reached.
 state(#{connections := N}, _Events) when N > 0 -> connected;
-state(#{host := Host, port := Port}, Events) ->
-  Name = <<Host/binary, ":", (integer_to_binary(Port))/binary>>,
+state(Endpoint, Events) ->
+  Name = name(Endpoint),
   case lists:last([idle | [What || {_, Broker, What, _} <- lists:sort(Events), Broker =:= Name]]) of
     Failed when Failed =:= connect_failed; Failed =:= authentication_failed -> unreachable;
     _ -> idle
@@ -110,3 +110,7 @@ health_of(#{brokers := Brokers, producers := Producers, consumers := Consumers, 
   end.
 
 endpoint(#{host := Host, port := Port}) -> {Host, Port}.
+
+%% @doc A broker as the engine's events, and with them metrics, name it: `<<"host:port">>'.
+-spec name(#{host := binary(), port := inet:port_number(), _ => _}) -> binary().
+name(#{host := Host, port := Port}) -> <<Host/binary, $:, (integer_to_binary(Port))/binary>>.

@@ -69,7 +69,7 @@ poll({Id, Pid}, Before) ->
 %% What the next sample is compared with.
 remember(Before, #{events := Events, brokers := Brokers, producers := Producers, consumers := Consumers}) ->
   #{ last_event => lists:max([maps:get(last_event, Before, 0) | [Number || {Number, _, _, _} <- Events]])
-   , apis => maps:from_list([{{name(Broker), Api}, Counted} || #{apis := Apis} = Broker <- Brokers,
+   , apis => maps:from_list([{{brod_stats:name(Broker), Api}, Counted} || #{apis := Apis} = Broker <- Brokers,
                                                                #{api := Api} = Counted <- Apis])
    , producers => by_place(Producers)
    , consumers => by_place(Consumers)
@@ -100,7 +100,7 @@ event({_, Broker, throttled, Ms}) -> {[client, throttle], #{duration_ms => Ms}, 
 event({_, _, rebootstrapped, _}) -> {[client, rebootstrap], #{count => 1}, #{}}.
 
 requests(#{apis := Apis} = Broker, Before, Bounds) ->
-  Name = name(Broker),
+  Name = brod_stats:name(Broker),
   lists:append([request(Name, Counted, maps:get({Name, Api}, Before, #{}), Bounds) || #{api := Api} = Counted <- Apis]).
 
 request(Broker, #{api := Api, latency_buckets := Buckets} = Now, Before, Bounds) ->
@@ -144,5 +144,3 @@ grown(Key, Now, Before) ->
     {More, Less} when More >= Less -> More - Less;
     {More, _} -> More
   end.
-
-name(#{host := Host, port := Port}) -> <<Host/binary, $:, (integer_to_binary(Port))/binary>>.

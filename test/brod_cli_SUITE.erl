@@ -15,13 +15,7 @@ all() ->
   [lines_are_produced_and_consumed, json_lines_come_back, consuming_starts_and_ends_where_told, follow_waits_for_more,
    topics_live, groups_move, doctor_says_what_is_wrong, exit_codes].
 
-init_per_suite(Config) ->
-  {ok, _} = application:ensure_all_started(brod),
-  Priv = code:priv_dir(brod),
-  case filelib:is_regular(filename:join(Priv, "brod_mock")) of
-    true -> Config;
-    false -> {skip, "scripts/build-mock.sh " ++ Priv ++ " builds it"}
-  end.
+init_per_suite(Config) -> brod_test:init_mock_suite(Config).
 
 end_per_suite(_Config) -> ok.
 

@@ -18,13 +18,7 @@ all() ->
   [produced_is_consumed, ends_with_its_owner, crash_is_an_exit, kcat_both_ways, leader_moves, broker_stops, looks_older,
    no_fault_harms].
 
-init_per_suite(Config) ->
-  {ok, _} = application:ensure_all_started(brod),
-  Priv = code:priv_dir(brod),
-  case filelib:is_regular(filename:join(Priv, "brod_mock")) of
-    true -> Config;
-    false -> {skip, "scripts/build-mock.sh " ++ Priv ++ " builds it"}
-  end.
+init_per_suite(Config) -> brod_test:init_mock_suite(Config).
 
 end_per_suite(_Config) -> ok.
 

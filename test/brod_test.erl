@@ -2,7 +2,7 @@
 %% waiting with a limit, and other programs that read and write the same topics.
 -module(brod_test).
 
--export([init_suite/1, init_suite_of_three/1, bootstrap/0, dead_endpoints/0]).
+-export([init_suite/1, init_mock_suite/1, init_suite_of_three/1, bootstrap/0, dead_endpoints/0]).
 -export([unique/1, unique_name/1]).
 -export([start_client/0, start_client/1, stop_client/1]).
 -export([create_topic/1, create_topic/2, replicated_topic/1, create_again/2, topic_spec/2, await_topic/2, add_partitions/2, limit_producers/2]).
@@ -29,7 +29,16 @@ init_suite(Config) ->
       Config
   end.
 
-%% @doc The same, for what can be seen with three brokers only.
+%% @doc For init_per_suite of what needs no Kafka but the one in memory.
+init_mock_suite(Config) ->
+  {ok, _} = application:ensure_all_started(brod),
+  Priv = code:priv_dir(brod),
+  case filelib:is_regular(filename:join(Priv, "brod_mock")) of
+    true -> Config;
+    false -> {skip, "scripts/build-mock.sh " ++ Priv ++ " builds it"}
+  end.
+
+%% @doc The same as init_suite/1, for what can be seen with three brokers only.
 init_suite_of_three(Config) ->
   case init_suite(Config) of
     {skip, _} = Skip -> Skip;

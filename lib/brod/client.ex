@@ -102,7 +102,7 @@ defmodule Brod.Client do
     config = Keyword.put_new(options, :auto_start_producers, true)
 
     with :ok <- Options.check(:client, config),
-         :ok <- Options.require([endpoints: endpoints], [:endpoints]),
+         :ok <- Options.present([endpoints: endpoints], [:endpoints]),
          {:ok, endpoints} <- endpoints(endpoints),
          do: {:ok, {name, endpoints, config}}
   end

@@ -71,16 +71,7 @@ defmodule Brod.Consumer do
   @spec fetch(Brod.Client.name(), String.t(), non_neg_integer(), integer(), keyword()) ::
           {:ok, {integer(), [Message.t()]}} | {:error, Error.t()}
   def fetch(client, topic, partition, offset, options \\ []) do
-    known = [
-      :max_wait_time,
-      :min_bytes,
-      :max_bytes,
-      :max_batch_bytes,
-      :max_memory,
-      :isolation_level
-    ]
-
-    with :ok <- Options.check_only(:fetch, options, known) do
+    with :ok <- Options.check_only(:fetch, options, Options.fetch()) do
       case Error.catching(fn -> :brod.fetch(client, topic, partition, offset, Map.new(options)) end) do
         {:ok, {stable, messages}} ->
           {:ok, {stable, Enum.map(messages, &Message.from_record(&1, topic, partition, stable))}}

@@ -79,17 +79,10 @@ defmodule Brod.GroupSubscriber do
   @doc "Starts a member whose callbacks are those of `module`, linked to the caller."
   @spec start_link(module(), keyword()) :: {:ok, pid()} | {:error, Error.t()}
   def start_link(module, options) do
-    with :ok <- Options.check_only(:group_subscriber, options, @known),
-         :ok <- Options.require(options, @required),
-         :ok <- Options.handler(module, Keyword.get(options, :message_type, :message)) do
-      config =
-        options
-        |> Map.new()
-        |> Map.put_new(:message_type, :message)
-        |> Map.merge(%{cb_module: __MODULE__, init_data: {module, options[:init_data]}})
+    names = [required: @required, known: @known]
 
-      Error.wrap(:brod_group_subscriber_v2.start_link(config))
-    end
+    with {:ok, config} <- Options.subscriber(:group_subscriber, __MODULE__, module, options, names),
+         do: Error.wrap(:brod_group_subscriber_v2.start_link(config))
   end
 
   @doc "Stops the member: it commits, leaves the group, and this waits for that."

@@ -27,14 +27,38 @@ defmodule Brod.Options do
     with :ok <- unknown(kind, options, known), do: nested(options)
   end
 
-  @doc "The values of these options, or which one is missing."
-  @spec require(keyword() | map(), [atom()]) :: :ok | {:error, Error.t()}
-  def require(options, keys) do
+  @doc "`:ok`, or which of these options is missing."
+  @spec present(keyword() | map(), [atom()]) :: :ok | {:error, Error.t()}
+  def present(options, keys) do
     given = Map.new(options)
 
     case Enum.find(keys, &(Map.get(given, &1) == nil)) do
       nil -> :ok
       key -> {:error, Error.new({:missing_option, key})}
+    end
+  end
+
+  @doc "The options of `:brod.fetch/5`."
+  @spec fetch() :: [atom()]
+  def fetch do
+    [:max_wait_time, :min_bytes, :max_bytes, :max_batch_bytes, :max_memory, :isolation_level]
+  end
+
+  @doc """
+  What a subscriber of brod is started with: `adapter`, whose callbacks call those of `module`. Or what is wrong with
+  the options.
+  """
+  @spec subscriber(kind(), module(), module(), keyword(), required: [atom()], known: [atom()]) ::
+          {:ok, map()} | {:error, Error.t()}
+  def subscriber(kind, adapter, module, options, required: required, known: known) do
+    with :ok <- check_only(kind, options, known),
+         :ok <- present(options, required),
+         :ok <- handler(module, Keyword.get(options, :message_type, :message)) do
+      {:ok,
+       options
+       |> Map.new()
+       |> Map.put_new(:message_type, :message)
+       |> Map.merge(%{cb_module: adapter, init_data: {module, options[:init_data]}})}
     end
   end
 
@@ -46,9 +70,8 @@ defmodule Brod.Options do
     of_use |> Keyword.merge(configured) |> Keyword.merge(given)
   end
 
-  @doc "Whether a subscriber's module has the callback that its messages go to."
-  @spec handler(module(), term()) :: :ok | {:error, Error.t()}
-  def handler(module, type) when type in [:message, :message_set] do
+  # Whether a subscriber's module has the callback that its messages go to.
+  defp handler(module, type) when type in [:message, :message_set] do
     name = if type == :message, do: :handle_message, else: :handle_batch
 
     if Code.ensure_loaded?(module) and function_exported?(module, name, 2),
@@ -56,7 +79,7 @@ defmodule Brod.Options do
       else: {:error, Error.new({:bad_callback_module, module, "#{name}/2"})}
   end
 
-  def handler(_module, type), do: {:error, Error.new({:bad_option, :message_type, type})}
+  defp handler(_module, type), do: {:error, Error.new({:bad_option, :message_type, type})}
 
   defp names(kind, options, extra) do
     unknown(kind, options, extra ++ :brod_options.known(kind))

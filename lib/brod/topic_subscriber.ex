@@ -72,17 +72,10 @@ defmodule Brod.TopicSubscriber do
   @doc "Starts a subscriber whose callbacks are those of `module`, linked to the caller."
   @spec start_link(module(), keyword()) :: {:ok, pid()} | {:error, Error.t()}
   def start_link(module, options) do
-    with :ok <- Options.check_only(:topic_subscriber, options, @known),
-         :ok <- Options.require(options, @required),
-         :ok <- Options.handler(module, Keyword.get(options, :message_type, :message)) do
-      config =
-        options
-        |> Map.new()
-        |> Map.put_new(:message_type, :message)
-        |> Map.merge(%{cb_module: __MODULE__, init_data: {module, options[:init_data]}})
+    names = [required: @required, known: @known]
 
-      Error.wrap(:brod_topic_subscriber.start_link(config))
-    end
+    with {:ok, config} <- Options.subscriber(:topic_subscriber, __MODULE__, module, options, names),
+         do: Error.wrap(:brod_topic_subscriber.start_link(config))
   end
 
   @doc "Acknowledges the messages of a partition up to this offset."
