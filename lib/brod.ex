@@ -34,8 +34,9 @@ defmodule Brod do
   def stream(client, topic, options \\ []) do
     {own, fetch} = Keyword.split(options, [:partitions, :from, :follow])
 
-    known = [:partitions, :from, :follow] ++ Options.fetch()
-    Error.bang!(Options.check_only(:stream, own ++ fetch, known))
+    names = :brod_options.known(:stream) ++ :brod_options.known(:fetch)
+    Error.bang!(Options.known(:stream, options, names))
+    Error.bang!(Options.check_all(:stream, own))
     follow? = Keyword.get(own, :follow, false)
 
     Stream.resource(

@@ -1,32 +1,64 @@
 #!/usr/bin/env escript
-%% Writes docs/options.md from brod_option_docs and the checks' own defaults.
-%%   generate-options.escript EBIN           writes it
-%%   generate-options.escript EBIN --check   fails where it is not what would be written
+%% Writes what comes from the table of options, brod_option_table: docs/options.md and the types of specs,
+%% src/brod_option_types.erl.
+%%   generate-options.escript EBIN           writes them
+%%   generate-options.escript EBIN --check   fails where they are not what would be written
 -mode(compile).
 
 main([Ebin | Rest]) ->
   true = code:add_patha(Ebin),
-  File = filename:join([filename:dirname(escript:script_name()), "..", "docs", "options.md"]),
-  Page = unicode:characters_to_binary([head(), [level(L, Where) || {L, Where} <- brod_option_docs:levels()]]),
-  case {Rest, file:read_file(File)} of
-    {["--check"], {ok, Page}} -> ok;
-    {["--check"], _} -> io:format("docs/options.md is stale: scripts/generate-options.escript EBIN writes it~n"), halt(1);
-    {[], _} -> ok = file:write_file(File, Page)
-  end.
+  Root = filename:join(filename:dirname(escript:script_name()), ".."),
+  Written = [write(filename:join(Root, File), unicode:characters_to_binary(Text), Rest)
+             || {File, Text} <- [{"docs/options.md", page()}, {"src/brod_option_types.erl", types()}]],
+  lists:all(fun(Ok) -> Ok end, Written) orelse halt(1).
 
-head() ->
-  "# Options\n\n"
-  "Made from `src/brod_option_docs.erl` by `scripts/generate-options.escript`. Options are given as a proplist, a keyword list\n"
-  "or a map. A value that cannot be is an error; an unknown name is a warning with the nearest one from Erlang's functions, and an\n"
-  "error from those of `Brod.*`. In the column *whose*, *brod* means as in brod 4, *ours* that brod 4 does not have it.\n".
+write(File, Text, ["--check"]) ->
+  case file:read_file(File) of
+    {ok, Text} -> true;
+    _ -> io:format("~ts is stale: scripts/generate-options.escript EBIN writes it~n", [File]), false
+  end;
+write(File, Text, []) ->
+  ok =:= file:write_file(File, Text).
 
-level(Level, Where) ->
-  ["\n## ", string:titlecase(atom_to_list(Level)), "\n\n", Where, "\n\n| option | may be | default | whose | what it does |\n|---|---|---|---|---|\n",
-   [row(Level, Row) || Row <- brod_option_docs:rows(Level)]].
+page() ->
+  ["# Options\n\n"
+   "Made from `src/brod_option_table.erl` by `scripts/generate-options.escript`. Options are given as a proplist, a keyword list\n"
+   "or a map. A value that cannot be is an error; an unknown name is a warning with the nearest one from Erlang's functions, and an\n"
+   "error from those of `Brod.*`. Numbers go up to what 32 bits hold. The column *since* tells which version has the option first: 4 means\n"
+   "that brod 4 has it, too.\n",
+   [section(Level) || Level <- brod_option_table:levels()]].
 
-row(Level, {Name, Range, Whose, Text}) ->
-  io_lib:format("| `~s` | ~ts | ~ts | ~s | ~ts |~n", [Name, Range, default(brod_option_docs:default(Level, Name)), Whose, Text]).
+section({Level, Title, Where}) ->
+  ["\n## ", Title, "\n\n", Where, "\n",
+   [["\n| option | may be | default | since | what it does |\n|---|---|---|---|---|\n", [row(Row) || Row <- Rows]]
+    || Rows <- [brod_option_table:rows(Level)], Rows =/= []]].
 
-default({ok, Map}) when is_map(Map) -> "see Producer";
-default({ok, Default}) -> io_lib:format("`~0tp`", [Default]);
-default(none) -> "".
+row({Name, Kind, Default, Since, Text}) ->
+  io_lib:format("| `~s` | ~ts | ~ts | ~p | ~ts |~n", [Name, brod_option_kinds:text(Kind), default(Default), Since, Text]).
+
+default(undefined) -> "";
+default(Default) -> io_lib:format("`~0tp`", [Default]).
+
+types() ->
+  Levels = [client, producer, consumer, group, transaction],
+  ["%% @private Options as types, so that dialyzer finds a name that is misspelt. Made from brod_option_table by\n"
+   "%% scripts/generate-options.escript; what is written here by hand is lost.\n"
+   "-module(brod_option_types).\n\n"
+   "-export_type([", lists:join(", ", [[atom_to_list(Level), "/0"] || Level <- Levels]), "]).\n",
+   [type(Level) || Level <- Levels]].
+
+type(Level) ->
+  Rows = brod_option_table:rows(Level),
+  Name = atom_to_list(Level),
+  Flags = [atom_to_list(Option) || {Option, Kind, _, _, _} <- Rows, is_flag(Kind)],
+  ["\n-type ", Name, "() ::\n        [",
+   lists:join("\n         | ", [["{", atom_to_list(Option), ", undefined | ", brod_option_kinds:type(Kind), "}"]
+                                || {Option, Kind, _, _, _} <- Rows] ++ Flags),
+   "]\n      | #{",
+   lists:join(",\n          ", [[atom_to_list(Option), " => undefined | ", brod_option_kinds:type(Kind)] || {Option, Kind, _, _, _} <- Rows]),
+   "}.\n"].
+
+%% An atom alone stands for `{Atom, true}'.
+is_flag(boolean) -> true;
+is_flag({any, _}) -> true;
+is_flag(_) -> false.

@@ -57,7 +57,7 @@
 -type client_id() :: atom().
 -type client() :: client_id() | pid().
 -type connection() :: pid().
--type conn_config() :: proplists:proplist() | #{atom() => term()}.
+-type conn_config() :: brod_option_types:client().
 -type client_config() :: brod_client:config().
 -type bootstrap() :: [endpoint()] | {[endpoint()], conn_config()}.
 -type topic() :: binary().
@@ -85,7 +85,7 @@
 -type produce_reply() :: #brod_produce_reply{}.
 -type produce_ack_cb() :: fun((partition(), offset()) -> term())
                         | fun((partition(), offset(), ok | {error, term()}) -> term()).
--type consumer_config() :: proplists:proplist().
+-type consumer_config() :: brod_option_types:consumer().
 -type consumer_options() :: consumer_config().
 -type fetch_opts() :: #{ max_wait_time => non_neg_integer(), min_bytes => non_neg_integer()
                        , max_bytes => pos_integer()
@@ -105,7 +105,7 @@
 -type group_member_id() :: binary().
 -type group_generation_id() :: non_neg_integer().
 -type group_member() :: {group_member_id(), #kafka_group_member_metadata{}}.
--type group_config() :: proplists:proplist().
+-type group_config() :: brod_option_types:group().
 -type partition_assignment() :: {topic(), [partition()]}.
 -type received_assignments() :: [#brod_received_assignment{}].
 -type offsets_to_commit() :: #{topic_partition() => offset()}
@@ -175,7 +175,7 @@ start_client(Endpoints, ClientId, Config) ->
         {error, Reason} -> {error, Reason}
       end;
     {error, Reason} ->
-      ?BROD_LOG_ERROR("Client ~p is not started: ~p", [ClientId, Reason]),
+      ?BROD_LOG_ERROR("Client ~p is not started: ~ts", [ClientId, brod_options:describe(Reason)]),
       {error, Reason}
   end.
 

@@ -9,13 +9,8 @@
 
 -include("brod_int.hrl").
 
--define(TOPIC_TIMEOUT_MS, 5000).
 %% What the way to the broker may take on top of the time that the broker is given.
 -define(ON_TOP_MS, 10000).
--define(FETCH_DEFAULTS, #{max_wait_time => 1000, min_bytes => 1, max_bytes => 1048576,
-                          isolation_level => read_committed, max_batch_bytes => 268435456,
-                          max_memory => 67108864}).
--define(MAX_INT32, 16#7fffffff).
 
 -type endpoints() :: [brod:endpoint()].
 
@@ -41,12 +36,15 @@ get_metadata(Hosts, Topics, ConnConfig) ->
 
 -spec create_topics(endpoints(), [map()], map(), brod:conn_config()) -> ok | {error, term()}.
 create_topics(Hosts, Topics, Opts, ConnConfig) ->
-  Timeout = maps:get(timeout, Opts, ?TOPIC_TIMEOUT_MS),
-  Op = {create_topics, [topic_config(T) || T <- Topics],
-        #{timeout => Timeout, validate_only => maps:get(validate_only, Opts, false)}},
-  brod_engine:with_target({Hosts, ConnConfig}, fun(Context) ->
-    call(Context, Op, Timeout + ?ON_TOP_MS)
-  end).
+  case brod_option_table:check(create_topics, Opts) of
+    {ok, #{timeout := Timeout} = Checked, []} ->
+      ok = brod_options:warn_unknown(create_topics, Opts),
+      brod_engine:with_target({Hosts, ConnConfig}, fun(Context) ->
+        call(Context, {create_topics, [topic_config(T) || T <- Topics], Checked}, Timeout + ?ON_TOP_MS)
+      end);
+    {error, Reason} ->
+      {error, Reason}
+  end.
 
 topic_config(Topic) ->
   #{name => text(needed(name, Topic)),
@@ -111,19 +109,13 @@ fetch(Target, Topic, Partition, Offset, Opts) ->
 -spec fetch_with(brod_engine:context(), brod:topic(), brod:partition(), brod:offset(), brod:fetch_opts()) ->
         {ok, {brod:offset(), [brod:message()]}} | {error, term()}.
 fetch_with(#{options := #{request_timeout := Timeout}} = Context, Topic, Partition, Offset, Opts) ->
-  Merged = maps:merge(?FETCH_DEFAULTS, brod_options:to_map(Opts)),
-  #{max_wait_time := MaxWait} = FetchOpts = maps:map(fun fetch_opt/2, Merged),
-  call(Context, {fetch, Topic, Partition, Offset, FetchOpts}, Timeout + MaxWait).
-
-%% As brod takes them: a broker answers with one batch at least, whatever the limit.
-fetch_opt(Key, Bytes) when Key =:= max_bytes orelse Key =:= max_batch_bytes orelse Key =:= max_memory,
-                           is_integer(Bytes) ->
-  within(1, Bytes);
-fetch_opt(Key, Number) when Key =:= min_bytes orelse Key =:= max_wait_time, is_integer(Number) ->
-  within(0, Number);
-fetch_opt(_Key, Value) -> Value.
-
-within(Least, Number) -> min(max(Least, Number), ?MAX_INT32).
+  case brod_option_table:check(fetch, Opts) of
+    {ok, #{max_wait_time := MaxWait} = FetchOpts, []} ->
+      ok = brod_options:warn_unknown_once(fetch, Opts),
+      call(Context, {fetch, Topic, Partition, Offset, FetchOpts}, Timeout + MaxWait);
+    {error, Reason} ->
+      {error, Reason}
+  end.
 
 %% Groups
 

@@ -87,7 +87,7 @@ assignments_revoked(_Pid) -> ok.
 init({Client, Given}) ->
   process_flag(trap_exit, true),
   Input = brod_options:to_map(Given),
-  ok = brod_options:warn_unknown(cg_commits, Input, [id, topic, offsets, protocol, retention]),
+  ok = brod_options:warn_unknown(cg_commits, Input),
   ok = brod_group_args:keys(Input, [id, topic, offsets]),
   #{id := GroupId, topic := Topic, offsets := Offsets} = Input,
   ok = brod_utils:assert_client(Client),

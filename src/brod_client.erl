@@ -33,7 +33,7 @@
 -define(GROWTH_CHECK_INTERVAL_MS, 1000).
 -define(CONNECT_GRACE_MS, 5000).
 
--type config() :: proplists:proplist().
+-type config() :: brod_option_types:client().
 -type context() ::
         #{ engine := brod_nif:client()
          , options := map()
@@ -258,8 +258,8 @@ init({Endpoints, ClientId, Config}) ->
       %% as if the brokers could not be reached: what is missing may come
       {ok, new_state(ClientId, #{endpoints => Endpoints}), {continue, {fail, Failures}}};
     {error, Reason} ->
-      ?BROD_LOG_ERROR("Client ~p cannot start: ~p. Correct its endpoints or options.",
-                      [ClientId, Reason]),
+      ?BROD_LOG_ERROR("Client ~p cannot start: ~ts. Correct its endpoints or options.",
+                      [ClientId, brod_options:describe(Reason)]),
       {stop, Reason}
   end.
 

@@ -275,11 +275,12 @@ handle_event({retrying, 0, Reason}, St) ->
   log(warning, "waits for the group's coordinator: ~p", [Reason], St),
   {noreply, St};
 handle_event({retrying, Attempt, Reason}, St) ->
-  log(warning, "cannot join, attempt ~p: ~p", [Attempt, Reason], St),
+  log(warning, "cannot join, attempt ~p: ~p~ts", [Attempt, Reason, brod_group_options:hint(Reason, St#st.options)], St),
   ok = brod_telemetry:happened([group, retrying], #{attempt => Attempt}, #{reason => Reason}),
   {noreply, St};
 handle_event({down, {max_rejoin_attempts, Reason}}, St) ->
-  log(error, "gives up joining after max_rejoin_attempts, the last error: ~p", [Reason], St),
+  log(error, "gives up joining after max_rejoin_attempts, the last error: ~p~ts",
+      [Reason, brod_group_options:hint(Reason, St#st.options)], St),
   {stop, max_rejoin_attempts, St};
 handle_event({down, Reason}, #st{client_state = ClientState} = St) ->
   log(info, "has lost its client: ~p", [Reason], St),

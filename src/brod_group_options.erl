@@ -2,7 +2,7 @@
 %% given.
 -module(brod_group_options).
 
--export([new/1, warn/1, keys/0, callbacks/1, engine_config/3, begin_offset/2]).
+-export([new/1, warn/1, hint/2, callbacks/1, engine_config/3, begin_offset/2]).
 
 -export_type([options/0]).
 
@@ -10,26 +10,11 @@
 
 -type options() :: #{atom() => term()}.
 
-%% What 32 bits of milliseconds hold.
--define(MAX_SECONDS, 2147483).
 -define(MANY_ATTEMPTS, 16#7fffffff).
-%% More often would only keep the coordinator of the group busy.
--define(MIN_COMMIT_INTERVAL, 0.1).
 %% How often a leader looks whether topics have gained partitions.
 -define(GROWTH_CHECK_MS, 60000).
--define(DEFAULTS,
-        #{partition_assignment_strategy => roundrobin_v2,
-          session_timeout_seconds => 30,
-          rebalance_timeout_seconds => 30,
-          %% Members learn of a rebalance by a heartbeat, so its pace decides how long one takes.
-          heartbeat_rate_seconds => 1,
-          max_rejoin_attempts => 5,
-          rejoin_delay_seconds => 1,
-          offset_commit_policy => commit_to_kafka_v2,
-          offset_commit_interval_seconds => 5,
-          offset_retention_seconds => undefined,
-          protocol_name => undefined,
-          group_instance_id => undefined}).
+%% Where there is no default.
+-define(UNSET, #{offset_retention_seconds => undefined, protocol_name => undefined, group_instance_id => undefined}).
 
 %% @doc Options from what the user gave, a proplist or a map. `undefined' counts as not given; unknown
 %% keys are left out. What only matters later, and cannot be, is replaced: warn/1 tells.
@@ -45,7 +30,7 @@ new(Given) ->
 warn(Given) ->
   case check(Given) of
     {ok, Options, Replaced} ->
-      ok = brod_options:warn_unknown(group, Given, keys()),
+      ok = brod_options:warn_unknown(group, Given),
       ok = warn_slow_heartbeat(Options),
       lists:foreach(fun({Key, Value, Used}) ->
                         ?BROD_LOG_WARNING("group option ~p cannot be ~0P, ~0p is used instead",
@@ -55,43 +40,16 @@ warn(Given) ->
       ok
   end.
 
-check(Given) when is_list(Given); is_map(Given) ->
-  try brod_options:to_map(Given) of
-    Map ->
-      Known = maps:filter(fun(K, V) -> V =/= undefined andalso is_map_key(K, ?DEFAULTS) end, Map),
-      case [{bad_option, K, V} || {K, V} <- maps:to_list(Known), not is_valid(K, V)] of
-        [] ->
-          {Options, Replaced} = maps:fold(fun replace/3, {maps:merge(?DEFAULTS, Known), []}, Known),
-          {Beating, Slower} = heartbeat(Options),
-          {ok, Beating, Slower ++ Replaced};
-        [Bad | _] ->
-          {error, Bad}
-      end
-  catch
-    _:_ -> {error, {bad_option, group_config, Given}}
-  end;
 check(Given) ->
-  {error, {bad_option, group_config, Given}}.
-
-replace(Key, Value, {Options, Replaced}) ->
-  case usable(Key, Value) of
-    Value -> {Options, Replaced};
-    Used -> {Options#{Key := Used}, [{Key, Value, Used} | Replaced]}
+  case brod_option_table:check(group, Given) of
+    {ok, Options, Replaced} ->
+      {Beating, Slower} = heartbeat(maps:merge(?UNSET, Options)),
+      {ok, Beating, Slower ++ Replaced};
+    {error, {bad_option, group, Given}} ->
+      {error, {bad_option, group_config, Given}};
+    {error, Reason} ->
+      {error, Reason}
   end.
-
-usable(partition_assignment_strategy, V)
-  when V =/= roundrobin_v2, V =/= callback_implemented ->
-  maps:get(partition_assignment_strategy, ?DEFAULTS);
-usable(offset_commit_policy, V) when V =/= commit_to_kafka_v2, V =/= consumer_managed ->
-  maps:get(offset_commit_policy, ?DEFAULTS);
-usable(offset_commit_interval_seconds, infinity) ->
-  infinity;
-usable(offset_commit_interval_seconds, V) when not is_number(V); V < 0; V > ?MAX_SECONDS ->
-  maps:get(offset_commit_interval_seconds, ?DEFAULTS);
-usable(offset_commit_interval_seconds, V) when V < ?MIN_COMMIT_INTERVAL ->
-  ?MIN_COMMIT_INTERVAL;
-usable(_Key, V) ->
-  V.
 
 %% A member that shows itself less often than the session lasts is thrown out again and again.
 heartbeat(#{heartbeat_rate_seconds := Rate, session_timeout_seconds := Session} = Options)
@@ -108,9 +66,20 @@ warn_slow_heartbeat(#{heartbeat_rate_seconds := Rate, session_timeout_seconds :=
 warn_slow_heartbeat(_Options) ->
   ok.
 
-%% @doc The options that there are.
--spec keys() -> [atom()].
-keys() -> maps:keys(?DEFAULTS).
+%% @doc What is to be done where a coordinator refuses a member, as the end of a sentence; empty where nothing is known.
+-spec hint(term(), options()) -> iodata().
+hint(invalid_session_timeout, #{session_timeout_seconds := Seconds}) ->
+  io_lib:format(" (session_timeout_seconds is ~0p, and the broker allows what lies between its group.min.session.timeout.ms and "
+                "group.max.session.timeout.ms: 6 and 1800 seconds unless configured otherwise)", [Seconds]);
+hint(inconsistent_group_protocol, _Options) ->
+  " (the group's members use other protocols: take another group_id, or give protocol_name and partition_assignment_strategy "
+  "as they have them)";
+hint(group_authorization_failed, _Options) ->
+  " (the user needs the ACL Read on the group)";
+hint(topic_authorization_failed, _Options) ->
+  " (the user needs the ACLs Describe and Read on the topics)";
+hint(_Reason, _Options) ->
+  "".
 
 %% @doc What a member module has to export with these options.
 -spec callbacks(options()) -> [offsets | assign].
@@ -169,14 +138,3 @@ protocols(undefined, roundrobin_v2) -> [<<"roundrobin_v2">>, <<"roundrobin">>, <
 protocols(undefined, Strategy) -> [atom_to_binary(Strategy)];
 protocols(Name, _Strategy) when is_atom(Name) -> [atom_to_binary(Name)];
 protocols(Name, _Strategy) -> [unicode:characters_to_binary(Name)].
-
-%% What cannot be, and matters at once.
-is_valid(Later, _) when Later =:= partition_assignment_strategy; Later =:= offset_commit_policy;
-                        Later =:= offset_commit_interval_seconds -> true;
-is_valid(max_rejoin_attempts, V) -> V =:= infinity orelse (is_integer(V) andalso V >= 0);
-is_valid(rejoin_delay_seconds, V) -> is_number(V) andalso V >= 0 andalso V =< ?MAX_SECONDS;
-is_valid(offset_retention_seconds, V) ->
-  V =:= -1 orelse (is_number(V) andalso V >= 0 andalso V < 1 bsl 50);
-is_valid(protocol_name, V) -> is_atom(V) orelse is_binary(V) orelse io_lib:printable_list(V);
-is_valid(group_instance_id, V) -> V =:= null orelse is_binary(V);
-is_valid(_Seconds, V) -> is_number(V) andalso V > 0 andalso V =< ?MAX_SECONDS.

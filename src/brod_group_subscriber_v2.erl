@@ -83,7 +83,6 @@
 -type topic_partition() :: {brod:topic(), brod:partition()}.
 
 -define(MANDATORY, [client, group_id, topics, cb_module]).
--define(OPTIONAL, [init_data, message_type, consumer_config, group_config]).
 
 -record(st, {config :: subscriber_config(),
              coordinator :: pid(),
@@ -196,7 +195,7 @@ assignments_revoked(Pid) ->
 init(Config) ->
   process_flag(trap_exit, true),
   ok = brod_group_args:keys(Config, ?MANDATORY),
-  ok = brod_options:warn_unknown(group_subscriber, Config, ?MANDATORY ++ ?OPTIONAL),
+  ok = brod_options:warn_unknown(group_subscriber, Config),
   #{client := Client, group_id := GroupId, topics := Topics, cb_module := CbModule} = Config,
   ok = brod_group_args:start(Client, GroupId, Topics),
   GroupConfig = maps:get(group_config, Config, []),

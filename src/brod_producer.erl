@@ -20,7 +20,7 @@
 %% Between two looks whether a client that has ended is back.
 -define(REOPEN_MS, 500).
 
--type config() :: proplists:proplist().
+-type config() :: brod_option_types:producer().
 -type produce_error() :: {producer_down, term()} | timeout.
 %% A call from another node, or one that came while there was no client.
 -type call() :: {brod:call_ref(), Batch :: [map()], undefined | no_ack | brod:produce_ack_cb()}.

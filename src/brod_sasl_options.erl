@@ -135,9 +135,7 @@ oauthbearer(#{token := Fun} = Opts) ->
   is_function(Fun, 0) orelse bad({sasl, token}, not_a_fun_of_arity_0),
   #{mechanism => oauthbearer, token => Fun};
 oauthbearer(Opts) ->
-  only([token_endpoint, client_id, client_secret, urlencode, client_assertion,
-        client_assertion_file, client_assertion_key_file, client_assertion_key_id,
-        client_assertion_audience, scope, parameters, extensions, ssl, timeout], Opts),
+  only(brod_option_table:names(sasl_oauthbearer) -- [token], Opts),
   Given = given(Opts),
   _ = text(token_endpoint, maps:get(token_endpoint, Given, undefined)),
   Proofs = maps:with([client_secret, client_assertion, client_assertion_file,
@@ -167,8 +165,7 @@ oauth_option(Name, Value) ->
   text(Name, Value).
 
 aws_msk_iam(Opts) ->
-  only([credentials, access_key_id, secret_access_key, session_token, profile, region, role_arn,
-        token_file, user_agent], Opts),
+  only(brod_option_table:names(sasl_aws_msk_iam), Opts),
   Given = given(Opts),
   maps:is_key(access_key_id, Given) =:= maps:is_key(secret_access_key, Given)
     orelse bad({sasl, secret_access_key}, only_with_access_key_id),
@@ -178,7 +175,7 @@ aws_msk_iam(Opts) ->
 aws_option(credentials, Fun) when is_function(Fun, 0) -> Fun;
 aws_option(credentials, Source) ->
   lists:member(Source, [default, environment, profile, container, web_identity, instance])
-    orelse bad({sasl, credentials}, unknown),
+    orelse bad({sasl, credentials}, unknown_source),
   Source;
 aws_option(Name, Value) when Name =:= secret_access_key; Name =:= session_token ->
   password(Value);

@@ -238,7 +238,7 @@ option({Name, Value}, Acc) ->
   case is_seen_to(Name) orelse goes_without_saying(Name, Value) of
     true -> Acc;
     false ->
-      bad(Name, case lists:member(Name, ?NOT_SUPPORTED) of true -> not_supported; false -> unknown end)
+      bad(Name, case lists:member(Name, ?NOT_SUPPORTED ++ brod_option_table:names(ssl)) of true -> not_supported; false -> unknown end)
   end.
 
 is_seen_to(Name) ->

@@ -154,6 +154,7 @@ check(Consumer, TimeoutMs) -> brod_consumer:check_connectivity(Consumer, Timeout
 init(#{client := Client, topic := Topic, cb_module := CbModule} = Config) ->
   ok = brod_utils:assert_client(Client),
   ok = brod_utils:assert_topic(Topic),
+  ok = brod_options:warn_unknown(topic_subscriber, Config),
   %% Sets are large; they need not be copied by each collection while they wait.
   process_flag(message_queue_data, off_heap),
   {ok, Committed, CbState} = CbModule:init(Topic, maps:get(init_data, Config, undefined)),

@@ -50,7 +50,7 @@
 -type partition() :: brod:partition().
 -type topic() :: brod:topic().
 -type transaction() :: pid().
--type transaction_config() :: proplists:proplist() | map().
+-type transaction_config() :: brod_option_types:transaction().
 -type transactional_id() :: brod:transactional_id().
 -type txn_ctx() :: map().
 -type value() :: brod:value().
@@ -95,7 +95,7 @@ start_link(Client, TxnId, Config) ->
   ok = brod_args:client(Client),
   case brod_transaction_options:check(TxnId, Config) of
     {ok, Options} ->
-      ok = brod_options:warn_unknown(transaction, Config, brod_transaction_options:keys()),
+      ok = brod_options:warn_unknown(transaction, Config),
       case brod_client:context(Client) of
         {ok, #{engine := Engine}} -> start_begun({Client, Engine, TxnId, Options});
         {error, Reason} -> {error, Reason}

@@ -1,7 +1,7 @@
-%% @private Options of transactions: names, defaults, and what they mean to the engine.
+%% @private Options of transactions, and what they mean to the engine.
 -module(brod_transaction_options).
 
--export([check/2, engine_config/2, keys/0]).
+-export([check/2, engine_config/2]).
 
 -export_type([checked/0]).
 
@@ -20,14 +20,11 @@
 -spec check(term(), term()) -> {ok, checked()} | {error, {bad_option, term(), term()}}.
 check(TxnId, _Config) when not is_binary(TxnId); TxnId =:= <<>> ->
   {error, {bad_option, transactional_id, TxnId}};
-check(_TxnId, Config) when is_list(Config); is_map(Config) ->
-  Given = maps:filter(fun(_, V) -> V =/= undefined end, brod_options:to_map(Config)),
-  case check_each(table(), Given, #{}) of
-    {ok, #{producer_config := Producer} = Options} -> checked_producer(Producer, Options);
-    {error, Reason} -> {error, Reason}
-  end;
 check(_TxnId, Config) ->
-  {error, {bad_option, transaction, Config}}.
+  case brod_option_table:check(transaction, Config) of
+    {ok, #{producer_config := Producer} = Options, []} -> checked_producer(Producer, Options);
+    {error, Reason} -> {error, Reason}
+  end.
 
 %% What is not given is right for a transaction: what fails is retried as long as the transaction may last, and
 %% soon, because partitions that come at the same time keep each other from being added (KIP-890).
@@ -38,29 +35,6 @@ checked_producer(Producer, #{backoff_step := Backoff, transaction_timeout := Lim
     {ok, Checked} -> {ok, Options#{producer_config := Checked}};
     {error, Reason} -> {error, Reason}
   end.
-
-check_each([], _Given, Options) ->
-  {ok, Options};
-check_each([{Key, Check, Default} | Table], Given, Options) ->
-  Value = maps:get(Key, Given, Default),
-  case Check(Value) of
-    true -> check_each(Table, Given, Options#{Key => Value});
-    false -> {error, {bad_option, Key, Value}}
-  end.
-
-table() ->
-  [ {timeout, fun(V) -> is_ms(V) andalso V > 0 end, 1000}
-  , {backoff_step, fun is_ms/1, 100}
-  , {max_retries, fun is_ms/1, 5}
-  , {transaction_timeout, fun(V) -> is_ms(V) andalso V > 0 end, 60000}
-  , {producer_config, fun(V) -> is_list(V) orelse is_map(V) end, []}
-  ].
-
-is_ms(V) -> is_integer(V) andalso V >= 0 andalso V =< ?MAX_MS.
-
-%% @doc The options that there are.
--spec keys() -> [atom()].
-keys() -> [Key || {Key, _, _} <- table()].
 
 %% @doc Checked options as the engine wants them. What may pass by itself is tried for as long as the
 %% transaction may last, or as brod's retries with their waits would take, whichever is longer.

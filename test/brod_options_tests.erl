@@ -50,7 +50,7 @@ unknown_options_are_a_warning_with_the_nearest_name_test() ->
   Log = brod_log:start(),
   ok = brod_options:warn_unknown(producer, [{max_retrys, 1}, {max_retries, 1}, {"x", 1}]),
   ok = brod_options:warn_unknown(client, #{nothing_like_it => 1, conect_timeout => 2}),
-  ok = brod_options:warn_unknown(group, [session_timeout], [session_timeout_seconds]),
+  ok = brod_options:warn_unknown(group, [session_timeout]),
   Has = [brod_log:has(Log, Text)
          || Text <- ["Unknown producer options are ignored: max_retrys (did you mean max_retries?), \"x\"",
                      "conect_timeout (did you mean connect_timeout?), nothing_like_it"]],

@@ -15,26 +15,20 @@ defmodule Brod.Admin do
   """
   @spec create_topic(Brod.Client.name(), String.t(), keyword()) :: :ok | {:error, Error.t()}
   def create_topic(client, topic, options \\ []) do
-    with :ok <-
-           Options.check_only(:create_topic, options, [
-             :partitions,
-             :replication_factor,
-             :configs,
-             :timeout
-           ]) do
+    with :ok <- Options.check_all(:create_topic, options) do
       configs =
-        for {name, value} <- Keyword.get(options, :configs, []),
+        for {name, value} <- option(options, :configs),
             do: %{name: to_string(name), value: to_string(value)}
 
       topic = %{
         name: topic,
-        num_partitions: Keyword.get(options, :partitions, -1),
-        replication_factor: Keyword.get(options, :replication_factor, -1),
+        num_partitions: option(options, :partitions),
+        replication_factor: option(options, :replication_factor),
         assignments: [],
         configs: configs
       }
 
-      timeout = %{timeout: Keyword.get(options, :timeout, @timeout)}
+      timeout = %{timeout: option(options, :timeout)}
 
       with :ok <- ask(client, &:brod.create_topics(&1, [topic], timeout, &2)),
            do: await_topic(client, topic.name, timeout.timeout)
@@ -121,6 +115,9 @@ defmodule Brod.Admin do
         error
     end
   end
+
+  defp option(options, name),
+    do: Keyword.get(options, name, Options.default(:create_topic, name))
 
   defp ask(client, fun) do
     with {:ok, {endpoints, config}} <- Error.wrap(:brod_client.get_bootstrap(client)),

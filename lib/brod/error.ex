@@ -61,12 +61,15 @@ defmodule Brod.Error do
     {"the option #{inspect(key)} is missing", "It has no default: give it, or configure it."}
   end
 
-  defp explain({:bad_option, key, value}) do
-    {"the option #{inspect(key)} cannot be #{inspect(value, limit: 8)}",
-     "docs/options.md lists what each option may be."}
+  defp explain({:bad_option, _, _} = reason) do
+    {wrong, right} = :brod_option_table.explain(reason)
+    {to_string(wrong), sentence(to_string(right))}
   end
 
-  defp explain({:contradiction, _keys, text}), do: {text, nil}
+  defp explain({:contradiction, [:enable_idempotence, :required_acks], acks}) do
+    {"required_acks: #{inspect(acks)} contradicts enable_idempotence: true",
+     "An idempotent producer needs the answer of all replicas: leave required_acks out, or set enable_idempotence: :auto."}
+  end
 
   defp explain({:bad_callback_module, module, expected}) do
     {"#{inspect(module)} does not export #{expected}", "A subscriber has to handle messages."}
@@ -178,6 +181,11 @@ defmodule Brod.Error do
   end
 
   defp explain(reason), do: {inspect(reason, limit: 20, printable_limit: 500), nil}
+
+  defp sentence(text) do
+    text = String.upcase(String.first(text)) <> String.slice(text, 1..-1//1)
+    if String.ends_with?(text, "?"), do: text, else: text <> "."
+  end
 
   defp why(reason) when is_atom(reason), do: reason |> explain() |> elem(0)
   defp why(reason), do: inspect(reason, limit: 12)

@@ -27,7 +27,6 @@ defmodule Brod.GroupSubscriber do
 
   @behaviour :brod_group_subscriber_v2
   @required [:client, :group_id, :topics]
-  @known @required ++ [:init_data, :message_type, :consumer_config, :group_config]
 
   @type result(state) :: {:ok, :commit, state} | {:ok, :ack, state} | {:ok, state}
 
@@ -79,9 +78,8 @@ defmodule Brod.GroupSubscriber do
   @doc "Starts a member whose callbacks are those of `module`, linked to the caller."
   @spec start_link(module(), keyword()) :: {:ok, pid()} | {:error, Error.t()}
   def start_link(module, options) do
-    names = [required: @required, known: @known]
-
-    with {:ok, config} <- Options.subscriber(:group_subscriber, __MODULE__, module, options, names),
+    with {:ok, config} <-
+           Options.subscriber(:group_subscriber, __MODULE__, module, options, @required),
          do: Error.wrap(:brod_group_subscriber_v2.start_link(config))
   end
 

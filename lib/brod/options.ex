@@ -4,27 +4,32 @@ defmodule Brod.Options do
 
   alias Brod.Error
 
-  # Options that hold options of another kind.
-  @nested [
-    consumer_config: :consumer,
-    group_config: :group,
-    producer_config: :producer,
-    default_producer_config: :producer,
-    transaction_config: :transaction
-  ]
-
   @type kind :: atom()
 
   @doc "`:ok`, or the first option that is not known of these, also of those inside others."
-  @spec check(kind(), keyword() | map(), [atom()]) :: :ok | {:error, Error.t()}
-  def check(kind, options, extra \\ []) do
-    with :ok <- names(kind, options, extra), do: nested(options)
+  @spec check(kind(), keyword() | map()) :: :ok | {:error, Error.t()}
+  def check(kind, options) do
+    with :ok <- known(kind, options, :brod_options.known(kind)),
+         :ok <- nested(kind, options),
+         do: contradiction(kind, options)
   end
 
-  @doc "As `check/3`, of a subscriber or another starter whose options are these alone."
-  @spec check_only(kind(), keyword() | map(), [atom()]) :: :ok | {:error, Error.t()}
-  def check_only(kind, options, known) do
-    with :ok <- unknown(kind, options, known), do: nested(options)
+  @doc "As `check/2`, and of their values: for those that no Erlang function checks."
+  @spec check_all(kind(), keyword() | map()) :: :ok | {:error, Error.t()}
+  def check_all(kind, options) do
+    with :ok <- check(kind, options) do
+      case :brod_option_table.check_given(kind, options) do
+        {:ok, _, _} -> :ok
+        {:error, reason} -> {:error, Error.new(reason)}
+      end
+    end
+  end
+
+  @doc "The default of an option."
+  @spec default(kind(), atom()) :: term()
+  def default(kind, name) do
+    {:ok, default} = :brod_option_table.default(kind, name)
+    default
   end
 
   @doc "`:ok`, or which of these options is missing."
@@ -38,20 +43,15 @@ defmodule Brod.Options do
     end
   end
 
-  @doc "The options of `:brod.fetch/5`."
-  @spec fetch() :: [atom()]
-  def fetch do
-    [:max_wait_time, :min_bytes, :max_bytes, :max_batch_bytes, :max_memory, :isolation_level]
-  end
-
   @doc """
   What a subscriber of brod is started with: `adapter`, whose callbacks call those of `module`. Or what is wrong with
   the options.
   """
-  @spec subscriber(kind(), module(), module(), keyword(), required: [atom()], known: [atom()]) ::
+  @spec subscriber(kind(), module(), module(), keyword(), [atom()]) ::
           {:ok, map()} | {:error, Error.t()}
-  def subscriber(kind, adapter, module, options, required: required, known: known) do
-    with :ok <- check_only(kind, options, known),
+  def subscriber(kind, adapter, module, options, required) do
+    with :ok <- known(kind, options, :brod_options.known(kind) -- [:cb_module]),
+         :ok <- nested(kind, options),
          :ok <- present(options, required),
          :ok <- handler(module, Keyword.get(options, :message_type, :message)) do
       {:ok,
@@ -81,27 +81,43 @@ defmodule Brod.Options do
 
   defp handler(_module, type), do: {:error, Error.new({:bad_option, :message_type, type})}
 
-  defp names(kind, options, extra) do
-    unknown(kind, options, extra ++ :brod_options.known(kind))
-  end
-
-  defp unknown(kind, options, known) do
-    case :brod_options.unknown(options, known) do
+  @doc "`:ok`, or the first option that is none of these names."
+  @spec known(kind(), keyword() | map(), [atom()]) :: :ok | {:error, Error.t()}
+  def known(kind, options, names) do
+    case :brod_options.unknown(options, names) do
       [] -> :ok
       [{key, nearest} | _] -> {:error, Error.new({:unknown_option, kind, key, nearest(nearest)})}
     end
   end
 
-  defp nested(options) do
+  # Options that hold options of another kind.
+  defp nested(kind, options) do
     given = :brod_options.to_map(options)
 
-    Enum.find_value(@nested, :ok, fn {key, kind} ->
-      case given do
-        %{^key => inner} when is_list(inner) or is_map(inner) -> failed(names(kind, inner, []))
-        _ -> nil
-      end
+    Enum.find_value(:brod_option_table.rows(kind), :ok, fn
+      {key, {:options, inner_kind}, _, _, _} ->
+        case given do
+          %{^key => inner} when is_list(inner) or is_map(inner) -> failed(check(inner_kind, inner))
+          _ -> nil
+        end
+
+      _ ->
+        nil
     end)
   end
+
+  # What cannot be together, which brod tells of one option alone.
+  defp contradiction(:producer, options) do
+    case :brod_options.to_map(options) do
+      %{enable_idempotence: true, required_acks: acks} when acks not in [-1, :all, :all_isr, nil] ->
+        {:error, Error.new({:contradiction, [:enable_idempotence, :required_acks], acks})}
+
+      _ ->
+        :ok
+    end
+  end
+
+  defp contradiction(_kind, _options), do: :ok
 
   defp failed(:ok), do: nil
   defp failed(error), do: error

@@ -15,9 +15,6 @@ defmodule Brod.Producer do
 
   alias Brod.{Error, Options}
 
-  @timeout 600_000
-  @in_flight 1_000
-
   @type message ::
           iodata()
           | {iodata(), iodata()}
@@ -45,7 +42,7 @@ defmodule Brod.Producer do
   @spec produce(Brod.Client.name(), String.t(), message(), keyword()) ::
           {:ok, call()} | {:error, Error.t()}
   def produce(client, topic, message, options \\ []) do
-    with :ok <- Options.check_only(:produce, options, [:partition, :timeout]),
+    with :ok <- Options.check_all(:produce, options),
          do: send_one(client, topic, message, options)
   end
 
@@ -57,7 +54,7 @@ defmodule Brod.Producer do
 
   @doc "Waits for the answer to a `produce/4` of the calling process."
   @spec await(call(), timeout()) :: {:ok, ack()} | {:error, Error.t()}
-  def await({partition, call}, timeout \\ @timeout) do
+  def await({partition, call}, timeout \\ Options.default(:produce, :timeout)) do
     case :brod.sync_produce_request_offset(call, timeout) do
       {:ok, offset} -> {:ok, %{partition: partition, offset: offset}}
       {:error, reason} -> {:error, Error.new(reason)}
@@ -69,7 +66,7 @@ defmodule Brod.Producer do
           {:ok, ack()} | {:error, Error.t()}
   def produce_sync(client, topic, message, options \\ []) do
     with {:ok, call} <- produce(client, topic, message, options),
-         do: await(call, Keyword.get(options, :timeout, @timeout))
+         do: await(call, timeout(options))
   end
 
   @doc "The result of `produce_sync/4`, or raises."
@@ -80,7 +77,7 @@ defmodule Brod.Producer do
 
   @doc """
   A stream that produces each message of `messages` as it is run, and whose elements are the results, in order:
-  `{:ok, ack}` or `{:error, error}`. No more than `:in_flight` (#{@in_flight}) messages are unanswered: when Kafka is
+  `{:ok, ack}` or `{:error, error}`. No more than `:in_flight` (1000) messages are unanswered: when Kafka is
   slower than the source, the source waits.
 
       File.stream!("events.jsonl")
@@ -89,9 +86,9 @@ defmodule Brod.Producer do
   """
   @spec produce_stream(Enumerable.t(), Brod.Client.name(), String.t(), keyword()) :: Enumerable.t()
   def produce_stream(messages, client, topic, options \\ []) do
-    Error.bang!(Options.check_only(:produce_stream, options, [:partition, :timeout, :in_flight]))
-    limit = Keyword.get(options, :in_flight, @in_flight)
-    timeout = Keyword.get(options, :timeout, @timeout)
+    Error.bang!(Options.check_all(:produce_stream, options))
+    limit = Keyword.get(options, :in_flight, Options.default(:produce_stream, :in_flight))
+    timeout = timeout(options)
 
     Stream.transform(
       messages,
@@ -113,6 +110,8 @@ defmodule Brod.Producer do
       fn {queue, _} -> Enum.each(:queue.to_list(queue), &result(&1, timeout)) end
     )
   end
+
+  defp timeout(options), do: Keyword.get(options, :timeout, Options.default(:produce, :timeout))
 
   defp result({:ok, call}, timeout), do: await(call, timeout)
   defp result({:error, _} = error, _timeout), do: error

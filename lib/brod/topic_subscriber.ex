@@ -19,7 +19,6 @@ defmodule Brod.TopicSubscriber do
 
   @behaviour :brod_topic_subscriber
   @required [:client, :topic]
-  @known @required ++ [:init_data, :message_type, :consumer_config, :partitions]
 
   @type result(state) :: {:ok, :ack, state} | {:ok, state}
 
@@ -72,9 +71,8 @@ defmodule Brod.TopicSubscriber do
   @doc "Starts a subscriber whose callbacks are those of `module`, linked to the caller."
   @spec start_link(module(), keyword()) :: {:ok, pid()} | {:error, Error.t()}
   def start_link(module, options) do
-    names = [required: @required, known: @known]
-
-    with {:ok, config} <- Options.subscriber(:topic_subscriber, __MODULE__, module, options, names),
+    with {:ok, config} <-
+           Options.subscriber(:topic_subscriber, __MODULE__, module, options, @required),
          do: Error.wrap(:brod_topic_subscriber.start_link(config))
   end
 
