@@ -3,7 +3,7 @@
 %% two by scripts/generate-options.escript.
 -module(brod_option_table).
 
--export([levels/0, rows/1, names/1, defaults/1, default/2, check/2, check_given/2, nearest/2, explain/1]).
+-export([levels/0, rows/1, names/1, defaults/1, default/2, check/2, check_given/2, nearest/2, right/1]).
 
 -export_type([level/0, row/0, replaced/0]).
 
@@ -128,35 +128,28 @@ distance_row({C, From}, [Corner | Above]) ->
                             end, {[Corner + 1], Corner, C}, lists:zip(From, Above)),
   lists:reverse(Row).
 
-%% @doc What is wrong with an option, in words, and what would be right: two sentences, the second may be empty. A value is shown
-%% as far as the reason has it: those of secrets never are in one.
--spec explain({bad_option, term(), term()}) -> {Wrong :: unicode:chardata(), Right :: unicode:chardata()}.
-explain({bad_option, {Of, Name}, unknown}) ->
-  {io_lib:format("~p has no option ~0P", [Of, Name, 12]), meant(nearest(Name, all_names(Of)))};
-explain({bad_option, {Of, Name}, missing}) ->
-  {io_lib:format("the option ~p of ~p is missing", [Name, Of]), may_be(Name, families(Of))};
-explain({bad_option, {Of, Name}, not_supported}) ->
-  {io_lib:format("the option ~p of ~p cannot be honoured by the engine", [Name, Of]), "docs/migrating-tls.md tells what can"};
-explain({bad_option, {Of, Name}, Why}) ->
-  {io_lib:format("the option ~p of ~p cannot be used: ~0P", [Name, Of, Why, 12]), may_be(Name, families(Of))};
-explain({bad_option, sasl, {unknown_mechanism, Mechanism}}) ->
-  Known = [plain, scram_sha_256, scram_sha_512, oauthbearer, aws_msk_iam, callback],
-  {io_lib:format("sasl has no mechanism ~0P", [Mechanism, 12]), meant(nearest(Mechanism, Known))};
-explain({bad_option, sasl, Why}) ->
-  {io_lib:format("the option sasl cannot be used: ~0P", [Why, 12]), may_be(sasl, [client])};
-explain({bad_option, Name, Value}) ->
-  Levels = [Level || {Level, _, _} <- levels()],
-  {io_lib:format("the option ~0P cannot be ~0P", [Name, 12, Value, 12]), may_be(Name, Levels)}.
+%% @doc What would be right in place of an option that is wrong: a name, what the option may be, or where that is written.
+-spec right({bad_option, term(), term()}) -> {meant, atom()} | {may_be, string()} | {see, string()}.
+right({bad_option, {Of, Name}, unknown}) -> meant(Name, all_names(Of));
+right({bad_option, {_Of, _Name}, not_supported}) -> {see, "docs/migrating-tls.md"};
+right({bad_option, {Of, Name}, _Why}) -> may_be(Name, families(Of));
+right({bad_option, sasl, {unknown_mechanism, Mechanism}}) -> meant(Mechanism, mechanisms());
+right({bad_option, Name, _Value}) -> may_be(Name, [Level || {Level, _, _} <- levels()]).
 
-meant(undefined) -> "docs/options.md lists them";
-meant(Nearest) -> io_lib:format("did you mean ~p?", [Nearest]).
+meant(Name, Known) ->
+  case nearest(Name, Known) of
+    undefined -> {see, "docs/options.md"};
+    Nearest -> {meant, Nearest}
+  end.
 
 %% Several levels may have an option of this name: it is told only where they agree.
 may_be(Name, Levels) ->
   case lists:usort([brod_option_kinds:text(Kind) || Level <- Levels, {N, Kind, _, _, _} <- rows(Level), N =:= Name]) of
-    [Text] -> ["it may be: ", Text];
-    _ -> "docs/options.md lists what each option may be"
+    [Text] -> {may_be, Text};
+    _ -> {see, "docs/options.md"}
   end.
+
+mechanisms() -> [plain, scram_sha_256, scram_sha_512, oauthbearer, aws_msk_iam, callback].
 
 all_names(Of) -> lists:append([names(Level) || Level <- families(Of)]).
 

@@ -117,10 +117,22 @@ is_told_first(Level, Key) ->
 %% @doc An error about options, in words.
 -spec describe(term()) -> unicode:chardata().
 describe({bad_option, _, _} = Reason) ->
-  {Wrong, Right} = brod_option_table:explain(Reason),
-  [Wrong, "; ", Right];
+  [wrong(Reason), "; ",
+   case brod_option_table:right(Reason) of
+     {meant, Name} -> io_lib:format("did you mean ~p?", [Name]);
+     {may_be, Text} -> ["it may be: ", Text];
+     {see, Where} -> ["see ", Where]
+   end];
 describe(Reason) ->
   io_lib:format("~0P", [Reason, 30]).
+
+wrong({bad_option, {Of, Name}, unknown}) -> io_lib:format("~p has no option ~0P", [Of, Name, 12]);
+wrong({bad_option, {Of, Name}, missing}) -> io_lib:format("the option ~p of ~p is missing", [Name, Of]);
+wrong({bad_option, {Of, Name}, not_supported}) -> io_lib:format("the engine does not have the option ~p of ~p", [Name, Of]);
+wrong({bad_option, {Of, Name}, Why}) -> io_lib:format("the option ~p of ~p cannot be used: ~0P", [Name, Of, Why, 12]);
+wrong({bad_option, sasl, {unknown_mechanism, Name}}) -> io_lib:format("sasl has no mechanism ~0P", [Name, 12]);
+wrong({bad_option, sasl, Why}) -> io_lib:format("the option sasl cannot be used: ~0P", [Why, 12]);
+wrong({bad_option, Name, Value}) -> io_lib:format("the option ~0P cannot be ~0P", [Name, 12, Value, 12]).
 
 %% @doc The options of which nobody knows the name, each with the known name that is so near that it may be
 %% meant.

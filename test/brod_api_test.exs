@@ -266,6 +266,24 @@ defmodule Brod.ApiMistakesTest do
     end
   end
 
+  test "each option of the table is known, and found where it is misspelt" do
+    for {level, _, _} <- :brod_option_table.levels(),
+        level not in [:application, :create_topics, :cg_commits, :sasl],
+        name <- :brod_option_table.names(level) do
+      assert Brod.Options.known(level, [{name, nil}], :brod_options.known(level)) == :ok
+
+      assert {:error, %Brod.Error{reason: {:unknown_option, ^level, _, ^name}}} =
+               Brod.Options.check(level, [{:"#{name}x", 1}])
+    end
+  end
+
+  test "what contradicts itself is told before anything starts" do
+    assert {:error, %Brod.Error{} = error} =
+             Brod.Producer.start(:none, "t", enable_idempotence: true, required_acks: :none)
+
+    assert Exception.message(error) =~ "required_acks: :none contradicts enable_idempotence: true"
+  end
+
   test "endpoints may be written in several ways" do
     assert Brod.Client.endpoints("a:1,b") == {:ok, [{'a', 1}, {'b', 9092}]}
     assert Brod.Client.endpoints(["[::1]:1", {"b", 2}]) == {:ok, [{'::1', 1}, {"b", 2}]}

@@ -110,5 +110,5 @@ what_is_wrong_is_said_in_words_test_() ->
          {"the option verify of ssl cannot be used: verify_all; it may be: verify_peer, verify_none",
           {bad_option, {ssl, verify}, verify_all}},
          {"the option token_endpoint of sasl is missing; it may be: URL", {bad_option, {sasl, token_endpoint}, missing}},
-         {"the option verify_fun of ssl cannot be honoured by the engine; docs/migrating-tls.md tells what can",
+         {"the engine does not have the option verify_fun of ssl; see docs/migrating-tls.md",
           {bad_option, {ssl, verify_fun}, not_supported}}]].

@@ -62,8 +62,14 @@ defmodule Brod.Error do
   end
 
   defp explain({:bad_option, _, _} = reason) do
-    {wrong, right} = :brod_option_table.explain(reason)
-    {to_string(wrong), sentence(to_string(right))}
+    hint =
+      case :brod_option_table.right(reason) do
+        {:meant, name} -> "Did you mean #{inspect(name)}?"
+        {:may_be, text} -> "It may be: #{text}."
+        {:see, where} -> "See #{where}."
+      end
+
+    {wrong(reason), hint}
   end
 
   defp explain({:contradiction, [:enable_idempotence, :required_acks], acks}) do
@@ -182,10 +188,25 @@ defmodule Brod.Error do
 
   defp explain(reason), do: {inspect(reason, limit: 20, printable_limit: 500), nil}
 
-  defp sentence(text) do
-    text = String.upcase(String.first(text)) <> String.slice(text, 1..-1//1)
-    if String.ends_with?(text, "?"), do: text, else: text <> "."
-  end
+  defp wrong({:bad_option, {of, name}, :unknown}), do: "#{inspect(name)} is no option of #{of}"
+
+  defp wrong({:bad_option, {of, name}, :missing}),
+    do: "the option #{inspect(name)} of #{of} is missing"
+
+  defp wrong({:bad_option, {of, name}, :not_supported}),
+    do: "the engine does not have the option #{inspect(name)} of #{of}"
+
+  defp wrong({:bad_option, {of, name}, why}),
+    do: "the option #{inspect(name)} of #{of} cannot be used: #{inspect(why, limit: 8)}"
+
+  defp wrong({:bad_option, :sasl, {:unknown_mechanism, name}}),
+    do: "#{inspect(name)} is no mechanism of sasl"
+
+  defp wrong({:bad_option, :sasl, why}),
+    do: "the option :sasl cannot be used: #{inspect(why, limit: 8)}"
+
+  defp wrong({:bad_option, key, value}),
+    do: "the option #{inspect(key)} cannot be #{inspect(value, limit: 8)}"
 
   defp why(reason) when is_atom(reason), do: reason |> explain() |> elem(0)
   defp why(reason), do: inspect(reason, limit: 12)
