@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup build test lint fmt demo bench bench-compare soak compat matrix kafka-up kafka-down clean
+.PHONY: help setup build test lint fmt precompiled docs demo bench bench-compare soak compat matrix kafka-up kafka-down clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -14,6 +14,9 @@ setup: ## install what is missing (Debian, apt)
 build: ## a complete application in _build/default/lib/brod
 	@rebar3 compile
 
+precompiled: ## the library for other machines, as archives with checksums in _build/precompiled (zig, from PyPI)
+	@scripts/precompiled.sh
+
 test: ## every test, the ones on a real Kafka included
 	@scripts/test.sh
 
@@ -23,6 +26,9 @@ lint: ## formatters, clippy, warnings, xref, dialyzer, layers
 fmt: ## format Rust and Elixir sources
 	@cargo fmt --all
 	@mix format
+
+docs: ## the documentation as a site, in _build/docs (ExDoc, in a chroot where need be), its links checked
+	@scripts/docs.sh
 
 demo: ## the main job on a real Kafka, from Erlang and from Elixir
 	@scripts/demo.sh

@@ -8,7 +8,9 @@ defmodule Mix.Tasks.Compile.BrodNif do
     script = Path.join(__DIR__, "scripts/build-nif.sh")
     priv = Path.join(Mix.Project.app_path(), "priv")
 
-    case System.cmd("bash", [script, priv], stderr_to_stdout: true, into: IO.stream(:stdio, :line)) do
+    options = [stderr_to_stdout: true, into: IO.stream(:stdio, :line), env: env()]
+
+    case System.cmd("bash", [script, priv], options) do
       {_, 0} ->
         {:ok, []}
 
@@ -18,7 +20,24 @@ defmodule Mix.Tasks.Compile.BrodNif do
   end
 
   @impl true
-  def clean, do: File.rm(Path.join(Mix.Project.app_path(), "priv/brod_nif.so"))
+  def clean do
+    for name <- ["brod_nif.so", "brod_nif.debug", "brod_nif.precompiled"] do
+      File.rm(Path.join([Mix.Project.app_path(), "priv", name]))
+    end
+
+    :ok
+  end
+
+  # `config :brod, precompiled: FOLDER_OR_URL` says where a precompiled library may be; the environment goes first.
+  defp env do
+    for {key, name} <- [
+          precompiled: "BROD_PRECOMPILED",
+          precompiled_checksums: "BROD_PRECOMPILED_CHECKSUMS"
+        ],
+        value = Application.get_env(:brod, key),
+        System.get_env(name) == nil,
+        do: {name, value}
+  end
 end
 
 defmodule Mix.Tasks.Compile.BrodDocs do
@@ -73,17 +92,36 @@ defmodule Brod.MixProject do
       files:
         ~w(lib bin src include native scripts docs/options.md docs/migrating-tls.md docs/guides) ++
           ~w(Cargo.toml Cargo.lock mix.exs rebar.config rebar.config.script rebar.lock) ++
-          ~w(README.md CHANGELOG.md LICENSE)
+          ~w(README.md CHANGELOG.md LICENSE) ++ Path.wildcard("checksum-brod_nif.exs")
     ]
   end
 
-  # For ExDoc, where somebody has it.
+  # For ExDoc, where somebody has it: `make docs`. Nothing depends on it.
   defp docs do
+    guides = Path.wildcard("docs/guides/*.md")
+    reference = ["docs/options.md", "docs/migrating-tls.md"]
+
     [
       main: "readme",
-      extras:
-        ["README.md", "CHANGELOG.md", "docs/options.md", "docs/migrating-tls.md"] ++
-          Path.wildcard("docs/guides/*.md")
+      output: "_build/docs",
+      extras: ["README.md"] ++ guides ++ reference ++ ["CHANGELOG.md", "LICENSE"],
+      groups_for_extras: [Guides: guides, Reference: reference],
+      groups_for_modules: [
+        "Elixir": ~r/^Brod/,
+        "Erlang: clients and producers": ~r/^:?brod(_client|_producer|_utils)?$/,
+        "Erlang: consumers": ~r/^:?brod_(consumer|topic_subscriber)/,
+        "Erlang: groups": ~r/^:?brod_(group_|cg_commits)/,
+        "Erlang: transactions": ~r/^:?brod_transaction/,
+        "Erlang: requests of your own": ~r/^:?brod_kafka_/,
+        "Erlang: running and testing": ~r/^:?brod_/
+      ],
+      # What brod 4 shows of itself, and so must we, has types that are nobody's business.
+      skip_undefined_reference_warnings_on: [
+        "src/brod_client.erl",
+        "src/brod_kafka_request.erl",
+        "src/brod_transaction.erl",
+        "src/brod_utils.erl"
+      ]
     ]
   end
 

@@ -3,11 +3,19 @@
 #   build-nif.sh PRIV_DIR
 # make, rebar3 and mix all come here, so that there is one way to build it. CARGO_TARGET_DIR is honoured;
 # without it cargo works in this tree, or beside PRIV_DIR where the tree is read-only.
+# Where BROD_PRECOMPILED names a folder or a URL, the library is taken from there if it can be; BROD_BUILD=1 never does.
 set -euo pipefail
 
 mkdir -p "${1:?usage: build-nif.sh PRIV_DIR}"
 priv=$(cd "$1" && pwd -P)
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+
+if [ -n "${BROD_PRECOMPILED:-}" ] && [ -z "${BROD_BUILD:-}" ]; then
+  if escript "$root/scripts/precompiled.escript" "$BROD_PRECOMPILED" "$priv"; then
+    exit 0
+  fi
+  echo "brod: so cargo builds it (BROD_BUILD=1 does at once)" >&2
+fi
 
 command -v cargo >/dev/null || {
   echo "brod: cargo is not on the PATH; the engine is written in Rust and needs it to build" >&2
@@ -56,9 +64,10 @@ strip_to() {
 # a rename leaves the old one alone, and an unchanged one keeps its time stamp.
 from=$target/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}release/$built
 to=$priv/brod_nif.so
-if [ ! -e "$to" ] || [ "$from" -nt "$to" ]; then
+if [ ! -e "$to" ] || [ "$from" -nt "$to" ] || [ -e "$priv/brod_nif.precompiled" ]; then
   tmp=$(mktemp "$priv/.brod_nif.XXXXXX")
   strip_to "$from" "$tmp"
   chmod 755 "$tmp"
   mv -f "$tmp" "$to"
+  rm -f "$priv/brod_nif.precompiled"
 fi
