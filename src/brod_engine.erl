@@ -74,14 +74,21 @@ open_checked(Endpoints, Options) ->
   end.
 
 engine_config(Options, Provider) ->
-  Sasl = case Options of
-           #{sasl := #{} = Checked} -> brod_sasl_options:engine(Checked, Provider);
-           _ -> undefined
-         end,
-  (brod_options:engine_config(Options))#{sasl => Sasl}.
+  Config = brod_options:engine_config(Options),
+  case Options of
+    #{sasl := #{} = Checked} ->
+      case brod_sasl_options:engine(Checked, Provider) of
+        {ok, Sasl} -> {ok, Config#{sasl => Sasl}};
+        {error, Reason} -> {error, Reason}
+      end;
+    _ ->
+      {ok, Config#{sasl => undefined}}
+  end.
 
 %% Certificates that cannot be read are told as the connections that they would be for.
-client_open(Endpoints, Config) ->
+client_open(_Endpoints, {error, Reason}) ->
+  {error, Reason};
+client_open(Endpoints, {ok, Config}) ->
   Addresses = [{to_binary(H), P} || {H, P} <- Endpoints],
   try brod_nif:client_open(Addresses, Config) of
     {error, {tls_error, Reason}} -> {error, [{Endpoint, {Reason, []}} || Endpoint <- Endpoints]};

@@ -38,16 +38,16 @@ value({clamped, _Unit, Min, Max}, V) when is_integer(V) -> {ok, max(Min, min(V, 
 value({number, _Unit, above, Min, Max}, V) -> valid(is_number(V) andalso V > Min andalso V =< Max, V);
 value({number, _Unit, from, Min, Max}, V) -> valid(is_number(V) andalso V >= Min andalso V =< Max, V);
 value(boolean, V) -> valid(is_boolean(V), V);
-value(binary, V) -> valid(is_binary(V), V);
-value(name, V) -> valid(is_binary(V) orelse is_atom(V) orelse io_lib:printable_unicode_list(V), V);
-value(topics, V) -> valid(is_list(V) andalso lists:all(fun is_binary/1, V), V);
+value(binary, V) -> valid(is_binary(V) andalso brod_options:is_text(V), V);
+value(name, V) -> valid(brod_options:is_text(V), V);
+value(topics, V) -> valid(is_list_of(fun is_binary/1, V), V);
 value(partitions, all) -> {ok, all};
 value(partitions, V) -> value(partition_list, V);
-value(partition_list, V) -> valid(is_list(V) andalso lists:all(fun is_partition/1, V), V);
+value(partition_list, V) -> valid(is_list_of(fun is_partition/1, V), V);
 value(partition_or_partitioner, V) when V =:= sticky; V =:= murmur2; V =:= hash; V =:= random -> {ok, V};
 value(partition_or_partitioner, V) -> valid(is_partition(V) orelse is_function(V, 4), V);
-value(pairs, V) -> valid(is_map(V) orelse is_list(V), V);
-value({options, _Level}, V) -> valid(is_map(V) orelse is_list(V), V);
+value(pairs, V) -> valid(brod_options:is_config(V), V);
+value({options, _Level}, V) -> valid(brod_options:is_config(V), V);
 value(acks, V) when V =:= all; V =:= all_isr -> {ok, -1};
 value(acks, none) -> {ok, 0};
 value(acks, leader_only) -> {ok, 1};
@@ -68,14 +68,18 @@ value(retention, V) -> valid(V =:= -1 orelse (is_number(V) andalso V >= 0 andals
 value(commit_interval, V) when is_number(V), V >= 0, V < ?MIN_COMMIT_INTERVAL -> {instead, ?MIN_COMMIT_INTERVAL};
 value(commit_interval, infinity) -> {ok, infinity};
 value(commit_interval, V) -> value({number, seconds, above, 0, ?MAX_SECONDS}, V);
-value(protocol_name, V) -> valid(is_atom(V) orelse is_binary(V) orelse io_lib:printable_list(V), V);
-value(instance_id, V) -> valid(V =:= null orelse is_binary(V), V);
+value(protocol_name, V) -> valid(brod_options:is_text(V), V);
+value(instance_id, null) -> {ok, null};
+value(instance_id, V) -> value(binary, V);
 value(verification, V) -> valid(V =:= verify_peer orelse V =:= verify_none, V);
 value(socket_options, V) -> valid(brod_socket_options:is_valid(V), V);
 value(_Kind, _V) -> error.
 
 valid(true, V) -> {ok, V};
 valid(false, _V) -> error.
+
+is_list_of(Is, [Head | Tail]) -> Is(Head) andalso is_list_of(Is, Tail);
+is_list_of(_Is, Tail) -> Tail =:= [].
 
 is_partition(P) -> is_integer(P) andalso P >= 0 andalso P =< ?MAX_INT32.
 

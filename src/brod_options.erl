@@ -7,7 +7,7 @@
 
 -export([client/1, connection/1, producer/1, consumer/1, connection_keys/0]).
 -export([known/1, unknown/2]).
--export([to_map/1, unusable/1, engine_config/1, hide_secrets/1, warn_unknown/2, warn_unknown_once/2, describe/1]).
+-export([to_map/1, is_config/1, is_text/1, unusable/1, engine_config/1, hide_secrets/1, warn_unknown/2, warn_unknown_once/2, describe/1]).
 
 -export_type([error/0]).
 
@@ -18,7 +18,15 @@
 %% @doc Check a client's options. The result has every key that has a default.
 -spec client(brod:client_config() | map()) -> {ok, map()} | {error, error()}.
 client(Config) ->
-  secured(check(client, Config)).
+  case secured(check(client, Config)) of
+    {ok, #{default_producer_config := Producers} = Options} ->
+      case brod_producer_options:check(Producers) of
+        {ok, _} -> {ok, Options};
+        {error, Reason} -> {error, Reason}
+      end;
+    {error, Reason} ->
+      {error, Reason}
+  end.
 
 %% @doc Check the options of a connection for one call (`brod:conn_config()').
 -spec connection(brod:conn_config()) -> {ok, map()} | {error, error()}.
@@ -47,7 +55,7 @@ secured({error, Reason}) ->
 %% Whatever keeps options or may print them gets them from here.
 -spec hide_secrets(Config) -> Config when Config :: term().
 hide_secrets({Endpoints, Config}) when is_list(Endpoints) -> {Endpoints, hide_secrets(Config)};
-hide_secrets(Config) when is_list(Config) -> [hide_secret(Option) || Option <- Config];
+hide_secrets([Option | Config]) -> [hide_secret(Option) | hide_secrets(Config)];
 hide_secrets(Config) when is_map(Config) -> maps:map(fun(K, V) -> hide(K, V) end, Config);
 hide_secrets(Config) -> Config.
 
@@ -83,6 +91,17 @@ unusable(Config) ->
 %% @doc Keys of a connection's options.
 -spec connection_keys() -> [atom()].
 connection_keys() -> brod_option_table:names(connection).
+
+%% @doc Whether it may be somebody's options: a map, or a list that ends as lists do.
+-spec is_config(term()) -> boolean().
+is_config(Config) -> is_map(Config) orelse is_proper(Config).
+
+is_proper(List) -> try length(List) of _ -> true catch error:badarg -> false end.
+
+%% @doc Whether it can be told to a broker: an atom, a string, or a binary of UTF-8.
+-spec is_text(term()) -> boolean().
+is_text(Text) when is_binary(Text) -> is_binary(unicode:characters_to_binary(Text));
+is_text(Text) -> is_atom(Text) orelse io_lib:printable_unicode_list(Text).
 
 %% @doc A proplist or a map as a map. Of a key that is given twice the first value counts.
 -spec to_map(list() | map()) -> map().

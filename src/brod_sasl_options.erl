@@ -39,21 +39,28 @@ check(Given) ->
 hide({callback, _Module, _Opts} = Given) -> brod_closures:value(Given);
 hide({Mechanism, User, Secret}) -> {Mechanism, User, secret(Secret)};
 hide({Mechanism, Opts}) when is_map(Opts) -> {Mechanism, hide_all(Opts)};
-hide({Mechanism, [{_, _} | _] = Opts}) -> {Mechanism, hide_all(brod_options:to_map(Opts))};
+hide({Mechanism, [{_, _} | _] = Opts}) -> {Mechanism, hide(Opts)};
 hide(Opts) when is_map(Opts) -> hide_all(Opts);
-hide([{_, _} | _] = Opts) -> hide_all(brod_options:to_map(Opts));
+hide([{_, _} | _] = Opts) ->
+  case brod_options:is_config(Opts) of
+    true -> hide_all(brod_options:to_map(Opts));
+    false -> not_options
+  end;
 hide(Given) -> Given.
 
 %% @doc What {@link hide/1} made as users know it: a plugin and its options are visible again.
 -spec public(term()) -> term().
-public(Fun) when is_function(Fun, 0) -> Fun();
+public(Fun) when is_function(Fun, 0) ->
+  try Fun() catch _:_ -> fun_failed end;
 public(Hidden) -> Hidden.
 
 %% @doc Checked options in the form of docs/boundary.md. What the engine is to ask for stays out.
--spec engine(checked(), Provider :: pid()) -> map().
+-spec engine(checked(), Provider :: pid()) -> {ok, map()} | {error, error()}.
 engine(Checked, Provider) ->
   Plain = maps:without([password, token, module, options], Checked),
-  (maps:map(fun revealed/2, Plain))#{provider => Provider}.
+  try {ok, (maps:map(fun revealed/2, Plain))#{provider => Provider}}
+  catch throw:{bad, Option, Why} -> {error, {bad_option, Option, Why}}
+  end.
 
 revealed(client_credentials, Opts) ->
   maps:map(fun revealed/2, maps:remove(client_assertion, Opts));
@@ -61,8 +68,14 @@ revealed(credentials, Fun) when is_function(Fun) ->
   ask;
 revealed(ssl, Checked) ->
   brod_ssl_options:engine(Checked);
-revealed(_Name, Secret) when is_function(Secret, 0) ->
-  Secret();
+revealed(Name, Secret) when is_function(Secret, 0) ->
+  %% a user's fun may raise what it likes, with the secret in it
+  Value = try Secret() catch _:_ -> bad({sasl, Name}, fun_failed) end,
+  try unicode:characters_to_binary(Value) of
+    Text when is_binary(Text) -> Text;
+    _ -> bad({sasl, Name}, not_text)
+  catch error:badarg -> bad({sasl, Name}, not_text)
+  end;
 revealed(_Name, Value) ->
   Value.
 
@@ -185,11 +198,10 @@ aws_option(Name, Value) ->
 password(Fun) when is_function(Fun, 0) -> Fun;
 password(_) -> bad({sasl, password}, not_text).
 
-pairs(Name, Given) when is_map(Given); is_list(Given) ->
+pairs(Name, Given) ->
+  brod_options:is_config(Given) orelse bad({sasl, Name}, not_options),
   Pairs = maps:to_list(brod_options:to_map(Given)),
-  [{text(Name, key(K)), text(Name, V)} || {K, V} <- Pairs];
-pairs(Name, _) ->
-  bad({sasl, Name}, not_options).
+  [{text(Name, key(K)), text(Name, V)} || {K, V} <- Pairs].
 
 key(Key) when is_atom(Key) -> atom_to_binary(Key, utf8);
 key(Key) -> Key.

@@ -51,16 +51,19 @@ check(Given) ->
 %% @doc The option as given, with its secrets in funs, so that it can be stored, shown, and given to
 %% {@link check/1} again. What check/1 refuses stays as it is, but for its secrets.
 -spec hide(term()) -> term().
-hide(Given) when is_list(Given) -> [hide_option(Option) || Option <- Given];
+hide([Option | Rest]) -> [hide_option(Option) | hide(Rest)];
 hide(Given) when is_map(Given) -> maps:from_list([hide_option(O) || O <- maps:to_list(Given)]);
 hide(Given) -> Given.
 
 hide_option({Name, Value}) when (Name =:= key orelse Name =:= password), Value =/= undefined ->
   {Name, secret(Value)};
-hide_option({certs_keys, List}) when is_list(List) ->
-  {certs_keys, [hide(Each) || Each <- List]};
+hide_option({certs_keys, List}) ->
+  {certs_keys, hide_each(List)};
 hide_option(Option) ->
   Option.
+
+hide_each([Each | Rest]) -> [hide(Each) | hide_each(Rest)];
+hide_each(Other) -> Other.
 
 %% @doc Checked options in the form of docs/boundary.md: secrets as plain values.
 -spec engine(checked()) -> map().
@@ -107,12 +110,13 @@ unavailable(_) ->
 
 %% checks
 
-to_map(Given) when is_map(Given) ->
-  Given;
 to_map(Given) ->
-  IsOption = fun({Name, _}) -> is_atom(Name); (Name) -> is_atom(Name) end,
-  is_list(Given) andalso lists:all(IsOption, Given) orelse throw({bad, ssl, not_options}),
+  is_options(Given) orelse throw({bad, ssl, not_options}),
   brod_options:to_map(Given).
+
+is_options(Given) ->
+  IsOption = fun({Name, _}) -> is_atom(Name); (Name) -> is_atom(Name) end,
+  brod_options:is_config(Given) andalso (is_map(Given) orelse lists:all(IsOption, Given)).
 
 checked(Map) ->
   Given = maps:filter(fun(_, Value) -> Value =/= undefined end, Map),
@@ -170,14 +174,13 @@ identity(Option, Given) when is_map(Given) ->
     #{password := Password} -> Identity#{password => password(Password)};
     _ -> Identity
   end;
-identity(Option, List) when is_list(List) ->
-  identity(Option, to_map(List));
-identity(Option, _) ->
-  bad(Option, not_options).
+identity(Option, List) ->
+  is_options(List) orelse bad(Option, not_options),
+  identity(Option, brod_options:to_map(List)).
 
 cert(#{cert := Der}) when is_binary(Der) -> {der, [Der]};
 cert(#{cert := [_ | _] = Chain}) ->
-  lists:all(fun is_binary/1, Chain) orelse bad(cert, not_der),
+  brod_options:is_config(Chain) andalso lists:all(fun is_binary/1, Chain) orelse bad(cert, not_der),
   {der, Chain};
 cert(#{cert := _}) -> bad(cert, not_der);
 cert(#{certfile := File}) -> {file, text(certfile, File)};
@@ -185,7 +188,7 @@ cert(_) -> none.
 
 key(#{key := Key}) ->
   Secret = secret(Key),
-  case Secret() of
+  case revealed(key, Secret) of
     {Type, Der} when is_binary(Der), (Type =:= 'RSAPrivateKey' orelse Type =:= 'ECPrivateKey'
                                       orelse Type =:= 'PrivateKeyInfo') ->
       {der, Secret};
@@ -196,7 +199,8 @@ key(#{keyfile := File}) -> {file, text(keyfile, File)};
 key(_) -> none.
 
 password(Given) ->
-  try unicode:characters_to_binary((secret(Given))()) of
+  Secret = revealed(password, secret(Given)),
+  try unicode:characters_to_binary(Secret) of
     Password when is_binary(Password) -> brod_closures:value(Password);
     _ -> bad(password, not_text)
   catch error:badarg -> bad(password, not_text)
@@ -204,6 +208,12 @@ password(Given) ->
 
 secret(Fun) when is_function(Fun, 0) -> Fun;
 secret(Value) -> brod_closures:value(Value).
+
+%% A user's fun may raise what it likes, with the secret in it.
+revealed(Name, Secret) ->
+  try Secret()
+  catch _:_ -> bad(Name, fun_failed)
+  end.
 
 %% The rest, one by one.
 
@@ -273,9 +283,9 @@ hostname_check({Name, _}) ->
   bad(customize_hostname_check, {not_supported, Name}).
 
 options(_Name, Map) when is_map(Map) -> maps:to_list(Map);
-options(_Name, [{K, _} | _] = List) when is_atom(K) -> List;
-options(_Name, []) -> [];
-options(Name, Other) -> bad(Name, Other).
+options(Name, List) ->
+  is_options(List) orelse bad(Name, not_options),
+  maps:to_list(brod_options:to_map(List)).
 
 %% Cipher suites: {IANA's name, OpenSSL's name, key exchange, cipher, prf}; `any' is TLS 1.3.
 suites() ->
@@ -306,7 +316,9 @@ ciphers(Given, Acc) ->
   end.
 
 cipher_list(Names) when is_binary(Names) -> cipher_list(binary_to_list(Names));
-cipher_list([Char | _] = Names) when is_integer(Char) -> string:lexemes(Names, ":");
+cipher_list([Char | _] = Names) when is_integer(Char) ->
+  brod_options:is_text(Names) orelse bad(ciphers, not_text),
+  string:lexemes(Names, ":");
 cipher_list(List) -> non_empty(ciphers, List).
 
 suite(Name) when is_binary(Name) -> suite(binary_to_list(Name));
@@ -321,8 +333,11 @@ suite_of(Exchange, Cipher, Prf) ->
 first([Suite]) -> Suite;
 first([]) -> none.
 
-non_empty(_Name, [_ | _] = List) -> List;
-non_empty(Name, _) -> bad(Name, not_a_list).
+non_empty(Name, [_ | _] = List) ->
+  brod_options:is_config(List) orelse bad(Name, not_a_list),
+  List;
+non_empty(Name, _) ->
+  bad(Name, not_a_list).
 
 text(Name, Text) when is_list(Text); is_binary(Text) ->
   try unicode:characters_to_binary(Text) of

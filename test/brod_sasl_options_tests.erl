@@ -10,6 +10,10 @@ checked(Given) ->
   {ok, Checked} = brod_sasl_options:check(Given),
   Checked.
 
+engine(Given) ->
+  {ok, Config} = brod_sasl_options:engine(checked(Given), self()),
+  Config.
+
 no_sasl_test_() ->
   [?_assertEqual({ok, undefined}, brod_sasl_options:check(Off)) || Off <- [undefined, false]].
 
@@ -56,7 +60,7 @@ oauthbearer_test_() ->
                                               extensions := [{<<"logicalCluster">>, <<"lkc">>}]}},
                     checked({oauthbearer, Client})),
       ?_assertMatch(#{client_credentials := #{client_secret := <<?SECRET>>}, provider := _},
-                    brod_sasl_options:engine(checked({oauthbearer, Client}), self())),
+                    engine({oauthbearer, Client})),
       ?_assertMatch(#{client_credentials := #{client_assertion_key_file := <<"k.pem">>,
                                               client_assertion_key_id := <<"1">>}},
                     checked({oauthbearer, Signing})),
@@ -75,7 +79,7 @@ aws_msk_iam_test_() ->
   [?_assertEqual(#{mechanism => aws_msk_iam}, checked({aws_msk_iam, Empty})) || Empty <- [[], #{}]]
   ++ [?_assertMatch(#{access_key_id := <<"AKIA">>, secret_access_key := <<?SECRET>>,
                       region := <<"eu-west-1">>},
-                    brod_sasl_options:engine(checked({aws_msk_iam, Keys}), self())),
+                    engine({aws_msk_iam, Keys})),
       ?_assertMatch(#{credentials := instance}, checked({aws_msk_iam, #{credentials => instance}})),
       bad({sasl, secret_access_key}, only_with_access_key_id,
           {aws_msk_iam, #{access_key_id => "AKIA"}}),
