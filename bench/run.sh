@@ -2,6 +2,7 @@
 # Measures brod beside librdkafka, and franz-go where there is Go to build it, on a real single-broker Kafka, and prints a table.
 #   run.sh [SCENARIO...]      those whose names begin with one of the words; all of them without
 #   BENCH_MESSAGES=N          messages a scenario (1000000)
+#   BENCH_RESULTS=FILE        the same fields separated by tabs (_build/bench-results.tsv)
 # Messages of 100 bytes, acks of all replicas, 8 partitions where nothing else is said. Each scenario runs
 # in a VM of its own; CPU is that of the client process alone.
 set -euo pipefail
@@ -33,7 +34,9 @@ is_wanted() {
   return 1
 }
 
-row() { awk -F '\t' '{ printf "%-34s %10s %8s %8s %8s  %s\n", $1, $2, $3, $4, $5, $6 }'; }
+results=${BENCH_RESULTS:-_build/bench-results.tsv}
+: >"$results"
+row() { tee -a "$results" | awk -F '\t' '{ printf "%-34s %10s %8s %8s %8s  %s\n", $1, $2, $3, $4, $5, $6 }'; }
 
 # client SCENARIO KEY=VALUE...: one line of fields
 client() {
@@ -77,8 +80,8 @@ librdkafka() {
   wait "$job" || { cat "$work/peer.out" >&2; echo "bench: rdkafka_performance failed" >&2; return 1; }
   rate=$(grep -oE '[0-9]+ msgs/s' "$work/peer.out" | tail -n 1)
   cpu=$(awk '{ print $1 + $2 }' "$work/peer.cpu")
-  printf '%s\t%s\n' "$name" "${rate% *}" | awk -F '\t' -v cpu="$cpu" -v n="$messages" -v kb="$peak" '{
-      printf "%s\t%d\t%.1f\t%.2f\t%.1f\t%s\n", $1, $2, $2 * 100 / 1e6, cpu * 1e6 / n, kb / 1024, "peer"
+  printf '%s\t%s\n' "$name" "${rate% *}" | awk -F '\t' -v cpu="$cpu" -v n="$messages" -v size="${peer_size:-100}" -v kb="$peak" '{
+      printf "%s\t%d\t%.1f\t%.2f\t%.1f\t%s\n", $1, $2, $2 * size / 1e6, cpu * 1e6 / n, kb / 1024, "peer"
     }' | row
 }
 
@@ -96,9 +99,19 @@ scenario 'produce' produce topic=produce "messages=$messages"
 scenario 'produce, 512 callers' produce topic=produce-512 "messages=$messages" callers=512 window=16
 scenario 'produce, 100 a call' produce_batch topic=batch "messages=$messages"
 peer_topic() { client produce_batch name=make "topic=$1" "partitions=$2" messages=800 >/dev/null; }
+# The program's own linger of a second is no match for anybody. It fills one partition's batch before it takes the next;
+# "spread" takes a partition a message, as the scenarios above do.
+peer_own=(-X linger.ms=5)
+peer_spread=(-X linger.ms=5 -X sticky.partitioning.linger.ms=0)
 if is_wanted 'librdkafka produce'; then
   peer_topic peer-8 8
-  librdkafka 'librdkafka produce' -P -t peer-8 -s 100 -c "$messages" -a -1
+  librdkafka 'librdkafka produce, spread' -P -t peer-8 -s 100 -c "$messages" -a -1 "${peer_spread[@]}"
+  librdkafka 'librdkafka produce, sticky' -P -t peer-8 -s 100 -c "$messages" -a -1 "${peer_own[@]}"
+fi
+if is_wanted 'franz-go produce'; then
+  peer_topic peer-go 8
+  franz 'franz-go produce, spread' produce topic=peer-go "messages=$messages"
+  franz 'franz-go produce, sticky' produce topic=peer-go "messages=$messages" choice=sticky
 fi
 scenario 'transactions of 1000' txn topic=txn-1000 "messages=$messages" per_txn=1000
 if is_wanted 'franz-go transactions of 1000'; then peer_topic txn-1000 8; fi
@@ -114,6 +127,11 @@ for via in subscribe topic_subscriber group_subscriber; do
   scenario "latency, $via" latency "topic=latency-$via" via=$via messages=5000
   scenario "latency, $via, 10000/s" latency "topic=latency-$via-rate" via=$via messages=100000 rate=10000
 done
+if is_wanted 'latency, franz-go'; then
+  peer_topic latency-peer 8
+  franz 'latency, franz-go' latency topic=latency-peer messages=5000
+  franz 'latency, franz-go, 10000/s' latency topic=latency-peer messages=100000 rate=10000
+fi
 
 scenario 'call' calls topic=calls
 
@@ -124,6 +142,7 @@ scenario 'topic_subscriber, per set' topic_subscriber topic=full-8 "messages=$me
 scenario 'group_subscriber, per message' group_subscriber topic=full-8 "messages=$messages"
 scenario 'group_subscriber, per set' group_subscriber topic=full-8 "messages=$messages" type=message_set
 librdkafka 'librdkafka consume, group' -G bench-8 -t full-8 -c "$messages" -X auto.offset.reset=earliest
+franz 'franz-go consume' consume topic=full-8 "messages=$messages"
 
 # TLS 1.3, the broker's certificate verified; beside the plaintext figures above.
 tls=("bootstrap=$BROD_BOOTSTRAP_TLS" "ca=$BROD_TLS_DIR/ca.pem")
@@ -131,7 +150,7 @@ peer_tls=(-b "$BROD_BOOTSTRAP_TLS" -X security.protocol=ssl -X "ssl.ca.location=
 scenario 'TLS, produce' produce topic=tls "messages=$messages" "${tls[@]}"
 if is_wanted 'TLS, librdkafka produce'; then
   peer_topic peer-tls 8
-  librdkafka 'TLS, librdkafka produce' -P -t peer-tls -s 100 -c "$messages" -a -1 "${peer_tls[@]}"
+  librdkafka 'TLS, librdkafka produce' -P -t peer-tls -s 100 -c "$messages" -a -1 "${peer_spread[@]}" "${peer_tls[@]}"
 fi
 scenario 'TLS, subscribe' subscribe topic=full-8 "messages=$messages" "${tls[@]}"
 librdkafka 'TLS, librdkafka consume' -G bench-tls -t full-8 -c "$messages" -X auto.offset.reset=earliest \
@@ -141,13 +160,30 @@ for codec in gzip snappy lz4 zstd; do
   scenario "$codec, produce" produce "topic=$codec" "messages=$messages" "compression=$codec"
   if is_wanted "$codec, librdkafka produce"; then
     peer_topic "peer-$codec" 8
-    librdkafka "$codec, librdkafka produce" -P -t "peer-$codec" -s 100 -c "$messages" -a -1 -z "$codec"
+    librdkafka "$codec, librdkafka produce" -P -t "peer-$codec" -s 100 -c "$messages" -a -1 "${peer_spread[@]}" -z "$codec"
   fi
   if is_wanted "$codec, subscribe" || is_wanted "$codec, librdkafka consume"; then
     filled "full-$codec" 8 "compression=$codec"
   fi
   scenario "$codec, subscribe" subscribe "topic=full-$codec" "messages=$messages"
   librdkafka "$codec, librdkafka consume" -G "bench-$codec" -t "full-$codec" -c "$messages" \
+    -X auto.offset.reset=earliest
+done
+
+# As many bytes of each size, 100 MB where a million messages are asked for.
+for size in 1000 10000 100000 1000000; do
+  n=$((messages * 100 / size))
+  scenario "$size bytes, produce" produce "topic=size-$size" "messages=$n" "size=$size"
+  if is_wanted "$size bytes, librdkafka produce"; then
+    peer_topic "peer-$size" 8
+    messages=$n peer_size=$size librdkafka "$size bytes, librdkafka produce" -P -t "peer-$size" -s "$size" -c "$n" -a -1 \
+      -X message.max.bytes=1100000 "${peer_spread[@]}"
+  fi
+  if is_wanted "$size bytes, subscribe" || is_wanted "$size bytes, librdkafka consume"; then
+    filled "full-$size" 8 "messages=$n" "size=$size" per_call=1
+  fi
+  scenario "$size bytes, subscribe" subscribe "topic=full-$size" "messages=$n" "size=$size"
+  messages=$n peer_size=$size librdkafka "$size bytes, librdkafka consume" -G "bench-$size" -t "full-$size" -c "$n" \
     -X auto.offset.reset=earliest
 done
 
@@ -159,7 +195,9 @@ filled full-1000 1000
 scenario '1000 partitions, subscribe' subscribe topic=full-1000 "messages=$messages" partitions=1000
 if is_wanted '1000 partitions, librdkafka'; then
   filled peer-1000 1000
-  librdkafka '1000 partitions, librdkafka produce' -P -t peer-1000 -s 100 -c "$messages" -a -1
+  librdkafka '1000 partitions, librdkafka produce' -P -t peer-1000 -s 100 -c "$messages" -a -1 "${peer_spread[@]}"
+  franz '1000 partitions, franz-go produce' produce topic=peer-1000 "messages=$messages" partitions=1000
+  franz '1000 partitions, franz-go consume' consume topic=full-1000 "messages=$messages"
   librdkafka '1000 partitions, librdkafka consume' -G bench-1000 -t full-1000 -c "$messages" \
     -X auto.offset.reset=earliest
 fi

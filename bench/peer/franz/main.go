@@ -1,14 +1,16 @@
 // What franz-go takes for what bench_client.erl measures, on the same broker. One scenario a run:
 //
-//	franz txn KEY=VALUE...
+//	franz produce|consume|latency|txn KEY=VALUE...
 //
 // Prints one line of fields separated by tabs, as bench_client.erl does: name, messages/s, MB/s, CPU seconds of this
-// process per million messages, peak memory in MB, and percentiles.
+// process per million messages, peak memory in MB, and percentiles
+// where steps are timed.
 package main
 
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"sort"
@@ -42,7 +44,10 @@ func check(err error) {
 
 // Each does its work with what it is given, and says how many messages that was and how long each step took.
 var scenarios = map[string]func(options) *measured{
-	"txn": transactions,
+	"consume": consume,
+	"latency": latency,
+	"produce": produce,
+	"txn":     transactions,
 }
 
 func main() {
@@ -115,6 +120,128 @@ func transactions(given options) *measured {
 	})
 }
 
+// Messages are handed over one by one by `callers` goroutines, with what the library sets by default: idempotent, acks of all
+// replicas, 10,000 messages outstanding. `choice=spread` takes the partitions in turn, `choice=sticky` is the library's own way.
+func produce(given options) *measured {
+	callers, messages := given.number("callers", 8), given.number("messages", 1000000)
+	partitions, size := given.number("partitions", 8), given.number("size", 100)
+	value := make([]byte, size)
+	_, err := rand.Read(value[:size/2])
+	check(err)
+	settings := []kgo.Opt{kgo.ProducerBatchCompression(kgo.NoCompression())}
+	if given["choice"] != "sticky" {
+		settings = append(settings, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	}
+	client := connect(given, settings...)
+	send := func(count, first int, acked *sync.WaitGroup) {
+		for i := 0; i < count; i++ {
+			record := &kgo.Record{Topic: given["topic"], Partition: int32((first + i) % partitions), Value: value}
+			client.Produce(context.Background(), record, func(_ *kgo.Record, err error) { check(err); acked.Done() })
+		}
+	}
+	// Every partition has its leader and the client its producer id before the clock starts.
+	var warm sync.WaitGroup
+	warm.Add(partitions)
+	send(partitions, 0, &warm)
+	warm.Wait()
+	return measure(messages, size, func() []time.Duration {
+		var acked sync.WaitGroup
+		acked.Add(messages)
+		for caller := 0; caller < callers; caller++ {
+			count := messages / callers
+			if caller == 0 {
+				count += messages % callers
+			}
+			go send(count, caller, &acked)
+		}
+		acked.Wait()
+		return nil
+	})
+}
+
+// Reads a topic from its beginning, without a group.
+func consume(given options) *measured {
+	messages, size := given.number("messages", 1000000), given.number("size", 100)
+	client := connect(given, kgo.ConsumeTopics(given["topic"]), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	return measure(messages, size, func() []time.Duration {
+		for read := 0; read < messages; {
+			fetches := client.PollFetches(context.Background())
+			check(fetches.Err())
+			fetches.EachRecord(func(*kgo.Record) { read++ })
+		}
+		return nil
+	})
+}
+
+// From Produce until the record is polled by the same process: the next one leaves when the one before has arrived, or, with
+// `rate`, so many a second. Neither side waits for more than there is.
+func latency(given options) *measured {
+	messages, rate, size := given.number("messages", 5000), given.number("rate", 0), given.number("size", 100)
+	partitions := given.number("partitions", 8)
+	reader := connect(given, kgo.ConsumeTopics(given["topic"]), kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()))
+	writer := connect(given, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
+		kgo.ProducerBatchCompression(kgo.NoCompression()))
+	send := func(n int) {
+		value := make([]byte, size)
+		binary.BigEndian.PutUint64(value, uint64(time.Now().UnixNano()))
+		record := &kgo.Record{Topic: given["topic"], Partition: int32(n % partitions), Value: value}
+		writer.Produce(context.Background(), record, func(_ *kgo.Record, err error) { check(err) })
+	}
+	arrived := make(chan time.Duration, messages)
+	go func() {
+		for {
+			fetches := reader.PollFetches(context.Background())
+			check(fetches.Err())
+			now := time.Now().UnixNano()
+			fetches.EachRecord(func(r *kgo.Record) {
+				arrived <- time.Duration(now - int64(binary.BigEndian.Uint64(r.Value)))
+			})
+		}
+	}()
+	// The reader's positions are where it began once it has seen each partition's next message.
+	for p := 0; p < partitions; p++ {
+		for seen := false; !seen; {
+			send(p)
+			select {
+			case <-arrived:
+				seen = true
+			case <-time.After(time.Second):
+			}
+		}
+	}
+	return measure(messages, size, func() []time.Duration {
+		steps := make([]time.Duration, 0, messages)
+		if rate == 0 {
+			for n := 0; n < messages; n++ {
+				send(n)
+				steps = append(steps, <-arrived)
+			}
+			return steps
+		}
+		go func() {
+			started := time.Now()
+			for sent := 0; sent < messages; {
+				due := min(messages, int(time.Since(started).Seconds()*float64(rate)))
+				for ; sent < due; sent++ {
+					send(sent)
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}()
+		for len(steps) < messages {
+			steps = append(steps, <-arrived)
+		}
+		return steps
+	})
+}
+
+func connect(given options, settings ...kgo.Opt) *kgo.Client {
+	client, err := kgo.NewClient(append(settings, kgo.SeedBrokers(strings.Split(given["bootstrap"], ",")...))...)
+	check(err)
+	check(client.Ping(context.Background()))
+	return client
+}
+
 type measured struct {
 	messages, size int
 	took, cpu      time.Duration
@@ -131,9 +258,12 @@ func (m *measured) print(given options) {
 	rate := float64(m.messages) / m.took.Seconds()
 	sort.Slice(m.steps, func(i, j int) bool { return m.steps[i] < m.steps[j] })
 	at := func(q float64) int64 { return m.steps[max(0, int(q*float64(len(m.steps))+0.5)-1)].Microseconds() }
-	fmt.Printf("%s\t%.0f\t%.1f\t%.2f\t%.1f\tpeer, p50 %d us, p99 %d us, p99.9 %d us\n",
-		given["name"], rate, rate*float64(m.size)/1e6, m.cpu.Seconds()*1e6/float64(m.messages), peakMB(),
-		at(0.5), at(0.99), at(0.999))
+	steps := "peer"
+	if len(m.steps) > 0 {
+		steps += fmt.Sprintf(", p50 %d us, p99 %d us, p99.9 %d us", at(0.5), at(0.99), at(0.999))
+	}
+	fmt.Printf("%s\t%.0f\t%.1f\t%.2f\t%.1f\t%s\n",
+		given["name"], rate, rate*float64(m.size)/1e6, m.cpu.Seconds()*1e6/float64(m.messages), peakMB(), steps)
 }
 
 func cpuTime() time.Duration {

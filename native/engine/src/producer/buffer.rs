@@ -211,11 +211,17 @@ impl<A: Acks> Buffer<A> {
 
     /// The sender waits for the end of the linger time, but there is a batch to be sent by now.
     fn lingers_in_vain(&self, config: &ProducerConfig) -> bool {
-        let full = |open: &Batch<A>| open.calls >= config.max_linger_count.max(1);
+        let is_due = |open: &Batch<A>| self.has_enough(config, open);
         self.timer.is_some()
             && self.retry_at.is_none()
             && !self.is_held()
-            && (!self.ready.is_empty() || self.open.as_ref().is_some_and(full))
+            && (!self.ready.is_empty() || self.open.as_ref().is_some_and(is_due))
+    }
+
+    /// Nothing is won by lingering on: as many calls as were asked for are there, or the next one is not let in.
+    fn has_enough(&self, config: &ProducerConfig, open: &Batch<A>) -> bool {
+        open.calls >= config.max_linger_count.max(1)
+            || self.buffered_calls > config.partition_buffer_limit
     }
 
     /// Whatever there is to send waits for a producer id, or for a transaction.
@@ -305,8 +311,7 @@ impl<A: Acks> Buffer<A> {
                 return Take::Idle;
             };
             let until = open.created + config.max_linger;
-            if now < until && open.calls < config.max_linger_count.max(1) && self.stopping.is_none()
-            {
+            if now < until && !self.has_enough(config, open) && self.stopping.is_none() {
                 return self.later(until);
             }
         }

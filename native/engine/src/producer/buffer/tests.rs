@@ -283,6 +283,20 @@ fn a_full_batch_ends_a_linger_that_has_begun() {
 }
 
 #[test]
+fn callers_that_are_held_up_end_a_linger() {
+    let mut bench = Bench::new(|config| {
+        config.max_linger = Duration::from_millis(10);
+        config.max_linger_count = 100;
+        config.partition_buffer_limit = 1;
+    });
+    bench.call("a");
+    assert!(matches!(bench.take(), Take::At(_)));
+    let second = bench.call("b");
+    assert!(second.over_limit && second.wake);
+    assert_eq!(names(&bench.batch()), ["a", "b"]);
+}
+
+#[test]
 fn a_retriable_error_is_retried_after_the_backoff_as_often_as_allowed() {
     let mut bench = Bench::new(|config| config.max_retries = 1);
     bench.call("a");
