@@ -1,5 +1,14 @@
-# Tests tagged :kafka need a real one; scripts/test.sh starts it and says where it is.
-ExUnit.start(exclude: if(System.get_env("BROD_BOOTSTRAP"), do: [], else: [:kafka]))
+# Tests tagged :kafka need a real one; scripts/test.sh starts it and says where it is. Those tagged :mock need the one in
+# memory, which scripts/build-mock.sh builds.
+mock = Application.app_dir(:brod, "priv/brod_mock")
+
+ExUnit.start(
+  exclude:
+    for(
+      {tag, false} <- [kafka: !!System.get_env("BROD_BOOTSTRAP"), mock: File.exists?(mock)],
+      do: tag
+    )
+)
 
 defmodule Brod.TestTopics do
   @moduledoc "Topics on a real Kafka."
