@@ -84,11 +84,13 @@ proptest! {
         records in prop::collection::vec(
             (0..i64::MAX / 2, any::<(Option<Vec<u8>>, Option<Vec<u8>>)>()), 1..20),
         codec in prop::sample::select(vec![Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4]),
+        magic in 0..=1_i8,
     ) {
-        let set = message_set::from_batch(batch(&records, codec), 1).unwrap();
+        let set = message_set::from_batch(batch(&records, codec), magic).unwrap();
+        let time = |ts| if magic == 0 { -1 } else { ts };
         let expected: Vec<_> = (0..)
             .zip(records)
-            .map(|(offset, (ts, kv))| (offset, ts, kv))
+            .map(|(offset, (ts, kv))| (offset, time(ts), kv))
             .collect();
         prop_assert_eq!(read(set), expected);
     }
@@ -187,6 +189,7 @@ fn lz4_frames_of_magic_0_have_the_checksum_that_old_brokers_expect() {
 
 fn produced(parts: &[(&'static str, i32, Bytes)]) -> Bytes {
     let parts = parts.iter().map(|(topic, partition, batch)| produce::Part {
+        topic_id: None,
         topic,
         partition: *partition,
         batch: batch.clone(),
@@ -221,7 +224,7 @@ fn what_the_old_format_cannot_hold_is_refused_for_its_partition_alone() {
     let mut results = produce::decode(sent.response(answer.freeze()).unwrap(), 3).unwrap();
     let mut code = |topic, partition| {
         results
-            .find(topic, partition)
+            .find(topic, None, partition)
             .map(|r| (r.code, r.base_offset))
     };
     assert_eq!(code("t", 0), Some((ErrorCode(0), 17)));
@@ -257,6 +260,7 @@ fn a_fetch_loses_what_old_brokers_do_not_know() {
         rack_id: "",
     };
     let ask = fetch::Ask {
+        topic_id: None,
         offset: 5,
         leader_epoch: -1,
         max_bytes: 100,
