@@ -24,8 +24,11 @@ main() ->
   ok = make(Topic, Kafka >= [0, 10, 1], Endpoints, Options),
   Written = [value(Codec, N) || {Codec, Since} <- codecs(), Kafka >= Since, N <- lists:seq(1, ?MESSAGES)],
   Cells = [{Name, cell(Kafka >= Since, fun() -> check(Name, Endpoints, Options, {Topic, Written}) end)}
-           || {Name, Since} <- codecs() ++ others()],
-  io:format("| ~s | ~s |~n", [Version, lists:join(" | ", [text(Cell) || {_, Cell} <- Cells])]),
+           || {Name, Since} <- codecs() ++ others()] ++
+         [{large, cell(true, fun() -> large(Endpoints, Options, Kafka >= [0, 10, 1]) end)},
+          {no_transactions, cell(Kafka < [0, 11], fun no_transactions/0)}],
+  Columns = lists:sublist(Cells, length(codecs() ++ others())),
+  io:format("| ~s | ~s |~n", [Version, lists:join(" | ", [text(Cell) || {_, Cell} <- Columns])]),
   [io:format(standard_error, "~s, ~p: ~0p~n", [Version, Name, Why]) || {Name, {failed, Why}} <- Cells],
   halt(case [failed || {_, {failed, _}} <- Cells] of [] -> 0; _ -> 1 end).
 
@@ -124,6 +127,28 @@ check(Codec, _, _, {Topic, _}) ->
   {ok, Offset} = brod:produce_sync_offset(?MODULE, Topic, 0, <<>>, Batch),
   true = is_integer(Offset),
   ok = brod_client:stop_producer(?MODULE, Topic).
+
+%% A message that is larger than what a fetch asks for, which brokers before KIP-74 return cut off.
+large(Endpoints, Options, CanCreate) ->
+  Topic = <<"compat-large">>,
+  ok = make(Topic, CanCreate, Endpoints, Options),
+  Value = binary:copy(<<"large">>, 20000),
+  ok = brod:start_producer(?MODULE, Topic, [{max_retries, 10}]),
+  {ok, 0} = brod:produce_sync_offset(?MODULE, Topic, 0, <<>>, Value),
+  {ok, {1, [#kafka_message{value = Value}]}} =
+    brod:fetch(?MODULE, Topic, 0, 0, #{max_wait_time => 1000, max_bytes => 1000}),
+  ok = brod:start_consumer(?MODULE, Topic, [{max_bytes, 5}, {begin_offset, earliest}]),
+  {ok, Consumer} = brod:subscribe(?MODULE, self(), Topic, 0, []),
+  receive
+    {Consumer, #kafka_message_set{messages = [#kafka_message{value = Value}]}} -> ok
+  after ?LIMIT_MS ->
+    {error, not_delivered}
+  end.
+
+%% A broker without transactions says so.
+no_transactions() ->
+  {error, {not_supported, _Api, _Versions}} = brod:transaction(?MODULE, <<"compat-txn">>, []),
+  ok.
 
 value(Codec, N) ->
   iolist_to_binary([atom_to_list(Codec), "-", integer_to_list(N), "-", lists:duplicate(50, $x)]).
