@@ -75,6 +75,16 @@ impl ApiVersions {
         Ok(version.max(oldest))
     }
 
+    /// The newest version of `R` that the broker and this client speak, if topics are named by their ids in
+    /// it (KIP-516).
+    pub fn pick_by_id<R: Request>(&self) -> Option<i16> {
+        let api = const { api::of_request::<R>() };
+        let (oldest, newest) = api.by_id?;
+        let (min, max) = self.range(R::KEY)?;
+        let version = max.min(newest);
+        (version >= oldest.max(min)).then_some(version)
+    }
+
     /// The version in which a request goes out that is encoded in `version`: another one where the broker
     /// is so old that the request has to be rewritten ([`legacy::request`]).
     pub fn on_wire(&self, api_key: i16, version: i16) -> i16 {

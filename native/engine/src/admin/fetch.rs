@@ -93,7 +93,8 @@ fn purpose(topic: &str, partition: i32) -> Purpose {
     Purpose::Fetch(u32::MAX - (hasher.finish() % LANES) as u32)
 }
 
-/// A request outside of any fetch session.
+/// A request outside of any fetch session, by name: callers have named the topic, and mean whichever has
+/// that name now.
 fn request(topic: &str, partition: i32, offset: i64, options: FetchOptions) -> FetchRequest {
     let head = fetch::Head {
         max_wait: options.max_wait,
@@ -105,6 +106,7 @@ fn request(topic: &str, partition: i32, offset: i64, options: FetchOptions) -> F
         rack_id: "",
     };
     let ask = fetch::Ask {
+        topic_id: None,
         offset,
         leader_epoch: -1,
         max_bytes: options.max_bytes,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::interest::is_topic_name;
 use crate::net::Endpoint;
 use brod_protocol::api::metadata::{Metadata, Topic};
+use brod_protocol::api::TopicId;
 use brod_protocol::error::ErrorCode;
 
 /// Node id of a broker.
@@ -27,22 +28,6 @@ pub struct PartitionInfo {
     pub leader: Option<Leader>,
     /// Kafka's error code for the partition.
     pub error: ErrorCode,
-}
-
-/// What tells a topic from a later one of the same name (KIP-516).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TopicId([u8; 16]);
-
-impl TopicId {
-    /// None for the id that stands for "unknown".
-    pub fn new(bytes: [u8; 16]) -> Option<Self> {
-        (bytes != [0; 16]).then_some(TopicId(bytes))
-    }
-
-    /// As it stands on the wire.
-    pub fn bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
 }
 
 /// One topic as the brokers last described it.

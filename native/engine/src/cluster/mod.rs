@@ -19,11 +19,12 @@ use tokio::sync::{watch, Notify};
 use tokio_util::sync::CancellationToken;
 
 pub use backoff::Backoff;
+pub use brod_protocol::api::TopicId;
 use connections::Connections;
 pub use connections::Purpose;
 use interest::Interests;
 pub use interest::{is_topic_name, Interest};
-pub use metadata::{Leader, NodeId, PartitionInfo, Snapshot, TopicId, TopicInfo};
+pub use metadata::{Leader, NodeId, PartitionInfo, Snapshot, TopicInfo};
 pub use supervision::OnFailure;
 
 use crate::error::Error;

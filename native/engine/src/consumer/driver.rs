@@ -18,12 +18,13 @@ use super::fetch_queue::{Feed, FetchQueue, FetchQueues};
 use super::info::Info;
 use super::offsets::Offsets;
 use super::passing::code_of;
-use super::routing::{Action, Answered, FetchId, Routing, Seek};
+use super::routing::{Action, Answered, Claimed, FetchId, Routing, Seek};
 use super::session::Key;
 use super::sink::Sink;
 use super::subscription::NextFetch;
 use crate::cluster::{Cluster, Leader, NodeId};
 use crate::error::Error;
+use crate::net::Endpoint;
 use crate::stats::ConsumeStats;
 use brod_protocol::api::fetch;
 use brod_protocol::error::ErrorCode;
@@ -159,7 +160,7 @@ impl PartitionDriver {
         self: &Arc<Self>,
         queue: &Arc<FetchQueue<PartitionDriver>>,
         id: FetchId,
-    ) -> Option<(NextFetch, i32)> {
+    ) -> Option<Claimed> {
         self.change(|state| {
             let feed = state.feed.as_ref()?;
             let is_here = feed.holds(queue);
@@ -197,10 +198,7 @@ impl PartitionDriver {
         self.stats.fetches.count();
         self.stats.bytes_fetched.add(answer.records.len() as u64);
         let cluster = &self.environment.cluster;
-        let named_leader = answer.leader.as_ref().map(|named| Leader {
-            node: named.node,
-            epoch: named.epoch,
-        });
+        let named_leader = answer.leader.clone();
         let (snapshot, now) = (cluster.snapshot(), Instant::now());
         let named_for = cluster.config().metadata_max_age;
         let (answered, sink) = self.change(|state| {
@@ -208,8 +206,14 @@ impl PartitionDriver {
             let answered = routing.answered(id, from, answer, named_for, &snapshot, now);
             (answered, state.sink.clone())
         });
-        if let Some(leader) = named_leader {
-            cluster.learn_leader(&self.topic, self.partition, leader, None);
+        if let Some(named) = named_leader {
+            let leader = Leader {
+                node: named.node,
+                epoch: named.epoch,
+            };
+            let listens = named.endpoint;
+            let endpoint = listens.and_then(|(host, port)| Endpoint::named(&host, port));
+            cluster.learn_leader(&self.topic, self.partition, leader, endpoint.as_ref());
         }
         match answered {
             Answered::Next(next) => next,

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use super::driver::PartitionDriver;
 use super::fetch_queue::{FetchQueue, FirstLane};
 use super::poll::{Limits, Poll};
-use super::routing::FetchId;
+use super::routing::{Claimed, FetchId};
 use super::session::{Ask, Key, Plan, Session};
 use super::subscription::NextFetch;
 use crate::cluster::Cluster;
@@ -183,15 +183,15 @@ impl Lane {
     fn claim(&mut self, partition: Arc<PartitionDriver>) {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let fetch = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        let Some((next, leader_epoch)) = partition.claim(&self.queue, fetch) else {
+        let Some(claimed) = partition.claim(&self.queue, fetch) else {
             return;
         };
         let key = partition.key().clone();
-        self.session.want(&key, ask(&next, leader_epoch));
+        self.session.want(&key, ask(&claimed));
         let held = Held {
             partition,
             fetch,
-            next,
+            next: claimed.next,
             named_in: 0,
         };
         self.held.insert(key, held);
@@ -202,7 +202,12 @@ impl Lane {
         let purpose = queue.purpose(self.number);
         let connection = self.cluster.connection(queue.node, purpose).await?;
         queue.uses(self.number, connection.clone());
-        let version = connection.versions().pick::<FetchRequest>()?;
+        let versions = connection.versions();
+        let by_id = match self.session.knows_ids() {
+            true => versions.pick_by_id::<FetchRequest>(),
+            false => None,
+        };
+        let version = by_id.map_or_else(|| versions.pick::<FetchRequest>(), Ok)?;
         let plan = if self.is_first() {
             self.session.plan(version)
         } else {
@@ -223,7 +228,7 @@ impl Lane {
         Ok(fetch::read(response))
     }
 
-    async fn take_in(&mut self, answer: fetch::Answer, limits: &Limits) {
+    async fn take_in(&mut self, mut answer: fetch::Answer, limits: &Limits) {
         let is_throttled = answer.is_throttled;
         let code = answer.error;
         if !code.is_ok() {
@@ -235,6 +240,7 @@ impl Lane {
         if self.is_first() {
             self.session.answered(answer.session_id);
         }
+        answer.put_names(|id| self.session.topic(id));
         self.answers += 1;
         let mut answered = 0;
         let mut turn = 0;
@@ -315,10 +321,11 @@ impl Lane {
     }
 }
 
-fn ask(next: &NextFetch, leader_epoch: i32) -> Ask {
+fn ask(claimed: &Claimed) -> Ask {
     Ask {
-        offset: next.offset,
-        leader_epoch,
-        max_bytes: next.max_bytes,
+        topic_id: claimed.topic_id,
+        offset: claimed.next.offset,
+        leader_epoch: claimed.leader_epoch,
+        max_bytes: claimed.next.max_bytes,
     }
 }

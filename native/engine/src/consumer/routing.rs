@@ -20,7 +20,9 @@ use super::config::ConsumerConfig;
 use super::info::Info;
 use super::subscription::{NextFetch, Subscription};
 use crate::cluster::{Leader, NodeId, Snapshot, TopicId};
-pub(super) use actions::{Action, Answered, Begun, Delivery, DeliveryEnd, EpochEnd, FetchId, Seek};
+pub(super) use actions::{
+    Action, Answered, Begun, Claimed, Delivery, DeliveryEnd, EpochEnd, FetchId, Seek,
+};
 
 struct Route {
     node: NodeId,
@@ -199,9 +201,9 @@ impl Routing {
         }
     }
 
-    /// The fetcher takes the partition from its list into the fetch `id`. What to ask for, with the
-    /// leader's epoch; None: it is not to be fetched (any more).
-    pub(super) fn claim(&mut self, id: FetchId) -> Option<(NextFetch, i32)> {
+    /// The fetcher takes the partition from its list into the fetch `id`. None: it is not to be fetched (any
+    /// more).
+    pub(super) fn claim(&mut self, id: FetchId) -> Option<Claimed> {
         let leader = self.route.as_ref()?.leader;
         self.queued = false;
         if self.fetch.is_some() {
@@ -209,7 +211,11 @@ impl Routing {
         }
         let next = self.subscription.next_fetch()?;
         self.fetch = Some(id);
-        Some((next, leader.epoch))
+        Some(Claimed {
+            next,
+            leader_epoch: leader.epoch,
+            topic_id: self.topic_id,
+        })
     }
 
     /// What the fetch asks for next. None: it does not have the partition (any more).

@@ -1,12 +1,14 @@
 //! A fetch session (KIP-227): the broker remembers what was asked for, so that a request names only
 //! what changed. Without I/O.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use indexmap::IndexMap;
 
 pub(super) use brod_protocol::api::fetch::{Ask, Key};
+use brod_protocol::api::{fetch, TopicId};
 use brod_protocol::error::ErrorCode;
+use kafka_protocol::messages::TopicName;
 
 /// Fetch requests know sessions from this version on.
 const FIRST_VERSION: i16 = 7;
@@ -17,7 +19,8 @@ pub(super) struct Plan {
     pub session_id: i32,
     pub session_epoch: i32,
     pub ask: Vec<(Key, Ask)>,
-    pub forget: Vec<Key>,
+    /// With the topic's id, as the broker has it.
+    pub forget: Vec<(Key, Option<TopicId>)>,
 }
 
 impl Plan {
@@ -32,6 +35,40 @@ impl Plan {
     }
 }
 
+/// The topics of the partitions that are wanted, by id.
+#[derive(Debug, Default)]
+struct Topics {
+    /// The name, and how many partitions.
+    named: HashMap<TopicId, (TopicName, usize)>,
+    /// Partitions of topics whose ids are not known.
+    unknown: usize,
+}
+
+impl Topics {
+    fn add(&mut self, id: Option<TopicId>, name: &TopicName) {
+        match id {
+            Some(id) => {
+                let new = || (name.clone(), 0);
+                self.named.entry(id).or_insert_with(new).1 += 1;
+            }
+            None => self.unknown += 1,
+        }
+    }
+
+    fn remove(&mut self, id: Option<TopicId>) {
+        let Some(id) = id else {
+            self.unknown -= 1;
+            return;
+        };
+        if let Some((_, partitions)) = self.named.get_mut(&id) {
+            *partitions -= 1;
+            if *partitions == 0 {
+                self.named.remove(&id);
+            }
+        }
+    }
+}
+
 /// Session of one connection's requests, of which one is under way at a time.
 #[derive(Debug, Default)]
 pub(super) struct Session {
@@ -39,6 +76,10 @@ pub(super) struct Session {
     id: i32,
     epoch: i32,
     wanted: IndexMap<Key, Ask>,
+    /// Of `wanted`.
+    topics: Topics,
+    /// The session's topics are named by ids: all requests of a session name them alike.
+    is_by_id: bool,
     /// As the broker has them.
     known: IndexMap<Key, Ask>,
     changed: HashSet<Key>,
@@ -50,9 +91,28 @@ pub(super) struct Session {
 impl Session {
     /// Wants a partition, or something else of it.
     pub(super) fn want(&mut self, key: &Key, ask: Ask) {
-        if self.wanted.insert(key.clone(), ask) != Some(ask) {
-            self.changed.insert(key.clone());
+        let former = self.wanted.insert(key.clone(), ask);
+        if former == Some(ask) {
+            return;
         }
+        self.changed.insert(key.clone());
+        if former.is_none_or(|former| former.topic_id != ask.topic_id) {
+            self.topics.add(ask.topic_id, &key.0);
+            if let Some(former) = former {
+                self.topics.remove(former.topic_id);
+            }
+        }
+    }
+
+    /// The ids of all topics are known: requests may name them so (KIP-516).
+    pub(super) fn knows_ids(&self) -> bool {
+        self.topics.unknown == 0
+    }
+
+    /// The name of a topic of which something is wanted.
+    pub(super) fn topic(&self, id: TopicId) -> Option<TopicName> {
+        let (name, _) = self.topics.named.get(&id)?;
+        Some(name.clone())
     }
 
     /// Goes on at another offset of a partition that is wanted.
@@ -76,13 +136,18 @@ impl Session {
 
     /// Wants it no more.
     pub(super) fn drop(&mut self, key: &Key) {
-        if self.wanted.swap_remove(key).is_some() {
+        if let Some(former) = self.wanted.swap_remove(key) {
             self.changed.insert(key.clone());
+            self.topics.remove(former.topic_id);
         }
     }
 
     /// The next request, in this version of Fetch.
     pub(super) fn plan(&mut self, version: i16) -> Plan {
+        if self.is_by_id != fetch::is_by_id(version) {
+            self.restart();
+            self.is_by_id = !self.is_by_id;
+        }
         if self.id == 0 || version < FIRST_VERSION {
             return self.plan_all(version);
         }
@@ -91,13 +156,20 @@ impl Session {
         for key in self.changed.drain() {
             match self.wanted.get(&key) {
                 Some(wanted) => {
-                    if self.known.insert(key.clone(), *wanted) != Some(*wanted) {
-                        ask.push((key, *wanted));
+                    let known = self.known.insert(key.clone(), *wanted);
+                    if known == Some(*wanted) {
+                        continue;
                     }
+                    // The topic was made again: to the broker its partitions are others.
+                    let other = known.filter(|known| known.topic_id != wanted.topic_id);
+                    if let (Some(other), true) = (other, self.is_by_id) {
+                        forget.push((key.clone(), other.topic_id));
+                    }
+                    ask.push((key, *wanted));
                 }
                 None => {
-                    if self.known.swap_remove(&key).is_some() {
-                        forget.push(key);
+                    if let Some(known) = self.known.swap_remove(&key) {
+                        forget.push((key, known.topic_id));
                     }
                 }
             }
@@ -169,6 +241,7 @@ mod tests {
 
     fn ask(offset: i64) -> Ask {
         Ask {
+            topic_id: None,
             offset,
             leader_epoch: 3,
             max_bytes: 100,
@@ -210,7 +283,7 @@ mod tests {
         let plan = session.plan(12);
         assert_eq!(plan.session_epoch, 2);
         assert_eq!(partitions(&plan), [0, 2]);
-        assert_eq!(plan.forget, [key(1)]);
+        assert_eq!(plan.forget, [(key(1), None)]);
     }
 
     #[test]
@@ -253,6 +326,79 @@ mod tests {
             .collect();
         assert_eq!(first, [0, 1, 2]);
         assert_eq!(session.plan(6).session_epoch, -1);
+    }
+
+    fn topic(number: u8) -> Option<TopicId> {
+        TopicId::new([number; 16])
+    }
+
+    fn of_topic(number: u8, offset: i64) -> Ask {
+        Ask {
+            topic_id: topic(number),
+            ..ask(offset)
+        }
+    }
+
+    #[test]
+    fn a_partition_of_a_topic_that_was_made_again_takes_the_place_of_the_one_before() {
+        let mut session = Session::default();
+        session.want(&key(0), of_topic(1, 10));
+        session.want(&key(1), of_topic(1, 20));
+        session.plan(13);
+        session.answered(77);
+        session.want(&key(0), of_topic(2, 0));
+        let plan = session.plan(13);
+        assert_eq!(plan.session_epoch, 1);
+        assert_eq!(plan.ask, [(key(0), of_topic(2, 0))]);
+        assert_eq!(plan.forget, [(key(0), topic(1))]);
+        session.answered(77);
+        session.drop(&key(1));
+        assert_eq!(session.plan(13).forget, [(key(1), topic(1))]);
+    }
+
+    #[test]
+    fn a_partition_that_is_named_by_its_name_is_not_forgotten_when_the_topic_is_made_again() {
+        let mut session = Session::default();
+        session.want(&key(0), of_topic(1, 10));
+        session.plan(12);
+        session.answered(77);
+        session.want(&key(0), of_topic(2, 0));
+        let plan = session.plan(12);
+        assert_eq!((partitions(&plan), plan.forget), (vec![0], vec![]));
+    }
+
+    #[test]
+    fn all_topics_are_named_alike_and_a_session_begins_anew_when_that_changes() {
+        let mut session = Session::default();
+        session.want(&key(0), of_topic(1, 10));
+        assert!(session.knows_ids());
+        session.plan(13);
+        session.answered(77);
+        session.want(&key(1), ask(20));
+        assert!(!session.knows_ids());
+        let plan = session.plan(12);
+        assert_eq!((plan.session_id, plan.session_epoch), (0, 0));
+        assert_eq!(partitions(&plan), [0, 1]);
+        session.answered(78);
+        session.drop(&key(1));
+        assert!(session.knows_ids());
+        assert_eq!(session.plan(13).session_id, 0);
+    }
+
+    #[test]
+    fn a_topic_has_a_name_as_long_as_something_of_it_is_wanted() {
+        let mut session = Session::default();
+        let name = |session: &Session, number| topic(number).and_then(|id| session.topic(id));
+        session.want(&key(0), of_topic(1, 10));
+        session.want(&key(1), of_topic(1, 10));
+        session.update(&key(1), 11, 100);
+        session.drop(&key(0));
+        assert_eq!(name(&session, 1), Some(key(1).0));
+        session.want(&key(1), of_topic(2, 0));
+        assert_eq!(name(&session, 1), None);
+        assert_eq!(name(&session, 2), Some(key(1).0));
+        session.drop(&key(1));
+        assert_eq!(name(&session, 2), None);
     }
 
     #[test]

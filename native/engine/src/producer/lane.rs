@@ -20,7 +20,7 @@ use super::distance::Distance;
 use super::partition::Partition;
 use super::queue::Queue;
 use super::size_limit::SizeLimit;
-use crate::cluster::{Cluster, NodeId, Purpose};
+use crate::cluster::{Cluster, NodeId, Purpose, TopicId};
 use crate::error::Error;
 use crate::net::{Connection, NetError};
 
@@ -42,6 +42,8 @@ pub(super) fn lane_of(partition: i32) -> usize {
 /// A batch in flight, and whose it is.
 pub(super) struct Item<R: Replies> {
     pub partition: Arc<Partition<R>>,
+    /// As known when the batch was taken.
+    pub topic_id: Option<TopicId>,
     pub batch: Batch<R::Acks>,
 }
 

@@ -143,6 +143,14 @@ impl<R: Replies> Partition<R> {
     /// The broker that leads the partition. Looked up once for each change of the metadata: this is
     /// asked for every batch.
     pub(super) fn leader(&self, snapshot: &Snapshot) -> Result<NodeId, ErrorCode> {
+        self.place(snapshot).0
+    }
+
+    /// As [`Self::leader`], and the id of the topic, if it is known.
+    pub(super) fn place(
+        &self,
+        snapshot: &Snapshot,
+    ) -> (Result<NodeId, ErrorCode>, Option<TopicId>) {
         let mut state = self.state.lock();
         if state.leader.0 != snapshot.version {
             let leader = snapshot
@@ -155,7 +163,7 @@ impl<R: Replies> Partition<R> {
             }
             state.topic_id = id;
         }
-        state.leader.1
+        (state.leader.1, state.topic_id)
     }
 
     /// Whether the sender's timer still counts.

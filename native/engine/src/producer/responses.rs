@@ -9,13 +9,13 @@ use super::failure::Cause;
 use super::lane::Item;
 use super::partition::Partition;
 use super::shared::Shared;
-use crate::cluster::{Leader, NodeId};
+use crate::cluster::{Leader, NodeId, TopicId};
 use crate::net::{Endpoint, NetError};
 use brod_protocol::api::produce::{PartResult, Results};
 
 /// They are written, and no answer was asked for.
 pub(super) fn written<R: Replies>(items: Vec<Item<R>>) {
-    tell_all(items, |partition, batch| {
+    tell_all(items, |partition, _, batch| {
         partition.event(|buffer, _| Some(buffer.delivered(batch, -1)));
     });
 }
@@ -28,15 +28,15 @@ pub(super) fn answered<R: Replies>(
     mut results: Results,
     now: Instant,
 ) {
-    tell_all(items, |partition, batch| {
-        let result = results.find(partition.topic(), partition.index());
+    tell_all(items, |partition, topic_id, batch| {
+        let result = results.find(partition.topic(), topic_id, partition.index());
         finish(shared, node, partition, batch, result, now);
     });
 }
 
 /// Nobody knows what the broker did with them.
 pub(super) fn failed<R: Replies>(items: Vec<Item<R>>, error: &NetError, now: Instant) {
-    tell_all(items, |partition, batch| {
+    tell_all(items, |partition, _, batch| {
         let cause = Cause::Net(error.clone());
         partition.event(|buffer, config| Some(buffer.failed(config, now, batch, cause)));
     });
@@ -45,12 +45,12 @@ pub(super) fn failed<R: Replies>(items: Vec<Item<R>>, error: &NetError, now: Ins
 /// Has each batch's result told, and lets go what was kept to be told together.
 fn tell_all<R: Replies>(
     items: Vec<Item<R>>,
-    mut tell: impl FnMut(&Arc<Partition<R>>, Batch<R::Acks>),
+    mut tell: impl FnMut(&Arc<Partition<R>>, Option<TopicId>, Batch<R::Acks>),
 ) {
     let mut told = Vec::with_capacity(items.len());
-    for Item { partition, batch } in items {
-        tell(&partition, batch);
-        told.push(partition);
+    for item in items {
+        tell(&item.partition, item.topic_id, item.batch);
+        told.push(item.partition);
     }
     for partition in told {
         partition.replies().flush();

@@ -192,7 +192,8 @@ impl<R: Replies> Task<R> {
         queue.arrange(FULL_REQUEST, |partition| partition.next_records());
         while let Some(waiting) = queue.pop() {
             let partition = &waiting.item;
-            if partition.leader(&snapshot).ok() != Some(self.inbox.node) {
+            let (leader, topic_id) = partition.place(&snapshot);
+            if leader.ok() != Some(self.inbox.node) {
                 self.shared.route(waiting.item);
                 continue;
             }
@@ -218,6 +219,7 @@ impl<R: Replies> Task<R> {
                     }
                     items.push(Item {
                         partition: waiting.item,
+                        topic_id,
                         batch,
                     });
                     let full = items.len() >= FULL_REQUEST && records >= FULL_REQUEST_RECORDS;
@@ -290,14 +292,20 @@ impl<R: Replies> Task<R> {
             stats.records_sent.add(item.batch.records().into());
             stats.bytes_sent.add(batch.len() as u64);
         }
+        let knows_ids = items.iter().all(|item| item.topic_id.is_some());
         let parts = items.iter().zip(batches).map(|(item, batch)| Part {
             topic: item.partition.topic(),
+            topic_id: item.topic_id,
             partition: item.partition.index(),
             batch,
         });
-        let encoded = connection
-            .versions()
-            .pick::<ProduceRequest>()
+        let versions = connection.versions();
+        let by_id = match knows_ids {
+            true => versions.pick_by_id::<ProduceRequest>(),
+            false => None,
+        };
+        let encoded = by_id
+            .map_or_else(|| versions.pick::<ProduceRequest>(), Ok)
             .map_err(NetError::from)
             .and_then(|negotiated| {
                 let version = config.version(negotiated);
@@ -472,7 +480,9 @@ fn seal<R: Replies>(items: &mut Vec<Item<R>>) -> Vec<Bytes> {
                     kept.push(item);
                 }
                 Err(why) => {
-                    let Item { partition, batch } = item;
+                    let Item {
+                        partition, batch, ..
+                    } = item;
                     partition.event(|buffer, _| Some(buffer.not_encodable(batch, why)));
                 }
             }

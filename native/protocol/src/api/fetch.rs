@@ -1,15 +1,20 @@
 //! Fetch: record batches of many partitions (KIP-74, sessions: KIP-227).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use indexmap::IndexMap;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
-use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::fetch_response::{
+    FetchableTopicResponse, NodeEndpoint, PartitionData,
+};
 pub use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::{ApiKey, BrokerId, FetchResponse, TopicName};
 
-use super::{check, millis, text, topic_name, Api, ApiError, NamedLeader, LEADER, NODE_ENDPOINT};
+use super::{
+    check, millis, text, topic_name, Api, ApiError, NamedLeader, TopicId, LEADER, NODE_ENDPOINT,
+};
 use crate::error::ErrorCode;
 use crate::isolation::{Aborted, Isolation};
 use crate::shape::build::{
@@ -18,8 +23,6 @@ use crate::shape::build::{
 use crate::shape::Fields;
 
 /// This API.
-// 13 names topics by their ids, which would need a lookup per response on the hot path. What that
-// costs: brokers name the new leader in a refused fetch from 16 on only (KIP-951).
 pub const API: Api = Api::new(
     ("Fetch", ApiKey::Fetch),
     (4, 18),
@@ -41,7 +44,12 @@ pub const API: Api = Api::new(
         tagged: &[(0, list("node_endpoints", &NODE_ENDPOINT).since(16))],
     },
 )
-.up_to(12);
+.by_id_from(13);
+
+/// Whether topics are named by ids in this version.
+pub fn is_by_id(version: i16) -> bool {
+    version >= 13
+}
 
 const FETCHED: Fields = Fields {
     plain: &[
@@ -102,6 +110,8 @@ pub fn key(topic: &str, partition: i32) -> Key {
 /// What is asked for one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ask {
+    /// Of the topic. None: not known, so that it is named by its name.
+    pub topic_id: Option<TopicId>,
     /// The first offset.
     pub offset: i64,
     /// As the client knows it (KIP-320); -1: does not matter.
@@ -129,15 +139,18 @@ pub struct Head<'a> {
     pub rack_id: &'a str,
 }
 
-/// Asks for partitions, and has the session forget others.
+/// Asks for partitions, and has the session forget others. It has names and ids, of which each version shows
+/// what it knows.
 pub fn request(
     head: &Head<'_>,
     ask: impl IntoIterator<Item = (Key, Ask)>,
-    forget: impl IntoIterator<Item = Key>,
+    forget: impl IntoIterator<Item = (Key, Option<TopicId>)>,
 ) -> FetchRequest {
-    let mut topics: IndexMap<TopicName, Vec<FetchPartition>> = IndexMap::new();
+    // A topic that was made again stands beside the one before, until all partitions know.
+    type Topic = (TopicName, Option<TopicId>);
+    let mut topics: IndexMap<Topic, Vec<FetchPartition>> = IndexMap::new();
     for ((topic, partition), ask) in ask {
-        topics.entry(topic).or_default().push(
+        topics.entry((topic, ask.topic_id)).or_default().push(
             FetchPartition::default()
                 .with_partition(partition)
                 .with_current_leader_epoch(ask.leader_epoch)
@@ -145,18 +158,20 @@ pub fn request(
                 .with_partition_max_bytes(ask.max_bytes),
         );
     }
-    let mut forgotten: IndexMap<TopicName, Vec<i32>> = IndexMap::new();
-    for (topic, partition) in forget {
-        forgotten.entry(topic).or_default().push(partition);
+    let mut forgotten: IndexMap<Topic, Vec<i32>> = IndexMap::new();
+    for ((topic, partition), id) in forget {
+        forgotten.entry((topic, id)).or_default().push(partition);
     }
-    let topics = topics.into_iter().map(|(topic, partitions)| {
+    let topics = topics.into_iter().map(|((topic, id), partitions)| {
         FetchTopic::default()
             .with_topic(topic)
+            .with_topic_id(TopicId::on_wire(id))
             .with_partitions(partitions)
     });
-    let forgotten = forgotten.into_iter().map(|(topic, partitions)| {
+    let forgotten = forgotten.into_iter().map(|((topic, id), partitions)| {
         ForgottenTopic::default()
             .with_topic(topic)
+            .with_topic_id(TopicId::on_wire(id))
             .with_partitions(partitions)
     });
     FetchRequest::default()
@@ -182,16 +197,34 @@ pub struct Answer {
     /// The client is to ask for less: the broker may have left out what there was no quota for.
     pub is_throttled: bool,
     topics: Vec<FetchableTopicResponse>,
+    /// Where the brokers listen that refusals name.
+    endpoints: Vec<NodeEndpoint>,
 }
 
 impl Answer {
+    /// Puts names to topics that are named by their ids. What has none was not asked for, and is dropped.
+    pub fn put_names(&mut self, name: impl Fn(TopicId) -> Option<TopicName>) {
+        self.topics.retain_mut(|topic| {
+            let Some(id) = TopicId::of(topic.topic_id) else {
+                return true;
+            };
+            let named = name(id);
+            let is_known = named.is_some();
+            topic.topic = named.unwrap_or_default();
+            is_known
+        });
+    }
+
     /// The partitions that it names, in the broker's order. They are converted one by one: an answer may
     /// have thousands.
     pub fn partitions(self) -> impl Iterator<Item = (Key, Partition)> {
-        self.topics.into_iter().flat_map(|topic| {
-            let name = topic.topic;
-            let partitions = topic.partitions.into_iter();
-            partitions.map(move |data| ((name.clone(), data.partition_index), partition(data)))
+        let endpoints: Arc<[NodeEndpoint]> = self.endpoints.into();
+        self.topics.into_iter().flat_map(move |topic| {
+            let (name, endpoints) = (topic.topic, endpoints.clone());
+            topic.partitions.into_iter().map(move |data| {
+                let key = (name.clone(), data.partition_index);
+                (key, partition(data, &endpoints))
+            })
         })
     }
 
@@ -232,10 +265,11 @@ pub fn read(response: FetchResponse) -> Answer {
         session_id: response.session_id,
         is_throttled: response.throttle_time_ms > 0,
         topics: response.responses,
+        endpoints: response.node_endpoints,
     }
 }
 
-fn partition(data: PartitionData) -> Partition {
+fn partition(data: PartitionData, endpoints: &[NodeEndpoint]) -> Partition {
     let error = ErrorCode(data.error_code);
     let aborted = data.aborted_transactions.unwrap_or_default().into_iter();
     let aborted = aborted.map(|one| (one.first_offset, one.producer_id.0));
@@ -248,11 +282,13 @@ fn partition(data: PartitionData) -> Partition {
         last_stable_offset: data.last_stable_offset,
         aborted: Aborted::new(aborted.collect()),
         preferred_replica: (replica >= 0).then_some(replica),
-        leader: is_named.then_some(NamedLeader {
-            node: named.leader_id.0,
-            epoch: named.leader_epoch,
-            // Told from version 16 on, which is not spoken yet.
-            endpoint: None,
+        leader: is_named.then(|| {
+            let listens = endpoints.iter().find(|at| at.node_id == named.leader_id);
+            NamedLeader {
+                node: named.leader_id.0,
+                epoch: named.leader_epoch,
+                endpoint: listens.map(|at| (at.host.to_string(), at.port)),
+            }
         }),
         records: data.records.unwrap_or_default(),
     }
@@ -260,7 +296,7 @@ fn partition(data: PartitionData) -> Partition {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{as_read, over_the_wire, versions};
+    use super::super::testing::{all_versions, as_read, over_the_wire, versions};
     use super::*;
     use kafka_protocol::messages::fetch_response::{AbortedTransaction, LeaderIdAndEpoch};
     use kafka_protocol::messages::ProducerId;
@@ -281,6 +317,7 @@ mod tests {
     fn partitions_are_gathered_by_topic_in_every_version() {
         let ask = |topic, partition, offset| {
             let ask = Ask {
+                topic_id: None,
                 offset,
                 leader_epoch: 7,
                 max_bytes: 100,
@@ -298,7 +335,7 @@ mod tests {
             let epoch = if version >= 9 { 7 } else { -1 };
             assert_eq!(second.current_leader_epoch, epoch);
             if version >= 7 {
-                let forget = [(topic_name("a"), 0), (topic_name("a"), 1)];
+                let forget = [(key("a", 0), None), (key("a", 1), None)];
                 let read = as_read(&request(&head(), [], forget), version);
                 assert_eq!(read.forgotten_topics_data[0].partitions, [0, 1]);
             }
@@ -307,7 +344,7 @@ mod tests {
 
     #[test]
     fn an_answer_may_be_what_was_asked_for_and_one_larger_batch() {
-        for version in versions::<FetchRequest>() {
+        for version in all_versions::<FetchRequest>() {
             let body = crate::encode(&request(&head(), [], []), version).unwrap();
             let limit = super::super::longest_answer(API.key, version, &body);
             assert_eq!(limit, 5_000_000 + SLACK);
@@ -374,6 +411,109 @@ mod tests {
         }
     }
 
+    fn id(number: u8) -> TopicId {
+        TopicId::new([number; 16]).unwrap()
+    }
+
+    fn by_id() -> std::ops::RangeInclusive<i16> {
+        let (oldest, newest) = API.by_id.unwrap();
+        assert!(is_by_id(oldest) && !is_by_id(API.versions.1));
+        oldest..=newest
+    }
+
+    #[test]
+    fn topics_are_named_by_ids_and_one_that_was_made_again_stands_beside_the_one_before() {
+        let ask = |topic, partition, topic_id| {
+            let ask = Ask {
+                topic_id: Some(id(topic_id)),
+                offset: 1,
+                leader_epoch: 2,
+                max_bytes: 3,
+            };
+            (key(topic, partition), ask)
+        };
+        let asks = [
+            ask("a", 0, 1),
+            ask("a", 1, 2),
+            ask("b", 0, 3),
+            ask("a", 2, 1),
+        ];
+        let forget = [(key("a", 3), Some(id(1))), (key("a", 4), Some(id(2)))];
+        for version in by_id() {
+            let read = as_read(&request(&head(), asks.clone(), forget.clone()), version);
+            let asked: Vec<_> = read
+                .topics
+                .iter()
+                .map(|topic| {
+                    assert_eq!(topic.topic.as_str(), "");
+                    let partitions = topic.partitions.iter().map(|p| p.partition);
+                    (*topic.topic_id.as_bytes(), partitions.collect::<Vec<_>>())
+                })
+                .collect();
+            let expected = [
+                ([1; 16], vec![0, 2]),
+                ([2; 16], vec![1]),
+                ([3; 16], vec![0]),
+            ];
+            assert_eq!(asked, expected);
+            let forgotten = read.forgotten_topics_data;
+            assert_eq!(*forgotten[0].topic_id.as_bytes(), [1; 16]);
+            assert_eq!(*forgotten[1].topic_id.as_bytes(), [2; 16]);
+            assert_eq!(
+                (&*forgotten[0].partitions, &*forgotten[1].partitions),
+                (&[3][..], &[4][..])
+            );
+        }
+    }
+
+    #[test]
+    fn topics_of_an_answer_get_their_names_back_and_what_was_not_asked_for_is_dropped() {
+        for version in by_id() {
+            let topic = |number| {
+                FetchableTopicResponse::default()
+                    .with_topic_id(TopicId::on_wire(Some(id(number))))
+                    .with_partitions(vec![PartitionData::default()])
+            };
+            let response = FetchResponse::default().with_responses(vec![topic(1), topic(2)]);
+            let mut answer = read(over_the_wire::<FetchRequest>(&response, version));
+            answer.put_names(|asked| (asked == id(2)).then(|| topic_name("b")));
+            let keys: Vec<_> = answer.partitions().map(|(key, _)| key).collect();
+            assert_eq!(keys, [key("b", 0)]);
+        }
+    }
+
+    #[test]
+    fn a_refused_fetch_says_where_the_new_leader_listens_from_version_16_on() {
+        for version in by_id() {
+            let mut refused = PartitionData::default()
+                .with_error_code(ErrorCode::NOT_LEADER_FOR_PARTITION.0)
+                .with_preferred_read_replica(BrokerId(-1));
+            refused.current_leader = LeaderIdAndEpoch::default()
+                .with_leader_id(BrokerId(4))
+                .with_leader_epoch(9);
+            let topic = FetchableTopicResponse::default()
+                .with_topic_id(TopicId::on_wire(Some(id(1))))
+                .with_partitions(vec![refused]);
+            let listens = NodeEndpoint::default()
+                .with_node_id(BrokerId(4))
+                .with_host(text("h"))
+                .with_port(9092);
+            let endpoints = if version >= 16 { vec![listens] } else { vec![] };
+            let response = FetchResponse::default()
+                .with_responses(vec![topic])
+                .with_node_endpoints(endpoints);
+            let mut answer = read(over_the_wire::<FetchRequest>(&response, version));
+            answer.put_names(|_| Some(topic_name("a")));
+            let (_, partition) = answer.partitions().next().unwrap();
+            let leader = NamedLeader {
+                node: 4,
+                epoch: 9,
+                endpoint: (version >= 16).then(|| ("h".into(), 9092)),
+            };
+            assert_eq!(partition.leader, Some(leader));
+        }
+    }
+
     #[test]
     fn errors_of_the_answer_and_of_its_only_partition_are_errors() {
         let code = ErrorCode::OFFSET_OUT_OF_RANGE;
@@ -406,7 +546,7 @@ mod tests {
             let data = PartitionData::default()
                 .with_error_code(code)
                 .with_current_leader(leader);
-            assert_eq!(partition(data).leader, None);
+            assert_eq!(partition(data, &[]).leader, None);
         }
     }
 }

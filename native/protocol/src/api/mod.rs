@@ -39,10 +39,12 @@ pub mod produce;
 pub mod sasl_authenticate;
 pub mod sasl_handshake;
 pub mod sync_group;
+mod topic_id;
 pub mod txn_offset_commit;
 
 pub use error::{check, ApiError};
 pub use membership::Membership;
+pub use topic_id::TopicId;
 
 /// All of them, by API key.
 pub const ALL: &[&Api] = &[
@@ -78,8 +80,12 @@ pub struct Api {
     pub name: &'static str,
     /// Kafka's number of it.
     pub key: i16,
-    /// The oldest and the newest version that this client speaks.
+    /// The oldest and the newest version that this client speaks. Where there are [`Api::by_id`], the newest
+    /// one in which topics are named by their names.
     pub versions: (i16, i16),
+    /// The oldest and the newest version in which topics are named by their ids (KIP-516), for those who know
+    /// them.
+    pub by_id: Option<(i16, i16)>,
     /// Of its responses, in all versions that the message crate knows.
     pub shape: Shape,
     /// The longest answer, in bytes, that is taken from a broker. For Fetch see
@@ -105,6 +111,7 @@ impl Api {
             name,
             key: key as i16,
             versions: (oldest, newest),
+            by_id: None,
             shape: Shape {
                 oldest,
                 newest,
@@ -118,6 +125,13 @@ impl Api {
     /// Newer versions are not spoken.
     const fn up_to(mut self, version: i16) -> Api {
         self.versions.1 = version;
+        self
+    }
+
+    /// From this version on topics are named by their ids.
+    const fn by_id_from(mut self, version: i16) -> Api {
+        self.by_id = Some((version, self.versions.1));
+        self.versions.1 = version - 1;
         self
     }
 
@@ -151,8 +165,12 @@ pub(crate) const fn of_request<R: Request>() -> &'static Api {
         "brod_protocol::api has this API in other versions than kafka-protocol"
     );
     let encoded = <R as Message>::VERSIONS;
+    let newest = match api.by_id {
+        Some((_, newest)) => newest,
+        None => api.versions.1,
+    };
     assert!(
-        api.versions.0 >= encoded.min && api.versions.1 <= encoded.max,
+        api.versions.0 >= encoded.min && newest <= encoded.max,
         "kafka-protocol cannot write this API's requests in all versions that brod_protocol::api speaks"
     );
     api
@@ -240,6 +258,12 @@ mod testing {
     pub(super) fn versions<R: Request>() -> std::ops::RangeInclusive<i16> {
         let (oldest, newest) = of_request::<R>().versions;
         oldest..=newest
+    }
+
+    /// Those among them and behind them, in which topics are named by ids too.
+    pub(super) fn all_versions<R: Request>() -> std::ops::RangeInclusive<i16> {
+        let api = of_request::<R>();
+        api.versions.0..=api.by_id.map_or(api.versions.1, |(_, newest)| newest)
     }
 
     /// A request as a broker reads it.

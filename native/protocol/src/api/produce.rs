@@ -9,7 +9,7 @@ use kafka_protocol::messages::produce_response::{NodeEndpoint, PartitionProduceR
 use kafka_protocol::messages::{ApiKey, ProduceRequest};
 use kafka_protocol::protocol::{Encodable, StrBytes};
 
-use super::{text, topic_name, Api, NamedLeader, LEADER, NODE_ENDPOINT};
+use super::{text, topic_name, Api, NamedLeader, TopicId, LEADER, NODE_ENDPOINT};
 use crate::error::ErrorCode;
 use crate::memory::Memory;
 use crate::shape::build::{
@@ -19,7 +19,6 @@ use crate::shape::Fields;
 use crate::{decode_response, WireError};
 
 /// This API.
-// 13 names topics by their ids, which would need a lookup per response on the hot path.
 pub const API: Api = Api::new(
     ("Produce", ApiKey::Produce),
     (3, 13),
@@ -39,7 +38,7 @@ pub const API: Api = Api::new(
         tagged: &[(0, list("node_endpoints", &NODE_ENDPOINT).since(10))],
     },
 )
-.up_to(12);
+.by_id_from(13);
 
 const PRODUCED: Fields = Fields {
     plain: &[
@@ -64,6 +63,8 @@ const RECORD_ERROR: Fields = fields(&[
 pub struct Part<'a> {
     /// The topic.
     pub topic: &'a str,
+    /// Its id, which versions need that name topics by it.
+    pub topic_id: Option<TopicId>,
     /// The partition.
     pub partition: i32,
     /// In wire form.
@@ -95,21 +96,23 @@ pub fn encode<'a>(
     parts: impl Iterator<Item = Part<'a>>,
 ) -> Result<Bytes, WireError> {
     let mut topics: Vec<TopicProduceData> = Vec::new();
-    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut places: HashMap<(&str, Option<TopicId>), usize> = HashMap::new();
     let mut last = None;
     let mut size = 128;
     for part in parts {
         size += part.batch.len() + 32;
+        let topic = (part.topic, part.topic_id);
         let place = match last {
             // Neighbours are mostly of one topic.
-            Some((topic, place)) if topic == part.topic => place,
-            _ => *places.entry(part.topic).or_insert_with(|| {
+            Some((last, place)) if last == topic => place,
+            _ => *places.entry(topic).or_insert_with(|| {
                 size += part.topic.len() + 32;
-                topics.push(TopicProduceData::default().with_name(topic_name(part.topic)));
+                let data = TopicProduceData::default().with_name(topic_name(part.topic));
+                topics.push(data.with_topic_id(TopicId::on_wire(part.topic_id)));
                 topics.len() - 1
             }),
         };
-        last = Some((part.topic, place));
+        last = Some((topic, place));
         topics[place].partition_data.push(
             PartitionProduceData::default()
                 .with_index(part.partition)
@@ -139,18 +142,25 @@ pub struct Results {
 
 #[derive(Debug)]
 struct TopicResults {
+    /// Empty where there is an id.
     name: StrBytes,
+    id: Option<TopicId>,
     partitions: Vec<(i32, PartResult)>,
     next: usize,
 }
 
 impl Results {
-    /// What the broker says of a partition.
-    pub fn find(&mut self, topic: &str, partition: i32) -> Option<PartResult> {
-        let topic = self
-            .topics
-            .iter_mut()
-            .find(|results| results.name.as_str() == topic)?;
+    /// What the broker says of a partition of a topic, which the request named so.
+    pub fn find(
+        &mut self,
+        topic: &str,
+        topic_id: Option<TopicId>,
+        partition: i32,
+    ) -> Option<PartResult> {
+        let topic = self.topics.iter_mut().find(|results| match results.id {
+            Some(_) => results.id == topic_id,
+            None => results.name.as_str() == topic,
+        })?;
         let is_it = |(index, _): &(i32, PartResult)| *index == partition;
         let at = match topic.partitions.get(topic.next) {
             Some(next) if is_it(next) => topic.next,
@@ -169,6 +179,7 @@ pub fn decode(body: Bytes, version: i16) -> Result<Results, WireError> {
         let partitions = topic.partition_responses.into_iter();
         TopicResults {
             name: topic.name.0,
+            id: TopicId::of(topic.topic_id),
             partitions: partitions.map(|p| part_result(p, &named)).collect(),
             next: 0,
         }
@@ -194,8 +205,13 @@ fn part_result(partition: PartitionProduceResponse, named: &[NodeEndpoint]) -> (
         let words = error.batch_index_error_message;
         (error.batch_index, words.map(|text| text.to_string()))
     });
+    let code = match ErrorCode(partition.error_code) {
+        // Callers name topics by their names: to them it is the same.
+        ErrorCode::UNKNOWN_TOPIC_ID => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        code => code,
+    };
     let result = PartResult {
-        code: ErrorCode(partition.error_code),
+        code,
         base_offset: partition.base_offset,
         leader,
         record_errors: errors.collect(),
@@ -220,6 +236,7 @@ mod tests {
         for version in versions::<ProduceRequest>() {
             let part = |topic, partition, batch| Part {
                 topic,
+                topic_id: None,
                 partition,
                 batch: Bytes::from_static(batch),
             };
@@ -262,13 +279,77 @@ mod tests {
         let response = response(&[("a", &[0, 1, 2]), ("b", &[5])]);
         for version in versions::<ProduceRequest>() {
             let mut results = read(&response, version);
-            let mut offset = |topic, index| results.find(topic, index).map(|r| r.base_offset);
+            let mut offset = |topic, index| results.find(topic, None, index).map(|r| r.base_offset);
             assert_eq!(offset("a", 0), Some(0));
             assert_eq!(offset("b", 5), Some(50));
             assert_eq!(offset("a", 2), Some(20));
             assert_eq!(offset("a", 1), Some(10));
             assert_eq!(offset("a", 3), None);
             assert_eq!(offset("c", 0), None);
+        }
+    }
+
+    fn id(number: u8) -> TopicId {
+        TopicId::new([number; 16]).unwrap()
+    }
+
+    fn by_id() -> std::ops::RangeInclusive<i16> {
+        let (oldest, newest) = API.by_id.unwrap();
+        oldest..=newest
+    }
+
+    #[test]
+    fn topics_are_named_by_ids_and_one_that_was_made_again_stands_beside_the_one_before() {
+        for version in by_id() {
+            let part = |topic, number, partition| Part {
+                topic,
+                topic_id: Some(id(number)),
+                partition,
+                batch: Bytes::from_static(b"1"),
+            };
+            let parts = [
+                part("a", 1, 0),
+                part("a", 2, 1),
+                part("b", 3, 0),
+                part("a", 1, 2),
+            ];
+            let mut body = encode(version, None, -1, 1000, parts.into_iter()).unwrap();
+            let read = ProduceRequest::decode(&mut body, version).unwrap();
+            let written = read.topic_data.iter().map(|topic| {
+                assert_eq!(topic.name.as_str(), "");
+                let partitions = topic.partition_data.iter().map(|data| data.index);
+                (*topic.topic_id.as_bytes(), partitions.collect::<Vec<_>>())
+            });
+            let expected = [
+                ([1; 16], vec![0, 2]),
+                ([2; 16], vec![1]),
+                ([3; 16], vec![0]),
+            ];
+            assert_eq!(written.collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn results_are_found_by_ids_and_an_unknown_id_is_an_unknown_topic() {
+        for version in by_id() {
+            let topic = |number, code: ErrorCode| {
+                let part = PartitionProduceResponse::default()
+                    .with_base_offset(i64::from(number))
+                    .with_error_code(code.0);
+                TopicProduceResponse::default()
+                    .with_topic_id(TopicId::on_wire(Some(id(number))))
+                    .with_partition_responses(vec![part])
+            };
+            let topics = vec![
+                topic(1, ErrorCode::UNKNOWN_TOPIC_ID),
+                topic(2, ErrorCode::NO_ERROR),
+            ];
+            let mut results = read(&ProduceResponse::default().with_responses(topics), version);
+            let gone = results.find("a", Some(id(1)), 0).unwrap();
+            assert_eq!(gone.code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+            assert_eq!(results.find("a", Some(id(2)), 0).unwrap().base_offset, 2);
+            assert_eq!(results.find("a", Some(id(3)), 0), None);
+            assert_eq!(results.find("a", None, 0), None);
         }
     }
 
@@ -295,7 +376,7 @@ mod tests {
                     .with_port(9092);
                 response.node_endpoints = vec![listens];
             }
-            let result = read(&response, version).find("a", 0).unwrap();
+            let result = read(&response, version).find("a", None, 0).unwrap();
             assert_eq!(result.code, ErrorCode::INVALID_RECORD);
             let blamed = vec![(2, Some("no key".to_owned()))];
             let (errors, message) = match version {

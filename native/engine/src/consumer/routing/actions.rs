@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::cluster::{Leader, NodeId};
+use crate::cluster::{Leader, NodeId, TopicId};
 use crate::consumer::completed_fetch::{CompletedFetch, End};
 use crate::consumer::config::{BeginOffset, Isolation};
 use crate::consumer::subscription::NextFetch;
@@ -56,6 +56,15 @@ pub(crate) enum Action {
 
 /// Names a fetch; never used twice.
 pub(crate) type FetchId = u64;
+
+/// What a fetch is to ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claimed {
+    pub next: NextFetch,
+    pub leader_epoch: i32,
+    /// Of the topic that the position belongs to, if it is known.
+    pub topic_id: Option<TopicId>,
+}
 
 /// What was fetched, on its way to the subscriber.
 #[derive(Debug)]
