@@ -97,9 +97,10 @@ impl ErrorCode {
     }
 
     /// A subscription waits through it, for as long as it takes. A topic that is unknown counts: what
-    /// was subscribed to existed, and may again.
+    /// was subscribed to existed, and may again. So does a fetch session that is lost as soon as it is begun.
     pub const fn is_retriable_for_consumer(self) -> bool {
         self.is_partition_unsettled()
+            || self.is_fetch_session_lost()
             || one_of!(
                 self,
                 REQUEST_TIMED_OUT,
@@ -304,12 +305,15 @@ mod tests {
                 "replica_not_available",
                 "network_exception",
                 "kafka_storage_error",
+                "fetch_session_id_not_found",
+                "invalid_fetch_session_epoch",
                 "fenced_leader_epoch",
                 "unknown_leader_epoch",
                 "offset_not_available",
                 "throttling_quota_exceeded",
                 "unknown_topic_id",
                 "inconsistent_topic_id",
+                "fetch_session_topic_id_error",
             ]
         );
         assert_eq!(
