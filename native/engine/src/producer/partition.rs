@@ -200,6 +200,9 @@ impl<R: Replies> Partition<R> {
         match outcome {
             Some(Outcome::Delivered(acks, base_offset)) => {
                 self.stats.batches_acked.count();
+                if let Some(transaction) = &self.config.transaction {
+                    transaction.stored();
+                }
                 self.replies.delivered(acks, base_offset)
             }
             Some(Outcome::Settled(all)) => {

@@ -17,6 +17,8 @@ pub trait Transaction: std::fmt::Debug + Send + Sync {
     /// Records will not be delivered; their callers are told right afterwards, but for those of
     /// `untold` calls, which nobody waits for.
     fn failed(&self, why: &Failure, untold: bool);
+    /// A batch was stored.
+    fn stored(&self);
     /// All that was sent is answered and told, for now.
     fn settled(&self);
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::kept::{KeptIds, Pace};
 use crate::cluster::{Cluster, Interest, NodeId};
 
 /// Topics whose metadata is kept although no transaction writes to them now.
@@ -20,6 +21,10 @@ pub(super) struct Common {
     pub coordinators: Remembered,
     /// By group.
     pub groups: Remembered,
+    /// Producer ids that need not be asked for.
+    pub kept: Mutex<KeptIds>,
+    /// Of what is written under those.
+    pub pace: Mutex<Pace>,
     topics: Mutex<HashMap<String, Interest>>,
 }
 
@@ -30,6 +35,8 @@ impl Common {
             cluster,
             coordinators: Remembered::default(),
             groups: Remembered::default(),
+            kept: Mutex::default(),
+            pace: Mutex::default(),
             topics: Mutex::default(),
         }
     }

@@ -12,6 +12,7 @@ use tokio::time::{sleep_until, timeout};
 use super::common::Common;
 use super::config::OffsetsToAdd;
 use super::gate::Gate;
+use super::kept::Kept;
 use super::link::{Command, Link, Reply};
 use super::requests::Asker;
 use super::state::{self, Protocol, State, Step, Told, Trouble};
@@ -45,6 +46,10 @@ pub(super) struct Driver<R: Replies> {
     end: Option<Reply>,
     offsets: HashMap<u64, (Arc<OffsetsToAdd>, Reply)>,
     next_number: u64,
+    /// The producer id is the one of the transaction before, and nothing has been written under it.
+    adopted: bool,
+    /// When the first batches under such an id were sent.
+    joined: Option<Instant>,
     /// The owner has gone: what is open is aborted.
     closing: bool,
 }
@@ -74,6 +79,8 @@ impl<R: Replies> Driver<R> {
             end: None,
             offsets: HashMap::new(),
             next_number: 0,
+            adopted: false,
+            joined: None,
             closing: false,
         }
     }
@@ -140,10 +147,19 @@ impl<R: Replies> Driver<R> {
     fn command(&mut self, command: Command) {
         let invalid = || Err(Trouble::Abortable(ErrorCode::INVALID_TXN_STATE));
         match command {
-            Command::Begin(reply) => match self.state.begin() {
-                true => self.begin = Some(reply),
-                false => reply(self.gate.trouble().map_or_else(invalid, Err)),
-            },
+            Command::Begin(reply) => {
+                self.adopt();
+                match self.state.begin() {
+                    true => self.begin = Some(reply),
+                    false => reply(self.gate.trouble().map_or_else(invalid, Err)),
+                }
+            }
+            Command::Stored => {
+                if let Some(joined) = self.joined.take() {
+                    let mut pace = self.common.pace.lock();
+                    pace.first_batch_took(joined.elapsed());
+                }
+            }
             Command::Add(place) => self.state.add(place, Instant::now()),
             Command::Failed(why) => self.state.failed(why, Instant::now()),
             Command::Refused => self.state.refused_before(),
@@ -164,6 +180,31 @@ impl<R: Replies> Driver<R> {
                     self.finish(false);
                 }
             }
+        }
+    }
+
+    /// Goes on with the producer id of the transaction before, where there was one in this client.
+    fn adopt(&mut self) {
+        let (id, timeout) = (&*self.asker.id, self.asker.transaction_timeout);
+        let kept = self.common.kept.lock().take(id, timeout, Instant::now());
+        if let Some(kept) = kept {
+            let wait = self.common.pace.lock().wait();
+            self.state.adopt(kept.producer, kept.since + wait);
+            self.adopted = true;
+        }
+    }
+
+    /// Leaves the producer id of the next transaction to whoever begins it.
+    fn give_away(&mut self) {
+        self.adopted = false;
+        self.joined = None;
+        if let Some(producer) = self.state.give_away() {
+            let kept = Kept {
+                producer,
+                since: Instant::now(),
+                transaction_timeout: self.asker.transaction_timeout,
+            };
+            self.common.kept.lock().put(&self.asker.id, kept);
         }
     }
 
@@ -197,7 +238,13 @@ impl<R: Replies> Driver<R> {
                     self.finish(false);
                 }
             }
-            Told::Joined(places) => self.gate.joined(&places),
+            Told::Joined(places) => {
+                if std::mem::take(&mut self.adopted) {
+                    self.joined = Some(Instant::now());
+                    self.link.await_first();
+                }
+                self.gate.joined(&places);
+            }
             Told::Offsets(number, result) => {
                 if let Some((_, reply)) = self.offsets.remove(&number) {
                     reply(result);
@@ -205,7 +252,11 @@ impl<R: Replies> Driver<R> {
             }
             Told::Ended(result) => {
                 match &result {
-                    Ok(()) => self.gate.ended(),
+                    Ok(()) => {
+                        self.gate.ended();
+                        // Before the caller hears of it, who may begin the next one at once.
+                        self.give_away();
+                    }
                     Err(why) => self.gate.refuse(why),
                 }
                 if let Some(reply) = self.end.take() {

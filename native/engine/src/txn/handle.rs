@@ -106,8 +106,8 @@ pub struct Transactional<R: Replies> {
 }
 
 impl<R: Replies> Transactional<R> {
-    /// Begins a transaction. The first time that fences all other producers of the id, and ends what they have
-    /// left open.
+    /// Begins a transaction. That fences all other producers of the id, and ends what they have left open; where
+    /// the last transaction of the id in this client has just ended, that has been done already.
     pub fn begin(&self, reply: Reply) {
         self.send(Command::Begin(reply));
     }

@@ -21,6 +21,8 @@ pub(super) enum Command {
     Begin(Reply),
     Add(Place),
     Failed(Trouble),
+    /// A batch was stored: see [`Link::await_first`].
+    Stored,
     /// Something was refused before it came to a producer.
     Refused,
     Offsets(OffsetsToAdd, Reply),
@@ -37,6 +39,8 @@ pub(super) struct Link {
     /// The task wants to hear of producers that have nothing to do any more.
     awaits_idle: AtomicBool,
     idle: Notify,
+    /// The task wants to hear of the next batch that is stored.
+    awaits_first: AtomicBool,
 }
 
 impl Link {
@@ -48,6 +52,7 @@ impl Link {
             adds_itself: AtomicBool::new(false),
             awaits_idle: AtomicBool::new(false),
             idle: Notify::new(),
+            awaits_first: AtomicBool::new(false),
         }
     }
 
@@ -64,6 +69,11 @@ impl Link {
     /// [`Self::settled`] is told from now on, or no more. Whoever turns it on looks by itself first.
     pub(super) fn await_idle(&self, awaits: bool) {
         self.awaits_idle.store(awaits, Ordering::SeqCst);
+    }
+
+    /// [`Command::Stored`] comes once a batch is stored.
+    pub(super) fn await_first(&self) {
+        self.awaits_first.store(true, Ordering::Release);
     }
 
     /// Some producer has nothing to do any more.
@@ -97,6 +107,13 @@ impl Transaction for Link {
     fn failed(&self, why: &Failure, untold: bool) {
         if let Some(trouble) = trouble::of_failure(why, untold) {
             let _ = self.send(Command::Failed(trouble));
+        }
+    }
+
+    fn stored(&self) {
+        let awaits = &self.awaits_first;
+        if awaits.load(Ordering::Acquire) && awaits.swap(false, Ordering::AcqRel) {
+            let _ = self.send(Command::Stored);
         }
     }
 

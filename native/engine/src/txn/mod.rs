@@ -9,6 +9,7 @@ mod config;
 mod driver;
 mod gate;
 mod handle;
+mod kept;
 mod link;
 mod requests;
 mod state;

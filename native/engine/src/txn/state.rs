@@ -148,6 +148,8 @@ pub(super) struct State {
     offsets: VecDeque<u64>,
     /// Something was refused before a broker was asked for it.
     refused: bool,
+    /// The first batches are held back until then, where they add themselves.
+    held_until: Option<Instant>,
     /// When the coordinator first heard of the transaction.
     opened: Option<Instant>,
     asked: Option<Step>,
@@ -174,6 +176,7 @@ impl State {
             wanted: BTreeSet::new(),
             offsets: VecDeque::new(),
             refused: false,
+            held_until: None,
             opened: None,
             asked: None,
             retry_at: None,
@@ -193,6 +196,26 @@ impl State {
         }
         self.begin_if_ready();
         true
+    }
+
+    /// A transactional id that nobody has asked for in its name, or that was given away, has a producer id all the
+    /// same: the next transaction asks for none. Its first batches wait until `held_until`.
+    pub(super) fn adopt(&mut self, producer: ProducerId, held_until: Instant) {
+        if self.phase == Phase::Starting && !self.begins {
+            self.producer = Some(producer);
+            self.protocol = Protocol::V2;
+            self.phase = Phase::Ready;
+            self.held_until = Some(held_until);
+        }
+    }
+
+    /// Gives the producer id of the next transaction to whoever begins it. None: that one has to ask.
+    pub(super) fn give_away(&mut self) -> Option<ProducerId> {
+        if self.phase != Phase::Ready || self.protocol != Protocol::V2 {
+            return None;
+        }
+        self.phase = Phase::Starting;
+        self.producer.take()
     }
 
     fn begin_if_ready(&mut self) {
@@ -216,11 +239,25 @@ impl State {
                 }
             }
             Protocol::V2 => {
-                self.opened.get_or_insert(now);
-                self.inside.insert(place.clone());
-                self.told.push(Told::Joined(vec![place]));
+                self.wanted.insert(place);
+                self.join_unless_held(now);
             }
         }
+    }
+
+    /// Where batches add themselves, they may be sent, from some time on.
+    fn join_unless_held(&mut self, now: Instant) {
+        if self.protocol == Protocol::V1
+            || self.wanted.is_empty()
+            || self.held_until.is_some_and(|until| now < until)
+        {
+            return;
+        }
+        self.held_until = None;
+        self.opened.get_or_insert(now);
+        let places = std::mem::take(&mut self.wanted);
+        self.inside.extend(places.iter().cloned());
+        self.told.push(Told::Joined(places.into_iter().collect()));
     }
 
     /// Offsets are to be committed with the transaction.
@@ -290,6 +327,12 @@ impl State {
     pub(super) fn next(&mut self, now: Instant, busy: bool) -> Step {
         if self.asked.is_some() {
             return Step::Idle;
+        }
+        self.join_unless_held(now);
+        if let (Protocol::V2, false, Some(until)) =
+            (self.protocol, self.wanted.is_empty(), self.held_until)
+        {
+            return Step::Wait(until);
         }
         let Some(step) = self.wanted_step(busy) else {
             return Step::Idle;
@@ -435,6 +478,7 @@ impl State {
         self.wanted.clear();
         self.refused = false;
         self.opened = None;
+        self.held_until = None;
         self.told.push(Told::Ended(result));
     }
 

@@ -864,6 +864,8 @@ impl crate::producer::Transaction for NoTransaction {
     fn id(&self) -> &str {
         "no-transaction"
     }
+    fn stored(&self) {}
+
     fn produce_version(&self) -> i16 {
         11
     }

@@ -369,3 +369,73 @@ fn a_broker_without_transactions_ends_it_at_once() {
     assert_eq!(bench.state.told(), [Told::Failed(why)]);
     bench.does(Step::Idle);
 }
+
+#[test]
+fn a_producer_id_that_was_given_away_begins_the_next_transaction_without_a_question() {
+    let mut bench = Bench::begun_with(Protocol::V2);
+    bench.add(0);
+    bench.state.end(true);
+    bench.does(Step::End { commit: true });
+    let bumped = ProducerId { epoch: 4, ..ID };
+    assert_eq!(bench.state.give_away(), None, "it has not ended");
+    bench.answers(Ok(Reply::Next(bumped)));
+    assert_eq!(bench.state.give_away(), Some(bumped));
+    assert_eq!(bench.state.give_away(), None, "there is one owner");
+    // The one who has given it away asks, should it begin again.
+    assert!(bench.state.begin());
+    bench.does(Step::Init(None));
+
+    let mut next = Bench::new();
+    next.state.adopt(bumped, next.now);
+    assert!(next.state.begin());
+    assert_eq!(next.state.told(), [Told::Begun(bumped, Protocol::V2)]);
+    next.does(Step::Idle);
+    next.add(0);
+    assert_eq!(next.state.told(), [Told::Joined(vec![place(0)])]);
+}
+
+#[test]
+fn a_producer_id_is_not_given_away_where_epochs_stay_or_after_trouble() {
+    let mut bench = Bench::with_partition();
+    bench.state.end(true);
+    bench.does(Step::End { commit: true });
+    bench.answers(Ok(Reply::Done));
+    assert_eq!(bench.state.give_away(), None, "sequence numbers go on");
+    let mut bench = Bench::begun_with(Protocol::V2);
+    bench.add(0);
+    bench.fails(Trouble::Fatal(ErrorCode::PRODUCER_FENCED));
+    assert_eq!(bench.state.give_away(), None);
+}
+
+#[test]
+fn the_first_batches_after_an_end_are_held_back_and_the_commit_with_them() {
+    let mut bench = Bench::new();
+    let until = bench.now + Duration::from_millis(4);
+    bench.state.adopt(ID, until);
+    assert!(bench.state.begin());
+    bench.add(0);
+    bench.add(1);
+    bench.state.end(true);
+    assert_eq!(bench.state.told(), [Told::Begun(ID, Protocol::V2)]);
+    bench.does(Step::Wait(until));
+    bench.pass(Duration::from_millis(4));
+    bench.busy = true;
+    bench.does(Step::Idle);
+    assert_eq!(bench.state.told(), [Told::Joined(vec![place(0), place(1)])]);
+    bench.busy = false;
+    bench.does(Step::FindCoordinator);
+    bench.answers(Ok(Reply::Done));
+    bench.does(Step::End { commit: true });
+}
+
+#[test]
+fn an_adopted_id_is_not_taken_twice_nor_while_a_transaction_is_under_way() {
+    let mut bench = Bench::begun_with(Protocol::V2);
+    let other = ProducerId { id: 8, epoch: 0 };
+    bench.state.adopt(other, bench.now);
+    bench.add(0);
+    bench.state.end(true);
+    bench.does(Step::End { commit: true });
+    bench.answers(Ok(Reply::Next(ID)));
+    assert_eq!(bench.state.give_away(), Some(ID));
+}

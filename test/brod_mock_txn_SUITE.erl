@@ -1,0 +1,355 @@
+%% Transactions, and topics that are made again, on the Kafka in memory: coordinators that refuse, move, hang and
+%% disappear in the middle, in both protocols of transactions. Whatever happens, what was committed is seen once, and
+%% nothing else is seen.
+-module(brod_mock_txn_SUITE).
+
+-export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_group/2, end_per_group/2]).
+-export([passing_faults_harm_no_transaction/1, fenced_is_fenced_at_every_step/1, an_abortable_error_can_be_aborted/1,
+         the_coordinator_moves_in_the_middle/1, the_coordinators_broker_stops_in_the_middle/1,
+         an_end_that_nobody_answers_is_a_timeout/1, the_owner_dies_while_the_end_is_under_way/1,
+         a_zombie_is_fenced/1, one_after_the_other_asks_for_a_producer_id_once/1,
+         who_was_fenced_since_the_last_one_is_told_and_the_next_one_works/1, a_pause_asks_again/1,
+         a_topic_is_made_again_under_its_producer_and_consumer/1, fetch_sessions_that_are_lost_begin_anew/1]).
+
+-include_lib("eunit/include/eunit.hrl").
+-include("../include/brod.hrl").
+
+-define(LIMIT_MS, 30000).
+-define(T, <<"t">>).
+-define(ID, <<"id">>).
+-define(GROUP, <<"g">>).
+%% Kafka's codes
+-define(COORDINATOR_LOAD_IN_PROGRESS, 14).
+-define(COORDINATOR_NOT_AVAILABLE, 15).
+-define(NOT_COORDINATOR, 16).
+-define(INVALID_PRODUCER_EPOCH, 47).
+-define(CONCURRENT_TRANSACTIONS, 51).
+-define(PRODUCER_FENCED, 90).
+-define(FETCH_SESSION_ID_NOT_FOUND, 70).
+-define(UNKNOWN_TOPIC_ID, 100).
+-define(INCONSISTENT_TOPIC_ID, 103).
+-define(FETCH_SESSION_TOPIC_ID_ERROR, 106).
+-define(TRANSACTION_ABORTABLE, 120).
+
+suite() -> [{timetrap, {minutes, 3}}].
+
+all() -> [{group, v2}, {group, v1}, {group, topics}].
+
+groups() ->
+  Both = [passing_faults_harm_no_transaction, fenced_is_fenced_at_every_step, an_abortable_error_can_be_aborted,
+          the_coordinator_moves_in_the_middle, the_coordinators_broker_stops_in_the_middle,
+          an_end_that_nobody_answers_is_a_timeout, the_owner_dies_while_the_end_is_under_way, a_zombie_is_fenced],
+  [{v2, [parallel], Both ++ [one_after_the_other_asks_for_a_producer_id_once,
+                             who_was_fenced_since_the_last_one_is_told_and_the_next_one_works, a_pause_asks_again]},
+   {v1, [parallel], Both},
+   {topics, [parallel], [a_topic_is_made_again_under_its_producer_and_consumer, fetch_sessions_that_are_lost_begin_anew]}].
+
+init_per_suite(Config) -> brod_test:init_mock_suite(Config).
+
+end_per_suite(_Config) -> ok.
+
+%% The releases before and after KIP-890.
+init_per_group(v1, Config) -> [{version, <<"3.9">>} | Config];
+init_per_group(_Group, Config) -> [{version, <<"4.1">>} | Config].
+
+end_per_group(_Group, _Config) -> ok.
+
+%%% What passes
+
+passing_faults_harm_no_transaction(Config) ->
+  Faults = [{error, ?NOT_COORDINATOR}, {error, ?COORDINATOR_NOT_AVAILABLE}, {error, ?COORDINATOR_LOAD_IN_PROGRESS},
+            {error, ?CONCURRENT_TRANSACTIONS}, reset_before, reset_after, {delay, 30}, {delay_answer, 30}, {truncate, 6}],
+  Apis = [<<"FindCoordinator">>, <<"InitProducerId">>, <<"TxnOffsetCommit">>, <<"EndTxn">>] ++
+         [Api || version(Config) =:= <<"3.9">>, Api <- [<<"AddPartitionsToTxn">>, <<"AddOffsetsToTxn">>]],
+  Cases = [{Api, Fault, Times} || Api <- Apis, Fault <- Faults, Times <- [1, 3]] ++
+          [{<<"Produce">>, Fault, Times} || Fault <- [{error, ?CONCURRENT_TRANSACTIONS}, reset_before, reset_after], Times <- [1, 3]],
+  with_mock(Config, fun(Mock, Client) ->
+    [begin
+       Told = {N, Api, Fault, Times},
+       ok = brod_mock:fault(Mock, #{api => Api, action => Fault, times => Times}),
+       %% one that is new to the client, so that its coordinators are looked for
+       Tx = begun(Client, integer_to_binary(N)),
+       {ok, _} = brod:txn_produce(Tx, ?T, N rem 2, <<>>, integer_to_binary(N)),
+       ?assertEqual(ok, brod:txn_add_offsets(Tx, integer_to_binary(N), #{{?T, 0} => N}), Told),
+       ?assertEqual(ok, brod:commit(Tx), Told),
+       ok = brod_mock:clear_faults(Mock),
+       ?assertEqual({N, N}, {committed_offset(Mock, integer_to_binary(N)), N}, Told)
+     end || {N, {Api, Fault, Times}} <- lists:zip(lists:seq(1, length(Cases)), Cases)],
+    ?assertEqual(lists:seq(1, length(Cases)), lists:sort([binary_to_integer(V) || P <- [0, 1], V <- seen(Client, P)]))
+  end).
+
+%%% What does not
+
+fenced_is_fenced_at_every_step(Config) ->
+  Steps = [<<"InitProducerId">>, <<"Produce">>, <<"TxnOffsetCommit">>, <<"EndTxn">>] ++
+          [Api || version(Config) =:= <<"3.9">>, Api <- [<<"AddPartitionsToTxn">>, <<"AddOffsetsToTxn">>]],
+  with_mock(Config, fun(Mock, Client) ->
+    [begin
+       Id = iolist_to_binary([Api, $-, integer_to_list(Code)]),
+       ok = brod_mock:fault(Mock, #{api => Api, action => {error, Code}, times => 1000}),
+       ?assertEqual({error, invalid_producer_epoch}, run(Client, Id), Id),
+       ok = brod_mock:clear_faults(Mock),
+       ?assertEqual(ok, run(Client, Id), Id)
+     end || Api <- Steps, Code <- [?INVALID_PRODUCER_EPOCH, ?PRODUCER_FENCED]],
+    %% Of each two, the second.
+    ?assertEqual(2 * length(Steps), length(seen(Client, 0)))
+  end).
+
+an_abortable_error_can_be_aborted(Config) ->
+  with_mock(Config, fun(Mock, Client) ->
+    [begin
+       ok = brod_mock:fault(Mock, #{api => Api, action => {error, ?TRANSACTION_ABORTABLE}}),
+       Tx = begun(Client, ?ID),
+       Steps = [fun() -> produced(brod:txn_produce(Tx, ?T, 0, <<>>, <<"never">>)) end,
+                fun() -> brod:txn_add_offsets(Tx, ?GROUP, #{{?T, 0} => 1}) end],
+       ?assertEqual({error, transaction_abortable}, first_error(Steps), Api),
+       ?assertEqual(ok, brod:abort(Tx), Api)
+     end || Api <- [<<"Produce">>, <<"TxnOffsetCommit">>]],
+    ok = run(Client, ?ID),
+    ?assertEqual([<<"v">>], seen(Client, 0))
+  end).
+
+the_coordinator_moves_in_the_middle(Config) ->
+  with_mock(Config, fun(Mock, Client) ->
+    [begin
+       Tx = begun(Client, ?ID),
+       {ok, _} = brod:txn_produce(Tx, ?T, 0, <<>>, integer_to_binary(2 * N)),
+       {ok, _} = command(Mock, #{do => move_coordinator, key => ?ID, broker => 1 + N rem 3}),
+       {ok, _} = brod:txn_produce(Tx, ?T, 1, <<>>, integer_to_binary(2 * N + 1)),
+       {ok, _} = command(Mock, #{do => move_coordinator, key => ?GROUP, broker => 1 + N rem 3}),
+       ok = brod:txn_add_offsets(Tx, ?GROUP, #{{?T, 0} => N}),
+       {ok, _} = command(Mock, #{do => move_coordinator, key => ?ID, broker => 1 + (N + 1) rem 3}),
+       ?assertEqual(ok, brod:commit(Tx)),
+       ?assertEqual(N, committed_offset(Mock, ?GROUP))
+     end || N <- lists:seq(1, 4)],
+    ?assertEqual([<<"2">>, <<"4">>, <<"6">>, <<"8">>], seen(Client, 0)),
+    ?assertEqual([<<"3">>, <<"5">>, <<"7">>, <<"9">>], seen(Client, 1))
+  end).
+
+the_coordinators_broker_stops_in_the_middle(Config) ->
+  with_mock(Config, fun(Mock, Client) ->
+    {ok, _} = command(Mock, #{do => move_coordinator, key => ?ID, broker => 2}),
+    Tx = begun(Client, ?ID),
+    {ok, _} = brod:txn_produce(Tx, ?T, 0, <<>>, <<"1">>),
+    ok = brod_mock:stop_broker(Mock, 2),
+    {ok, _} = brod:txn_produce(Tx, ?T, 0, <<>>, <<"2">>),
+    ?assertEqual(ok, brod:commit(Tx)),
+    ?assertEqual([<<"1">>, <<"2">>], seen(Client, 0)),
+    ok = brod_mock:start_broker(Mock, 2),
+    ok = run(Client, ?ID),
+    ?assertEqual([<<"1">>, <<"2">>, <<"v">>], seen(Client, 0))
+  end).
+
+an_end_that_nobody_answers_is_a_timeout(Config) ->
+  with_mock(Config, fun(Mock, Client) ->
+    Options = [{transaction_timeout, 1000}, {max_retries, 0}],
+    {ok, Tx} = brod:transaction(Client, ?ID, Options),
+    {ok, _} = brod:txn_produce(Tx, ?T, 0, <<>>, <<"lost">>),
+    ok = brod_mock:fault(Mock, #{api => <<"EndTxn">>, action => drop, times => 1000}),
+    ?assertEqual({error, timeout}, brod:commit(Tx)),
+    ok = brod_mock:clear_faults(Mock),
+    %% what was left open was put an end to
+    ok = run(Client, ?ID),
+    ?assertEqual([<<"v">>], seen(Client, 0))
+  end).
+
+%% The answer to the end comes late; it was applied before. Or it is applied late.
+the_owner_dies_while_the_end_is_under_way(Config) ->
+  [with_mock(Config, fun(Mock, Client) ->
+     Self = self(),
+     ok = brod_mock:fault(Mock, #{api => <<"EndTxn">>, action => {Action, 300}}),
+     {Owner, Monitor} = spawn_monitor(fun() ->
+       Tx = begun(Client, ?ID),
+       {ok, _} = brod:txn_produce(Tx, ?T, 0, <<>>, <<"1">>),
+       Self ! {ending, self()},
+       exit({committed, brod:commit(Tx)})
+     end),
+     receive {ending, Owner} -> ok after ?LIMIT_MS -> error(not_begun) end,
+     brod_test:wait_until(fun() -> brod_mock:faults_met(Mock) =:= 1 end, ?LIMIT_MS),
+     exit(Owner, kill),
+     receive {'DOWN', Monitor, process, Owner, Why} -> ?assertEqual(killed, Why) end,
+     Ended = brod_test:wait_until(fun() ->
+       case command(Mock, #{do => transaction, id => ?ID}) of
+         {ok, #{<<"state">> := <<"Ongoing">>}} -> false;
+         {ok, #{<<"state">> := State}} -> State
+       end
+     end, ?LIMIT_MS),
+     %% All of it, or nothing; and the next one of the id is not disturbed.
+     Expected = case Ended of <<"CompleteCommit">> -> [<<"1">>]; _ -> [] end,
+     ?assertEqual(Expected, seen(Client, 0)),
+     ok = run(Client, ?ID),
+     ?assertEqual(Expected ++ [<<"v">>], seen(Client, 0))
+   end) || Action <- [delay_answer, delay]],
+  ok.
+
+a_zombie_is_fenced(Config) ->
+  with_mock(Config, fun(Mock, Client) ->
+    with_client(Mock, fun(Other) ->
+      Zombie = begun(Client, ?ID),
+      {ok, 0} = brod:txn_produce(Zombie, ?T, 0, <<>>, <<"zombie">>),
+      Tx = begun(Other, ?ID),
+      {ok, _} = brod:txn_produce(Tx, ?T, 0, <<>>, <<"1">>),
+      ?assertMatch({error, invalid_producer_epoch}, brod:txn_produce(Zombie, ?T, 0, <<>>, <<"zombie">>)),
+      ?assertMatch({error, invalid_producer_epoch}, brod:commit(Zombie)),
+      ok = brod:commit(Tx),
+      ?assertEqual([<<"1">>], seen(Client, 0))
+    end)
+  end).
+
+%%% Producer ids that are kept
+
+one_after_the_other_asks_for_a_producer_id_once(Config) ->
+  with_mock(Config, fun(Mock, Client) ->
+    ok = run(Client, ?ID),
+    %% Whoever asks now is told so.
+    ok = brod_mock:fault(Mock, #{api => <<"InitProducerId">>, action => {error, ?PRODUCER_FENCED}, times => 1000}),
+    [begin
+       Tx = begun(Client, ?ID),
+       {ok, _} = brod:txn_produce(Tx, ?T, N rem 2, <<>>, integer_to_binary(N)),
+       ok = case N rem 3 of
+              0 -> brod:abort(Tx);
+              _ -> brod:commit(Tx)
+            end
+     end || N <- lists:seq(1, 6)],
+    %% Another timeout is told to the coordinator by nothing else.
+    ?assertEqual({error, invalid_producer_epoch}, brod:transaction(Client, ?ID, [{transaction_timeout, 30000}])),
+    ?assertEqual([<<"v">>, <<"2">>, <<"4">>], seen(Client, 0)),
+    ?assertEqual([<<"1">>, <<"5">>], seen(Client, 1))
+  end).
+
+who_was_fenced_since_the_last_one_is_told_and_the_next_one_works(Config) ->
+  with_mock(Config, fun(Mock, Client) ->
+    with_client(Mock, fun(Other) ->
+      ok = run(Client, ?ID),
+      ok = run(Other, ?ID),
+      ?assertEqual({error, invalid_producer_epoch}, run(Client, ?ID)),
+      ?assertEqual(ok, run(Client, ?ID)),
+      ?assertEqual([<<"v">>, <<"v">>, <<"v">>], seen(Client, 0))
+    end)
+  end).
+
+%% Who comes back after a while fences whoever had the id meanwhile, as in brod.
+a_pause_asks_again(Config) ->
+  with_mock(Config, fun(Mock, Client) ->
+    with_client(Mock, fun(Other) ->
+      ok = run(Client, ?ID),
+      Meanwhile = begun(Other, ?ID),
+      {ok, _} = brod:txn_produce(Meanwhile, ?T, 0, <<>>, <<"fenced">>),
+      Begun = erlang:monotonic_time(millisecond),
+      brod_test:wait_until(fun() -> erlang:monotonic_time(millisecond) > Begun + 1100 end, ?LIMIT_MS),
+      ?assertEqual(ok, run(Client, ?ID)),
+      ?assertEqual({error, invalid_producer_epoch}, brod:commit(Meanwhile)),
+      ?assertEqual([<<"v">>, <<"v">>], seen(Client, 0))
+    end)
+  end).
+
+%%% Topics that are named by ids
+
+a_topic_is_made_again_under_its_producer_and_consumer(_Config) ->
+  [with_mock([{version, Version}], fun(Mock, Client) ->
+     ok = brod:start_producer(Client, ?T, [{retry_backoff_ms, 20}, {max_retries, 100}]),
+     [{ok, N} = brod:produce_sync_offset(Client, ?T, 0, <<>>, value(old, N)) || N <- [0, 1, 2]],
+     ok = brod:start_consumer(Client, ?T, [{begin_offset, earliest}, {offset_reset_policy, reset_to_earliest}]),
+     {ok, Consumer} = brod:subscribe(Client, self(), ?T, 0, []),
+     ?assertEqual([value(old, N) || N <- [0, 1, 2]], received(Consumer, 3), Version),
+     ok = brod:delete_topics(brod_mock:endpoints(Mock), [?T], 5000),
+     ok = brod_mock:create_topic(Mock, ?T, 2),
+     %% As many as before, so that no position is out of range, and then some.
+     [{ok, N} = brod:produce_sync_offset(Client, ?T, 0, <<>>, value(new, N)) || N <- [0, 1, 2, 3]],
+     ?assertEqual([value(new, N) || N <- [0, 1, 2, 3]], received(Consumer, 4), Version),
+     [{ok, N} = brod:produce_sync_offset(Client, ?T, 1, <<>>, <<"v">>) || N <- [0, 1]]
+   end) || Version <- [<<"3.9">>, <<"4.1">>]],
+  ok.
+
+fetch_sessions_that_are_lost_begin_anew(Config) ->
+  with_mock(Config, fun(Mock, Client) ->
+    ok = brod:start_producer(Client, ?T, []),
+    ok = brod:start_consumer(Client, ?T, [{begin_offset, earliest}]),
+    Consumers = [begin {ok, Pid} = brod:subscribe(Client, self(), ?T, P, []), {P, Pid} end || P <- [0, 1]],
+    [begin
+       ok = brod_mock:fault(Mock, #{api => <<"Fetch">>, action => {error, Code}, times => 2}),
+       [begin
+          ok = brod:produce_sync(Client, ?T, P, <<>>, value(Code, P)),
+          ?assertEqual([value(Code, P)], received(Pid, 1))
+        end || {P, Pid} <- Consumers],
+       ok = brod_mock:clear_faults(Mock)
+     end || Code <- [?FETCH_SESSION_ID_NOT_FOUND, ?FETCH_SESSION_TOPIC_ID_ERROR, ?UNKNOWN_TOPIC_ID, ?INCONSISTENT_TOPIC_ID]],
+    [?assertEqual(4, length(brod_mock:messages(Mock, ?T, P))) || P <- [0, 1]]
+  end).
+
+%%% helpers
+
+version(Config) -> proplists:get_value(version, Config).
+
+with_mock(Config, Fun) ->
+  {ok, Mock} = brod_mock:start(#{version => version(Config), topics => #{?T => 2}}),
+  try
+    with_client(Mock, fun(Client) -> Fun(Mock, Client) end)
+  after
+    ok = brod_mock:stop(Mock)
+  end.
+
+with_client(Mock, Fun) ->
+  Client = brod_test:unique_name(mock_txn),
+  ok = brod:start_client(brod_mock:endpoints(Mock), Client, [{reconnect_cool_down_seconds, 0}]),
+  try
+    Fun(Client)
+  after
+    ok = brod:stop_client(Client)
+  end.
+
+begun(Client, Id) ->
+  {ok, Tx} = brod:transaction(Client, Id, []),
+  Tx.
+
+%% A transaction of all that there is; its first error.
+run(Client, Id) ->
+  case brod:transaction(Client, Id, []) of
+    {ok, Tx} ->
+      Steps = [fun() -> produced(brod:txn_produce(Tx, ?T, 0, <<>>, <<"v">>)) end,
+               fun() -> brod:txn_add_offsets(Tx, ?GROUP, #{{?T, 0} => 1}) end,
+               fun() -> brod:commit(Tx) end],
+      first_error(Steps);
+    Error ->
+      Error
+  end.
+
+first_error([]) -> ok;
+first_error([Step | Steps]) ->
+  case Step() of
+    ok -> first_error(Steps);
+    Error -> Error
+  end.
+
+produced({ok, Offset}) when Offset >= 0 -> ok;
+produced(Other) -> Other.
+
+%% What a reader of committed messages sees.
+seen(Client, Partition) -> seen(Client, Partition, 0).
+
+seen(Client, Partition, Offset) ->
+  {ok, {Stable, Messages}} = brod:fetch(Client, ?T, Partition, Offset, #{isolation_level => read_committed, max_wait_time => 100}),
+  Values = [V || #kafka_message{value = V} <- Messages],
+  case Messages of
+    [] -> [];
+    _ ->
+      Next = (lists:last(Messages))#kafka_message.offset + 1,
+      Values ++ case Next < Stable of true -> seen(Client, Partition, Next); false -> [] end
+  end.
+
+committed_offset(Mock, Group) ->
+  {ok, Offset} = command(Mock, #{do => committed, group => Group, topic => ?T, partition => 0}),
+  Offset.
+
+command(Mock, Command) -> gen_server:call(Mock, Command, ?LIMIT_MS).
+
+value(What, N) -> iolist_to_binary(io_lib:format("~p ~b", [What, N])).
+
+received(_Consumer, 0) -> [];
+received(Consumer, Left) ->
+  receive
+    {Consumer, #kafka_message_set{messages = Messages}} ->
+      ok = brod:consume_ack(Consumer, (lists:last(Messages))#kafka_message.offset),
+      [V || #kafka_message{value = V} <- Messages] ++ received(Consumer, Left - length(Messages))
+  after ?LIMIT_MS -> error({missing, Left})
+  end.
