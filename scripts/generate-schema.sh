@@ -21,5 +21,6 @@ POM
 mvn -q -B -f "$tmp/pom.xml" dependency:copy-dependencies -DoutputDirectory="$tmp" -DexcludeTransitive=true \
   -Dstyle.color=never </dev/null >&2
 (cd "$tmp" && unzip -q kafka-clients-$version.jar 'common/message/*.json')
+cp scripts/schemas/*.json "$tmp/common/message/"
 escript scripts/generate-schema.escript "$tmp/common/message" > "$tmp/brod_kafka_schema.erl"
 cp "$tmp/brod_kafka_schema.erl" src/brod_kafka_schema.erl

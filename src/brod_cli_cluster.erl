@@ -26,7 +26,7 @@ metadata(Endpoints, Topics, Config) ->
   end.
 
 %% @doc Call a function while the client `brod_cli' is there.
--spec with_client(map(), fun(() -> ok | {error, term()})) -> ok | {error, term()}.
+-spec with_client(map(), fun(() -> Result)) -> Result | {error, term()}.
 with_client(Options, Fun) ->
   {Endpoints, Config} = target(Options),
   case metadata(Endpoints, [], Config) of

@@ -1,7 +1,7 @@
 %% @private The commands of the command line, each a function of its options and words.
 -module(brod_cli_commands).
 
--export([all/0]).
+-export([all/0, usage/1]).
 
 -define(LIMIT_MS, 30000).
 -define(TOPIC, 2).
@@ -12,6 +12,9 @@ all() ->
   Topic = {"topic", string, "-t: the topic"},
   Partition = {"partition", integer, "-p: the partition (all, or by key)"},
   Group = {"group", string, "-g: the group"},
+  From = [{"from", string, "earliest (default), latest, an offset, -N from the end, or a time in ms @N"},
+          {"count", integer, "-n: end after so many"}, {"follow", flag, "-f: wait for more"},
+          {"grep", string, "only values that fit a regular expression"}],
   [{"meta", "brokers, topics and partitions", [Topic], fun meta/2},
    {"topics", "list | create NAME | delete NAME... | describe NAME | partitions NAME --partitions N | alter NAME --set K=V",
     [{"partitions", integer, "how many (1)"}, {"replication", integer, "replicas of each (1)"},
@@ -21,11 +24,13 @@ all() ->
      {"header", many, "name=value, for all messages"},
      {"json-lines", flag, "lines are {key, value, headers} as consume --json prints them"}], fun brod_cli_messages:produce/2},
    {"consume", "messages of a topic, to its present end",
-    [Topic, Partition, {"from", string, "earliest (default), latest, an offset, -N from the end, or a time in ms @N"},
-     {"count", integer, "-n: end after so many"}, {"follow", flag, "-f: wait for more"},
-     {"grep", string, "only values that fit a regular expression"},
+    [Topic, Partition | From] ++
+    [{"group", string, "-g: as a member of this group, which commits what was shown"},
+     {"idle", integer, "with a group: end when nothing has come for so many seconds (5)"},
      {"format", string, "%t topic, %p partition, %o offset, %k key, %v value, %T time, \\n, \\t"}],
     fun brod_cli_messages:consume/2},
+   {"pipe", "messages of a topic to another, also of another cluster",
+    [Topic, Partition | From] ++ brod_cli_pipe:options(), fun brod_cli_pipe:run/2},
    {"offsets", "first and last offsets, or those of a time",
     [Topic, Partition, {"time", integer, "ms since 1970"}], fun brod_cli_messages:offsets/2},
    {"groups", "list | describe GROUP | lag GROUP | reset GROUP --topic T --to WHERE [--execute] | delete GROUP",
@@ -34,7 +39,12 @@ all() ->
     fun brod_cli_groups:groups/2},
    {"commits", "what a group has committed", [Group], fun brod_cli_groups:commits/2},
    {"configs", "describe | set topic NAME or broker ID [--set K=V]", [{"set", many, "key=value"}], fun configs/2},
-   {"acls", "list", [], fun acls/2},
+   {"acls", "list | create | delete [--execute], with a resource, --principal and --operation", brod_cli_acls:options(),
+    fun brod_cli_acls:run/2},
+   {"users", "list [NAME...] | set NAME | delete NAME: users of SASL/SCRAM", brod_cli_users:options(), fun brod_cli_users:run/2},
+   {"txn", "list | describe ID | producers --topic T | abort ID [--execute] | abort --topic T --partition P --offset O [--execute]",
+    brod_cli_txn:options(), fun brod_cli_txn:run/2},
+   {"bench", "produce | consume: how fast a topic is written or read from here", brod_cli_bench:options(), fun brod_cli_bench:run/2},
    {"doctor", "looks for what is wrong with the way to a cluster, and says it in words", [], fun brod_cli_doctor:run/2}].
 
 %% Commands
@@ -139,27 +149,9 @@ source(4) -> file;
 source(5) -> default;
 source(_) -> unknown.
 
-acls(Options, _Words) ->
-  {Endpoints, Config} = brod_cli_cluster:target(Options),
-  Any = #{resource_type => 1, resource_name => undefined, resource_pattern_type_filter => 1, principal => undefined, host => undefined,
-          operation => 1, permission_type => 1},
-  case brod_cli_cluster:ask(brod_cli_cluster:controller(Endpoints, Config), Config, describe_acls, 1, Any) of
-    {ok, #{error_code := no_error, resources := Resources}} ->
-      rows(Options, [kind, name, pattern, principal, host, operation, permission],
-           [[nth(K, [any, topic, group, cluster, transactional_id, token, user]), N, nth(T, [any, match, literal, prefixed]),
-             Who, H, nth(O, [any, all, read, write, create, delete, alter, describe, cluster_action, describe_configs,
-                             alter_configs, idempotent_write]), nth(Is, [any, deny, allow])]
-            || #{resource_type := K, resource_name := N, resource_pattern_type := T, acls := Acls} <- Resources,
-               #{principal := Who, host := H, operation := O, permission_type := Is} <- Acls]);
-    {ok, #{error_code := Code, error_message := Text}} -> {error, {Code, Text}};
-    Other -> Other
-  end.
-
-nth(N, Names) when N >= 1, N =< length(Names) -> lists:nth(N, Names);
-nth(N, _Names) -> N.
-
 rows(Options, Columns, Rows) -> brod_cli_output:rows(Options, Columns, Rows).
 
+%% @doc What a command could not make sense of.
 -spec usage(string()) -> no_return().
 usage(Command) ->
   {_, Text, _, _} = lists:keyfind(Command, 1, all()),

@@ -2,7 +2,7 @@
 %% clients have it.
 -module(brod_cli_config).
 
--export([options/0, bootstrap/1, properties/1]).
+-export([options/0, bootstrap/1, bootstrap/2, properties/1]).
 
 %% @doc Options of all commands.
 -spec options() -> brod_cli:spec().
@@ -22,7 +22,12 @@ options() ->
 
 %% @doc Endpoints and connection options.
 -spec bootstrap(map()) -> {[brod:endpoint()], [{atom(), term()}]}.
-bootstrap(Options) ->
+bootstrap(Options) -> bootstrap(Options, environment).
+
+%% @doc The same, with or without what the environment says.
+-spec bootstrap(map(), environment | no_environment) -> {[brod:endpoint()], [{atom(), term()}]}.
+bootstrap(Given, no_environment) -> bootstrap(Given#{no_environment => true}, environment);
+bootstrap(Options, environment) ->
   File = case value("config", Options) of undefined -> #{}; Name -> properties(Name) end,
   Get = fun(Name, Property) ->
           case value(Name, Options) of undefined -> maps:get(Property, File, undefined); V -> V end
@@ -36,6 +41,7 @@ value(Name, Options) ->
   case Options of
     #{Name := true} -> "1";
     #{Name := Value} -> Value;
+    #{no_environment := true} -> undefined;
     _ -> case os:getenv("BROD_" ++ string:uppercase(Name), "") of "" -> undefined; Value -> Value end
   end.
 

@@ -71,8 +71,4 @@ bad(Format, Args) ->
   bad.
 
 %% Colours for people only.
-sign(Text, Colour) ->
-  case io:columns() of
-    {ok, _} -> lists:flatten(io_lib:format("\e[~bm~s\e[0m", [Colour, Text]));
-    {error, _} -> Text
-  end.
+sign(Text, Colour) -> brod_cli_output:colour(Text, Colour).

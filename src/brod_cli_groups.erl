@@ -40,7 +40,7 @@ groups(Options, Words) ->
         {ok, #{results := [#{error_code := Code}]}} -> {error, Code};
         Other -> Other
       end;
-    _ -> throw({usage, "groups: list | describe GROUP | lag GROUP | reset GROUP | delete GROUP"})
+    _ -> brod_cli_commands:usage("groups")
   end.
 
 %% @doc What a group has committed, and how far that is from the end.
@@ -74,7 +74,7 @@ reset(Options, Group, Endpoints, Config) ->
         Coordinator = brod_cli_cluster:coordinator(Endpoints, Config, Group),
         commit(Coordinator, Config, brod_cli_cluster:text(Group), Topic, [{P, N} || {P, _, N} <- New]);
       _ ->
-        io:put_chars(standard_error, "nothing was changed: --execute does it\n")
+        brod_cli_output:note("nothing was changed: --execute does it")
     end
   end).
 

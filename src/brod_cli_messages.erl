@@ -2,6 +2,7 @@
 -module(brod_cli_messages).
 
 -export([produce/2, consume/2, offsets/2]).
+-export([start_producer/2, start_producer/3, each/4]).
 -export([message/3, format/2]).
 
 -include("brod_int.hrl").
@@ -11,6 +12,7 @@
 -define(PRODUCE_LIMIT_MS, 60000).
 -define(NEW_TOPIC_MS, 200).
 -define(NEW_TOPIC_TRIES, 50).
+-define(IDLE_S, 5).
 
 %% @doc Produce the lines of files or of the standard input.
 -spec produce(map(), [string()]) -> ok | {error, term()}.
@@ -19,16 +21,30 @@ produce(Options, Files) ->
   Headers = brod_cli_cluster:pairs("header", Options),
   Inputs = case Files of [] -> [standard_io]; _ -> [open(File) || File <- Files] end,
   brod_cli_cluster:with_client(Options, fun() ->
-    ok = start_producer(Topic, ?NEW_TOPIC_TRIES),
-    Send = fun(Line, Refs) -> send(Topic, message(Line, Headers, Options), Options, Refs) end,
-    {_, Refs} = lists:foldl(fun(Input, Acc) -> lines(Input, Send, Acc) end, {0, []}, Inputs),
-    settle(Refs)
+    ok = start_producer(?CLIENT, Topic),
+    Send = fun(Line, {Acc, Bar}) ->
+             {send(Topic, message(Line, Headers, Options), Options, Acc), brod_cli_output:step(Bar, 1)}
+           end,
+    Start = {{0, []}, brod_cli_output:progress("messages", unknown)},
+    {{_, Refs}, Bar} = lists:foldl(fun(Input, Acc) -> lines(Input, Send, Acc) end, Start, Inputs),
+    ok = settle(Refs),
+    brod_cli_output:finish(Bar)
   end).
 
-%% The question creates a topic where brokers do that, and it has no leader at once.
-start_producer(Topic, Tries) ->
-  case brod:start_producer(?CLIENT, Topic, []) of
-    {error, leader_not_available} when Tries > 1 -> timer:sleep(?NEW_TOPIC_MS), start_producer(Topic, Tries - 1);
+%% @doc Start producers with brod's own options.
+-spec start_producer(brod:client(), brod:topic()) -> ok.
+start_producer(Client, Topic) -> start_producer(Client, Topic, []).
+
+%% @doc Start producers of a topic, which may be new: the question creates it where brokers do that, and it has no leader
+%% at once.
+-spec start_producer(brod:client(), brod:topic(), brod:producer_config()) -> ok.
+start_producer(Client, Topic, Config) -> start_producer(Client, Topic, Config, ?NEW_TOPIC_TRIES).
+
+start_producer(Client, Topic, Config, Tries) ->
+  case brod:start_producer(Client, Topic, Config) of
+    {error, leader_not_available} when Tries > 1 ->
+      timer:sleep(?NEW_TOPIC_MS),
+      start_producer(Client, Topic, Config, Tries - 1);
     Result -> brod_cli_cluster:must(Result, Topic)
   end.
 
@@ -100,18 +116,53 @@ headers(_) -> [].
 
 %% @doc Print messages.
 -spec consume(map(), [string()]) -> ok | {error, term()}.
+consume(#{"group" := Group} = Options, _Words) ->
+  Topic = brod_cli_cluster:need_text("topic", Options),
+  [throw({usage, ["a group goes on where it was: no --", Name]}) || Name <- ["from", "partition"], is_map_key(Name, Options)],
+  Match = match(Options),
+  Idle = case Options of #{"follow" := true} -> infinity; _ -> 1000 * maps:get("idle", Options, ?IDLE_S) end,
+  Show = fun(P, Message) ->
+           case fits(Message, Match) of
+             true -> ok = brod_cli_output:write(shown(Topic, P, Message, Options)), shown;
+             false -> passed
+           end
+         end,
+  brod_cli_cluster:with_client(Options, fun() ->
+    brod_cli_group:consume(Topic, brod_cli_cluster:text(Group), maps:get("count", Options, infinity), Idle, Show)
+  end);
 consume(Options, _Words) ->
   Topic = brod_cli_cluster:need_text("topic", Options),
-  Match = case Options of #{"grep" := Pattern} -> compiled(Pattern); _ -> any end,
+  brod_cli_cluster:with_client(Options, fun() ->
+    none = each(Options, fun(P, Message, none) -> brod_cli_output:write(shown(Topic, P, Message, Options)), none end,
+                none, fun(none) -> none end),
+    ok
+  end).
+
+%% @doc Call a function with the messages that options name, one after the other, and another one whenever there may be none
+%% for a while, and in the end. Needs the client.
+-spec each(map(), fun((brod:partition(), brod:message(), Acc) -> Acc), Acc, fun((Acc) -> Acc)) -> Acc.
+each(Options, Fun, Acc, Pause) ->
+  Topic = brod_cli_cluster:need_text("topic", Options),
+  Match = match(Options),
   From = maps:get("from", Options, "earliest"),
   Count = maps:get("count", Options, infinity),
-  brod_cli_cluster:with_client(Options, fun() ->
-    Starts = [{P, brod_cli_cluster:position(Topic, P, From)} || P <- brod_cli_cluster:partitions(Topic, Options)],
-    case Options of
-      #{"follow" := true} -> follow(Topic, Starts, Match, Count, Options);
-      _ -> to_the_end(Topic, Starts, Match, Count, Options)
-    end
-  end).
+  Starts = [{P, brod_cli_cluster:position(Topic, P, From)} || P <- brod_cli_cluster:partitions(Topic, Options)],
+  Each = fun(P, Message, {Left, Now}) ->
+           case fits(Message, Match) of
+             true -> {less(Left), Fun(P, Message, Now)};
+             false -> {Left, Now}
+           end
+         end,
+  case Options of
+    #{"follow" := true} -> follow(Topic, Starts, Each, {Count, Acc}, Pause);
+    _ -> to_the_end(Topic, Starts, Each, {Count, Acc}, Pause)
+  end.
+
+match(#{"grep" := Pattern}) -> compiled(Pattern);
+match(_Options) -> any.
+
+fits(_Message, any) -> true;
+fits(#kafka_message{value = Value}, Match) -> re:run(Value, Match) =/= nomatch.
 
 compiled(Pattern) ->
   case re:compile(brod_cli_cluster:text(Pattern)) of
@@ -120,36 +171,32 @@ compiled(Pattern) ->
   end.
 
 %% The end is the one there is now: who goes on producing must not keep it from ending.
-to_the_end(Topic, Starts, Match, Count, Options) ->
+to_the_end(Topic, Starts, Each, Begin, Pause) ->
   Ends = [{P, Offset, brod_cli_cluster:resolve(Topic, P, latest)} || {P, Offset} <- Starts],
-  _ = lists:foldl(fun({P, Offset, End}, Left) when Offset < End, Left > 0 ->
-                        {_, Rest} = fold(Topic, {P, Offset}, Match, Left, 1000, #{reach_offset => End - 1}, Options),
-                        Rest;
-                     (_, Left) -> Left
-                  end, Count, Ends),
-  ok.
+  {_, Acc} = lists:foldl(fun({P, Offset, End}, {Left, _} = Now) when Offset < End, Left > 0 ->
+                               {_, Next} = fold(Topic, {P, Offset}, Each, Now, 1000, #{reach_offset => End - 1}),
+                               Next;
+                            (_, Now) -> Now
+                         end, Begin, Ends),
+  Pause(Acc).
 
-follow(_Topic, _Starts, _Match, 0, _Options) -> ok;
-follow(Topic, Starts, Match, Left, Options) ->
+follow(_Topic, _Starts, _Each, {0, Acc}, Pause) -> Pause(Acc);
+follow(Topic, Starts, Each, Begin, Pause) ->
   WaitMs = max(10, 500 div length(Starts)),
-  {Next, Rest} = lists:mapfoldl(fun(Start, 0) -> {Start, 0};
-                                   (Start, N) -> fold(Topic, Start, Match, N, WaitMs, #{}, Options)
-                                end, Left, Starts),
-  follow(Topic, Next, Match, Rest, Options).
+  {Next, {Left, Acc}} = lists:mapfoldl(fun(Start, {0, _} = Now) -> {Start, Now};
+                                          (Start, Now) -> fold(Topic, Start, Each, Now, WaitMs, #{})
+                                       end, Begin, Starts),
+  follow(Topic, Next, Each, {Left, Pause(Acc)}, Pause).
 
-%% Prints what fits, `Left' of them at most; where to go on, and how many are left.
-fold(Topic, {P, Offset}, Match, Left, WaitMs, Limits, Options) ->
-  Show = fun(_Message, 0) -> {error, enough};
-            (#kafka_message{value = Value} = Message, N) ->
-              case Match =:= any orelse re:run(Value, Match) =/= nomatch of
-                true -> ok = brod_cli_output:write(shown(Topic, P, Message, Options)), {ok, less(N)};
-                false -> {ok, N}
-              end
+%% As many messages as are left at most; where to go on, and what has become of it.
+fold(Topic, {P, Offset}, Each, Begin, WaitMs, Limits) ->
+  Show = fun(_Message, {0, _}) -> {error, enough};
+            (Message, Now) -> {ok, Each(P, Message, Now)}
          end,
-  case brod:fold(?CLIENT, Topic, P, Offset, #{max_wait_time => WaitMs}, Left, Show, Limits) of
+  case brod:fold(?CLIENT, Topic, P, Offset, #{max_wait_time => WaitMs}, Begin, Show, Limits) of
     {_, At, {fetch_failure, Reason}} ->
       throw({failed, [Topic, io_lib:format(" ~b at ~b: ", [P, At]), brod_cli_output:reason(Reason)]});
-    {N, Next, _} -> {{P, Next}, N}
+    {Now, Next, _} -> {{P, Next}, Now}
   end.
 
 less(infinity) -> infinity;

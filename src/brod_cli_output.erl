@@ -1,7 +1,14 @@
 %% @private What commands print: lines of columns, or a line of JSON each with `--json'.
 -module(brod_cli_output).
 
--export([rows/3, print/2, write/1, json/1, bytes/1, reason/1]).
+-export([rows/3, print/2, write/1, note/1, colour/2, progress/2, step/2, finish/1, json/1, bytes/1, reason/1]).
+
+-export_type([bar/0]).
+
+-define(BAR_MS, 200).
+-define(BAR_WIDTH, 30).
+
+-opaque bar() :: none | {string(), pos_integer() | unknown, non_neg_integer(), Start :: integer(), Shown :: integer()}.
 
 %% @doc Print rows, each a list of values for the columns.
 -spec rows(map(), [atom()], [[term()]]) -> ok.
@@ -33,6 +40,66 @@ write(Bytes) ->
     ok -> ok;
     {error, _} -> throw(output_closed)
   end.
+
+%% @doc Something for people, on the standard error.
+-spec note(iodata()) -> ok.
+note(Text) -> io:put_chars(standard_error, [Text, "\n"]).
+
+%% @doc A text in a colour of ANSI's, where people see it.
+-spec colour(string(), 30..37) -> string().
+colour(Text, Colour) ->
+  case is_terminal(1) andalso os:getenv("NO_COLOR", "") =:= "" andalso os:getenv("TERM", "dumb") =/= "dumb" of
+    true -> lists:flatten(io_lib:format("\e[~bm~s\e[0m", [Colour, Text]));
+    false -> Text
+  end.
+
+%% Erlang does not tell where it has no shell; Linux does.
+is_terminal(Fd) ->
+  case file:read_link("/proc/self/fd/" ++ integer_to_list(Fd)) of
+    {ok, "/dev/pts/" ++ _} -> true;
+    {ok, "/dev/tty" ++ _} -> true;
+    {ok, "/dev/console"} -> true;
+    _ -> false
+  end.
+
+%% @doc How far long work is, on the standard error where that is a terminal and the output is none: else the two would
+%% mix, or fill a log.
+-spec progress(string(), pos_integer() | unknown) -> bar().
+progress(What, Total) ->
+  case is_terminal(2) andalso (Total =/= unknown orelse not is_terminal(0)) of
+    true -> Now = now_ms(), {What, Total, 0, Now, Now};
+    false -> none
+  end.
+
+%% @doc So many more are done.
+-spec step(bar(), non_neg_integer()) -> bar().
+step(none, _More) -> none;
+step({What, Total, Done, Start, Shown}, More) ->
+  Now = now_ms(),
+  case Now - Shown >= ?BAR_MS of
+    true -> bar(What, Total, Done + More, Now - Start), {What, Total, Done + More, Start, Now};
+    false -> {What, Total, Done + More, Start, Shown}
+  end.
+
+%% @doc All is done.
+-spec finish(bar()) -> ok.
+finish(none) -> ok;
+finish({What, Total, Done, Start, _}) ->
+  bar(What, Total, Done, now_ms() - Start),
+  io:put_chars(standard_error, "\n").
+
+bar(What, Total, Done, Ms) ->
+  Rate = Done * 1000 div max(1, Ms),
+  Line = case Total of
+           unknown -> io_lib:format("~b ~s, ~b/s", [Done, What, Rate]);
+           _ ->
+             Full = min(?BAR_WIDTH, ?BAR_WIDTH * Done div max(1, Total)),
+             io_lib:format("[~s~s] ~b of ~b ~s, ~b/s", [lists:duplicate(Full, $#), lists:duplicate(?BAR_WIDTH - Full, $.),
+                                                         Done, Total, What, Rate])
+         end,
+  io:put_chars(standard_error, ["\r\e[K", Line]).
+
+now_ms() -> erlang:monotonic_time(millisecond).
 
 %% @doc A term as JSON. A text that is no UTF-8 becomes `base64:...', and one that starts so, too: {@link bytes/1} gives
 %% back what it was.

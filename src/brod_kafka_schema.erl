@@ -18,7 +18,8 @@ all_apis() ->
  sasl_authenticate,create_partitions,create_delegation_token,renew_delegation_token,
  expire_delegation_token,describe_delegation_token,delete_groups,elect_leaders,
  incremental_alter_configs,alter_partition_reassignments,list_partition_reassignments,
- offset_delete].
+ offset_delete,write_txn_markers,describe_user_scram_credentials,alter_user_scram_credentials,
+ describe_producers,describe_transactions,list_transactions].
 
 -spec vsn_range(name()) -> {vsn(), vsn()} | false.
 vsn_range(produce) -> {0,8};
@@ -64,6 +65,12 @@ vsn_range(incremental_alter_configs) -> {0,1};
 vsn_range(alter_partition_reassignments) -> {0,0};
 vsn_range(list_partition_reassignments) -> {0,0};
 vsn_range(offset_delete) -> {0,0};
+vsn_range(write_txn_markers) -> {0,1};
+vsn_range(describe_user_scram_credentials) -> {0,0};
+vsn_range(alter_user_scram_credentials) -> {0,0};
+vsn_range(describe_producers) -> {0,0};
+vsn_range(describe_transactions) -> {0,0};
+vsn_range(list_transactions) -> {0,0};
 vsn_range(_) -> false.
 
 -spec min_flexible_vsn(name()) -> vsn().
@@ -88,6 +95,12 @@ min_flexible_vsn(elect_leaders) -> 2;
 min_flexible_vsn(incremental_alter_configs) -> 1;
 min_flexible_vsn(alter_partition_reassignments) -> 0;
 min_flexible_vsn(list_partition_reassignments) -> 0;
+min_flexible_vsn(write_txn_markers) -> 1;
+min_flexible_vsn(describe_user_scram_credentials) -> 0;
+min_flexible_vsn(alter_user_scram_credentials) -> 0;
+min_flexible_vsn(describe_producers) -> 0;
+min_flexible_vsn(describe_transactions) -> 0;
+min_flexible_vsn(list_transactions) -> 0;
 min_flexible_vsn(_) -> 9999.
 
 -spec api_key(name()) -> non_neg_integer(); (integer()) -> name().
@@ -177,6 +190,18 @@ api_key(list_partition_reassignments) -> 46;
 api_key(46) -> list_partition_reassignments;
 api_key(offset_delete) -> 47;
 api_key(47) -> offset_delete;
+api_key(write_txn_markers) -> 27;
+api_key(27) -> write_txn_markers;
+api_key(describe_user_scram_credentials) -> 50;
+api_key(50) -> describe_user_scram_credentials;
+api_key(alter_user_scram_credentials) -> 51;
+api_key(51) -> alter_user_scram_credentials;
+api_key(describe_producers) -> 61;
+api_key(61) -> describe_producers;
+api_key(describe_transactions) -> 65;
+api_key(65) -> describe_transactions;
+api_key(list_transactions) -> 66;
+api_key(66) -> list_transactions;
 api_key(Api) -> error({not_supported, Api}).
 
 -spec req(name(), vsn()) -> schema().
@@ -726,6 +751,51 @@ req(list_partition_reassignments, 0) ->
 req(offset_delete, 0) ->
   [{group_id,string},
    {topics,{array,[{name,string},{partitions,{array,[{partition_index,int32}]}}]}}];
+req(write_txn_markers, 0) ->
+  [{markers,{array,[{producer_id,int64},
+                    {producer_epoch,int16},
+                    {transaction_result,boolean},
+                    {topics,{array,[{name,string},{partition_indexes,{array,int32}}]}},
+                    {coordinator_epoch,int32}]}}];
+req(write_txn_markers, 1) ->
+  [{markers,
+       {compact_array,
+           [{producer_id,int64},
+            {producer_epoch,int16},
+            {transaction_result,boolean},
+            {topics,
+                {compact_array,
+                    [{name,compact_string},
+                     {partition_indexes,{compact_array,int32}},
+                     {tagged_fields,tagged_fields}]}},
+            {coordinator_epoch,int32},
+            {tagged_fields,tagged_fields}]}},
+   {tagged_fields,tagged_fields}];
+req(describe_user_scram_credentials, 0) ->
+  [{users,{compact_array,[{name,compact_string},{tagged_fields,tagged_fields}]}},
+   {tagged_fields,tagged_fields}];
+req(alter_user_scram_credentials, 0) ->
+  [{deletions,{compact_array,[{name,compact_string},
+                              {mechanism,int8},
+                              {tagged_fields,tagged_fields}]}},
+   {upsertions,{compact_array,[{name,compact_string},
+                               {mechanism,int8},
+                               {iterations,int32},
+                               {salt,compact_bytes},
+                               {salted_password,compact_bytes},
+                               {tagged_fields,tagged_fields}]}},
+   {tagged_fields,tagged_fields}];
+req(describe_producers, 0) ->
+  [{topics,{compact_array,[{name,compact_string},
+                           {partition_indexes,{compact_array,int32}},
+                           {tagged_fields,tagged_fields}]}},
+   {tagged_fields,tagged_fields}];
+req(describe_transactions, 0) ->
+  [{transactional_ids,{compact_array,compact_string}},{tagged_fields,tagged_fields}];
+req(list_transactions, 0) ->
+  [{state_filters,{compact_array,compact_string}},
+   {producer_id_filters,{compact_array,int64}},
+   {tagged_fields,tagged_fields}];
 req(Api, Vsn) -> error({unknown_vsn, [{api, Api}, {vsn, Vsn}, {known_vsn_range, vsn_range(Api)}]}).
 
 -spec rsp(name(), vsn()) -> schema().
@@ -1615,5 +1685,98 @@ rsp(offset_delete, 0) ->
    {throttle_time_ms,int32},
    {topics,{array,[{name,string},
                    {partitions,{array,[{partition_index,int32},{error_code,int16}]}}]}}];
+rsp(write_txn_markers, 0) ->
+  [{markers,
+       {array,
+           [{producer_id,int64},
+            {topics,
+                {array,
+                    [{name,string},
+                     {partitions,{array,[{partition_index,int32},{error_code,int16}]}}]}}]}}];
+rsp(write_txn_markers, 1) ->
+  [{markers,
+       {compact_array,
+           [{producer_id,int64},
+            {topics,
+                {compact_array,
+                    [{name,compact_string},
+                     {partitions,
+                         {compact_array,
+                             [{partition_index,int32},
+                              {error_code,int16},
+                              {tagged_fields,tagged_fields}]}},
+                     {tagged_fields,tagged_fields}]}},
+            {tagged_fields,tagged_fields}]}},
+   {tagged_fields,tagged_fields}];
+rsp(describe_user_scram_credentials, 0) ->
+  [{throttle_time_ms,int32},
+   {error_code,int16},
+   {error_message,compact_nullable_string},
+   {results,
+       {compact_array,
+           [{user,compact_string},
+            {error_code,int16},
+            {error_message,compact_nullable_string},
+            {credential_infos,
+                {compact_array,
+                    [{mechanism,int8},{iterations,int32},{tagged_fields,tagged_fields}]}},
+            {tagged_fields,tagged_fields}]}},
+   {tagged_fields,tagged_fields}];
+rsp(alter_user_scram_credentials, 0) ->
+  [{throttle_time_ms,int32},
+   {results,{compact_array,[{user,compact_string},
+                            {error_code,int16},
+                            {error_message,compact_nullable_string},
+                            {tagged_fields,tagged_fields}]}},
+   {tagged_fields,tagged_fields}];
+rsp(describe_producers, 0) ->
+  [{throttle_time_ms,int32},
+   {topics,
+       {compact_array,
+           [{name,compact_string},
+            {partitions,
+                {compact_array,
+                    [{partition_index,int32},
+                     {error_code,int16},
+                     {error_message,compact_nullable_string},
+                     {active_producers,
+                         {compact_array,
+                             [{producer_id,int64},
+                              {producer_epoch,int32},
+                              {last_sequence,int32},
+                              {last_timestamp,int64},
+                              {coordinator_epoch,int32},
+                              {current_txn_start_offset,int64},
+                              {tagged_fields,tagged_fields}]}},
+                     {tagged_fields,tagged_fields}]}},
+            {tagged_fields,tagged_fields}]}},
+   {tagged_fields,tagged_fields}];
+rsp(describe_transactions, 0) ->
+  [{throttle_time_ms,int32},
+   {transaction_states,
+       {compact_array,
+           [{error_code,int16},
+            {transactional_id,compact_string},
+            {transaction_state,compact_string},
+            {transaction_timeout_ms,int32},
+            {transaction_start_time_ms,int64},
+            {producer_id,int64},
+            {producer_epoch,int16},
+            {topics,
+                {compact_array,
+                    [{topic,compact_string},
+                     {partitions,{compact_array,int32}},
+                     {tagged_fields,tagged_fields}]}},
+            {tagged_fields,tagged_fields}]}},
+   {tagged_fields,tagged_fields}];
+rsp(list_transactions, 0) ->
+  [{throttle_time_ms,int32},
+   {error_code,int16},
+   {unknown_state_filters,{compact_array,compact_string}},
+   {transaction_states,{compact_array,[{transactional_id,compact_string},
+                                       {producer_id,int64},
+                                       {transaction_state,compact_string},
+                                       {tagged_fields,tagged_fields}]}},
+   {tagged_fields,tagged_fields}];
 rsp(Api, Vsn) -> error({unknown_vsn, [{api, Api}, {vsn, Vsn}, {known_vsn_range, vsn_range(Api)}]}).
 

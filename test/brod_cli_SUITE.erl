@@ -2,6 +2,8 @@
 -module(brod_cli_SUITE).
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([topics_are_piped/1, a_group_goes_on_where_it_was/1, bench_tells_rates/1, what_a_broker_lacks_is_said/1,
+         progress_and_colours_are_for_terminals/1]).
 -export([lines_are_produced_and_consumed/1, json_lines_come_back/1, consuming_starts_and_ends_where_told/1,
          follow_waits_for_more/1, topics_live/1, groups_move/1, doctor_says_what_is_wrong/1, exit_codes/1]).
 
@@ -13,7 +15,8 @@ suite() -> [{timetrap, {seconds, 60}}].
 
 all() ->
   [lines_are_produced_and_consumed, json_lines_come_back, consuming_starts_and_ends_where_told, follow_waits_for_more,
-   topics_live, groups_move, doctor_says_what_is_wrong, exit_codes].
+   topics_are_piped, a_group_goes_on_where_it_was, bench_tells_rates, what_a_broker_lacks_is_said,
+   progress_and_colours_are_for_terminals, topics_live, groups_move, doctor_says_what_is_wrong, exit_codes].
 
 init_per_suite(Config) -> brod_test:init_mock_suite(Config).
 
@@ -72,6 +75,69 @@ follow_waits_for_more(Config) ->
   receive {Port, {data, Before}} -> ?assertEqual(<<"before\n">>, Before) after ?LIMIT_MS -> error(nothing_came) end,
   {0, <<>>, <<>>} = brod(Config, ["produce", "-t", "t"], <<"later\n">>),
   ?assertEqual({0, <<"later\n">>}, ended(Port, <<>>)).
+
+topics_are_piped(Config) ->
+  {0, <<>>, <<>>} = brod(Config, ["topics", "create", "copy", "--partitions", "2"]),
+  {0, <<>>, <<>>} = brod(Config, ["produce", "-t", "t", "-p", "1", "-K", ":", "--header", "h=1"], <<"a:1\nb:2\nc:3\n">>),
+  ?assertEqual({0, <<>>, <<>>}, brod(Config, ["pipe", "-t", "t", "--to-topic", "copy", "--same-partition", "--grep", "[13]"])),
+  Fields = fun(Topic) ->
+             {0, Lines, <<>>} = brod(Config, ["consume", "-t", Topic, "-p", "1", "--json"]),
+             [maps:with([<<"key">>, <<"value">>, <<"headers">>, <<"time">>], brod_json:decode(Line))
+              || Line <- binary:split(Lines, <<"\n">>, [global, trim])]
+           end,
+  [First, _, Third] = Fields("t"),
+  ?assertEqual([First, Third], Fields("copy")),
+  %% To another cluster, which the environment does not mean.
+  {ok, Other} = brod_mock:start(#{brokers => 1, topics => #{<<"t">> => 1}}),
+  [{Host, Port}] = brod_mock:endpoints(Other),
+  Brokers = Host ++ ":" ++ integer_to_list(Port),
+  ?assertEqual({0, <<>>, <<>>}, brod(Config, ["pipe", "-t", "t", "--to-topic", "t", "--to-brokers", Brokers, "-n", "2"])),
+  ?assertEqual([<<"1">>, <<"2">>], [element(4, M) || M <- brod_mock:messages(Other, <<"t">>, 0)]),
+  ok = brod_mock:stop(Other),
+  ?assertMatch({2, <<>>, <<"brod: a topic that goes into itself", _/binary>>}, brod(Config, ["pipe", "-t", "t", "--to-topic", "t"])).
+
+a_group_goes_on_where_it_was(Config) ->
+  {0, <<>>, <<>>} = brod(Config, ["produce", "-t", "t", "-p", "0"], <<"a\nb\nc\n">>),
+  Consume = fun(Args) -> brod(Config, ["consume", "-t", "t", "-g", "g" | Args]) end,
+  ?assertEqual({0, <<"a\nb\n">>, <<>>}, Consume(["-n", "2"])),
+  {0, Lag, <<>>} = brod(Config, ["groups", "lag", "g", "--json"]),
+  ?assertMatch(#{<<"committed">> := 2, <<"lag">> := 1}, brod_json:decode(Lag)),
+  ?assertEqual({0, <<"c\n">>, <<>>}, Consume(["-n", "1"])),
+  ?assertEqual({0, <<>>, <<>>}, Consume(["--idle", "1"])),
+  ?assertMatch({2, <<>>, <<"brod: a group goes on where it was: no --from\n">>}, Consume(["--from", "earliest"])).
+
+bench_tells_rates(Config) ->
+  {0, Produced, <<>>} = brod(Config, ["bench", "produce", "-t", "t", "-n", "1000", "--size", "10", "--compression", "lz4", "--json"]),
+  ?assertMatch(#{<<"messages">> := 1000, <<"messages_per_second">> := PerS, <<"latency_ms_p99">> := _} when PerS > 0, brod_json:decode(Produced)),
+  {0, Consumed, <<>>} = brod(Config, ["bench", "consume", "-t", "t", "--json"]),
+  ?assertMatch(#{<<"messages">> := 1000}, brod_json:decode(Consumed)),
+  ?assertMatch({2, <<>>, <<"brod: no compression zip", _/binary>>}, brod(Config, ["bench", "produce", "-t", "t", "--compression", "zip"])).
+
+%% The Kafka in memory has no ACLs, no users, and does not list transactions.
+what_a_broker_lacks_is_said(Config) ->
+  [?assertEqual({1, <<>>, <<"brod: failed: the broker knows no ", Api/binary, "\n">>}, brod(Config, Args))
+   || {Api, Args} <- [{<<"describe_acls">>, ["acls", "list"]},
+                      {<<"create_acls">>, ["acls", "create", "-t", "t", "--principal", "User:a", "--operation", "read"]}]],
+  [?assertEqual({1, <<>>, <<"brod: the broker knows no ", Api/binary, "\n">>}, brod(Config, Args))
+   || {Api, Args} <- [{<<"describe_user_scram_credentials">>, ["users", "list"]}, {<<"list_transactions">>, ["txn", "list"]},
+                      {<<"describe_producers">>, ["txn", "producers", "-t", "t"]}]],
+  ?assertEqual({0, <<>>, <<>>}, brod(Config, ["txn", "abort", "some-id", "--execute"])).
+
+%% `script' runs a command on a terminal of its own.
+progress_and_colours_are_for_terminals(Config) ->
+  Dir = proplists:get_value(priv_dir, Config),
+  Brod = fun(Args) -> lists:flatten(["escript ", filename:join([brod_test:scripts(), "..", "bin", "brod"]), " ", Args]) end,
+  On = fun(Args) ->
+         Port = open_port({spawn_executable, os:find_executable("script")},
+                          [{args, ["-qec", Brod(Args), filename:join(Dir, "typescript")]}, {env, [{"TERM", "xterm"} | env(Config)]}, exit_status, binary]),
+         ended(Port, <<>>)
+       end,
+  {0, Fine} = On("doctor"),
+  ?assertMatch({_, _}, binary:match(Fine, <<"\e[32mok  \e[0m">>)),
+  {0, Bench} = On("bench produce -t t -n 2000"),
+  ?assertMatch({_, _}, binary:match(Bench, <<"[##############################] 2000 of 2000 messages">>)),
+  {0, Plain, <<>>} = brod(Config, ["doctor"]),
+  ?assertEqual(nomatch, binary:match(Plain, <<"\e">>)).
 
 topics_live(Config) ->
   Topics = fun(Args) -> brod(Config, ["topics" | Args]) end,
@@ -134,9 +200,10 @@ start(Config, Args, In, Err) ->
   Script = filename:join([brod_test:scripts(), "..", "bin", "brod"]),
   open_port({spawn_executable, "/bin/sh"},
             [{args, ["-c", "exec escript \"$@\" <\"$IN\" 2>\"$ERR\"", "sh", Script | Args]},
-             {env, [{"IN", In}, {"ERR", Err}, {"BROD_EBIN", filename:dirname(code:which(brod_cli))},
-                    {"BROD_BROKERS", proplists:get_value(brokers, Config)}]},
-             exit_status, binary]).
+             {env, [{"IN", In}, {"ERR", Err} | env(Config)]}, exit_status, binary]).
+
+env(Config) ->
+  [{"BROD_EBIN", filename:dirname(code:which(brod_cli))}, {"BROD_BROKERS", proplists:get_value(brokers, Config)}].
 
 ended(Port, Out) ->
   receive

@@ -85,3 +85,53 @@ a_reason_is_said_in_words_test_() ->
                           {{not_supported, describe_acls, undefined}, "the broker knows no describe_acls"},
                           {[{{"h", 1}, {econnrefused, []}}],
                            "h:1 nobody listens there: check the port, and that the broker runs"}]].
+
+acls_are_made_of_options_test_() ->
+  Read = #{"topic" => "t", "principal" => "User:a", "operation" => ["read", "Describe-Configs"]},
+  [?_assertEqual([#{resource_type => 2, resource_name => <<"t">>, resource_pattern_type => 3, principal => <<"User:a">>,
+                    host => <<"*">>, operation => Operation, permission_type => 3} || Operation <- [3, 10]],
+                 brod_cli_acls:bindings(Read)),
+   ?_assertMatch([#{resource_type := 4, resource_name := <<"kafka-cluster">>, resource_pattern_type := 4, permission_type := 2, host := <<"h">>}],
+                 brod_cli_acls:bindings(#{"cluster" => true, "prefixed" => true, "deny" => true, "principal" => "User:a",
+                                          "host" => "h", "operation" => ["all"]})),
+   ?_assertEqual(#{resource_type => 1, resource_name => undefined, resource_pattern_type_filter => 1, principal => undefined,
+                   host => undefined, operation => 1, permission_type => 1}, brod_cli_acls:filter(#{})),
+   ?_assertMatch(#{resource_type := 3, resource_name := <<"g">>, operation := 3, principal := <<"User:a">>},
+                 brod_cli_acls:filter(#{"group" => "g", "operation" => ["read"], "principal" => "User:a"})),
+   ?_assertThrow({usage, _}, brod_cli_acls:bindings(maps:remove("principal", Read))),
+   ?_assertThrow({usage, _}, brod_cli_acls:bindings(Read#{"operation" => ["fly"]})),
+   ?_assertThrow({usage, _}, brod_cli_acls:bindings(Read#{"group" => "g"})),
+   ?_assertThrow({usage, _}, brod_cli_acls:run(#{"operation" => ["read"]}, ["delete"]))].
+
+kafka_gets_a_hash_and_no_password_test() ->
+  #{name := <<"ann">>, mechanism := 2, iterations := 4096, salt := Salt, salted_password := Hash} = Upsertion =
+    brod_cli_users:upsertion("ann", <<"secret">>, brod_cli_users:mechanism("SCRAM-SHA-512"), 4096),
+  ?assertEqual({24, 64}, {byte_size(Salt), byte_size(Hash)}),
+  ?assertEqual(nomatch, binary:match(term_to_binary(Upsertion), <<"secret">>)),
+  ?assertNotEqual(Salt, maps:get(salt, brod_cli_users:upsertion("ann", <<"secret">>, brod_cli_users:mechanism("scram_sha_512"), 4096))),
+  ?assertThrow({usage, _}, brod_cli_users:mechanism("plain")).
+
+an_end_of_a_transaction_is_written_for_its_producer_test() ->
+  Marker = brod_cli_txn:marker(<<"t">>, 3, #{producer_id => 7, producer_epoch => 2, coordinator_epoch => -1}),
+  ?assertEqual(#{markers => [#{producer_id => 7, producer_epoch => 2, transaction_result => false, coordinator_epoch => 0,
+                               topics => [#{name => <<"t">>, partition_indexes => [3]}]}]}, Marker),
+  ?assertMatch(<<_/binary>>, iolist_to_binary(brod_kafka_codec:encode(write_txn_markers, 1, Marker))).
+
+percentiles_are_of_what_is_there_test_() ->
+  [?_assertEqual(Is, brod_cli_bench:percentile(P, Sorted))
+   || {Is, P, Sorted} <- [{0, 99, []}, {5, 50, [5]}, {50, 50, lists:seq(1, 100)}, {99, 99, lists:seq(1, 100)}, {2, 50, [1, 2, 3]}]].
+
+the_environment_is_not_about_another_cluster_test() ->
+  true = os:putenv("BROD_SASL", "plain"),
+  try ?assertEqual({[{"a", 1}], []}, brod_cli_config:bootstrap(#{"brokers" => "a:1"}, no_environment))
+  after
+    os:unsetenv("BROD_SASL")
+  end.
+
+each_command_has_a_help_and_says_what_it_takes_test_() ->
+  [{Name, fun() ->
+     ?assertNotEqual("", Text),
+     ?assert(is_function(Fun, 2)),
+     Options = [Option || {Option, _, _} <- Spec ++ brod_cli_config:options()],
+     ?assertEqual([], Options -- lists:usort(Options))
+   end} || {Name, Text, Spec, Fun} <- brod_cli_commands:all()].
