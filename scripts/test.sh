@@ -35,6 +35,7 @@ ct() {
 }
 
 exunit() {
+  scripts/build-mock.sh priv
   kafka
   mix test
 }

@@ -206,7 +206,7 @@ stop_client(ClientPid) when is_pid(ClientPid) ->
 %% @doc What a client is doing, for people and for tools: `client', `version' of brod, `endpoints', `controller',
 %% `brokers' (each with `host', `port', `node', `state' as `connected', `idle' or `unreachable', its open `connections',
 %% counters, and `mean_round_trip_us' of requests that brokers do not hold back), `producers' with what they buffer,
-%% `consumers' with position and lag, `groups' of this node, the last `errors' and `events'. Asks no broker.
+%% `consumers' with position and lag, `groups' of which it has members, the last `errors' and `events'. Asks no broker.
 -spec info(client()) -> {ok, map()} | {error, term()}.
 info(Client) -> brod_stats:info(Client).
 

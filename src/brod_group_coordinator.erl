@@ -308,7 +308,7 @@ begin_generation(#{member_id := MemberId, generation := Generation, leader := Is
                                #{member_id => MemberId, leader => IsLeader}),
   log_new(Policy, [{T, P} || {T, P, undefined, _} <- Partitions], St),
   TPs = [{T, P} || {T, P, _, _} <- Partitions],
-  ok = brod_group_members:enter(GroupId, Pid, {Generation, MemberId, InstanceId}, TPs),
+  ok = brod_group_members:enter(brod_logging:client(Client), GroupId, Pid, {Generation, MemberId, InstanceId}, TPs),
   Callbacks = fun() ->
                   ok = brod_group_callbacks:await_partitions(Client, TPs),
                   brod_group_callbacks:received(Module, Pid, MemberId, Generation, Policy,

@@ -2,33 +2,39 @@
 %% the name of such a member (KIP-447).
 -module(brod_group_members).
 
--export([enter/4, lookup/2]).
+-export([enter/5, lookup/2, of_client/1]).
 
 -export_type([member/0]).
 
 -type member() :: {brod:group_generation_id(), brod:group_member_id(), InstanceId :: binary() | undefined}.
 
-%% @doc The calling process looks after a member, of process `MemberPid', which has these partitions. That stays until
+%% @doc The calling process looks after a member on a client, of process `MemberPid', which has these partitions. That stays until
 %% the calling process ends, also when the member has lost them: the broker tells that from the generation.
--spec enter(brod:group_id(), pid(), {brod:group_generation_id(), brod:group_member_id(), InstanceId :: term()},
-            [brod:topic_partition()]) -> ok.
-enter(GroupId, MemberPid, {Generation, MemberId, InstanceId}, Partitions) ->
+-spec enter(brod:client_id(), brod:group_id(), pid(),
+            {brod:group_generation_id(), brod:group_member_id(), InstanceId :: term()}, [brod:topic_partition()]) -> ok.
+enter(Client, GroupId, MemberPid, {Generation, MemberId, InstanceId}, Partitions) ->
   Static = case is_binary(InstanceId) of
              true -> InstanceId;
              false -> undefined
            end,
   brod_handles:put(group_member, {GroupId, MemberPid, {Generation, MemberId, Static},
-                                  maps:from_list([{TP, []} || TP <- Partitions])}).
+                                  maps:from_list([{TP, []} || TP <- Partitions]), Client}).
+
+%% @doc The members that are on a client, with their group and what they have.
+-spec of_client(brod:client_id()) -> [{brod:group_id(), member(), [brod:topic_partition()]}].
+of_client(Client) ->
+  [{GroupId, Member, lists:sort(maps:keys(Assigned))}
+   || {GroupId, _Pid, Member, Assigned, _} <- brod_handles:all(group_member, {'_', '_', '_', '_', Client})].
 
 %% @doc The member of a group that was assigned all of these partitions: that of the calling process or of one that
 %% has started it, whatever others claim. For any other process it is the one that got them last.
 -spec lookup(brod:group_id(), [brod:topic_partition()]) -> member() | undefined.
 lookup(GroupId, Partitions) ->
-  Has = fun({_, _, _, Assigned}) -> lists:all(fun(TP) -> is_map_key(TP, Assigned) end, Partitions) end,
-  Members = lists:filter(Has, brod_handles:all(group_member, {GroupId, '_', '_', '_'})),
+  Has = fun({_, _, _, Assigned, _}) -> lists:all(fun(TP) -> is_map_key(TP, Assigned) end, Partitions) end,
+  Members = lists:filter(Has, brod_handles:all(group_member, {GroupId, '_', '_', '_', '_'})),
   Family = [self() | case get('$ancestors') of undefined -> []; Ancestors -> Ancestors end],
-  case {[Member || {_, Pid, Member, _} <- Members, lists:member(Pid, Family)],
-        [Member || {_, _, Member, _} <- Members]} of
+  case {[Member || {_, Pid, Member, _, _} <- Members, lists:member(Pid, Family)],
+        [Member || {_, _, Member, _, _} <- Members]} of
     {[Own | _], _} -> Own;
     {[], []} -> undefined;
     {[], All} -> lists:max(All)

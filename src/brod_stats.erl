@@ -37,7 +37,7 @@ info(Client) ->
                             || P <- lists:sort(maps:get(producers, Stats))]
             , consumers => [maps:with([topic, partition, position, lag, pending_count, pending_bytes, paused, active, node], C)
                             || C <- lists:sort(maps:get(consumers, Stats))]
-            , groups => groups()
+            , groups => groups(Id)
             , errors => errors(Stats)
             , events => brod_telemetry:recent(Id)
             }};
@@ -63,10 +63,9 @@ state(Endpoint, Events) ->
     _ -> idle
   end.
 
-%% Of all clients of this node.
-groups() ->
-  [#{group => Group, generation => Generation, member_id => MemberId, partitions => lists:sort(maps:keys(Assigned))}
-   || {Group, _Pid, {Generation, MemberId, _}, Assigned} <- brod_handles:all(group_member, '_')].
+groups(Client) ->
+  [#{group => Group, generation => Generation, member_id => MemberId, partitions => Partitions}
+   || {Group, {Generation, MemberId, _}, Partitions} <- lists:sort(brod_group_members:of_client(Client))].
 
 errors(#{events := Events}) ->
   [#{broker => Broker, what => What, reason => Why}

@@ -148,7 +148,8 @@ produce_async(Transaction, Topic, Partition, Batch) ->
   run(Transaction, {produce_async, Topic, Partition, Batch}).
 
 %% @doc Make offsets part of the transaction: once it is committed they are the group's, as they are given
-%% here.
+%% here: where its members go on, one after the last message that is done with. {@link brod_transaction_processor} adds
+%% the offset of the last message itself instead, as in brod 4, and has its members begin after that.
 %%
 %% Where a member of the group on this node has been assigned all these partitions, they are committed in
 %% its name and generation, so that one that has lost them meanwhile cannot (KIP-447): that is `{error,

@@ -17,6 +17,8 @@ the_member_with_all_partitions_is_found() ->
   ?assertEqual({3, <<"b">>, <<"static">>}, brod_group_members:lookup(?GROUP, [{<<"t">>, 2}])),
   ?assertEqual(undefined, brod_group_members:lookup(?GROUP, [{<<"t">>, 1}, {<<"t">>, 2}])),
   ?assertEqual(undefined, brod_group_members:lookup(<<"other">>, [{<<"t">>, 1}])),
+  ?assertMatch([_, _], brod_group_members:of_client(client)),
+  ?assertEqual([], brod_group_members:of_client(other_client)),
   stop([First, Second]),
   ?assertEqual(undefined, brod_group_members:lookup(?GROUP, [{<<"t">>, 1}])).
 
@@ -33,7 +35,7 @@ a_process_that_has_lost_its_partitions_speaks_for_itself() ->
 coordinator(MemberPid, Member, Partitions) ->
   Self = self(),
   Pid = spawn(fun() ->
-                ok = brod_group_members:enter(?GROUP, MemberPid, Member, Partitions),
+                ok = brod_group_members:enter(client, ?GROUP, MemberPid, Member, Partitions),
                 Self ! {self(), entered},
                 receive stop -> ok end
               end),

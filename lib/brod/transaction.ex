@@ -17,8 +17,8 @@ defmodule Brod.Transaction do
 
   @doc """
   Runs `fun` with a transaction, and commits when it answers `:ok` or `{:ok, value}`. When it answers
-  `{:error, reason}` the transaction is aborted, and so it is when it raises or exits, which goes on. Options: those of
-  transactions in `docs/options.md`.
+  `{:error, reason}` the transaction is aborted, and so it is when it raises or exits, which goes on. Any other answer is
+  an `ArgumentError`, and aborts, too. Options: those of transactions in `docs/options.md`.
   """
   @spec run(
           Brod.Client.name(),
@@ -48,8 +48,18 @@ defmodule Brod.Transaction do
     {:error, Error.new(reason)}
   end
 
-  defp finish(result, transaction) when result == :ok or elem(result, 0) == :ok do
+  defp finish(:ok, transaction), do: commit(transaction)
+
+  defp finish({:ok, _} = result, transaction) do
     with :ok <- commit(transaction), do: result
+  end
+
+  defp finish(other, transaction) do
+    _ = abort(transaction)
+
+    raise ArgumentError,
+          "the fun of Brod.Transaction.run/4 has to answer :ok, {:ok, value} or {:error, reason}, and answered " <>
+            "#{inspect(other, limit: 10)}: the transaction is aborted"
   end
 
   @doc "Begins a transaction, linked to the caller."
@@ -71,8 +81,12 @@ defmodule Brod.Transaction do
   end
 
   @doc """
-  Makes offsets of a group part of the transaction: `%{{topic, partition} => offset}`, where the group goes on. That is
-  one after the last message that is done with.
+  Makes offsets of a group part of the transaction: `%{{topic, partition} => offset}`. They become the group's as they are
+  given here, and are where its members go on: one after the last message that is done with.
+
+  `:brod_transaction_processor` does it differently, as in brod 4: it adds the offset of the last message itself, and its
+  members begin after that. So a group is either that module's, or its offsets are added here; one that changes from one
+  to the other handles a message of each partition twice, or leaves one out.
   """
   @spec add_offsets(t(), String.t(), %{{String.t(), non_neg_integer()} => integer()}) ::
           :ok | {:error, Error.t()}
