@@ -9,6 +9,8 @@
 
 -export_type([growth/0]).
 
+-include("brod_int.hrl").
+
 -define(GROWTH_LIMIT_MS, 60000).
 
 %% Partitions `From' to `To' - 1 are new.
@@ -32,8 +34,10 @@ start_consumer(Client, Topic, Config) ->
           end,
   start_workers(Client, Topic, brod_consumer_options:new(Config), {consumers_sup, Start}).
 
-start_workers(_Client, Topic, {error, BadOption}, _Start) ->
+start_workers(_Client, Topic, {error, BadOption}, {What, _Start}) ->
   ok = brod_args:topic(Topic),
+  ?BROD_LOG_ERROR("~s of ~ts are not started: ~ts",
+                  [case What of producers_sup -> "Producers"; consumers_sup -> "Consumers" end, Topic, brod_options:describe(BadOption)]),
   {error, BadOption};
 start_workers(Client, Topic, {ok, _}, {Sup, Start}) ->
   brod_client_ref:with_context(Client, fun(Context) ->

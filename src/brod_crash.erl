@@ -2,7 +2,7 @@
 %% it had in its hands, which may be large, and nobody's business but their reader's.
 -module(brod_crash).
 
--export([short/1, short_stack/1, short_message/1, drop_messages/0, status/2]).
+-export([short/1, text/1, short_stack/1, short_message/1, drop_messages/0, status/2]).
 
 -include("brod_int.hrl").
 
@@ -30,6 +30,20 @@ short(Reason) ->
     true -> cut(Reason, ?DEPTH);
     false -> Reason
   end.
+
+%% @doc An exit reason in a line: what was wrong and where. The report of the crash has the rest.
+-spec text(term()) -> unicode:chardata().
+text({#{'__exception__' := true, message := Message}, [_ | _]}) when is_binary(Message) ->
+  Message;
+text({Reason, [{M, F, ArityOrArgs, Info} | _]}) when is_atom(M), is_atom(F), is_list(Info) ->
+  case proplists:get_value(error_info, Info) of
+    #{cause := Cause} when is_list(Cause); is_binary(Cause) -> io_lib:format("~0P: ~ts", [Reason, 20, Cause]);
+    _ ->
+      Arity = case ArityOrArgs of Args when is_list(Args) -> length(Args); _ -> ArityOrArgs end,
+      io_lib:format("~0P in ~p:~p/~p", [Reason, 20, M, F, Arity])
+  end;
+text(Reason) ->
+  io_lib:format("~0P", [Reason, 30]).
 
 cut(_Term, 0) -> '...';
 cut(<<First:?BINARY_BYTES/binary, _, _/binary>>, _) -> <<First/binary, "...">>;

@@ -194,8 +194,8 @@ assignments_revoked(Pid) ->
 
 init(Config) ->
   process_flag(trap_exit, true),
+  is_map(Config) andalso (ok = brod_options:warn_unknown(group_subscriber, Config)),
   ok = brod_group_args:keys(Config, ?MANDATORY),
-  ok = brod_options:warn_unknown(group_subscriber, Config),
   #{client := Client, group_id := GroupId, topics := Topics, cb_module := CbModule} = Config,
   ok = brod_group_args:start(Client, GroupId, Topics),
   GroupConfig = maps:get(group_config, Config, []),
@@ -256,8 +256,8 @@ handle_info({'EXIT', Pid, Reason}, #st{stopping = Stopping, workers = Workers} =
       log(info, "stops, its client was stopped", [], St),
       {stop, shutdown, St};
     {false, [{Topic, Partition}]} ->
-      log(error, "stops, the worker ~p of ~ts-~p has stopped: ~p",
-          [Pid, Topic, Partition, brod_crash:short(Reason)], St),
+      log(error, "stops, the worker ~p of ~ts-~p has stopped: ~ts",
+          [Pid, Topic, Partition, brod_crash:text(brod_crash:short(Reason))], St),
       {stop, shutdown, St};
     {false, []} when Reason =:= normal ->
       {noreply, St};

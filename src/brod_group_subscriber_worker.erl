@@ -38,7 +38,10 @@ handle_message(_Partition, Message, #st{cb_module = CbModule, cb_state = CbState
     {ok, ack, NewCbState} ->
       {ok, ack, St#st{cb_state = NewCbState}};
     {ok, NewCbState} ->
-      {ok, St#st{cb_state = NewCbState}}
+      {ok, St#st{cb_state = NewCbState}};
+    Other ->
+      brod_args:raise({bad_answer, {CbModule, handle_message, 2}, Other},
+                      "{ok, commit, State}, {ok, ack, State} or {ok, State} of " ++ atom_to_list(CbModule) ++ ":handle_message/2", Other)
   end.
 
 handle_info(Info, #st{cb_module = CbModule, cb_state = CbState} = St) ->

@@ -134,6 +134,8 @@ right({bad_option, {Of, Name}, unknown}) -> meant(Name, all_names(Of));
 right({bad_option, {_Of, _Name}, not_supported}) -> {see, "docs/migrating-tls.md"};
 right({bad_option, {Of, Name}, _Why}) -> may_be(Name, families(Of));
 right({bad_option, sasl, {unknown_mechanism, Mechanism}}) -> meant(Mechanism, mechanisms());
+%% What is right by itself, and not with what else was given.
+right({bad_option, required_acks, Acks}) when Acks =:= 0; Acks =:= 1; Acks =:= none; Acks =:= leader_only -> {may_be, "-1 (all)"};
 right({bad_option, Name, _Value}) -> may_be(Name, [Level || {Level, _, _} <- levels()]).
 
 meant(Name, Known) ->
@@ -159,8 +161,8 @@ families(Level) -> [Level].
 %% @doc The options of a level, in the order of the page.
 -spec rows(level()) -> [row()].
 rows(client) ->
-  [ {endpoints, {any, "list of {Host, Port}"}, undefined, 4, "Brokers to ask first. Only in the application environment and in "
-     "`Brod.Client`, which also takes \"host:port,host:port\"."}
+  [ {endpoints, {any, "list of {Host, Port}; in Elixir also \"host:port,host:port\""}, undefined, 4, "Brokers to ask first. Only in the application environment and in "
+     "`Brod.Client`."}
   , {restart_delay_seconds, {number, seconds, from, 0, ?MAX_SECONDS}, 10, 4, "After so long a client that ended is started again."}
   , {get_metadata_timeout_seconds, {or_infinity, {integer, seconds, 1, ?MAX_SECONDS}, ?MAX_SECONDS}, 5, 4, "Limit of one question for metadata."}
   , {reconnect_cool_down_seconds, {number, seconds, from, 0, ?MAX_SECONDS}, undefined, 4, "Pause between attempts to connect; sets the smallest `reconnect_backoff`."}

@@ -151,6 +151,8 @@ wrong({bad_option, {Of, Name}, not_supported}) -> io_lib:format("the engine does
 wrong({bad_option, {Of, Name}, Why}) -> io_lib:format("the option ~p of ~p cannot be used: ~0P", [Name, Of, Why, 12]);
 wrong({bad_option, sasl, {unknown_mechanism, Name}}) -> io_lib:format("sasl has no mechanism ~0P", [Name, 12]);
 wrong({bad_option, sasl, Why}) -> io_lib:format("the option sasl cannot be used: ~0P", [Why, 12]);
+wrong({bad_option, required_acks, Acks}) when Acks =:= 0; Acks =:= 1; Acks =:= none; Acks =:= leader_only ->
+  io_lib:format("required_acks ~p contradicts enable_idempotence true", [Acks]);
 wrong({bad_option, Name, Value}) -> io_lib:format("the option ~0P cannot be ~0P", [Name, 12, Value, 12]).
 
 %% @doc The options of which nobody knows the name, each with the known name that is so near that it may be

@@ -18,9 +18,19 @@ start_link() ->
 -spec start_client([brod:endpoint()], brod:client_id(), brod:client_config()) ->
         ok | {error, term()}.
 start_client(Endpoints, ClientId, Config) ->
+  ok = tell_if_not_started(ClientId),
   case brod_supervisor3:start_child(?SUP, client_spec(Endpoints, ClientId, Config)) of
     {ok, _Pid} -> ok;
     {error, Reason} -> {error, Reason}
+  end.
+
+%% What follows is an exit with noproc, as in brod, which says little. The line has no domain of brod's: nobody would show it.
+tell_if_not_started(ClientId) ->
+  case whereis(?SUP) of
+    undefined ->
+      ?LOG_ERROR("Client ~p cannot start, because the application brod is not started: make it one of your application's "
+                 "applications, or call application:ensure_all_started(brod)", [ClientId]);
+    _ -> ok
   end.
 
 %% @doc Stop a client, also one that waits for its restart.

@@ -48,7 +48,7 @@ defmodule Brod.Client do
   @spec start([option()]) :: :ok | {:error, Error.t()}
   def start(options) do
     with {:ok, {name, endpoints, config}} <- args(options) do
-      Error.wrap(:brod.start_client(endpoints, name, config))
+      Error.wrap(start_client(endpoints, name, config))
     end
   end
 
@@ -107,6 +107,12 @@ defmodule Brod.Client do
          do: {:ok, {name, endpoints, config}}
   end
 
+  defp start_client(endpoints, name, config) do
+    if Process.whereis(:brod_sup),
+      do: :brod.start_client(endpoints, name, config),
+      else: {:error, :brod_not_started}
+  end
+
   defp await(name, deadline) do
     case :brod_client.get_metadata_safe(name, []) do
       {:ok, _} ->
@@ -126,7 +132,7 @@ defmodule Brod.Client do
   def init({name, endpoints, config}) do
     Process.flag(:trap_exit, true)
 
-    case :brod.start_client(endpoints, name, config) do
+    case start_client(endpoints, name, config) do
       :ok -> {:ok, name}
       # It could not connect at once, and is tried again.
       {:error, :already_present} -> {:ok, name}

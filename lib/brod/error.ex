@@ -81,6 +81,11 @@ defmodule Brod.Error do
     {"#{inspect(module)} does not export #{expected}", "A subscriber has to handle messages."}
   end
 
+  defp explain(:brod_not_started) do
+    {"the application :brod is not started",
+     "Have it among your dependencies in mix.exs, or call Application.ensure_all_started(:brod)."}
+  end
+
   defp explain(:client_down) do
     {"no client of that name is running, or it has not reached a broker yet",
      "Start Brod.Client before whatever uses it, and look at the log for why it cannot connect."}
@@ -89,6 +94,15 @@ defmodule Brod.Error do
   defp explain({:client_down, why}) do
     {"the client is not running: #{inspect(why, limit: 8)}",
      "The log says why it ended. Check the endpoints, TLS and SASL of its options."}
+  end
+
+  defp explain(
+         {:producer_down, {:not_retriable, {:produce_response_error, topic, partition, _, code}}}
+       ) do
+    {text, hint} = explain(code)
+
+    {"the broker has refused the message for partition #{partition} of #{inspect(topic)}: #{text}",
+     hint}
   end
 
   defp explain({:producer_down, why}) do

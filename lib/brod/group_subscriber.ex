@@ -118,6 +118,16 @@ defmodule Brod.GroupSubscriber do
     if function_exported?(module, :terminate, 2), do: module.terminate(reason, state)
   end
 
-  defp keep({:ok, done, state}, all), do: {:ok, done, put_elem(all, 3, state)}
-  defp keep({tag, state}, all), do: {tag, put_elem(all, 3, state)}
+  defp keep({:ok, done, state}, all) when done in [:ack, :commit],
+    do: {:ok, done, put_elem(all, 3, state)}
+
+  defp keep({tag, state}, all) when tag in [:ok, :noreply], do: {tag, put_elem(all, 3, state)}
+
+  defp keep(other, all),
+    do:
+      raise(
+        ArgumentError,
+        "a callback of #{inspect(elem(all, 0))} has to answer {:ok, :commit, state}, {:ok, :ack, state} or {:ok, state}, " <>
+          "and answered #{inspect(other, limit: 10)}"
+      )
 end

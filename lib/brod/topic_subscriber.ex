@@ -115,6 +115,14 @@ defmodule Brod.TopicSubscriber do
     if function_exported?(module, :terminate, 2), do: module.terminate(reason, state)
   end
 
-  defp keep({:ok, done, state}, all), do: {:ok, done, put_elem(all, 2, state)}
-  defp keep({tag, state}, all), do: {tag, put_elem(all, 2, state)}
+  defp keep({:ok, :ack = done, state}, all), do: {:ok, done, put_elem(all, 2, state)}
+  defp keep({tag, state}, all) when tag in [:ok, :noreply], do: {tag, put_elem(all, 2, state)}
+
+  defp keep(other, all),
+    do:
+      raise(
+        ArgumentError,
+        "a callback of #{inspect(elem(all, 0))} has to answer {:ok, :ack, state} or {:ok, state}, " <>
+          "and answered #{inspect(other, limit: 10)}"
+      )
 end

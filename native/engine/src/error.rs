@@ -16,7 +16,7 @@ pub enum Error {
         message: Option<String>,
     },
     /// No broker could be reached: what happened at each endpoint tried.
-    #[error("no broker can be reached: {0:?}")]
+    #[error("no broker can be reached: {}", each(.0))]
     Unreachable(Vec<(Endpoint, NetError)>),
     /// A connection failed under the request.
     #[error("{0}")]
@@ -30,6 +30,14 @@ pub enum Error {
     /// A record batch that does not parse.
     #[error("corrupt record batch: {0}")]
     CorruptBatch(String),
+}
+
+/// What happened at each endpoint, for people.
+fn each(failures: &[(Endpoint, NetError)]) -> String {
+    let texts = failures
+        .iter()
+        .map(|(endpoint, error)| format!("{endpoint} {error}"));
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 impl Error {
@@ -63,5 +71,26 @@ impl From<ErrorCode> for Error {
             code,
             message: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_that_cannot_be_reached_are_named_with_what_happened() {
+        let endpoint = |port| Endpoint {
+            host: "kafka".into(),
+            port,
+        };
+        let error = Error::Unreachable(vec![
+            (endpoint(1), NetError::Refused),
+            (endpoint(2), NetError::HostNotFound),
+        ]);
+        assert_eq!(
+            error.to_string(),
+            "no broker can be reached: kafka:1 connection refused, kafka:2 host name does not resolve"
+        );
     }
 }
