@@ -1,7 +1,7 @@
 %% @private What is known of running clients: counters of the engine, and what follows from them.
 -module(brod_stats).
 
--export([clients/0, stats/1, stats/2, info/1, health/1, name/1]).
+-export([clients/0, stats/1, stats/2, info/1, info/3, health/1, name/1]).
 %% for tests
 -export([health_of/1]).
 
@@ -26,24 +26,27 @@ stats(Client, Since) ->
 -spec info(brod:client()) -> {ok, map()} | {error, term()}.
 info(Client) ->
   case {stats(Client), brod_client:get_bootstrap(Client)} of
-    {{ok, #{brokers := Brokers} = Stats}, {ok, {Endpoints, _Options}}} ->
-      Id = brod_logging:client(Client),
-      {ok, #{ client => Id
-            , version => version()
-            , endpoints => Endpoints
-            , controller => maps:get(controller, Stats)
-            , brokers => [broker(Broker, maps:get(events, Stats)) || Broker <- lists:sort(Brokers)]
-            , producers => [maps:with([topic, partition, buffered_calls, in_flight_batches, waiting_callers], P)
-                            || P <- lists:sort(maps:get(producers, Stats))]
-            , consumers => [maps:with([topic, partition, position, lag, pending_count, pending_bytes, paused, active, node], C)
-                            || C <- lists:sort(maps:get(consumers, Stats))]
-            , groups => groups(Id)
-            , errors => errors(Stats)
-            , events => brod_telemetry:recent(Id)
-            }};
+    {{ok, Stats}, {ok, {Endpoints, _Options}}} -> {ok, info(brod_logging:client(Client), Endpoints, Stats)};
     {{error, Reason}, _} -> {error, Reason};
     {_, {error, Reason}} -> {error, Reason}
   end.
+
+%% @doc As {@link info/1}, of counters that the caller has.
+-spec info(brod:client_id(), [brod:endpoint()], map()) -> map().
+info(Id, Endpoints, #{brokers := Brokers, producers := Producers, consumers := Consumers, events := Events} = Stats) ->
+  #{ client => Id
+   , version => version()
+   , endpoints => Endpoints
+   , controller => maps:get(controller, Stats)
+   , brokers => [broker(Broker, Events) || Broker <- lists:sort(Brokers)]
+   , producers => [maps:with([topic, partition, buffered_calls, in_flight_batches, waiting_callers], P)
+                   || P <- lists:sort(Producers)]
+   , consumers => [maps:with([topic, partition, position, lag, pending_count, pending_bytes, paused, active, node], C)
+                   || C <- lists:sort(Consumers)]
+   , groups => groups(Id)
+   , errors => errors(Stats)
+   , events => brod_telemetry:recent(Id)
+   }.
 
 broker(#{apis := Apis} = Broker, Events) ->
   All = [Api || Api <- Apis],
