@@ -35,7 +35,6 @@ ct() {
 }
 
 exunit() {
-  scripts/build-mock.sh priv
   kafka
   mix test
 }
