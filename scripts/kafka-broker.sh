@@ -21,7 +21,7 @@ case "$1" in
   start)
     gone "$n" || die "broker $n runs already"
     start_broker "$n"
-    wait_until 60 sees "$n" 1 || die "broker $n did not join within 60 s"
+    wait_until 180 sees "$n" 1 || die "broker $n did not join within 180 s"
     ;;
   pause) signal STOP ;;
   resume) signal CONT ;;

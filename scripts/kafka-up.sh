@@ -141,6 +141,14 @@ format_storage() {
 
 closed() { ! listens "$1"; }
 
+# A broker that is started again must find its ports free, and the kernel gives these to any connection.
+own_ports() {
+  local first
+  read -r first _ 2>/dev/null </proc/sys/net/ipv4/ip_local_port_range || return 0
+  [ "$(port "$KAFKA_BROKERS" 9)" -lt "$first" ] ||
+    say "ports from $first on may be taken by connections while a broker is down: a lower KAFKA_PORT_BASE is safer"
+}
+
 # The kernel may still be closing the ports of a broker that was killed just now.
 ports_free() {
   local n offset
@@ -160,6 +168,7 @@ resolve_jars \
 mkdir -p "$KAFKA_DIR"
 KAFKA_DIR=$(cd "$KAFKA_DIR" && pwd -P)
 ports_free
+own_ports
 make_keys
 write_log_config
 
@@ -177,8 +186,8 @@ for pid in "${pids[@]}"; do wait "$pid"; done
 trap '"$here/kafka-down.sh"' EXIT
 for ((n = 1; n <= KAFKA_BROKERS; n++)); do start_broker "$n"; done
 for ((n = 1; n <= KAFKA_BROKERS; n++)); do
-  wait_until 90 sees "$n" "$KAFKA_BROKERS" ||
-    { tail -n 20 "$KAFKA_DIR/broker-$n.log" >&2; die "broker $n did not join within 90 s"; }
+  wait_until 180 sees "$n" "$KAFKA_BROKERS" ||
+    { tail -n 20 "$KAFKA_DIR/broker-$n.log" >&2; die "broker $n did not join within 180 s"; }
 done
 trap - EXIT
 

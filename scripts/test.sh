@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Runs the tests: all of them, or the named parts.
-#   test.sh [rust] [eunit] [ct] [exunit] [fixtures] [compat] [peers]
+#   test.sh [rust] [eunit] [ct] [exunit] [fixtures] [compat] [peers]; of ct alone: [outages] [others]
 # ct, exunit and fixtures talk to a real Kafka, which is started here and stopped in the end, whatever
 # happens; KAFKA_PORT_BASE moves its ports. Where BROD_BOOTSTRAP is set, that cluster is used instead.
+# Suites that break brokers have a cluster of their own, and run beside the others: both mostly wait.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 parts=("$@")
 [ $# -gt 0 ] || parts=(rust eunit ct exunit fixtures compat peers)
-step() { echo; echo "== $*"; }
+step() { echo; echo "== $* ($((SECONDS / 60)) min $((SECONDS % 60)) s)"; }
 
 kafka() {
   [ -z "${BROD_BOOTSTRAP:-}" ] || return 0
@@ -27,11 +28,45 @@ rust() { cargo test --workspace --locked; }
 
 eunit() { rebar3 eunit; }
 
-ct() {
-  compgen -G 'test/*_SUITE.erl' >/dev/null || { echo "no suites yet"; return; }
-  scripts/build-mock.sh priv
+outage_suites=(brod_failover_SUITE brod_group_faults_SUITE brod_exactly_once_SUITE brod_upgrade_SUITE
+  brod_replica_SUITE)
+
+# suites NAME...: Common Test of these alone
+suites() {
   kafka
-  rebar3 ct --readable=compact
+  local IFS=,
+  rebar3 ct --readable=compact --suite "${*/#/test/}"
+}
+
+outages() { suites "${outage_suites[@]}"; }
+
+others() {
+  local all suite
+  all=$(cd test && printf '%s\n' *_SUITE.erl)
+  for suite in "${outage_suites[@]}"; do all=${all/$suite.erl/}; done
+  # shellcheck disable=SC2086 # names without spaces
+  suites ${all//.erl/}
+}
+
+ct() {
+  scripts/build-mock.sh priv
+  if [ -n "${BROD_BOOTSTRAP:-}" ]; then
+    others
+    outages
+    return
+  fi
+  kafka
+  # The same build as for this shell's suites, in a folder of its own: two runs of rebar3 must not meet in one.
+  rebar3 as test compile
+  local log=_build/outages.log lane failed=0
+  env -u BROD_BOOTSTRAP -u KAFKA_DIR KAFKA_PORT_BASE=$((KAFKA_PORT_BASE + 200)) REBAR_BASE_DIR="$PWD/_build/outages" \
+    scripts/test.sh outages >"$log" 2>&1 &
+  lane=$!
+  (others) || failed=1
+  wait "$lane" || failed=1
+  step "suites that break brokers"
+  cat "$log"
+  return "$failed"
 }
 
 exunit() {
@@ -54,7 +89,7 @@ scripts/setup.sh
 for part in "${parts[@]}"; do
   step "$part"
   case "$part" in
-    rust | eunit | ct | exunit | fixtures | compat | peers) "$part" ;;
+    rust | eunit | ct | outages | others | exunit | fixtures | compat | peers) "$part" ;;
     *) echo "unknown part $part" >&2; exit 2 ;;
   esac
 done

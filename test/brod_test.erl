@@ -16,7 +16,7 @@
 
 -define(STEP_MS, 20).
 -define(TOPIC_LIMIT_MS, 20000).
--define(PROGRAM_LIMIT_MS, 120000).
+-define(PROGRAM_LIMIT_MS, 240000).
 
 %% @doc For init_per_suite: starts the application afresh; skips where no Kafka is named.
 init_suite(Config) ->
