@@ -70,6 +70,7 @@ defmodule Brod.MixProject do
       erlc_options: [:debug_info],
       test_paths: ["test"],
       package: package(),
+      source_url: System.get_env("BROD_SOURCE_URL"),
       docs: docs(),
       deps: []
     ]
@@ -88,17 +89,24 @@ defmodule Brod.MixProject do
   defp package do
     [
       licenses: app_src(:licenses),
-      links: Map.new(app_src(:links)),
+      links: links(),
       files:
-        ~w(lib bin src include native scripts docs/options.md docs/migrating-tls.md docs/guides) ++
+        ~w(lib bin src include native scripts docs/options.md docs/migrating-tls.md docs/guides docs/livebook) ++
           ~w(Cargo.toml Cargo.lock mix.exs rebar.config rebar.config.script rebar.lock) ++
           ~w(README.md CHANGELOG.md LICENSE) ++ Path.wildcard("checksum-brod_nif.exs")
     ]
   end
 
+  # Nobody but who publishes it knows where this repository is then: BROD_SOURCE_URL says it.
+  defp links do
+    for url <- List.wrap(System.get_env("BROD_SOURCE_URL")),
+        into: Map.new(app_src(:links)),
+        do: {"Source", url}
+  end
+
   # For ExDoc, where somebody has it: `make docs`. Nothing depends on it.
   defp docs do
-    guides = Path.wildcard("docs/guides/*.md")
+    guides = Path.wildcard("docs/guides/*.md") ++ Path.wildcard("docs/livebook/*.livemd")
     reference = ["docs/options.md", "docs/migrating-tls.md"]
 
     [

@@ -13,7 +13,8 @@ glibc=${GLIBC:-2.17}
 tools=${XDG_CACHE_HOME:-$HOME/.cache}/brod-tools/zigbuild
 version=$(sed -n 's/.*{vsn, "\(.*\)"}.*/\1/p' src/brod.app.src)
 target_dir=${CARGO_TARGET_DIR:-target}/precompiled
-max_bytes=$((5 * 1024 * 1024))
+# LLVM's, which comes with Rust and knows the formats of all targets.
+objcopy=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/rust-objcopy
 
 if [ ! -e "$tools/ready" ]; then
   rm -rf "$tools"
@@ -40,18 +41,17 @@ build() {
     return 1
   fi
   if ! RUSTFLAGS="${RUSTFLAGS:-} $flags" cargo zigbuild --release --locked --package brod_nif \
-    --config 'profile.release.strip="symbols"' --target "$as" --target-dir "$target_dir" >>"$log" 2>&1; then
+    --target "$as" --target-dir "$target_dir" >>"$log" 2>&1; then
     echo "cargo: $(grep -m1 -E '^(error|  = note: .*(error|unable))' "$log"), see $log"
     return 1
   fi
-  built=$target_dir/$target/release/$built
-  if [ "$(stat -c %s "$built")" -gt "$max_bytes" ]; then
-    echo "it is larger than $max_bytes bytes"
+  if ! "$objcopy" --strip-unneeded "$target_dir/$target/release/$built" "$out/$library" >>"$log" 2>&1; then
+    echo "$objcopy: $(tail -1 "$log")"
     return 1
   fi
   # The same sources make the same archive.
-  cp "$built" "$out/$library"
-  tar -C "$out" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=755 -c "$library" | gzip -n9 >"$out/$library.tar.gz"
+  tar -C "$out" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=755 -c "$library" |
+    gzip -n9 >"$out/$library.tar.gz"
   rm "$out/$library" "$log"
 }
 

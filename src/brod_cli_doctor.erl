@@ -12,8 +12,11 @@ run(Options, _Words) ->
   Reached = [reach("bootstrap", Endpoint, Config) || Endpoint <- Endpoints],
   Cluster = case brod_cli_cluster:metadata(Endpoints, all, Config) of
               {ok, #{brokers := Brokers} = Metadata} ->
-                [reach("advertised", {binary_to_list(Host), Port}, Config) || #{host := Host, port := Port} <- Brokers]
-                  ++ listeners(Endpoints, Brokers) ++ topics(Metadata);
+                Advertised = [reach("advertised", {binary_to_list(Host), Port}, Config)
+                              || #{host := Host, port := Port} <- Brokers],
+                Listeners = listeners(Endpoints, Brokers),
+                %% In the order in which it is printed.
+                Advertised ++ Listeners ++ topics(Metadata);
               {error, Reason} ->
                 [bad("the cluster does not answer: ~ts", [brod_cli_output:reason(Reason)])]
             end,
