@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup build test lint fmt precompiled docs demo bench bench-compare soak compat matrix kafka-up kafka-down clean
+.PHONY: help setup build cli test lint fmt precompiled docs demo bench bench-compare soak compat matrix kafka-up kafka-down clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -13,6 +13,13 @@ setup: ## install what is missing (Debian, apt)
 
 build: ## a complete application in _build/default/lib/brod
 	@rebar3 compile
+
+cli: build ## the command line as a folder that may be copied, _build/cli/bin/brod; it needs Erlang
+	@rm -rf _build/cli && mkdir -p _build/cli/bin
+	@cp bin/brod _build/cli/bin/
+	@cp -rL _build/default/lib/brod/ebin _build/cli/
+	@mkdir _build/cli/priv && cp priv/brod_nif.so _build/cli/priv/
+	@echo '_build/cli/bin/brod'
 
 precompiled: ## the library for other machines, as archives with checksums in _build/precompiled (zig, from PyPI)
 	@scripts/precompiled.sh

@@ -9,20 +9,20 @@
 -spec run(map(), [string()]) -> ok | {error, term()}.
 run(Options, _Words) ->
   {Endpoints, Config} = brod_cli_cluster:target(Options),
-  Reached = [reach("bootstrap", Endpoint, Config) || Endpoint <- Endpoints],
+  Tell = fun(Findings) -> [tell(Options, Finding) || Finding <- Findings] end,
+  Reached = [Tell(reach("bootstrap", Endpoint, Config)) || Endpoint <- Endpoints],
   Cluster = case brod_cli_cluster:metadata(Endpoints, all, Config) of
               {ok, #{brokers := Brokers} = Metadata} ->
-                Advertised = [reach("advertised", {binary_to_list(Host), Port}, Config)
+                Advertised = [Tell(reach("advertised", {binary_to_list(Host), Port}, Config))
                               || #{host := Host, port := Port} <- Brokers],
-                Listeners = listeners(Endpoints, Brokers),
-                %% In the order in which it is printed.
-                Advertised ++ Listeners ++ topics(Metadata);
+                Listeners = Tell(listeners(Endpoints, Brokers)),
+                [Advertised, Listeners, Tell(topics(Metadata))];
               {error, Reason} ->
-                [bad("the cluster does not answer: ~ts", [brod_cli_output:reason(Reason)])]
+                Tell([bad("the cluster does not answer: ~ts", [brod_cli_output:reason(Reason)])])
             end,
-  case lists:member(bad, lists:flatten(Reached ++ Cluster)) of
+  case lists:member(bad, lists:flatten([Reached, Cluster])) of
     true -> {error, <<"something is wrong, see above">>};
-    false -> good("all is well", [])
+    false -> _ = Tell([good("all is well", [])]), ok
   end.
 
 reach(Kind, {Host0, Port} = Endpoint, Config) ->
@@ -35,10 +35,10 @@ reach(Kind, {Host0, Port} = Endpoint, Config) ->
         {ok, Connection} ->
           Versions = brod_connection:api_versions(Connection),
           ok = brod_connection:stop(Connection),
-          ok = good("~s ~s:~b (~s): TCP~s~s and versions are fine",
-                    [Kind, Host, Port, inet:ntoa(hd(Addresses)), [", TLS" || is_on(ssl, Config)],
-                     [", SASL" || is_on(sasl, Config)]]),
-          [versions(Versions)];
+          [good("~s ~s:~b (~s): TCP~s~s and versions are fine",
+                [Kind, Host, Port, inet:ntoa(hd(Addresses)), [", TLS" || is_on(ssl, Config)],
+                 [", SASL" || is_on(sasl, Config)]])
+           | versions(Versions)];
         {error, Reason} ->
           [bad("~s ~ts", [Kind, brod_cli_output:reason(Reason)])]
       end
@@ -47,8 +47,8 @@ reach(Kind, {Host0, Port} = Endpoint, Config) ->
 is_on(Name, Config) -> not lists:member(proplists:get_value(Name, Config, false), [false, undefined]).
 
 versions({ok, #{fetch := {_, Newest}}}) when Newest < 4 ->
-  bad("the broker is older than Kafka 0.11: no headers, no transactions, no idempotence", []);
-versions(_) -> ok.
+  [bad("the broker is older than Kafka 0.11: no headers, no transactions, no idempotence", [])];
+versions(_) -> [].
 
 %% The broker's own names are what clients connect to after the first request.
 listeners(Endpoints, Brokers) ->
@@ -67,11 +67,17 @@ topics(#{topics := Topics}) ->
     ++ [bad("~b topics may not be described by this user (ACLs)", [length(Refused)]) || Refused =/= []]
     ++ [good("~b topics are seen", [length(Topics)])].
 
-good(Format, Args) -> brod_cli_output:print(sign("ok  ", 32) ++ Format ++ "~n", Args).
+good(Format, Args) -> {ok, finding(Format, Args)}.
 
-bad(Format, Args) ->
-  ok = brod_cli_output:print(sign("BAD ", 31) ++ Format ++ "~n", Args),
-  bad.
+bad(Format, Args) -> {bad, finding(Format, Args)}.
+
+finding(Format, Args) -> <<_/binary>> = unicode:characters_to_binary(io_lib:format(Format, Args)).
 
 %% Colours for people only.
-sign(Text, Colour) -> brod_cli_output:colour(Text, Colour).
+tell(#{"json" := true}, {Is, Text}) ->
+  ok = brod_cli_output:write([brod_cli_output:json(#{ok => Is =:= ok, finding => Text}), "\n"]),
+  Is;
+tell(_Options, {Is, Text}) ->
+  Sign = case Is of ok -> brod_cli_output:colour("ok  ", 32); bad -> brod_cli_output:colour("BAD ", 31) end,
+  ok = brod_cli_output:print("~s~ts~n", [Sign, Text]),
+  Is.

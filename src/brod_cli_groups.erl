@@ -25,8 +25,16 @@ groups(Options, Words) ->
           maps:is_key("json", Options) orelse
             brod_cli_output:print("~ts is ~ts, ~b members, protocol ~ts~n",
                                   [Group, State, length(Members), maps:get(protocol_data, Described, <<>>)]),
-          brod_cli_output:rows(Options, [member, client, host],
-                               [[M, C, H] || #{member_id := M, client_id := C, client_host := H} <- Members]);
+          Rows = [[M, C, H] || #{member_id := M, client_id := C, client_host := H} <- Members],
+          case Options of
+            %% A group without members has a state, too.
+            #{"json" := true} ->
+              Fields = [maps:from_list(lists:zip([member, client, host], Row)) || Row <- Rows],
+              brod_cli_output:write([brod_cli_output:json(#{group => brod_cli_cluster:text(Group), state => State,
+                                                            protocol => maps:get(protocol_data, Described, <<>>),
+                                                            members => Fields}), "\n"]);
+            _ -> brod_cli_output:rows(Options, [member, client, host], Rows)
+          end;
         {ok, Other} -> {error, Other};
         Error -> Error
       end;

@@ -9,9 +9,9 @@
 
 -include_lib("eunit/include/eunit.hrl").
 
--define(LIMIT_MS, 20000).
+-define(LIMIT_MS, 60000).
 
-suite() -> [{timetrap, {seconds, 60}}].
+suite() -> [{timetrap, {seconds, 240}}].
 
 all() ->
   [lines_are_produced_and_consumed, json_lines_come_back, consuming_starts_and_ends_where_told, follow_waits_for_more,
@@ -167,6 +167,8 @@ groups_move(Config) ->
   ?assertEqual(#{<<"group">> => <<"g">>, <<"topic">> => <<"t">>, <<"partition">> => 0, <<"committed">> => 2, <<"end">> => 3,
                  <<"lag">> => 1}, brod_json:decode(Lag)),
   {0, <<"g is Empty, 0 members", _/binary>>, <<>>} = brod(Config, ["groups", "describe", "g"]),
+  {0, Described, <<>>} = brod(Config, ["groups", "describe", "g", "--json"]),
+  ?assertMatch(#{<<"group">> := <<"g">>, <<"state">> := <<"Empty">>, <<"members">> := []}, brod_json:decode(Described)),
   ?assertEqual({0, <<>>, <<>>}, brod(Config, ["groups", "delete", "g"])),
   ?assertEqual({0, <<>>, <<>>}, brod(Config, ["groups", "list", "--json"])).
 
@@ -174,7 +176,10 @@ doctor_says_what_is_wrong(Config) ->
   {0, Fine, <<>>} = brod(Config, ["doctor"]),
   ?assertMatch({_, _}, binary:match(Fine, <<"ok  all is well">>)),
   {1, Wrong, _} = brod(Config, ["doctor", "-b", "localhost:1"]),
-  ?assertMatch({_, _}, binary:match(Wrong, <<"BAD bootstrap localhost:1 nobody listens there">>)).
+  ?assertMatch({_, _}, binary:match(Wrong, <<"BAD bootstrap localhost:1 nobody listens there">>)),
+  {1, Json, _} = brod(Config, ["doctor", "-b", "localhost:1", "--json"]),
+  ?assertMatch(#{<<"ok">> := false, <<"finding">> := <<"bootstrap localhost:1 nobody listens there", _/binary>>},
+               brod_json:decode(hd(binary:split(Json, <<"\n">>)))).
 
 exit_codes(Config) ->
   ?assertEqual({2, <<>>, <<"brod: no command conume, did you mean consume?\n">>}, brod(Config, ["conume"])),
