@@ -1,13 +1,17 @@
 %% @private What a failed connection means to whoever has to mend it, in one line.
 -module(brod_connect_failure).
 
--export([describe/1]).
+-export([describe/1, why/1]).
 
 %% @doc Endpoints with why each could not be reached, and what to check, as text for a log line.
 -spec describe([{brod:endpoint(), {Reason :: term(), Stack :: list()}}]) -> iodata().
 describe(Failures) ->
   lists:join("; ", [[brod_engine:to_binary(Host), $:, integer_to_list(Port), $\s, cause(Reason)]
                     || {{Host, Port}, {Reason, _Stack}} <- Failures]).
+
+%% @doc Why one endpoint could not be reached, and what to check.
+-spec why(term()) -> binary().
+why(Reason) -> unicode:characters_to_binary(cause(Reason)).
 
 cause(econnrefused) -> "nobody listens there: check the port, and that the broker runs";
 cause(nxdomain) -> "the host name does not resolve: check the name, and the DNS servers";

@@ -55,7 +55,14 @@ state() ->
   #{ at_ms => erlang:system_time(millisecond)
    , node => atom_to_binary(node())
    , clients => [Client || {Id, Pid} <- brod_stats:clients(), Client <- client_now(Id, Pid)]
+             ++ [not_connected(Id, brod_stats:why_down(Id)) || Id <- brod_stats:not_connected()]
    }.
+
+not_connected(Id, Why) ->
+  Known = client(#{client => Id, version => undefined, endpoints => [], brokers => [], groups => [], errors => [],
+                   events => brod_telemetry:recent(Id)},
+                 #{closed => true, brokers => [], producers => [], consumers => [], events => []}),
+  Known#{problems => [case Why of undefined -> <<"not connected">>; _ -> <<"not connected: ", Why/binary>> end]}.
 
 client_now(Id, Pid) ->
   try {brod_stats:stats(Pid), brod_client:get_bootstrap(Pid)} of

@@ -1,7 +1,7 @@
 %% @private What is known of running clients: counters of the engine, and what follows from them.
 -module(brod_stats).
 
--export([clients/0, stats/1, stats/2, info/1, info/3, health/1, name/1]).
+-export([clients/0, stats/1, stats/2, info/1, info/3, health/1, not_connected/0, why_down/1, name/1]).
 %% for tests
 -export([health_of/1]).
 
@@ -9,6 +9,20 @@
 -spec clients() -> [{brod:client_id(), pid()}].
 clients() ->
   lists:usort([{Id, Pid} || {Id, Pid} <- brod_handles:all(client, '_'), is_process_alive(Pid)]).
+
+%% @doc The clients that are to run here, and are not connected.
+-spec not_connected() -> [brod:client_id()].
+not_connected() -> brod_sup:clients() -- [Id || {Id, _Pid} <- clients()].
+
+%% @doc Why a client could not connect when it tried last, endpoint by endpoint; `undefined' where nothing is known.
+-spec why_down(brod:client_id()) -> undefined | binary().
+why_down(Client) ->
+  Failed = lists:takewhile(fun(#{event := Name}) -> Name =:= [client, connect_failed] end,
+                           lists:reverse(brod_telemetry:recent(Client))),
+  case maps:from_list([{Broker, Why} || #{metadata := #{broker := Broker, reason := Why}} <- lists:reverse(Failed)]) of
+    Each when map_size(Each) =:= 0 -> undefined;
+    Each -> iolist_to_binary(lists:join("; ", [[Broker, $\s, Why] || {Broker, Why} <- lists:sort(maps:to_list(Each))]))
+  end.
 
 %% @doc All counters of a client; see {@link brod:stats/1}.
 -spec stats(brod:client()) -> {ok, map()} | {error, term()}.

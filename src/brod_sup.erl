@@ -2,7 +2,7 @@
 -module(brod_sup).
 -behaviour(brod_supervisor3).
 
--export([start_link/0, start_client/3, stop_client/1, find_client/1]).
+-export([start_link/0, start_client/3, stop_client/1, find_client/1, clients/0]).
 -export([init/1, post_init/1]).
 
 -include("brod_int.hrl").
@@ -42,6 +42,13 @@ stop_client(ClientId) ->
 -spec find_client(brod:client_id()) -> [pid()].
 find_client(ClientId) ->
   brod_supervisor3:find_child(?SUP, ClientId).
+
+%% @doc The names of all clients, also of those that wait for their restart.
+-spec clients() -> [brod:client_id()].
+clients() ->
+  try [Id || {Id, _, _, _} <- brod_supervisor3:which_children(?SUP)]
+  catch exit:{_, _} -> []
+  end.
 
 %% @private
 init(clients) ->

@@ -68,6 +68,32 @@ defmodule Brod.MockTest do
              )
   end
 
+  test "a client that reaches no broker says why, and the page does, too" do
+    name = :"#{System.unique_integer([:positive])}-nobody"
+    start_supervised!({Brod.Client, name: name, endpoints: "127.0.0.1:1"}, id: name)
+    assert {:error, error} = failed(name, System.monotonic_time(:millisecond) + @limit)
+    assert Exception.message(error) =~ "127.0.0.1:1 nobody listens there: check the port"
+
+    {200, _, json} = :brod_dashboard.handle('/state')
+    %{"clients" => clients} = json |> IO.iodata_to_binary() |> :brod_json.decode()
+
+    assert %{"health" => "down", "problems" => [why]} =
+             Enum.find(clients, &(&1["client"] == "#{name}"))
+
+    assert why =~ "not connected: 127.0.0.1:1 nobody listens there"
+  end
+
+  # Until the first attempt has failed.
+  defp failed(name, deadline) do
+    case Brod.Client.await_connected(name, 50) do
+      {:error, %Brod.Error{reason: {:not_connected, ^name, :undefined}}} = error ->
+        if System.monotonic_time(:millisecond) < deadline, do: failed(name, deadline), else: error
+
+      other ->
+        other
+    end
+  end
+
   test "offsets that a transaction adds are where a group goes on", %{client: c} do
     for value <- ["a", "b", "c"], do: Brod.Producer.produce_sync!(c, "t", value, partition: 0)
 

@@ -85,8 +85,9 @@ defmodule Brod.MistakesTest do
         Brod.Client.start(name: :mistake, endpoints: "127.0.0.1:1")
       end,
       mistake "To wait for it", log: 2 do
-        :ok = Brod.Client.start(name: :mistake, endpoints: "127.0.0.1:1")
-        Brod.Client.await_connected(:mistake, 100)
+        :ok = Brod.Client.start(name: :mistake, endpoints: "127.0.0.1:1", restart_delay_seconds: 60)
+
+        Brod.Client.await_connected(:mistake, 5_000)
       end,
       mistake "A misspelt option of TLS" do
         Brod.Client.start(endpoints: "localhost:9093", ssl: [cacert_file: "ca.pem"])

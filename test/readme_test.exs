@@ -24,6 +24,7 @@ defmodule Brod.ReadmeTest do
   end
 
   test "the Erlang modules produce, consume and run in a group", %{blocks: blocks} do
+    Process.flag(:trap_exit, true)
     modules = for {"erlang", "-module" <> _ = code} <- blocks, do: compile(code)
     assert modules == [:greetings, :greeting_group]
 
@@ -38,6 +39,8 @@ defmodule Brod.ReadmeTest do
   end
 
   test "the Elixir programs do the same", %{blocks: blocks} do
+    # Their supervisors are linked to this process, and give up once the clients are stopped.
+    Process.flag(:trap_exit, true)
     programs = for {"elixir", code} <- blocks, code =~ ~r/\A(import Brod|defmodule)/, do: code
 
     output_until(~r/greetings-from-elixir \d \d+: hello/, fn ->

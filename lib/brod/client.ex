@@ -63,7 +63,10 @@ defmodule Brod.Client do
     %{id: id, start: {__MODULE__, :start_link, [options]}, shutdown: 10_000}
   end
 
-  @doc "Waits until the client has reached a broker, at most `timeout` milliseconds."
+  @doc """
+  Waits until the client has reached a broker, at most `timeout` milliseconds. The error says why each endpoint could not be
+  used when that was tried last.
+  """
   @spec await_connected(name(), pos_integer()) :: :ok | {:error, Error.t()}
   def await_connected(name, timeout \\ 10_000) do
     await(name, System.monotonic_time(:millisecond) + timeout)
@@ -107,6 +110,14 @@ defmodule Brod.Client do
          do: {:ok, {name, endpoints, config}}
   end
 
+  defp not_connected(name, :client_down) do
+    if Process.whereis(:brod_sup) && name in :brod_sup.clients(),
+      do: {:not_connected, name, :brod_stats.why_down(name)},
+      else: :client_down
+  end
+
+  defp not_connected(_name, reason), do: reason
+
   defp start_client(endpoints, name, config) do
     if Process.whereis(:brod_sup),
       do: :brod.start_client(endpoints, name, config),
@@ -120,7 +131,7 @@ defmodule Brod.Client do
 
       {:error, reason} ->
         if System.monotonic_time(:millisecond) >= deadline do
-          {:error, Error.new(reason)}
+          {:error, Error.new(not_connected(name, reason))}
         else
           Process.sleep(@poll_ms)
           await(name, deadline)

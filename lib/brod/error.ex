@@ -86,6 +86,16 @@ defmodule Brod.Error do
      "Have it among your dependencies in mix.exs, or call Application.ensure_all_started(:brod)."}
   end
 
+  defp explain({:not_connected, name, :undefined}) do
+    {"the client #{inspect(name)} has not reached a broker in time",
+     "Nothing has failed so far: it may need longer."}
+  end
+
+  defp explain({:not_connected, name, why}) do
+    {"the client #{inspect(name)} has not reached a broker: #{why}",
+     "It tries again after restart_delay_seconds."}
+  end
+
   defp explain(:client_down) do
     {"no client of that name is running, or it has not reached a broker yet",
      "Start Brod.Client before whatever uses it, and look at the log for why it cannot connect."}
