@@ -12,7 +12,7 @@ for release in "$@"; do
   root=$(scripts/chroot.sh "$release" erlang-base erlang-dev erlang-eunit erlang-common-test erlang-edoc erlang-ssl rebar3)
   mkdir -p "$root/brod"
   rm -rf "$root/brod"/*
-  git ls-files -z src include test scripts kafka_protocol rebar.config rebar.config.script rebar.lock | tar --null -cT - | tar -xC "$root/brod"
+  git ls-files -z src include test scripts docs kafka_protocol rebar.config rebar.config.script rebar.lock | tar --null -cT - | tar -xC "$root/brod"
   # The library is not built there: no Rust is needed. Tests call the script, too, for folders of their own.
   mkdir "$root/brod/priv"
   cp priv/brod_nif.so "$root/brod/priv/"

@@ -13,13 +13,17 @@ glibc=${GLIBC:-2.17}
 tools=${XDG_CACHE_HOME:-$HOME/.cache}/brod-tools/zigbuild
 version=$(sed -n 's/.*{vsn, "\(.*\)"}.*/\1/p' src/brod.app.src)
 target_dir=${CARGO_TARGET_DIR:-target}/precompiled
-# LLVM's, which comes with Rust and knows the formats of all targets.
-objcopy=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/rust-objcopy
+sysroot=$(rustc --print sysroot)
+
+# LLVM's objcopy, which comes with Rust and knows the formats of all targets.
+llvm_objcopy() {
+  LD_LIBRARY_PATH=$sysroot/lib "$sysroot/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/rust-objcopy" "$@"
+}
 
 if [ ! -e "$tools/ready" ]; then
   rm -rf "$tools"
   python3 -m venv "$tools"
-  "$tools/bin/pip" install -q ziglang==0.17.1 cargo-zigbuild==0.24.0 >&2
+  "$tools/bin/pip" install -q ziglang==0.17.1 cargo-zigbuild==0.24.1 >&2
   touch "$tools/ready"
 fi
 export PATH=$tools/bin:$PATH
@@ -45,8 +49,8 @@ build() {
     echo "cargo: $(grep -m1 -E '^(error|  = note: .*(error|unable))' "$log"), see $log"
     return 1
   fi
-  if ! "$objcopy" --strip-unneeded "$target_dir/$target/release/$built" "$out/$library" >>"$log" 2>&1; then
-    echo "$objcopy: $(tail -1 "$log")"
+  if ! llvm_objcopy --strip-unneeded "$target_dir/$target/release/$built" "$out/$library" >>"$log" 2>&1; then
+    echo "strip: $(tail -1 "$log")"
     return 1
   fi
   # The same sources make the same archive.

@@ -6,10 +6,10 @@
 
 -type json() :: #{binary() => json()} | [json()] | binary() | number() | boolean() | null.
 
-%% @doc Of maps, lists, binaries, atoms and integers.
+%% @doc Of maps, lists, binaries, atoms and integers. Keys are sorted, for since OTP 26 maps have no order.
 -spec encode(term()) -> iodata().
 encode(Map) when is_map(Map) ->
-  [${, lists:join($,, [[string(key(K)), $:, encode(V)] || {K, V} <- maps:to_list(Map)]), $}];
+  [${, lists:join($,, [[string(key(K)), $:, encode(V)] || {K, V} <- lists:sort(maps:to_list(Map))]), $}];
 encode(List) when is_list(List) ->
   [$[, lists:join($,, [encode(V) || V <- List]), $]];
 encode(Integer) when is_integer(Integer) ->
