@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup build cli test lint fmt precompiled docs demo bench bench-compare soak compat matrix kafka-up kafka-down clean
+.PHONY: help setup build cli test lint fmt precompiled docs demo bench bench-compare soak chaos compat matrix kafka-up kafka-down clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -37,7 +37,7 @@ fmt: ## format Rust and Elixir sources
 docs: ## the documentation as a site, in _build/docs (ExDoc, in a chroot where need be), its links checked
 	@scripts/docs.sh
 
-demo: ## the main job on a real Kafka, from Erlang and from Elixir
+demo: ## the main job from Erlang and from Elixir, on a Kafka in memory (KAFKA=real: on a real one)
 	@scripts/demo.sh
 
 bench: ## measure beside librdkafka on a real Kafka
@@ -48,6 +48,9 @@ bench-compare: ## this checkout beside another revision (REV=...), in alternatin
 
 soak: ## ten minutes of producing and consuming, checked message by message (SOAK_MINUTES, SOAK_KILL, SOAK_PARTITIONS)
 	@bench/soak.sh
+
+chaos: ## a random walk of clients and faults on the Kafka in memory, an hour of it (CHAOS_MINUTES, CHAOS_SEED)
+	@scripts/chaos.sh
 
 compat: ## what works on which Kafka, from 0.8.2 to 4.4, as a table (takes some minutes)
 	@scripts/compat.sh

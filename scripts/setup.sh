@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Installs, on Debian and its relatives, what is missing of what building, testing and benchmarking need.
-# Does nothing where everything is there. cargo and a JDK are expected: any recent ones do.
-#   setup.sh [bench]   with what librdkafka needs, which `make bench` builds
+# Does nothing where everything is there. cargo is expected: any recent one does.
+#   setup.sh demo      only what building and the demo on the Kafka in memory need: no JDK, no Maven
+#   setup.sh [bench]   all else, and with `bench` what librdkafka needs, which `make bench` builds
 set -euo pipefail
 
+for_what=${1:-tests}
 say() { echo "setup: $*" >&2; }
 
 missing=()
@@ -17,27 +19,28 @@ need_app() {
 need make make
 need cc gcc libc6-dev
 need pkg-config pkg-config
-need openssl openssl
 need elixir elixir
 need rebar3 rebar3
-need kcat kcat
+tests_need=(common_test dialyzer eunit tools)
+[ "$for_what" != demo ] || tests_need=()
 if command -v erl >/dev/null; then
-  need_app common_test erlang-common-test
   need_app crypto erlang-crypto
-  need_app dialyzer erlang-dialyzer
-  need_app eunit erlang-eunit
   need_app ssl erlang-ssl
-  need_app tools erlang-tools
+  for app in ${tests_need[@]+"${tests_need[@]}"}; do need_app "$app" "erlang-${app//_/-}"; done
   [ -e "$(erl -noshell -eval 'io:put_chars(code:root_dir()), halt().')/usr/include/erl_nif.h" ] ||
     missing+=(erlang-dev)
 else
-  missing+=(erlang-base erlang-common-test erlang-crypto erlang-dev erlang-dialyzer erlang-eunit
-            erlang-ssl erlang-tools)
+  missing+=(erlang-base erlang-crypto erlang-dev erlang-ssl)
+  for app in ${tests_need[@]+"${tests_need[@]}"}; do missing+=("erlang-${app//_/-}"); done
 fi
-need mvn maven
-command -v java >/dev/null || missing+=(default-jre-headless)
+if [ "$for_what" != demo ]; then
+  need openssl openssl
+  need kcat kcat
+  need mvn maven
+  need java default-jre-headless
+fi
 
-if [ "${1:-}" = bench ]; then
+if [ "$for_what" = bench ]; then
   pkg-config --exists zlib 2>/dev/null || missing+=(zlib1g-dev)
   pkg-config --exists libzstd 2>/dev/null || missing+=(libzstd-dev)
   pkg-config --exists libssl 2>/dev/null || missing+=(libssl-dev)

@@ -5,6 +5,10 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([produced_is_consumed/1, ends_with_its_owner/1, crash_is_an_exit/1, kcat_both_ways/1, leader_moves/1,
          broker_stops/1, looks_older/1, no_fault_harms/1]).
+-export([holes_are_read_over/1, control_batches_are_not_messages/1, lying_high_watermark_harms_no_consumer/1,
+         consumer_goes_on_after_an_unclean_election/1, brokers_clock_is_seen/1, throttled_client_waits/1,
+         answer_that_is_minutes_late_is_not_waited_for/1, what_is_wrong_with_a_request_is_told/1,
+         commands_come_by_tcp/1, starts_quickly_and_small/1, random_walk_loses_nothing_and_leaves_nothing/1]).
 
 -include_lib("eunit/include/eunit.hrl").
 -include("../include/brod.hrl").
@@ -16,7 +20,10 @@ suite() -> [{timetrap, {minutes, 4}}].
 
 all() ->
   [produced_is_consumed, ends_with_its_owner, crash_is_an_exit, kcat_both_ways, leader_moves, broker_stops, looks_older,
-   no_fault_harms].
+   holes_are_read_over, control_batches_are_not_messages, lying_high_watermark_harms_no_consumer,
+   consumer_goes_on_after_an_unclean_election, brokers_clock_is_seen, throttled_client_waits,
+   answer_that_is_minutes_late_is_not_waited_for, what_is_wrong_with_a_request_is_told, commands_come_by_tcp,
+   starts_quickly_and_small, random_walk_loses_nothing_and_leaves_nothing, no_fault_harms].
 
 init_per_suite(Config) -> brod_test:init_mock_suite(Config).
 
@@ -98,6 +105,190 @@ looks_older(_Config) ->
      ?assertEqual([1], stored(Mock, <<"t">>)),
      {ok, {1, [#kafka_message{value = <<"1">>}]}} = brod:fetch(Client, <<"t">>, 0, 0)
    end) || Version <- [<<"0.11">>, <<"1.1">>, <<"2.8">>, <<"3.9">>, <<"4.1">>]].
+
+holes_are_read_over(_Config) ->
+  with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+    Batch = fun(Numbers) -> [{integer_to_binary(N rem 3), integer_to_binary(N)} || N <- Numbers] end,
+    ok = brod:start_producer(Client, <<"t">>, []),
+    [ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, Batch(lists:seq(N, N + 9))) || N <- lists:seq(0, 90, 10)],
+    ok = brod_mock:compact(Mock, <<"t">>, 0),
+    [ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, Batch([N])) || N <- [100, 101, 102]],
+    ?assertEqual([97, 98, 99, 100, 101, 102], stored(Mock, <<"t">>)),
+    ?assertEqual([97, 98, 99, 100, 101, 102], received(subscribed(Client), 6)),
+    ?assertMatch({ok, {103, [#kafka_message{offset = 97} | _]}}, brod:fetch(Client, <<"t">>, 0, 12))
+  end).
+
+control_batches_are_not_messages(_Config) ->
+  with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+    ok = brod:start_producer(Client, <<"t">>, []),
+    [begin
+       ok = brod_mock:control_batch(Mock, <<"t">>, 0, Kind),
+       ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, integer_to_binary(Kind))
+     end || Kind <- [0, 1, 5]],
+    ok = brod_mock:control_batch(Mock, <<"t">>, 0, 1),
+    ?assertEqual([0, 1, 5], received(subscribed(Client), 3)),
+    ?assertEqual({ok, 7}, brod:resolve_offset(Client, <<"t">>, 0, latest))
+  end).
+
+%% Whether it is told too high or too low, what is there is delivered once, and what comes later as well.
+lying_high_watermark_harms_no_consumer(_Config) ->
+  with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+    ok = brod:start_producer(Client, <<"t">>, []),
+    ok = brod_mock:lie(Mock, <<"t">>, 0, 1000),
+    [ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, integer_to_binary(N)) || N <- lists:seq(1, 10)],
+    Consumer = subscribed(Client),
+    ?assertEqual(lists:seq(1, 10), received(Consumer, 10)),
+    ok = brod_mock:lie(Mock, <<"t">>, 0, -1000),
+    [ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, integer_to_binary(N)) || N <- lists:seq(11, 20)],
+    ?assertEqual(lists:seq(11, 20), received(Consumer, 10))
+  end).
+
+%% What was consumed and is gone is not the consumer's fault; by its offset_reset_policy it goes on.
+consumer_goes_on_after_an_unclean_election(_Config) ->
+  with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+    ok = brod:start_producer(Client, <<"t">>, []),
+    [ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, integer_to_binary(N)) || N <- lists:seq(1, 10)],
+    Consumer = subscribed(Client, [{offset_reset_policy, reset_to_latest}]),
+    ?assertEqual(lists:seq(1, 10), received(Consumer, 10)),
+    {ok, #{topics := [#{partitions := [#{leader_id := Leader}]}]}} =
+      brod:get_metadata(brod_mock:endpoints(Mock), [<<"t">>]),
+    ok = brod_mock:stop_broker(Mock, Leader, 4),
+    ?assertEqual(lists:seq(1, 6), stored(Mock, <<"t">>)),
+    Produce = fun(N) -> brod:produce_sync(Client, <<"t">>, 0, <<>>, integer_to_binary(N)) end,
+    More = produced_until_received(Produce, Consumer, 11),
+    ?assertEqual(lists:seq(1, 6) ++ More, stored(Mock, <<"t">>))
+  end).
+
+brokers_clock_is_seen(_Config) ->
+  with_mock(#{}, fun(Mock, Client) ->
+    Configs = [#{name => <<"message.timestamp.type">>, value => <<"LogAppendTime">>}],
+    Topic = #{name => <<"t">>, num_partitions => 1, replication_factor => 1, assignments => [], configs => Configs},
+    ok = brod:create_topics(brod_mock:endpoints(Mock), [Topic], #{timeout => ?LIMIT_MS}),
+    [ok = brod_mock:skew(Mock, Broker, 3600000) || Broker <- [1, 2, 3]],
+    ok = brod:start_producer(Client, <<"t">>, []),
+    ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"v">>),
+    {ok, {1, [#kafka_message{ts_type = append, ts = Ts} = Message]}} = brod:fetch(Client, <<"t">>, 0, 0),
+    ?assert(Ts > os:system_time(millisecond) + 3000000),
+    ?assertEqual([{0, Message}], brod_mock:messages(Mock, <<"t">>))
+  end).
+
+%% KIP-219: what it was told is waited for by the client; the broker reads nothing earlier.
+throttled_client_waits(_Config) ->
+  with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+    ok = brod:start_producer(Client, <<"t">>, []),
+    ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"v">>),
+    Ms = fun() ->
+           T0 = erlang:monotonic_time(millisecond),
+           ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"v">>),
+           erlang:monotonic_time(millisecond) - T0
+         end,
+    ok = brod_mock:fault(Mock, #{api => <<"Produce">>, action => {throttle, 300}}),
+    _ = Ms(),
+    ?assert(Ms() >= 290),
+    %% A client's own name is the one of its brod client.
+    ok = brod_mock:quota(Mock, atom_to_binary(Client, utf8), #{produce => 1000}),
+    ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, binary:copy(<<"x">>, 1300)),
+    ?assert(Ms() >= 290)
+  end).
+
+answer_that_is_minutes_late_is_not_waited_for(_Config) ->
+  with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client0) ->
+    Late = list_to_atom(atom_to_list(Client0) ++ "late"),
+    ok = brod:start_client(brod_mock:endpoints(Mock), Late, [{request_timeout, 1000}, {reconnect_cool_down_seconds, 0}]),
+    ok = brod:start_producer(Late, <<"t">>, [{retry_backoff_ms, 10}]),
+    ok = brod_mock:fault(Mock, #{api => <<"Produce">>, action => {delay_answer, 300000}}),
+    ok = brod:produce_sync(Late, <<"t">>, 0, <<>>, <<"1">>),
+    ?assertEqual([1], stored(Mock, <<"t">>)),
+    ok = brod:stop_client(Late)
+  end).
+
+what_is_wrong_with_a_request_is_told(_Config) ->
+  with_mock(#{brokers => 1}, fun(Mock, _Client) ->
+    [{Host, Port}] = brod_mock:endpoints(Mock),
+    Asked = fun(Request) ->
+              {ok, Socket} = gen_tcp:connect(Host, Port, [binary, {packet, 4}, {active, false}]),
+              ok = gen_tcp:send(Socket, Request),
+              {error, closed} = gen_tcp:recv(Socket, 0, ?LIMIT_MS)
+            end,
+    Asked(<<3:16, 1:16, 7:32, -1:16, 5:32>>),
+    Asked(<<999:16, 0:16, 7:32, -1:16>>),
+    Asked(<<0:16, 99:16, 7:32, -1:16, 0>>),
+    [Metadata, Unknown, Version] = brod_mock:complaints(Mock),
+    ?assertMatch(<<"Metadata of version 1: ", _/binary>>, Metadata),
+    ?assertEqual(<<"nobody knows an API 999">>, Unknown),
+    ?assertMatch(<<"Produce is not offered in version 99", _/binary>>, Version)
+  end).
+
+commands_come_by_tcp(_Config) ->
+  {ok, Socket0} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}]),
+  {ok, Port} = inet:port(Socket0),
+  ok = gen_tcp:close(Socket0),
+  {ok, Mock} = brod_mock:start(#{brokers => 1, control_port => Port}),
+  {ok, Socket} = gen_tcp:connect("127.0.0.1", Port, [binary, {packet, line}, {active, false}]),
+  ok = gen_tcp:send(Socket, <<"{\"do\": \"create_topic\", \"topic\": \"t\", \"partitions\": 2}\n">>),
+  ?assertEqual({ok, <<"{\"ok\":true}\n">>}, gen_tcp:recv(Socket, 0, ?LIMIT_MS)),
+  ?assertEqual([], brod_mock:messages(Mock, <<"t">>)),
+  ok = gen_tcp:close(Socket),
+  ok = brod_mock:stop(Mock).
+
+%% A machine that has other things to do is slow at times: one of many starts is quick.
+starts_quickly_and_small(_Config) ->
+  Start = fun() ->
+            T0 = erlang:monotonic_time(microsecond),
+            {ok, Mock} = brod_mock:start(#{}),
+            Us = erlang:monotonic_time(microsecond) - T0,
+            {os_pid, Pid} = erlang:port_info(sys:get_state(Mock), os_pid),
+            Rss = os:cmd("awk '/VmRSS/ { print $2 }' /proc/" ++ integer_to_list(Pid) ++ "/status"),
+            ok = brod_mock:stop(Mock),
+            {Us, list_to_integer(string:trim(Rss))}
+          end,
+  Kb = quick(Start, 50000, 200),
+  ?assert(Kb < 30000).
+
+quick(Start, LimitUs, Tries) when Tries > 0 ->
+  case Start() of
+    {Us, Kb} when Us < LimitUs -> ct:pal("a mock of three brokers starts in ~b us and takes ~b kB", [Us, Kb]), Kb;
+    _ -> quick(Start, LimitUs, Tries - 1)
+  end.
+
+%% 20 s of what `make chaos' does for an hour, and everything that it took is given back.
+random_walk_loses_nothing_and_leaves_nothing(_Config) ->
+  ok = brod_walk:walk(1),
+  Before = resources(),
+  Seed = os:system_time(second),
+  ct:pal("random walk from seed ~b on", [Seed]),
+  {ok, Walks} = brod_walk:run(Seed, 20000),
+  ct:pal("~b walks", [Walks]),
+  try brod_test:wait_until(fun() -> not_more(resources(), Before) end, ?LIMIT_MS)
+  catch error:{not_within_ms, _} -> error({left, resources(), before, Before})
+  end.
+
+%% Processes, ETS tables, ports, threads and descriptors of this VM.
+resources() ->
+  Listed = fun(Dir) -> {ok, Names} = file:list_dir(Dir), length(Names) end,
+  #{processes => erlang:system_info(process_count), tables => erlang:system_info(ets_count),
+    ports => erlang:system_info(port_count), threads => Listed("/proc/self/task"),
+    descriptors => Listed("/proc/self/fd")}.
+
+not_more(Now, Before) ->
+  maps:fold(fun(Kind, N, All) -> All andalso N =< maps:get(Kind, Before) end, true, Now).
+
+subscribed(Client) -> subscribed(Client, []).
+
+subscribed(Client, Options) ->
+  ok = brod:start_consumer(Client, <<"t">>, [{begin_offset, earliest} | Options]),
+  {ok, Consumer} = brod:subscribe(Client, self(), <<"t">>, 0, [{begin_offset, earliest} | Options]),
+  Consumer.
+
+%% Messages from N on are produced until one of them is received: how many it took is not said anywhere.
+produced_until_received(Produce, Consumer, N) ->
+  ok = Produce(N),
+  receive
+    {Consumer, #kafka_message_set{messages = Messages}} ->
+      ?assertEqual([], [V || #kafka_message{value = V} <- Messages, binary_to_integer(V) < 11]),
+      lists:seq(11, N)
+  after 200 -> produced_until_received(Produce, Consumer, N + 1)
+  end.
 
 %% Each fault, at each moment, met by each kind of producer: clusters work side by side.
 no_fault_harms(_Config) ->

@@ -16,6 +16,8 @@ pub struct Waiter {
     pub id: u64,
     /// The version in which the answer goes out.
     pub version: i16,
+    /// The throttle time that it tells, in ms.
+    pub throttle: i32,
 }
 
 /// One request.
@@ -73,6 +75,8 @@ pub struct Connection {
     /// Who is at the other end, once SASL or TLS has told.
     pub principal: Option<String>,
     pub(crate) login: Option<Login>,
+    /// Nothing more is read until then (KIP-219).
+    pub(crate) muted_until: Millis,
 }
 
 /// What a handler says to a request.

@@ -1,24 +1,27 @@
 //! The whole cluster as one state machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use brod_protocol::error::ErrorCode;
 use brod_protocol::header::RequestHeader;
-use brod_protocol::WireError;
 use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Encodable, Request};
 
-use crate::call::{Answer, Call, Connection, Millis, Refusal, Waiter};
+use crate::call::{Answer, Call, Connection, Millis, Waiter};
 use crate::config::Config;
 use crate::coordination::Coordination;
 use crate::dispatch;
 use crate::faults::{Faults, Plan};
 use crate::fetches::Fetches;
+use crate::throttle::{Quotas, Throttled};
 use crate::topics::{is_valid_name, Partition, Topics};
 
 /// As Kafka writes them: 16 bytes in base 64.
 pub(crate) const CLUSTER_ID: &str = "YnJvZC1tb2NrLWthZmthIQ";
+
+/// How many complaints are kept.
+const COMPLAINTS: usize = 100;
 
 /// A broker, whether it runs or not.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(crate) struct Broker {
     pub host: String,
     pub port: u16,
     pub running: bool,
+    /// By how many ms its clock is fast.
+    pub skew: Millis,
 }
 
 /// What a request came to.
@@ -52,6 +57,11 @@ pub struct Cluster {
     next_leader: usize,
     pub(crate) fetches: Fetches,
     pub(crate) faults: Faults,
+    pub(crate) produce_quotas: Quotas,
+    pub(crate) fetch_quotas: Quotas,
+    complaints: VecDeque<String>,
+    /// How many of them nobody has taken.
+    fresh_complaints: usize,
     completed: Vec<(u64, Bytes)>,
     last_id: u64,
 }
@@ -66,6 +76,7 @@ impl Cluster {
                     host: "127.0.0.1".into(),
                     port: *port,
                     running: true,
+                    skew: 0,
                 },
             )
         });
@@ -75,7 +86,11 @@ impl Cluster {
             coordination: Coordination::default(),
             next_leader: 0,
             fetches: Fetches::default(),
-            faults: Faults::default(),
+            faults: Faults::new(config.seed),
+            produce_quotas: Quotas::default(),
+            fetch_quotas: Quotas::default(),
+            complaints: VecDeque::new(),
+            fresh_complaints: 0,
             completed: Vec::new(),
             last_id: 0,
             config,
@@ -99,55 +114,82 @@ impl Cluster {
             broker,
             principal: None,
             login: None,
+            muted_until: 0,
         }
     }
 
     /// What is scripted for the next call of an API on a broker.
     pub fn plan(&mut self, api_key: i16, broker: i32) -> Plan {
-        let name = ApiKey::try_from(api_key).map_or(String::new(), |key| format!("{key:?}"));
-        self.faults.plan(&name, broker)
+        self.faults.plan(&name_of(api_key), broker)
     }
 
-    /// A request that has come in on a connection. `refusal` is a fault's.
+    /// A request that has come in on a connection. Of the plan, what is not I/O is done here.
     pub fn apply(
         &mut self,
         connection: &mut Connection,
         header: &RequestHeader,
         body: Bytes,
-        refusal: Option<Refusal>,
+        plan: &Plan,
         now: Millis,
     ) -> Applied {
         let waiter = Waiter {
             id: self.new_id(),
             version: header.version,
+            throttle: plan.throttle.try_into().unwrap_or(i32::MAX),
         };
+        connection.muted_until = connection.muted_until.max(now + plan.throttle);
         let call = Call {
             waiter,
             broker: connection.broker,
             version: header.version,
             client_id: header.client_id.clone().unwrap_or_default(),
             now,
-            refusal,
+            refusal: plan.refusal.clone(),
         };
         match dispatch::dispatch(self, connection, &call, header.api_key, body) {
             Ok(Answer::Now(body)) => Applied::Answer(body),
             Ok(Answer::Later) => Applied::Later(waiter.id),
             Ok(Answer::Never) => Applied::Never,
-            Ok(Answer::Close) | Err(_) => Applied::Close,
+            Ok(Answer::Close) => Applied::Close,
+            Err(error) => {
+                let (api, version) = (name_of(header.api_key), header.version);
+                self.complain(format!("{api} of version {version}: {error}"));
+                Applied::Close
+            }
         }
     }
 
     /// The answer to a request `R` that waits for it.
-    pub(crate) fn complete<R: Request>(&mut self, waiter: Waiter, response: &R::Response)
+    pub(crate) fn complete<R: Request>(&mut self, waiter: Waiter, mut response: R::Response)
     where
-        R::Response: Encodable,
+        R::Response: Encodable + Throttled,
     {
-        let encoded: Result<Bytes, WireError> =
-            brod_protocol::encode_response::<R>(response, waiter.version);
-        // One that its version cannot hold is left unanswered, which shows in any test.
-        if let Ok(body) = encoded {
-            self.completed.push((waiter.id, body));
+        response.throttle(waiter.throttle);
+        match brod_protocol::encode_response::<R>(&response, waiter.version) {
+            Ok(body) => self.completed.push((waiter.id, body)),
+            Err(error) => self.complain(format!("an answer is not sent: {error}")),
         }
+    }
+
+    /// Something is wrong with a request, or with the mock itself.
+    pub(crate) fn complain(&mut self, why: String) {
+        if self.complaints.len() == COMPLAINTS {
+            self.complaints.pop_front();
+        }
+        self.complaints.push_back(why);
+        self.fresh_complaints = (self.fresh_complaints + 1).min(COMPLAINTS);
+    }
+
+    /// What was wrong with requests, the last hundred of them.
+    pub(crate) fn complaints(&self) -> &VecDeque<String> {
+        &self.complaints
+    }
+
+    /// Those since the last call.
+    pub(crate) fn take_fresh_complaints(&mut self) -> Vec<String> {
+        let fresh = std::mem::take(&mut self.fresh_complaints);
+        let all = &self.complaints;
+        all.range(all.len() - fresh..).cloned().collect()
     }
 
     /// Answers to requests that waited: the waiter's id, and the body.
@@ -239,12 +281,29 @@ impl Cluster {
         Some(self.brokers.get(&broker)?.port)
     }
 
-    /// The broker is gone; its partitions are led by others.
-    pub fn broker_stopped(&mut self, broker: i32) {
+    /// The broker is gone; its partitions are led by others, which lack the last messages, this many.
+    pub fn broker_stopped(&mut self, broker: i32, lost: u64) {
+        let partitions = self.topics.iter_mut();
+        for partition in partitions.flat_map(|(_, topic)| &mut topic.partitions) {
+            if partition.leader == Some(broker) {
+                partition.log.lose(lost);
+            }
+        }
         if let Some(broker) = self.brokers.get_mut(&broker) {
             broker.running = false;
         }
         self.elect();
+    }
+
+    /// By how many ms a broker's clock is fast.
+    pub(crate) fn skew_of(&self, broker: i32) -> Millis {
+        self.brokers.get(&broker).map_or(0, |broker| broker.skew)
+    }
+
+    /// The same of the broker that leads a partition.
+    pub(crate) fn skew_of_leader(&self, topic: &str, index: i32) -> Millis {
+        let leader = self.topics.partition(topic, index).and_then(|p| p.leader);
+        leader.map_or(0, |leader| self.skew_of(leader))
     }
 
     /// The broker is back. It leads what has no leader, and what is moved to it.
@@ -308,4 +367,9 @@ impl Cluster {
         };
         (0..count).map(replicas).collect()
     }
+}
+
+/// Kafka's name of an API; empty for one that nobody knows.
+fn name_of(api_key: i16) -> String {
+    ApiKey::try_from(api_key).map_or(String::new(), |key| format!("{key:?}"))
 }

@@ -27,8 +27,27 @@ pub struct Config {
     pub retention_bytes: u64,
     /// Users and their passwords. Where there are any, clients must log in by SASL. None.
     pub users: BTreeMap<String, String>,
+    /// Brokers speak TLS, and nothing else. They do not.
+    pub tls: Option<Tls>,
+    /// The port on loopback where commands are taken as well, a line of JSON each; 0 is any free one. None.
+    pub control_port: Option<u16>,
+    /// What faults take their chance from. 0.
+    pub seed: u64,
     /// How long a fetch without an offer waits at most, whatever it asks for, in ms. 5 minutes.
     pub max_fetch_wait_ms: i64,
+}
+
+/// Where the brokers' certificate comes from, as PEM files. Without them the mock makes one, for localhost and
+/// 127.0.0.1, by an authority of its own.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The chain, the brokers' own first.
+    pub cert_file: Option<String>,
+    /// Its key.
+    pub key_file: Option<String>,
+    /// Clients must show a certificate of this authority.
+    pub client_ca_file: Option<String>,
 }
 
 impl Default for Config {
@@ -42,6 +61,9 @@ impl Default for Config {
             default_partitions: 1,
             retention_bytes: 1 << 30,
             users: BTreeMap::new(),
+            tls: None,
+            control_port: None,
+            seed: 0,
             max_fetch_wait_ms: 300_000,
         }
     }

@@ -76,13 +76,14 @@ impl Cluster {
     pub(crate) fn settle(&mut self, now: Millis) {
         for ended in self.coordination.transactions.take_ended() {
             for (topic, index) in &ended.partitions {
+                let skew = self.skew_of_leader(topic, *index);
                 let Some(partition) = self.topics.partition_mut(topic, *index) else {
                     continue;
                 };
                 let epoch = partition.leader_epoch;
                 let (id, producer_epoch) = (ended.producer_id, ended.epoch);
                 let log = &mut partition.log;
-                log.append_marker(id, producer_epoch, ended.committed, epoch, now);
+                log.append_marker(id, producer_epoch, ended.committed, epoch, now + skew);
             }
             crate::fetches::wake(self, now);
             for group in &ended.groups {
@@ -96,10 +97,10 @@ impl Cluster {
             };
             match answer {
                 ResponseKind::JoinGroup(response) => {
-                    self.complete::<JoinGroupRequest>(waiter, &response);
+                    self.complete::<JoinGroupRequest>(waiter, response);
                 }
                 ResponseKind::SyncGroup(response) => {
-                    self.complete::<SyncGroupRequest>(waiter, &response);
+                    self.complete::<SyncGroupRequest>(waiter, response);
                 }
                 // Groups answer nothing else later.
                 _ => {}

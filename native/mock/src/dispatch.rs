@@ -8,6 +8,7 @@ use kafka_protocol::protocol::{Decodable, Encodable, Request};
 use crate::api;
 use crate::call::{Answer, Call, Connection};
 use crate::cluster::Cluster;
+use crate::throttle::Throttled;
 
 /// Decodes a request, has it answered, and encodes the answer's body.
 pub(crate) fn dispatch(
@@ -18,6 +19,7 @@ pub(crate) fn dispatch(
     body: Bytes,
 ) -> Result<Answer<Bytes>, WireError> {
     let Ok(key) = ApiKey::try_from(api_key) else {
+        cluster.complain(format!("nobody knows an API {api_key}"));
         return Ok(Answer::Close);
     };
     if !cluster.config.version.answers(key, call.version) {
@@ -27,7 +29,13 @@ pub(crate) fn dispatch(
                 let response = api::api_versions::unsupported(cluster);
                 brod_protocol::encode_response::<ApiVersionsRequest>(&response, 0).map(Answer::Now)
             }
-            _ => Ok(Answer::Close),
+            _ => {
+                let (version, release) = (call.version, cluster.config.version);
+                cluster.complain(format!(
+                    "{key:?} is not offered in version {version} as {release:?}"
+                ));
+                Ok(Answer::Close)
+            }
         };
     }
     let stranger = !cluster.config.users.is_empty() && connection.principal.is_none();
@@ -36,6 +44,7 @@ pub(crate) fn dispatch(
         ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate
     );
     if stranger && !open_to_all {
+        cluster.complain(format!("{key:?} comes before a login"));
         return Ok(Answer::Close);
     }
     let on = On {
@@ -97,13 +106,14 @@ impl On<'_> {
     ) -> Result<Answer<Bytes>, WireError>
     where
         R: Request + Decodable,
-        R::Response: Encodable,
+        R::Response: Encodable + Throttled,
     {
         let version = self.call.version;
         let request = brod_protocol::decode_request::<R>(self.body, version)?;
         Ok(
             match handler(self.cluster, self.connection, self.call, request) {
-                Answer::Now(response) => {
+                Answer::Now(mut response) => {
+                    response.throttle(self.call.waiter.throttle);
                     Answer::Now(brod_protocol::encode_response::<R>(&response, version)?)
                 }
                 Answer::Later => Answer::Later,
@@ -120,7 +130,7 @@ mod tests {
     use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
     use kafka_protocol::messages::*;
 
-    use crate::{Applied, Cluster, Config, Release};
+    use crate::{Applied, Cluster, Config, Plan, Release};
 
     /// In each version that any release offers; the answer must come, and be one that a client reads.
     fn ask<R>(request: impl Fn(i16, uuid::Uuid) -> R)
@@ -156,7 +166,11 @@ mod tests {
                     correlation_id: 1,
                     client_id: None,
                 };
-                let applied = cluster.apply(&mut connection, &header, body, None, 0);
+                let plan = Plan {
+                    throttle: 5,
+                    ..Plan::default()
+                };
+                let applied = cluster.apply(&mut connection, &header, body, &plan, 0);
                 let Applied::Answer(mut body) = applied else {
                     panic!("{release:?}, version {version}: {applied:?}");
                 };

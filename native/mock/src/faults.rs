@@ -13,6 +13,11 @@ pub enum Action {
     Delay(u32),
     /// It is applied at once, and answered so many ms later.
     DelayAnswer(u32),
+    /// It is applied at once, and answered at random within so many ms: the same ones for the same seed.
+    Jitter(u32),
+    /// It is applied and answered with this throttle time, and for so many ms nothing more is read from the connection
+    /// (KIP-219).
+    Throttle(u32),
     /// It is neither applied nor answered.
     Drop,
     /// The connection is reset before it is applied.
@@ -68,6 +73,8 @@ pub struct Plan {
     pub after: Millis,
     /// Neither applied nor answered.
     pub drop: bool,
+    /// See [`Action::Throttle`].
+    pub throttle: Millis,
     /// See [`Action::ResetBefore`].
     pub reset_before: bool,
     /// See [`Action::ResetAfter`].
@@ -81,13 +88,23 @@ pub struct Plan {
 }
 
 /// All that are scripted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Faults {
     all: Vec<Fault>,
     met: u64,
+    random: Random,
 }
 
 impl Faults {
+    /// With none; the seed is that of [`Action::Jitter`].
+    pub(crate) fn new(seed: u64) -> Self {
+        Faults {
+            all: Vec::new(),
+            met: 0,
+            random: Random(seed),
+        }
+    }
+
     pub(crate) fn add(&mut self, fault: Fault) {
         self.all.push(fault);
     }
@@ -118,6 +135,8 @@ impl Faults {
             match fault.action {
                 Action::Delay(ms) => plan.before += Millis::from(ms),
                 Action::DelayAnswer(ms) => plan.after += Millis::from(ms),
+                Action::Jitter(ms) => plan.after += self.random.up_to(ms),
+                Action::Throttle(ms) => plan.throttle = plan.throttle.max(Millis::from(ms)),
                 Action::Drop => plan.drop = true,
                 Action::ResetBefore => plan.reset_before = true,
                 Action::ResetAfter => plan.reset_after = true,
@@ -138,13 +157,41 @@ impl Faults {
     }
 }
 
+/// SplitMix64: nothing here needs better chance, and a test is to see the same again.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn up_to(&mut self, most: u32) -> Millis {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % (u64::from(most) + 1)) as Millis
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn jitter_is_within_its_limit_and_the_same_for_the_same_seed() {
+        let waits = |seed| {
+            let mut faults = Faults::new(seed);
+            let script = r#"{"times": 50, "action": {"jitter": 9}}"#;
+            faults.add(serde_json::from_str(script).unwrap());
+            let waits = (0..50).map(|_| faults.plan("Fetch", 1).after);
+            waits.collect::<Vec<_>>()
+        };
+        assert!(waits(1).iter().all(|wait| (0..=9).contains(wait)));
+        assert_eq!(waits(1), waits(1));
+        assert_ne!(waits(1), waits(2));
+    }
+
+    #[test]
     fn a_fault_meets_the_calls_that_it_names_and_no_others() {
-        let mut faults = Faults::default();
+        let mut faults = Faults::new(0);
         let script =
             r#"{"api": "Produce", "broker": 2, "nth": 2, "times": 2, "action": {"error": 6}}"#;
         faults.add(serde_json::from_str(script).unwrap());

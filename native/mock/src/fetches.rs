@@ -80,7 +80,7 @@ impl Fetches {
 pub(crate) fn wake(cluster: &mut Cluster, now: Millis) {
     for parked in std::mem::take(&mut cluster.fetches.parked) {
         match answer(cluster, &parked, now) {
-            Some(response) => cluster.complete::<FetchRequest>(parked.call.waiter, &response),
+            Some(response) => cluster.complete::<FetchRequest>(parked.call.waiter, response),
             None => cluster.fetches.parked.push(parked),
         }
     }
@@ -168,7 +168,10 @@ fn build(cluster: &mut Cluster, parked: &Parked) -> FetchResponse {
             session.asked.rotate_left(1);
         }
     }
+    let (client, taken) = (&parked.call.client_id, parked.max_bytes - left);
+    let throttle = cluster.fetch_quotas.charge(client, taken, parked.call.now);
     FetchResponse::default()
+        .with_throttle_time_ms(throttle as i32)
         .with_session_id(parked.session)
         .with_responses(topics)
 }
@@ -207,7 +210,7 @@ fn of_partition(
         });
         aborted.collect()
     });
-    data.with_high_watermark(log.end())
+    data.with_high_watermark(partition.high_watermark())
         .with_last_stable_offset(log.last_stable())
         .with_log_start_offset(start)
         .with_aborted_transactions(aborted)

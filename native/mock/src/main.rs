@@ -3,8 +3,9 @@
 //! are packets with their length in four bytes before them.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use brod_mock::control::obey;
+use brod_mock::control::{self, obey};
 use brod_mock::{Config, Server};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
@@ -37,14 +38,26 @@ fn failed(why: &str) -> ExitCode {
 }
 
 async fn run(config: Config) -> Result<(), String> {
+    let control_port = config.control_port;
     let server = Server::start(config)
         .await
         .map_err(|error| error.to_string())?;
+    let server = Arc::new(server);
+    let control_port = match control_port {
+        Some(port) => Some(control::listen(server.clone(), port).await),
+        None => None,
+    };
+    let control_port = control_port
+        .transpose()
+        .map_err(|error| format!("no port for commands: {error}"))?;
     let mut input = tokio::io::stdin();
     let mut output = tokio::io::stdout();
     if std::env::args().nth(2).as_deref() != Some("port") {
         for (broker, host, port) in server.endpoints() {
             println!("{broker} {host}:{port}");
+        }
+        if let Some(port) = control_port {
+            println!("control 127.0.0.1:{port}");
         }
         // Commands are lines; so are their answers.
         let mut lines = BufReader::new(input).lines();

@@ -17,9 +17,11 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, Notify};
 use tokio_util::sync::CancellationToken;
 
-use crate::call::{Connection, Millis, Refusal};
+use crate::call::{Connection, Millis};
 use crate::cluster::{Applied, Cluster};
 use crate::config::Config;
+use crate::faults::Plan;
+use crate::tls::{Tls, TlsError};
 
 /// Why a cluster does not start.
 #[derive(Debug, Error)]
@@ -32,12 +34,16 @@ pub enum ServerError {
         /// What the system says.
         error: io::Error,
     },
+    /// There is no certificate.
+    #[error("no TLS: {0}")]
+    Tls(#[from] TlsError),
 }
 
 /// A running cluster. It ends when this is dropped.
 pub struct Server {
     shared: Arc<Shared>,
     brokers: Mutex<HashMap<i32, CancellationToken>>,
+    tls: Option<Tls>,
     stop: CancellationToken,
 }
 
@@ -77,6 +83,7 @@ impl Clock {
 impl Server {
     /// Starts a cluster on the current runtime; its brokers accept connections when this returns.
     pub async fn start(config: Config) -> Result<Server, ServerError> {
+        let tls = config.tls.as_ref().map(Tls::new).transpose()?;
         let mut listeners = Vec::new();
         for (index, broker) in (1..=config.brokers.max(1)).enumerate() {
             let port = config.ports.get(index).copied().unwrap_or(0);
@@ -96,6 +103,7 @@ impl Server {
         let server = Server {
             shared: shared.clone(),
             brokers: Mutex::default(),
+            tls,
             stop: CancellationToken::new(),
         };
         for (listener, broker) in listeners.into_iter().zip(1..) {
@@ -121,12 +129,20 @@ impl Server {
         self.shared.with(f)
     }
 
-    /// A broker's port and connections close; its partitions are led by others.
-    pub fn stop_broker(&self, broker: i32) {
+    /// The authority that has signed the brokers' certificate, as PEM, where the mock made it.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.tls.as_ref()?.ca_pem.as_deref()
+    }
+
+    /// A broker's port and connections close; its partitions are led by others, which lack the last messages, so many.
+    pub fn stop_broker(&self, broker: i32, lost: u64) {
         if let Some(token) = self.brokers.lock().remove(&broker) {
             token.cancel();
         }
-        self.with(|cluster, _| cluster.broker_stopped(broker));
+        self.with(|cluster, now| {
+            cluster.broker_stopped(broker, lost);
+            cluster.tick(now);
+        });
     }
 
     /// A broker that was stopped listens on its port again.
@@ -154,6 +170,7 @@ impl Server {
         let stop = self.stop.child_token();
         self.brokers.lock().insert(broker, stop.clone());
         let shared = self.shared.clone();
+        let tls = self.tls.as_ref().map(|tls| tls.acceptor.clone());
         tokio::spawn(async move {
             loop {
                 let stream = tokio::select! {
@@ -163,11 +180,24 @@ impl Server {
                 let Ok((stream, _)) = stream else { continue };
                 // Only a matter of speed.
                 _ = stream.set_nodelay(true);
-                let (shared, stop) = (shared.clone(), stop.clone());
+                let (shared, stop, tls) = (shared.clone(), stop.clone(), tls.clone());
                 tokio::spawn(async move {
+                    let served = async {
+                        match tls {
+                            Some(tls) => match tls.accept(stream).await {
+                                Ok(stream) => serve(&shared, broker, stream).await,
+                                Err(error) => {
+                                    shared.complain(format!("a TLS handshake: {error}"));
+                                    Ok(())
+                                }
+                            },
+                            None => serve(&shared, broker, stream).await,
+                        }
+                    };
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        _ = serve(&shared, broker, stream) => {}
+                        // That a client is gone is no news.
+                        _ = served => {}
                     }
                 });
             }
@@ -196,16 +226,20 @@ impl Shared {
         connection: &mut Connection,
         header: &RequestHeader,
         body: Bytes,
-        refusal: Option<Refusal>,
+        plan: &Plan,
         sender: oneshot::Sender<Bytes>,
     ) -> Applied {
         self.locked(|inner, now| {
-            let applied = inner.cluster.apply(connection, header, body, refusal, now);
+            let applied = inner.cluster.apply(connection, header, body, plan, now);
             if let Applied::Later(id) = applied {
                 inner.waiting.insert(id, sender);
             }
             applied
         })
+    }
+
+    fn complain(&self, why: String) {
+        self.with(|cluster, _| cluster.complain(why));
     }
 
     fn locked<T>(&self, f: impl FnOnce(&mut Inner, Millis) -> T) -> T {
@@ -218,6 +252,9 @@ impl Shared {
                 // The connection may be gone.
                 _ = waiting.send(body);
             }
+        }
+        for complaint in inner.cluster.take_fresh_complaints() {
+            eprintln!("brod_mock: {complaint}");
         }
         if inner.cluster.next_deadline() != before {
             self.changed.notify_one();
@@ -256,7 +293,10 @@ where
             match reader.next_frame(MAX_FRAME) {
                 Ok(Some(frame)) => break frame,
                 Ok(None) => {}
-                Err(error) => return Err(io::Error::other(error)),
+                Err(error) => {
+                    shared.complain(format!("what came is no frame: {error}"));
+                    return Ok(());
+                }
             }
             if stream.read_buf(reader.space()).await? == 0 {
                 return Ok(());
@@ -265,6 +305,8 @@ where
         if !answer(shared, &mut connection, &mut stream, frame).await? {
             return Ok(());
         }
+        let muted = connection.muted_until - shared.clock.now();
+        wait(muted).await;
     }
 }
 
@@ -278,14 +320,20 @@ async fn answer<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (header, body) = strip_request_header(frame).map_err(io::Error::other)?;
+    let (header, body) = match strip_request_header(frame) {
+        Ok(request) => request,
+        Err(error) => {
+            shared.complain(format!("a request's header: {error}"));
+            return Ok(false);
+        }
+    };
     let plan = shared.with(|cluster, _| cluster.plan(header.api_key, connection.broker));
     wait(plan.before).await;
     if plan.drop || plan.reset_before {
         return Ok(!plan.reset_before);
     }
     let (sender, waiting) = oneshot::channel();
-    let body = match shared.apply(connection, &header, body, plan.refusal, sender) {
+    let body = match shared.apply(connection, &header, body, &plan, sender) {
         Applied::Answer(body) => body,
         Applied::Later(_) => match waiting.await {
             Ok(body) => body,

@@ -17,6 +17,15 @@ pub(crate) struct Partition {
     pub replicas: Vec<i32>,
     /// All replicas' alike: replication takes no time.
     pub log: Log,
+    /// By how much the high watermark that is told is wrong.
+    pub lie: i64,
+}
+
+impl Partition {
+    /// The high watermark, or what is told to be it.
+    pub(crate) fn high_watermark(&self) -> i64 {
+        (self.log.end() + self.lie).max(0)
+    }
 }
 
 /// One topic.
@@ -124,6 +133,7 @@ impl Partition {
             leader_epoch: 0,
             replicas,
             log: Log::default(),
+            lie: 0,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What coordinators answer, as it comes over the wire.
 
-use brod_mock::{Applied, Cluster, Config, Connection};
+use brod_mock::{Applied, Cluster, Config, Connection, Plan};
 use brod_protocol::error::ErrorCode;
 use brod_protocol::header::RequestHeader;
 use bytes::Bytes;
@@ -46,7 +46,7 @@ impl Client {
         let body = brod_protocol::encode(request, version).unwrap();
         let applied = self
             .cluster
-            .apply(&mut self.connection, &header, body, None, 0);
+            .apply(&mut self.connection, &header, body, &Plan::default(), 0);
         let body = match applied {
             Applied::Answer(body) => body,
             Applied::Later(id) => {

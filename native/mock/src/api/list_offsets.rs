@@ -81,7 +81,8 @@ fn find(
         log.end()
     };
     let (offset, timestamp) = match timestamp {
-        LATEST => return Ok((end, -1, partition.leader_epoch)),
+        LATEST if committed => return Ok((end, -1, partition.leader_epoch)),
+        LATEST => return Ok((partition.high_watermark(), -1, partition.leader_epoch)),
         EARLIEST | EARLIEST_LOCAL => (log.start(), -1),
         NEWEST => log.newest().unwrap_or((-1, -1)),
         time => log

@@ -11,8 +11,9 @@ use kafka_protocol::messages::{
 };
 
 use super::text;
-use crate::call::{Answer, Call, Connection};
+use crate::call::{Answer, Call, Connection, Millis};
 use crate::cluster::Cluster;
+use crate::storage::How;
 
 /// From this version on topics are named by ids.
 const BY_ID: i16 = 13;
@@ -21,11 +22,12 @@ const ADDS_FROM: i16 = 12;
 
 pub(crate) fn handle(
     cluster: &mut Cluster,
-    _connection: &mut Connection,
+    connection: &mut Connection,
     call: &Call,
     request: ProduceRequest,
 ) -> Answer<ProduceResponse> {
     let mut response = ProduceResponse::default();
+    let mut size = 0;
     for topic in request.topic_data {
         let name = match call.version >= BY_ID {
             true => cluster.topics.name_of(topic.topic_id).map(str::to_owned),
@@ -36,6 +38,7 @@ pub(crate) fn handle(
             .with_topic_id(topic.topic_id);
         for data in topic.partition_data {
             let records = data.records.unwrap_or_default();
+            size += records.len();
             let result = match (&name, request.acks) {
                 (None, _) => Err(ErrorCode::UNKNOWN_TOPIC_ID),
                 (_, acks) if !(-1..=1).contains(&acks) => Err(ErrorCode::INVALID_REQUIRED_ACKS),
@@ -51,7 +54,10 @@ pub(crate) fn handle(
             };
             let part = PartitionProduceResponse::default().with_index(data.index);
             answered.partition_responses.push(match result {
-                Ok((base, start)) => part.with_base_offset(base).with_log_start_offset(start),
+                Ok(appended) => part
+                    .with_base_offset(appended.base)
+                    .with_log_start_offset(appended.start)
+                    .with_log_append_time_ms(appended.time),
                 Err(code) => {
                     let leader = name
                         .as_ref()
@@ -71,6 +77,11 @@ pub(crate) fn handle(
         response.responses.push(answered);
     }
     crate::fetches::wake(cluster, call.now);
+    let throttle = cluster
+        .produce_quotas
+        .charge(&call.client_id, size, call.now);
+    connection.muted_until = connection.muted_until.max(call.now + throttle);
+    response.throttle_time_ms = throttle as i32;
     let failed = response
         .responses
         .iter()
@@ -114,26 +125,43 @@ fn begin(
     })
 }
 
-/// Base offset, and where the log starts.
+struct Appended {
+    base: i64,
+    /// Of the log.
+    start: i64,
+    /// -1: the messages' own times stand.
+    time: Millis,
+}
+
 fn append(
     cluster: &mut Cluster,
     call: &Call,
     topic: &str,
     index: i32,
     records: Bytes,
-) -> Result<(i64, i64), ErrorCode> {
+) -> Result<Appended, ErrorCode> {
     if let Some(code) = call.refused_for(topic, index) {
         return Err(code);
     }
     let retention = cluster.setting(topic, "retention.bytes", cluster.config.retention_bytes);
     let largest = cluster.setting(topic, "max.message.bytes", 1_048_588);
+    let by_broker = cluster.topics.get(topic).is_some_and(|topic| {
+        let kind = topic.configs.get("message.timestamp.type");
+        kind.is_some_and(|kind| kind == "LogAppendTime")
+    });
+    let stamp = by_broker.then(|| call.now + cluster.skew_of(call.broker));
     let partition = cluster.led(call.broker, topic, index, -1)?;
     if records.len() as u64 > largest {
         return Err(ErrorCode::MESSAGE_TOO_LARGE);
     }
-    let base = partition.log.append(records, partition.leader_epoch)?;
+    let epoch = partition.leader_epoch;
+    let base = partition.log.append(records, How { epoch, stamp })?;
     partition.log.retain(retention);
-    Ok((base, partition.log.start()))
+    Ok(Appended {
+        base,
+        start: partition.log.start(),
+        time: stamp.unwrap_or(-1),
+    })
 }
 
 /// KIP-951.

@@ -46,10 +46,11 @@ pub(crate) fn authenticate(
     }
     // Nobody guesses at a test's broker: unlike others, it need not be random.
     let nonce = format!("mock{}", cluster.new_id());
+    let now = call.now + cluster.skew_of(call.broker);
     let Some(login) = &mut connection.login else {
         return Answer::Now(response.with_error_code(ErrorCode::ILLEGAL_SASL_STATE.0));
     };
-    let reply = login.message(&request.auth_bytes, &cluster.config.users, &nonce, call.now);
+    let reply = login.message(&request.auth_bytes, &cluster.config.users, &nonce, now);
     Answer::Now(match reply {
         Reply::Challenge(bytes) => response.with_auth_bytes(bytes),
         Reply::Welcome {

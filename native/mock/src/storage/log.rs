@@ -2,28 +2,30 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use brod_protocol::batch_reader::{batches, Batch, BatchError};
+use brod_protocol::batch_reader::batches;
 use brod_protocol::error::ErrorCode;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::producers::{Producers, Sequenced};
+use super::wire::{marker, sole_batch, stamp, LEADER_EPOCH_AT};
 use crate::call::Millis;
-
-/// Where the partition leader's epoch stands in a batch.
-const LEADER_EPOCH_AT: usize = 12;
-/// Where what the checksum covers begins.
-const ATTRIBUTES_AT: usize = 21;
-
-const TRANSACTIONAL: i16 = 0x10;
-const CONTROL: i16 = 0x20;
 
 /// A batch with its offsets.
 #[derive(Debug)]
-struct Stored {
-    base: i64,
-    last: i64,
+pub(super) struct Stored {
+    pub(super) base: i64,
+    pub(super) last: i64,
     max_timestamp: i64,
-    bytes: Bytes,
+    pub(super) bytes: Bytes,
+}
+
+/// How a batch is appended.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct How {
+    /// The leader's.
+    pub epoch: i32,
+    /// The broker's time, where the topic wants that.
+    pub stamp: Option<Millis>,
 }
 
 /// A transaction that was aborted, by what a consumer must skip.
@@ -46,16 +48,16 @@ pub(crate) struct Share {
 /// What a broker keeps of one partition.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
-    start: i64,
-    end: i64,
-    size: u64,
-    batches: VecDeque<Stored>,
-    producers: Producers,
+    pub(super) start: i64,
+    pub(super) end: i64,
+    pub(super) size: u64,
+    pub(super) batches: VecDeque<Stored>,
+    pub(super) producers: Producers,
     /// Open transactions: producer id, and the first offset.
-    open: BTreeMap<i64, i64>,
-    aborted: Vec<Aborted>,
+    pub(super) open: BTreeMap<i64, i64>,
+    pub(super) aborted: Vec<Aborted>,
     /// Leader epochs with the first offset of each.
-    epochs: Vec<(i32, i64)>,
+    pub(super) epochs: Vec<(i32, i64)>,
 }
 
 impl Log {
@@ -76,7 +78,7 @@ impl Log {
 
     /// Keeps a producer's batch; answers its base offset. One that was kept before is not kept twice, and
     /// has the offset that it had.
-    pub(crate) fn append(&mut self, records: Bytes, epoch: i32) -> Result<i64, ErrorCode> {
+    pub(crate) fn append(&mut self, records: Bytes, how: How) -> Result<i64, ErrorCode> {
         let batch = sole_batch(&records)?;
         let count = batch.record_count as i32;
         if count < 1 || batch.last_offset_delta != count - 1 || batch.is_control() {
@@ -100,12 +102,11 @@ impl Log {
         if batch.is_transactional() {
             self.open.entry(batch.producer_id).or_insert(base);
         }
-        self.store(&records, count, batch.max_timestamp, epoch);
+        self.store(&records, count, batch.max_timestamp, how);
         Ok(base)
     }
 
     /// Ends a producer's transaction here, as its coordinator asks.
-    #[allow(dead_code)] // The transaction coordinator comes next.
     pub(crate) fn append_marker(
         &mut self,
         producer: i64,
@@ -125,27 +126,39 @@ impl Log {
                 });
             }
         }
-        self.store(
-            &marker(producer, producer_epoch, commit, now),
-            1,
-            now,
-            epoch,
-        );
+        self.append_control(producer, producer_epoch, commit.into(), epoch, now);
     }
 
-    fn store(&mut self, batch: &[u8], count: i32, max_timestamp: i64, epoch: i32) {
+    /// A control batch of any kind, whatever it means.
+    pub(crate) fn append_control(
+        &mut self,
+        producer: i64,
+        producer_epoch: i16,
+        kind: i16,
+        epoch: i32,
+        now: Millis,
+    ) {
+        let how = How { epoch, stamp: None };
+        self.store(&marker(producer, producer_epoch, kind, now), 1, now, how);
+    }
+
+    fn store(&mut self, batch: &[u8], count: i32, max_timestamp: i64, how: How) {
+        let epoch = how.epoch;
         if self.epochs.last().is_none_or(|(newest, _)| *newest < epoch) {
             self.epochs.push((epoch, self.end));
         }
         let mut bytes = BytesMut::from(batch);
         bytes[..8].copy_from_slice(&self.end.to_be_bytes());
         bytes[LEADER_EPOCH_AT..LEADER_EPOCH_AT + 4].copy_from_slice(&epoch.to_be_bytes());
+        if let Some(time) = how.stamp {
+            stamp(&mut bytes, time);
+        }
         let last = self.end + i64::from(count) - 1;
         self.size += bytes.len() as u64;
         self.batches.push_back(Stored {
             base: self.end,
             last,
-            max_timestamp,
+            max_timestamp: how.stamp.unwrap_or(max_timestamp),
             bytes: bytes.freeze(),
         });
         self.end = last + 1;
@@ -267,57 +280,6 @@ impl Log {
     }
 }
 
-/// A Produce has one batch a partition, of the newest format.
-fn sole_batch(records: &Bytes) -> Result<Batch, ErrorCode> {
-    if records.get(16) != Some(&2) {
-        return Err(match records.get(16) {
-            Some(0 | 1) => ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
-            _ => ErrorCode::CORRUPT_MESSAGE,
-        });
-    }
-    let mut found = batches(records.clone());
-    let batch = match found.next() {
-        Some(Ok(batch)) => batch,
-        Some(Err(BatchError::InvalidField { .. })) => return Err(ErrorCode::INVALID_RECORD),
-        _ => return Err(ErrorCode::CORRUPT_MESSAGE),
-    };
-    match found.rest().is_empty() {
-        true => Ok(batch),
-        false => Err(ErrorCode::INVALID_RECORD),
-    }
-}
-
-/// A control batch of one record: key (version, type), value (version, coordinator epoch).
-fn marker(producer: i64, producer_epoch: i16, commit: bool, now: Millis) -> Bytes {
-    let mut record = BytesMut::new();
-    record.put_slice(&[0, 0, 0, 8]); // attributes, deltas of time and offset, length of the key: 4
-    record.put_i16(0);
-    record.put_i16(commit.into());
-    record.put_slice(&[12]); // length of the value: 6
-    record.put_i16(0);
-    record.put_i32(0);
-    record.put_u8(0); // headers
-    let mut body = BytesMut::new();
-    body.put_i16(TRANSACTIONAL | CONTROL);
-    body.put_i32(0);
-    body.put_i64(now);
-    body.put_i64(now);
-    body.put_i64(producer);
-    body.put_i16(producer_epoch);
-    body.put_i32(-1);
-    body.put_i32(1);
-    body.put_u8((record.len() * 2) as u8);
-    body.put_slice(&record);
-    let mut batch = BytesMut::with_capacity(ATTRIBUTES_AT + body.len());
-    batch.put_i64(0);
-    batch.put_i32((body.len() + ATTRIBUTES_AT - 12) as i32);
-    batch.put_i32(0);
-    batch.put_u8(2);
-    batch.put_u32(brod_protocol::crc32c(&body));
-    batch.put_slice(&body);
-    batch.freeze()
-}
-
 #[cfg(test)]
 mod tests {
     use brod_protocol::batch_reader::ControlType;
@@ -331,6 +293,10 @@ mod tests {
             writer.push(1000 + at as i64, None, Some(value.as_bytes()), &[]);
         }
         writer.seal(options).unwrap().bytes
+    }
+
+    fn at(epoch: i32) -> How {
+        How { epoch, stamp: None }
     }
 
     const ALL: Share = Share {
@@ -352,10 +318,13 @@ mod tests {
     fn batches_get_offsets_and_come_back_whole() {
         let mut log = Log::default();
         assert_eq!(
-            log.append(batch(&["a", "b"], SealOptions::default()), 3),
+            log.append(batch(&["a", "b"], SealOptions::default()), at(3)),
             Ok(0)
         );
-        assert_eq!(log.append(batch(&["c"], SealOptions::default()), 4), Ok(2));
+        assert_eq!(
+            log.append(batch(&["c"], SealOptions::default()), at(4)),
+            Ok(2)
+        );
         assert_eq!((log.start(), log.end(), log.last_stable()), (0, 3, 3));
         let read: Vec<_> = batches(log.read(1, log.end(), ALL))
             .map(Result::unwrap)
@@ -395,7 +364,7 @@ mod tests {
         let last = bytes.len() - 1;
         bytes[last] ^= 1;
         assert_eq!(
-            log.append(bytes.freeze(), 0),
+            log.append(bytes.freeze(), at(0)),
             Err(ErrorCode::CORRUPT_MESSAGE)
         );
         assert_eq!(log.end(), 0);
@@ -404,9 +373,10 @@ mod tests {
     #[test]
     fn an_aborted_transaction_is_told_and_holds_back_what_is_stable_until_it_ends() {
         let mut log = Log::default();
-        log.append(batch(&["a"], SealOptions::default()), 0)
+        log.append(batch(&["a"], SealOptions::default()), at(0))
             .unwrap();
-        log.append(batch(&["b", "c"], transactional(0)), 0).unwrap();
+        log.append(batch(&["b", "c"], transactional(0)), at(0))
+            .unwrap();
         assert_eq!((log.last_stable(), log.end()), (1, 3));
         log.append_marker(5, 0, false, 0, 2000);
         assert_eq!((log.last_stable(), log.end()), (4, 4));
@@ -431,7 +401,7 @@ mod tests {
     fn the_oldest_batches_go_when_there_are_too_many_bytes() {
         let mut log = Log::default();
         for _ in 0..4 {
-            log.append(batch(&["a"], SealOptions::default()), 0)
+            log.append(batch(&["a"], SealOptions::default()), at(0))
                 .unwrap();
         }
         let size = batch(&["a"], SealOptions::default()).len() as u64;

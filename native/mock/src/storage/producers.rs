@@ -92,6 +92,16 @@ impl Producers {
         producer.batches.push_back(remembered);
     }
 
+    /// What was at this offset and behind it was never written.
+    pub(super) fn forget_from(&mut self, offset: i64) {
+        for producer in self.by_id.values_mut() {
+            let batches = &mut producer.batches;
+            batches.retain(|batch| batch.base_offset < offset);
+        }
+        self.by_id
+            .retain(|_, producer| !producer.batches.is_empty());
+    }
+
     /// A marker or a batch of this epoch: sequence numbers of older ones are over.
     pub(super) fn raise(&mut self, id: i64, epoch: i16) {
         let producer = self.by_id.entry(id).or_default();
