@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Another client, kcat (librdkafka), on the mock: what it produces it consumes in a group, goes on where it
-# committed, and logs in by SASL. So the mock is no mirror of our own mistakes.
+# Other clients on the mock: kcat and rdkafka_performance (librdkafka), and Kafka's own console tools (Java). What they
+# produce they consume in a group; they go on where they committed, speak TLS and log in by SASL. So the mock is no mirror
+# of our own mistakes. What is not installed is said and left out.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -34,4 +35,45 @@ for mechanism in PLAIN SCRAM-SHA-256 SCRAM-SHA-512; do
   login=(-X security.protocol=sasl_plaintext -X sasl.mechanism="$mechanism" -X sasl.username=alice)
   echo x | k -P -t t "${login[@]}" -X sasl.password=secret || fail "kcat does not log in by $mechanism"
 done
+: >"$dir/endpoints"
+start '{"brokers": 3, "topics": {"t": 4, "perf": 4, "franz": 8}, "control_port": 0}'
+. scripts/kafka-env.sh
+if [ -d "$kafka_jars" ] && command -v java >/dev/null; then
+  tool() {
+    timeout 60 java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$kafka_jars/*" "$@" 2>"$dir/errors"
+  }
+  seq 1 500 | tool org.apache.kafka.tools.ConsoleProducer --bootstrap-server "$bootstrap" --topic t ||
+    fail "Kafka's console producer: $(tail -1 "$dir/errors")"
+  for protocol in classic consumer; do
+    consumed=$(tool org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server "$bootstrap" --topic t --group "java-$protocol" \
+      --consumer-property "group.protocol=$protocol" --from-beginning --max-messages 500 --timeout-ms 40000 | sort -u | wc -l) || consumed=0
+    [ "$consumed" = 500 ] || fail "Kafka's console consumer ($protocol) has $consumed of 500: $(tail -1 "$dir/errors")"
+  done
+  tool org.apache.kafka.tools.consumer.group.ConsumerGroupCommand --bootstrap-server "$bootstrap" --describe --group java-classic \
+    >"$dir/described" || fail "Kafka's groups command: $(tail -1 "$dir/errors")"
+  [ "$(awk '$2 == "t" { lag += $6; n++ } END { print n, lag }' "$dir/described")" = "4 0" ] ||
+    fail "Kafka's groups command says: $(cat "$dir/described")"
+  echo "mock-peers: Kafka's console tools produce, consume in groups of both protocols, and describe them"
+else
+  echo "mock-peers: without Kafka's jars (scripts/kafka-up.sh gets them) its console tools are left out"
+fi
+performance=$(compgen -G "${XDG_CACHE_HOME:-$HOME/.cache}/brod-bench/rdkafka_performance-*" | head -1) || performance=
+if [ -n "$performance" ]; then
+  timeout 60 "$performance" -q -P -t perf -s 100 -c 100000 -a -1 -b "$bootstrap" -X enable.idempotence=true >"$dir/perf" 2>&1 ||
+    fail "rdkafka_performance does not produce: $(tail -3 "$dir/perf")"
+  timeout 60 "$performance" -q -G perf -t perf -c 100000 -b "$bootstrap" -X auto.offset.reset=earliest >"$dir/perf" 2>&1 ||
+    fail "rdkafka_performance does not consume in a group: $(tail -3 "$dir/perf")"
+  echo "mock-peers: rdkafka_performance produces and consumes in a group"
+else
+  echo "mock-peers: without rdkafka_performance (scripts/build-rdkafka-performance.sh) it is left out"
+fi
+if command -v go >/dev/null && (cd bench/peer/franz && go build -o "$dir/franz" .) 2>"$dir/errors"; then
+  "$dir/franz" txn "bootstrap=$bootstrap" name=peer topic=franz messages=8000 per_txn=100 >"$dir/perf" 2>&1 ||
+    fail "franz-go's transactions: $(tail -1 "$dir/perf")"
+  consumed=$(k -G franz -c 8000 -X isolation.level=read_committed franz | wc -l) || consumed=0
+  [ "$consumed" = 8000 ] || fail "of franz-go's 8000 messages in transactions kcat sees $consumed"
+  echo "mock-peers: franz-go produces in transactions"
+else
+  echo "mock-peers: without Go, or the network to build franz-go, it is left out"
+fi
 echo "mock-peers: kcat produces, consumes in a group and logs in"
