@@ -112,6 +112,7 @@ defmodule Brod.MixProject do
     [
       main: "readme",
       output: "_build/docs",
+      assets: %{"docs/images" => "images"},
       extras: ["README.md"] ++ guides ++ reference ++ ["CHANGELOG.md", "LICENSE"],
       groups_for_extras: [Guides: guides, Reference: reference],
       groups_for_modules: [

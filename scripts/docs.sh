@@ -30,6 +30,8 @@ fi
 mkdir -p _build
 rm -rf _build/docs
 cp -r "$site" _build/docs
+# Where the guides stand, pictures are one folder up.
+sed -i 's#src="\.\./images/#src="images/#g' _build/docs/*.html
 # ExDoc's pages ask for it: where a site has several versions, it lists them.
 [ -e _build/docs/docs_config.js ] || : >_build/docs/docs_config.js
 scripts/check-links.escript _build/docs
