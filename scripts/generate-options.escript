@@ -41,8 +41,8 @@ default(Default) -> io_lib:format("`~0tp`", [Default]).
 
 types() ->
   Levels = [client, producer, consumer, group, transaction],
-  ["%% @private Options as types, so that dialyzer finds a name that is misspelt. Made from brod_option_table by\n"
-   "%% scripts/generate-options.escript; what is written here by hand is lost.\n"
+  ["%% @doc Options as types, so that dialyzer finds a name that is misspelt: docs/options.md says what each is for. Made from\n"
+   "%% brod_option_table by scripts/generate-options.escript; what is written here by hand is lost.\n"
    "-module(brod_option_types).\n\n"
    "-export_type([", lists:join(", ", [[atom_to_list(Level), "/0"] || Level <- Levels]), "]).\n",
    [type(Level) || Level <- Levels]].

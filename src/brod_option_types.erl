@@ -1,5 +1,5 @@
-%% @private Options as types, so that dialyzer finds a name that is misspelt. Made from brod_option_table by
-%% scripts/generate-options.escript; what is written here by hand is lost.
+%% @doc Options as types, so that dialyzer finds a name that is misspelt: docs/options.md says what each is for. Made from
+%% brod_option_table by scripts/generate-options.escript; what is written here by hand is lost.
 -module(brod_option_types).
 
 -export_type([client/0, producer/0, consumer/0, group/0, transaction/0]).
