@@ -12,7 +12,9 @@
 %% abort/1}, whatever they return. When its caller dies, what is open is aborted.
 %%
 %% To start a transaction fences all others of the same transactional id: they can neither produce nor
-%% commit any more (`{error, invalid_producer_epoch}').
+%% commit any more (`{error, invalid_producer_epoch}'). One that begins within a second after the last one of its id in
+%% the same client is that one's successor, and asks no coordinator: should another client have taken the id within that
+%% second, it is the one that is told `invalid_producer_epoch', and the next one fences again.
 %%
 %% Any process may use the transaction. Messages do not go through its process: callers hand them to the
 %% engine, which sends what comes from all of them together.
