@@ -2,7 +2,7 @@
 %% its text (error_info, EEP 54) says what was expected and what came.
 -module(brod_args).
 
--export([client/1, topic/1, topics/1, partition/1, offset/1]).
+-export([client/1, topic/1, topics/1, partition/1, offset/1, timeout/1]).
 -export([raise/3, raise/2, expected/2, info/1, format_error/2]).
 
 %% @doc A client's name or pid; else `{bad_client, Client}'.
@@ -36,6 +36,11 @@ partition(Partition) -> raise({bad_partition, Partition}, "a partition's number 
 -spec offset(term()) -> ok.
 offset(Offset) when is_integer(Offset), Offset >= -(1 bsl 63), Offset < 1 bsl 63 -> ok;
 offset(Offset) -> raise({bad_offset, Offset}, "an offset (an integer)", Offset).
+
+%% @doc A limit in ms; else `{bad_timeout, Timeout}'.
+-spec timeout(term()) -> ok.
+timeout(Timeout) when is_integer(Timeout), Timeout >= 0, Timeout < 1 bsl 31 -> ok;
+timeout(Timeout) -> raise({bad_timeout, Timeout}, "a number of ms", Timeout).
 
 %% @doc An error about an argument: of reason `Reason', with a text of what was expected and what came.
 -spec raise(Reason :: term(), Expected :: iodata(), Came :: term()) -> no_return().

@@ -72,6 +72,7 @@ text(Text) -> unicode:characters_to_binary(Text).
 
 -spec delete_topics(endpoints(), [brod:topic()], timeout(), brod:conn_config()) -> ok | {error, term()}.
 delete_topics(Hosts, Topics, Timeout, ConnConfig) ->
+  ok = brod_args:timeout(Timeout),
   Op = {delete_topics, [text(T) || T <- Topics], Timeout},
   brod_engine:with_target({Hosts, ConnConfig}, fun(Context) ->
     call(Context, Op, Timeout + ?ON_TOP_MS)
@@ -87,6 +88,7 @@ resolve_offset(Target, Topic, Partition, Time, Opts) ->
   ok = brod_args:partition(Partition),
   brod_engine:with_target(Target, fun(#{options := #{request_timeout := Default}} = Context) ->
     Timeout = maps:get(timeout, brod_options:to_map(Opts), Default),
+    ok = brod_args:timeout(Timeout),
     call(Context, {list_offsets, Topic, Partition, offset_time(Time)}, Timeout)
   end).
 

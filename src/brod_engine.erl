@@ -57,7 +57,7 @@ open(Endpoints, ConnConfig) ->
 %% @doc As {@link open/2}, with options that brod_options has checked.
 -spec open_checked([brod:endpoint()], map()) -> {ok, context()} | {error, term()}.
 open_checked(Endpoints, Options) ->
-  case is_list(Endpoints) andalso Endpoints =/= []
+  case is_list(Endpoints) andalso Endpoints =/= [] andalso brod_options:is_config(Endpoints)
     andalso lists:all(fun is_endpoint/1, Endpoints) of
     true ->
       Provider = brod_sasl_provider:start(Options),

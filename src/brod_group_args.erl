@@ -66,7 +66,7 @@ callbacks(Module, _Callbacks) ->
 %% `{bad_partition, _}' or `{bad_offset, _}'.
 -spec offset(term(), term(), term()) -> ok.
 offset(Topic, Partition, Offset) ->
-  is_binary(Topic) orelse brod_args:raise({bad_topic, Topic}, "a binary, the name of a topic", Topic),
+  is_name(Topic) orelse brod_args:raise({bad_topic, Topic}, "a binary, the name of a topic", Topic),
   (is_integer(Partition) andalso Partition >= 0 andalso Partition < 1 bsl 31)
     orelse brod_args:raise({bad_partition, Partition}, "the number of a partition", Partition),
   %% -1: nothing is done with, offset 0 is committed.
@@ -90,15 +90,18 @@ offsets(Offsets) ->
 -spec assignments(term()) -> ok.
 assignments(Given) ->
   Number = fun(P) -> is_integer(P) andalso P >= 0 andalso P < 1 bsl 31 end,
-  Topic = fun({T, Ps}) -> is_binary(T) andalso is_list_of(Number, Ps);
+  Topic = fun({T, Ps}) -> is_name(T) andalso is_list_of(Number, Ps);
              (_) -> false
           end,
-  Member = fun({M, Ts}) -> is_binary(M) andalso is_list_of(Topic, Ts);
+  Member = fun({M, Ts}) -> is_name(M) andalso is_list_of(Topic, Ts);
               (_) -> false
            end,
   is_list_of(Member, Given)
     orelse brod_args:raise({bad_assignments, Given}, "a list of {MemberId, [{Topic, [Partition]}]}", Given),
   ok.
+
+%% What is no UTF-8 cannot be said to a broker.
+is_name(Name) -> is_binary(Name) andalso brod_options:is_text(Name).
 
 is_list_of(Check, [Head | Tail]) -> Check(Head) andalso is_list_of(Check, Tail);
 is_list_of(_Check, Tail) -> Tail =:= [].

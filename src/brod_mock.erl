@@ -303,6 +303,8 @@ init({Path, Config, Owner}) ->
   end.
 
 %% @private
+handle_call(Command, _From, Port) when not is_map(Command) ->
+  {reply, {error, {unknown_call, Command}}, Port};
 handle_call(Command, _From, Port) ->
   case ask(Port, Command) of
     {error, {exited, _} = Reason} -> {stop, Reason, {error, Reason}, Port};

@@ -13,6 +13,9 @@
 
 -include("brod_int.hrl").
 
+%% That are told in one line: what somebody took for options may be something else, and large.
+-define(MOST_NAMES, 10).
+
 -type error() :: {bad_option, Key :: term(), Value :: term()}.
 
 %% @doc Check a client's options. The result has every key that has a default.
@@ -107,7 +110,8 @@ is_text(Text) -> is_atom(Text) orelse io_lib:printable_unicode_list(Text).
 -spec to_map(list() | map()) -> map().
 to_map(Config) when is_map(Config) ->
   Config;
-to_map(Config) when is_list(Config) ->
+to_map(Config) ->
+  is_config(Config) orelse brod_args:raise({bad_options, Config}, "a list or a map of options", Config),
   maps:from_list([case E of {K, V} -> {K, V}; K -> {K, true} end || E <- lists:reverse(Config)]).
 
 %% @doc Log which options nobody reads, each with the known name that is nearest to it. Meant for where a user's options come
@@ -120,7 +124,9 @@ warn_unknown(Level, Config) ->
     [] -> ok;
     Unknown ->
       ?BROD_LOG_WARNING("Unknown ~p options are ignored: ~ts",
-                        [Level, lists:join(", ", [with_nearest(Key, Nearest) || {Key, Nearest} <- Unknown])])
+                        [Level, lists:join(", ", [with_nearest(Key, Nearest) || {Key, Nearest} <- lists:sublist(Unknown, ?MOST_NAMES)] ++
+                                                 [io_lib:format("and ~b more", [length(Unknown) - ?MOST_NAMES])
+                                                  || length(Unknown) > ?MOST_NAMES])])
   end.
 
 %% @doc As {@link warn_unknown/2}, but each name is told once as long as the application runs: for options that come with each
@@ -164,7 +170,7 @@ unknown(Config, Known) ->
 warn_unknown_socket_options(#{extra_sock_opts := [_ | _] = Options}) ->
   case brod_socket_options:unknown(Options) of
     [] -> ok;
-    Unknown -> ?BROD_LOG_WARNING("Socket options that the engine does not know are ignored: ~0p", [Unknown])
+    Unknown -> ?BROD_LOG_WARNING("Socket options that the engine does not know are ignored: ~0P", [Unknown, 30])
   end;
 warn_unknown_socket_options(_) ->
   ok.

@@ -360,8 +360,12 @@ handle_call(commit, From, State) ->
 handle_call(abort, From, State) ->
   {noreply, State#state{ending = {brod_nif:txn_end(State#state.handle, false), {abort, From}}}};
 handle_call({add_offsets, GroupId, Member, Offsets}, From, #state{handle = Handle} = State) ->
-  Ref = brod_nif:txn_offsets(Handle, GroupId, Member, Offsets),
-  {noreply, State#state{calls = maps:put(Ref, From, State#state.calls)}};
+  %% what its caller has not checked must not end the transaction of all others
+  try brod_nif:txn_offsets(Handle, GroupId, Member, Offsets) of
+    Ref -> {noreply, State#state{calls = maps:put(Ref, From, State#state.calls)}}
+  catch
+    error:badarg -> {reply, {error, {bad_group, GroupId}}, State}
+  end;
 handle_call(Call, From, #state{client = Client, handle = Handle} = State)
   when is_tuple(Call), element(1, Call) =:= produce; is_tuple(Call), element(1, Call) =:= produce_async ->
   %% from another node

@@ -46,6 +46,7 @@
 %% members may have the same; without one each partition has its own.
 -spec do(process_function(), brod:client(), do_options()) -> {ok, pid()} | {error, term()}.
 do(ProcessFun, Client, Opts) when is_function(ProcessFun, 2) ->
+  ok = brod_group_args:keys(Opts, [group_id, topics]),
   #{group_id := GroupId, topics := Topics} = Opts,
   GroupConfig = maps:get(group_config, Opts, [{offset_commit_policy, consumer_managed}]),
   ConsumerConfig = maps:get(consumer_config, Opts, []),

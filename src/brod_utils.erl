@@ -305,17 +305,20 @@ assert_client(Client) -> ok_if(is_atom(Client) orelse is_pid(Client), {bad_clien
 %% @doc `ok', or an error `{bad_group_id, GroupId}'.
 -spec assert_group_id(term()) -> ok.
 assert_group_id(GroupId) ->
-  ok_if(is_binary(GroupId) andalso GroupId =/= <<>>, {bad_group_id, GroupId}).
+  ok_if(is_name(GroupId), {bad_group_id, GroupId}).
 
 %% @doc `ok', or an error `{bad_topic, Topic}'.
 -spec assert_topic(term()) -> ok.
-assert_topic(Topic) -> ok_if(is_binary(Topic) andalso Topic =/= <<>>, {bad_topic, Topic}).
+assert_topic(Topic) -> ok_if(is_name(Topic), {bad_topic, Topic}).
 
 %% @doc `ok', or an error `{bad_topics, Topics}' or `{bad_topic, Topic}'.
 -spec assert_topics(term()) -> ok.
 assert_topics(Topics) ->
-  ok_if(is_list(Topics) andalso Topics =/= [], {bad_topics, Topics}),
+  ok_if(is_list(Topics) andalso Topics =/= [] andalso brod_options:is_config(Topics), {bad_topics, Topics}),
   lists:foreach(fun assert_topic/1, Topics).
+
+%% What is no UTF-8 cannot be said to a broker.
+is_name(Name) -> is_binary(Name) andalso Name =/= <<>> andalso brod_options:is_text(Name).
 
 ok_if(true, _) -> ok;
 ok_if(false, Reason) -> error(Reason).

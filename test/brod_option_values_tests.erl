@@ -11,7 +11,7 @@
 
 %% In a VM of its own, because other tests put a fake in the engine's place.
 any_value_of_any_option_is_taken_or_told_test_() ->
-  {timeout, 120, fun() ->
+  {timeout, 600, fun() ->
     Paths = [filename:dirname(code:which(Module)) || Module <- [brod_options, ?MODULE]],
     Shown = os:cmd("erl -noshell -pa " ++ lists:append(lists:join(" ", Paths)) ++
                    " -eval 'brod_option_values_tests:all(), init:stop().'"),
@@ -37,7 +37,7 @@ all() ->
     andalso io:format("all is well, ~b values~n", [length(Cases)]).
 
 processes_of_brod() ->
-  [{Name, whereis(Name)} || Name <- [brod_sup, brod_helpers_sup, brod_kafka_apis]].
+  [{Name, whereis(Name)} || Name <- [brod_sup, brod_kafka_apis]].
 
 %% Those of the table whose values are checked before somebody is asked.
 levels() ->

@@ -18,6 +18,8 @@ use crate::raw::{make_tuple, TermStore};
 /// One dispatcher process and how far it has got.
 pub(crate) struct DispatcherResource {
     process: LocalPid,
+    /// The client's name, for the log.
+    client: String,
     /// Held while sending, so that messages arrive in order.
     outbox: Mutex<Outbox>,
     done: AtomicU64,
@@ -50,7 +52,12 @@ impl Outbox {
 #[rustler::resource_impl]
 impl Resource for DispatcherResource {
     fn down<'a>(&'a self, _env: Env<'a>, _pid: LocalPid, _monitor: Monitor) {
+        let outbox = self.outbox.lock();
         self.alive.store(false, Ordering::Release);
+        let sent = outbox.sent + u64::from(!outbox.gathered.is_empty());
+        let messages = sent.saturating_sub(self.done.load(Ordering::Acquire));
+        drop(outbox);
+        self.tell_lost(messages);
     }
 }
 
@@ -58,6 +65,18 @@ impl Resource for DispatcherResource {
 pub(crate) type Dispatcher = ResourceArc<DispatcherResource>;
 
 impl DispatcherResource {
+    /// What was in the mailbox of a process that was killed is gone, callbacks with it.
+    fn tell_lost(&self, messages: u64) {
+        if messages > 0 {
+            tracing::error!(
+                client = &*self.client,
+                messages,
+                "a dispatcher ended with messages of acks that it had not passed on: who waits for one of them without \
+                 watching its producer does not hear of it, and callbacks of these are not called"
+            );
+        }
+    }
+
     /// The process.
     pub(crate) fn process(&self) -> LocalPid {
         self.process
@@ -79,6 +98,10 @@ impl DispatcherResource {
         outbox.flush(&self.process);
         outbox.sent += 1;
         send(&self.process, outbox.sent);
+        // It has ended since somebody looked.
+        if !self.is_alive() {
+            self.tell_lost(1);
+        }
         outbox.sent
     }
 
@@ -103,6 +126,7 @@ impl DispatcherResource {
 fn dispatcher_open<'a>(env: Env<'a>, client: Client) -> NifResult<Term<'a>> {
     let dispatcher = ResourceArc::new(DispatcherResource {
         process: env.pid(),
+        client: client.cluster.config().connect.client_id.to_string(),
         outbox: Mutex::default(),
         done: AtomicU64::new(0),
         alive: AtomicBool::new(true),
