@@ -50,9 +50,12 @@ fn note(
 
 async fn reach(endpoint: &Endpoint, options: &ConnectOptions) -> Result<Connection, NetError> {
     let until = Instant::now() + options.connect_timeout;
-    let found = timeout_at(until.into(), transport::resolve(endpoint))
-        .await
-        .map_err(|_| NetError::Timeout)??;
+    let found = timeout_at(
+        until.into(),
+        transport::resolve(endpoint, &options.resolver),
+    )
+    .await
+    .map_err(|_| NetError::Timeout)??;
     let addresses = super::race::order(&found, &options.socket);
     open_one_of(addresses, endpoint, options, until).await
 }

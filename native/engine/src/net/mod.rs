@@ -16,7 +16,7 @@ mod wire;
 
 pub use connection::Connection;
 pub use error::NetError;
-pub use options::{AddressFamily, ConnectOptions, SocketOptions};
+pub use options::{AddressFamily, ConnectOptions, Resolver, SocketOptions};
 
 /// Where a broker listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

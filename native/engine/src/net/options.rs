@@ -1,6 +1,6 @@
 //! How a connection is made.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub struct ConnectOptions {
     pub tls: Option<Arc<Tls>>,
     /// How the client proves who it is.
     pub sasl: Option<Sasl>,
+    /// Who knows the addresses of a host.
+    pub resolver: Resolver,
     /// Where it is counted what the connections do.
     pub stats: Arc<Stats>,
 }
@@ -39,8 +41,40 @@ impl Default for ConnectOptions {
             socket: SocketOptions::default(),
             tls: None,
             sasl: None,
+            resolver: Resolver::default(),
             stats: Arc::default(),
         }
+    }
+}
+
+type Lookup = dyn Fn(&str, u16) -> std::io::Result<Vec<SocketAddr>> + Send + Sync;
+
+/// Looks up host names, on a thread that may block: the operating system's resolver unless a test has its own.
+#[derive(Clone)]
+pub struct Resolver(Arc<Lookup>);
+
+impl Resolver {
+    /// One that answers as the function does.
+    pub fn new(
+        lookup: impl Fn(&str, u16) -> std::io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        Resolver(Arc::new(lookup))
+    }
+
+    pub(super) fn look_up(&self, host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+        (self.0)(host, port)
+    }
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Resolver::new(|host, port| Ok((host, port).to_socket_addrs()?.collect()))
+    }
+}
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Resolver")
     }
 }
 

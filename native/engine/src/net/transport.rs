@@ -8,23 +8,26 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::race::{Race, Step};
-use super::{Endpoint, NetError, SocketOptions};
+use super::{Endpoint, NetError, Resolver, SocketOptions};
 
 /// Names that are looked up at the same time. A resolver that hangs keeps a thread for each.
 static LOOKUPS: Semaphore = Semaphore::const_new(8);
 
-/// The addresses of a host. Asks the operating system's resolver, on a thread that may block; a name
-/// that is an address is not looked up.
-pub(super) async fn resolve(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, NetError> {
+/// The addresses of a host, as they are now. A name that is an address is not looked up.
+pub(super) async fn resolve(
+    endpoint: &Endpoint,
+    resolver: &Resolver,
+) -> Result<Vec<SocketAddr>, NetError> {
     if let Ok(address) = endpoint.host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, endpoint.port)]);
     }
     let permit = LOOKUPS.acquire().await;
     let (host, port) = (endpoint.host.clone(), endpoint.port);
+    let resolver = resolver.clone();
     let lookup = tokio::task::spawn_blocking(move || {
         // Held until the resolver answers, even where nobody waits for that any more.
         let _permit = permit;
-        std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port)).map(Iterator::collect)
+        resolver.look_up(&host, port)
     });
     match lookup.await {
         Ok(Ok(addresses)) => Ok(addresses),

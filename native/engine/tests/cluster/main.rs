@@ -3,16 +3,17 @@
 #[path = "../support/server.rs"]
 mod server;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use brod_engine::cluster::{Cluster, ClusterConfig, Leader, Purpose};
 use brod_engine::error::Error;
-use brod_engine::net::Endpoint;
+use brod_engine::net::{ConnectOptions, Endpoint, Resolver};
 use brod_protocol::error::ErrorCode;
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, MetadataRequest, MetadataResponse};
-use kafka_protocol::protocol::Decodable;
+use kafka_protocol::protocol::{Decodable, StrBytes};
 use parking_lot::Mutex;
 use server::{encoded, metadata, serve, Versions};
 use tokio::net::TcpListener;
@@ -178,6 +179,94 @@ async fn when_all_known_brokers_are_gone_the_cluster_is_found_again_where_it_was
     eventually(&cluster, |c| c.endpoint(2).is_some_and(|e| e.port == port)).await;
     let connection = cluster.connection(2, Purpose::Main).await.unwrap();
     assert_eq!(connection.endpoint().port, port);
+    cluster.close();
+}
+
+/// Answers for the one name "kafka" with addresses that may change.
+fn names(addresses: &Arc<Mutex<Vec<IpAddr>>>) -> Resolver {
+    let addresses = addresses.clone();
+    Resolver::new(move |host, port| {
+        assert_eq!(host, "kafka");
+        let known = addresses.lock();
+        Ok(known.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
+    })
+}
+
+fn named(port: u16) -> Endpoint {
+    Endpoint {
+        host: "kafka".into(),
+        port,
+    }
+}
+
+fn loopback(last: u8) -> IpAddr {
+    IpAddr::from([127, 0, 0, last])
+}
+
+fn of_names(addresses: &Arc<Mutex<Vec<IpAddr>>>, port: u16) -> ClusterConfig {
+    ClusterConfig {
+        bootstrap: vec![named(port)],
+        refresh_backoff: Duration::from_millis(1),
+        connect: ConnectOptions {
+            resolver: names(addresses),
+            connect_timeout: Duration::from_secs(4),
+            ..Default::default()
+        },
+        ..Default::default()
+    }
+}
+
+async fn broker_at(address: SocketAddr) -> TcpListener {
+    TcpListener::bind(address).await.unwrap()
+}
+
+fn serve_as(listener: TcpListener, epoch: i32) {
+    let port = listener.local_addr().unwrap().port();
+    serve(
+        listener,
+        || VERSIONS,
+        move |_key, version, _body| {
+            let mut response = metadata(&[(1, port)], 1, epoch);
+            response.brokers[0].host = StrBytes::from_static_str("kafka");
+            async move { Some(encoded(&response, version)) }
+        },
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_broker_whose_name_leads_to_another_address_is_found_there() {
+    let first = broker_at(SocketAddr::new(loopback(2), 0)).await;
+    let port = first.local_addr().unwrap().port();
+    let addresses = Arc::new(Mutex::new(vec![loopback(2)]));
+    serve_as(first, 1);
+    let cluster = Cluster::start(of_names(&addresses, port));
+    let _held = cluster.watch_topic("t");
+    assert_eq!(cluster.leader("t", 0).await.unwrap().node, 1);
+    let connection = cluster.connection(1, Purpose::Main).await.unwrap();
+    // It has moved: at the old address nobody is known by that name any more.
+    serve_as(broker_at(SocketAddr::new(loopback(3), port)).await, 2);
+    *addresses.lock() = vec![loopback(3)];
+    connection.close();
+    cluster.request_refresh();
+    eventually(&cluster, |c| {
+        c.snapshot().leader("t", 0).is_ok_and(|l| l.epoch == 2)
+    })
+    .await;
+    cluster.close();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn each_address_of_a_bootstrap_name_is_tried() {
+    // One that refuses, one that takes connections and says nothing, and one that answers.
+    let good = broker_at(SocketAddr::new(loopback(4), 0)).await;
+    let port = good.local_addr().unwrap().port();
+    let _silent = broker_at(SocketAddr::new(loopback(3), port)).await;
+    serve_as(good, 1);
+    let addresses = Arc::new(Mutex::new(vec![loopback(2), loopback(3), loopback(4)]));
+    let cluster = Cluster::start(of_names(&addresses, port));
+    assert_eq!(cluster.connect().await, Ok(()));
     cluster.close();
 }
 

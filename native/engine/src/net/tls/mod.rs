@@ -2,6 +2,8 @@
 
 mod answering;
 mod config;
+#[cfg(test)]
+mod costs;
 mod error;
 mod files;
 mod identity;
