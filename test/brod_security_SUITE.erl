@@ -421,7 +421,8 @@ wrong_password(_) ->
 wrong_scram_password(_) ->
   ?assertMatch(?FAILED({sasl_auth_error, <<"Authentication failed during authentication due to invalid "
                                            "credentials with SASL mechanism SCRAM-SHA-256">>}),
-               failure(sasl, [{sasl, {scram_sha_256, "alice", "wrong-secret"}}])).
+               failure(sasl, [{sasl, {scram_sha_256, "alice", "wrong-secret"}}])),
+  says(sasl, [{sasl, {scram_sha_256, "alice", "wrong-secret"}}], "check user and password").
 
 %% AWS's mechanism is one that Apache Kafka does not have.
 mechanism_is_not_offered(_) ->
@@ -449,7 +450,8 @@ plaintext_to_sasl(_) ->
 
 sasl_to_tls(_) ->
   ?assertMatch(?FAILED({{kpro_req, _, api_versions, 0, false, []}, closed}),
-               failure(sasl_tls, [{sasl, {plain, "alice", "alice-secret"}}])).
+               failure(sasl_tls, [{sasl, {plain, "alice", "alice-secret"}}])),
+  says(sasl_tls, [{sasl, {plain, "alice", "alice-secret"}}], "this port may ask for TLS").
 
 foreign_ca(Config) ->
   File = foreign_ca_file(Config),
@@ -587,9 +589,9 @@ silence_after_the_handshake(_) ->
   {Endpoint, _Ca, Stop} = tls_server([], fun(_Socket) -> receive never -> ok end end),
   Options = [{ssl, [{verify, verify_none}]}, {connect_timeout, 1000}],
   {Ms, Result} = timed(fun() -> failure([Endpoint], Options) end),
-  ?assertMatch(?FAILED(_), Result),
+  ?assertMatch(?FAILED(timeout), Result),
   ?assert(Ms < 2500),
-  says([Endpoint], Options, "check"),
+  says([Endpoint], Options, "no answer in time"),
   Stop().
 
 client_certificate_is_missing(_) ->
@@ -614,13 +616,17 @@ a_proxy_that_closes(_) ->
   ?assertMatch(?FAILED({failed_to_upgrade_to_ssl, closed}), failure([Endpoint], [{ssl, true}])),
   ?assertMatch(?FAILED({{kpro_req, _, api_versions, 0, false, []}, closed}),
                failure([Endpoint], [{sasl, {plain, "alice", "alice-secret"}}])),
+  says([Endpoint], [{ssl, true}], "check that this port speaks TLS"),
+  says([Endpoint], [{sasl, {plain, "alice", "alice-secret"}}], "check the options ssl and sasl"),
   Stop().
 
 a_server_that_stalls(_) ->
   {Endpoint, Stop} = tcp_server(fun(_Socket) -> receive never -> ok end end),
-  {Ms, Result} = timed(fun() -> failure([Endpoint], [{ssl, true}, {connect_timeout, 1000}]) end),
-  ?assertMatch(?FAILED(_), Result),
+  Options = [{ssl, true}, {connect_timeout, 1000}],
+  {Ms, Result} = timed(fun() -> failure([Endpoint], Options) end),
+  ?assertMatch(?FAILED({failed_to_upgrade_to_ssl, timeout}), Result),
   ?assert(Ms < 2500),
+  says([Endpoint], Options, "the handshake did not end in time"),
   Stop().
 
 a_token_cannot_be_had(_) ->
