@@ -70,6 +70,7 @@ ct() {
 }
 
 exunit() {
+  scripts/build-mock.sh priv
   kafka
   mix test
 }
