@@ -29,7 +29,8 @@ main([Source, Priv]) ->
         say(["the library is precompiled, for ", Target, ", from ", Source])
     end
   catch
-    throw:Why -> say(["no precompiled library: ", Why]), halt(1)
+    throw:Why -> say(["no precompiled library: ", Why]), halt(1);
+    Class:Reason -> say(io_lib:format("no precompiled library: a fault of its loader, ~s: ~0tp", [Class, Reason])), halt(1)
   end.
 
 say(Text) -> io:put_chars(standard_error, unicode:characters_to_binary(["brod: ", Text, "\n"])).
@@ -112,10 +113,8 @@ cached(Url, Archive, Sum) ->
 
 fetched(Url, Archive, Sum, File) ->
   Bytes = checked(Archive, Sum, fetch(Url)),
-  case filelib:ensure_dir(File) of
-    ok -> catch replace(File, Bytes, 8#644);
-    {error, _} -> ok
-  end,
+  _ = filelib:ensure_dir(File),
+  try replace(File, Bytes, 8#644) catch throw:_ -> ok end,
   Bytes.
 
 fetch(Url) ->
@@ -124,14 +123,19 @@ fetch(Url) ->
      {error, _} -> throw(["this Erlang comes without ", atom_to_list(App), ", which is needed to fetch ", Url])
    end || App <- [inets, ssl]],
   [proxy(Scheme, Names) || {Scheme, Names} <- [{proxy, ["http_proxy", "HTTP_PROXY"]}, {https_proxy, ["https_proxy", "HTTPS_PROXY"]}]],
-  Http = [{connect_timeout, ?CONNECT_MS}, {timeout, ?LIMIT_MS} | [{ssl, tls()} || string:prefix(string:lowercase(Url), "https") =/= nomatch]],
+  Http = [{connect_timeout, ?CONNECT_MS}, {timeout, ?LIMIT_MS}, {ssl, tls(string:prefix(string:lowercase(Url), "https"))}],
   case httpc:request(get, {Url, []}, Http, [{sync, false}, {stream, self}, {body_format, binary}]) of
     {ok, Id} -> collect(Id, Url, <<>>, erlang:monotonic_time(millisecond) + ?LIMIT_MS);
     {error, Reason} -> throw([Url, io_lib:format(": ~0tp", [Reason])])
   end.
 
-tls() ->
-  [{verify, verify_peer}, {cacerts, public_key:cacerts_get()}, {depth, 10},
+%% Also for a plain URL, which may lead to another one.
+tls(IsTls) ->
+  Trusted = try public_key:cacerts_get()
+            catch error:_ when IsTls =:= nomatch -> [];
+                  error:_ -> throw("this machine has no CA certificates to check the server's with")
+            end,
+  [{verify, verify_peer}, {cacerts, Trusted}, {depth, 10},
    {customize_hostname_check, [{match_fun, public_key:pkix_verify_hostname_match_fun(https)}]}].
 
 proxy(Scheme, Names) ->
