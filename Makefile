@@ -40,7 +40,7 @@ docs: ## the documentation as a site, in _build/docs (ExDoc, in a chroot where n
 demo: ## the main job from Erlang and from Elixir, on a Kafka in memory (KAFKA=real: on a real one)
 	@scripts/demo.sh
 
-bench: ## measure beside librdkafka on a real Kafka
+bench: ## measure beside librdkafka on a real Kafka (MOCK=1: on the one in memory, brod alone)
 	@bench/run.sh
 
 bench-compare: ## this checkout beside another revision (REV=...), in alternating rounds

@@ -2,6 +2,7 @@
 # Measures brod beside librdkafka, and franz-go where there is Go to build it, on a real single-broker Kafka, and prints a table.
 #   run.sh [SCENARIO...]      those whose names begin with one of the words; all of them without
 #   BENCH_MESSAGES=N          messages a scenario (1000000)
+#   MOCK=1                    on the Kafka in memory, where the broker costs little: brod's own produce and subscribe
 #   BENCH_RESULTS=FILE        the same fields separated by tabs (_build/bench-results.tsv)
 # Messages of 100 bytes, acks of all replicas, 8 partitions where nothing else is said. Each scenario runs
 # in a VM of its own; CPU is that of the client process alone.
@@ -16,16 +17,32 @@ scripts/setup.sh bench
 make --no-print-directory build >&2
 peer=$(scripts/build-rdkafka-performance.sh)
 work=$(mktemp -d)
-trap 'scripts/kafka-down.sh; rm -rf "$work"' EXIT
+if [ "${MOCK:-0}" = 1 ]; then
+  trap 'kill ${mock:+"$mock"} 2>/dev/null || true; rm -rf "$work"' EXIT
+else
+  trap 'scripts/kafka-down.sh; rm -rf "$work"' EXIT
+fi
 ERL_LIBS=_build/default/lib erlc -o "$work" bench/bench_client.erl
 if command -v go >/dev/null; then
   (cd bench/peer/franz && go build -o "$work/franz" .) >&2
 else
   echo "bench: without Go there is no franz-go to compare with" >&2
 fi
-scripts/kafka-up.sh >&2
-. scripts/kafka-env.sh
-. "$KAFKA_DIR/env"
+if [ "${MOCK:-0}" = 1 ]; then
+  scripts/build-mock.sh priv
+  # It ends with its standard input.
+  mkfifo "$work/control"
+  exec {control}<>"$work/control"
+  priv/brod_mock '{"brokers": 1}' <"$work/control" >"$work/mock" {control}>&- &
+  mock=$!
+  until [ -s "$work/mock" ]; do kill -0 "$mock"; sleep 0.1; done
+  BROD_BOOTSTRAP=$(head -1 "$work/mock" | cut -d' ' -f2) BROD_BOOTSTRAP_TLS='' BROD_TLS_DIR=''
+  [ ${#wanted[@]} -gt 0 ] || wanted=(produce subscribe topic_subscriber)
+else
+  scripts/kafka-up.sh >&2
+  . scripts/kafka-env.sh
+  . "$KAFKA_DIR/env"
+fi
 
 is_wanted() {
   local word

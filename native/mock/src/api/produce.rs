@@ -149,10 +149,17 @@ fn append(
         let kind = topic.configs.get("message.timestamp.type");
         kind.is_some_and(|kind| kind == "LogAppendTime")
     });
+    let is_compacted = cluster.topics.get(topic).is_some_and(|topic| {
+        let policy = topic.configs.get("cleanup.policy");
+        policy.is_some_and(|policy| policy.contains("compact"))
+    });
     let stamp = by_broker.then(|| call.now + cluster.skew_of(call.broker));
     let partition = cluster.led(call.broker, topic, index, -1)?;
     if records.len() as u64 > largest {
         return Err(ErrorCode::MESSAGE_TOO_LARGE);
+    }
+    if is_compacted && lacks_a_key(&records) {
+        return Err(ErrorCode::INVALID_RECORD);
     }
     let epoch = partition.leader_epoch;
     let base = partition.log.append(records, How { epoch, stamp })?;
@@ -161,6 +168,15 @@ fn append(
         base,
         start: partition.log.start(),
         time: stamp.unwrap_or(-1),
+    })
+}
+
+/// What no compaction could tell apart is refused, with all of its batch.
+fn lacks_a_key(records: &Bytes) -> bool {
+    let mut all = batches(records.clone()).flatten();
+    all.any(|batch| {
+        let records = batch.records(usize::MAX);
+        records.is_ok_and(|records| records.iter().flatten().any(|record| record.key.is_none()))
     })
 }
 

@@ -33,7 +33,12 @@ pub(crate) fn create(
                 .with_configs(Some(Vec::new())),
             Err(code) => result
                 .with_error_code(code.0)
-                .with_error_message(Some(text(code.name())))
+                .with_error_message(Some(match code {
+                    ErrorCode::TOPIC_ALREADY_EXISTS => {
+                        text(&format!("Topic '{}' already exists.", topic.name.as_str()))
+                    }
+                    code => text(code.name()),
+                }))
                 .with_num_partitions(-1)
                 .with_replication_factor(-1),
         }
