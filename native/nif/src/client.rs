@@ -14,6 +14,7 @@ use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, Reso
 
 use crate::atoms;
 use crate::dispatcher::Dispatcher;
+use crate::list::List;
 use crate::options::{BadOption, Options};
 use crate::replies::ErlReplies;
 use crate::runtime;
@@ -53,7 +54,7 @@ pub(crate) type Client = ResourceArc<ClientResource>;
 #[rustler::nif(schedule = "DirtyIo")]
 fn client_open<'a>(
     env: Env<'a>,
-    endpoints: Vec<(Binary<'a>, u16)>,
+    endpoints: List<(Binary<'a>, u16)>,
     config: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let options = Options::new(config).ok_or(rustler::Error::BadArg)?;

@@ -15,6 +15,7 @@ use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, Reso
 use crate::answers::binary;
 use crate::atoms;
 use crate::client::Client;
+use crate::list::List;
 use crate::options::{BadOption, Options};
 use crate::raw::make_tuple;
 use crate::reason;
@@ -80,7 +81,7 @@ fn group_open<'a>(env: Env<'a>, client: Client, config: Term<'a>) -> NifResult<T
 fn group_join(
     handle: Handle,
     join_id: i64,
-    topics: Vec<Binary<'_>>,
+    topics: List<Binary<'_>>,
     user_data: Binary<'_>,
 ) -> NifResult<Atom> {
     let topics = topics.iter().map(text).collect::<NifResult<_>>()?;
@@ -92,16 +93,18 @@ fn group_join(
     Ok(atoms::ok())
 }
 
-type Shares<'a> = Vec<(Binary<'a>, Vec<(Binary<'a>, Vec<i32>)>)>;
+type Shares<'a> = List<(Binary<'a>, List<(Binary<'a>, List<i32>)>)>;
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn group_assign(handle: Handle, join_id: i64, shares: Shares<'_>) -> NifResult<Atom> {
     let shares = shares
+        .into_vec()
         .into_iter()
         .map(|(member_id, topics)| {
             let topics = topics
+                .into_vec()
                 .into_iter()
-                .map(|(topic, partitions)| Ok((text(&topic)?, partitions)))
+                .map(|(topic, partitions)| Ok((text(&topic)?, partitions.into_vec())))
                 .collect::<NifResult<TopicPartitions>>()?;
             Ok((text(&member_id)?, topics))
         })
@@ -115,7 +118,7 @@ fn group_commit<'a>(
     env: Env<'a>,
     handle: Handle,
     generation: i32,
-    offsets: Vec<(Binary<'a>, i32, i64, Binary<'a>)>,
+    offsets: List<(Binary<'a>, i32, i64, Binary<'a>)>,
     timeout_ms: u32,
 ) -> NifResult<Term<'a>> {
     let offsets = offsets
@@ -183,7 +186,9 @@ fn decode_config<'a>(options: &Options<'a>) -> Result<GroupConfig, BadOption<'a>
             Some(term) if atoms::null() == term => None,
             _ => options.optional("group_instance_id", |_| true)?,
         },
-        protocols: options.required("protocols", |names: &Vec<String>| !names.is_empty())?,
+        protocols: options
+            .required("protocols", |names: &List<String>| !names.is_empty())?
+            .into_vec(),
         assignment: options.required_choice("assignment", &choices)?,
         fetch_offsets: options.required("fetch_offsets", |_| true)?,
         create_topics: options.required("create_topics", |_| true)?,

@@ -14,6 +14,7 @@ mod consumer;
 mod directory;
 mod dispatcher;
 mod group;
+mod list;
 mod log;
 mod messages;
 mod ops;

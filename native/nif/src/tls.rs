@@ -11,6 +11,7 @@ use rustler::{Binary, Encoder, Env, NifResult, Term};
 use zeroize::Zeroizing;
 
 use crate::atoms;
+use crate::list::List;
 use crate::options::Options;
 use crate::reason::{posix, string};
 
@@ -121,7 +122,8 @@ fn each<'a, T>(
     let Some(list) = list else {
         return Ok(Vec::new());
     };
-    list.decode::<Vec<Term>>()?
+    list.decode::<List<Term>>()?
+        .into_vec()
         .into_iter()
         .map(decode)
         .collect()

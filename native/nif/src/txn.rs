@@ -17,6 +17,7 @@ use crate::apis;
 use crate::atoms;
 use crate::batch_input::{now_ms, write, Allowance, Refusal};
 use crate::client::Client;
+use crate::list::List;
 use crate::options::{BadOption, Options};
 use crate::producer;
 use crate::reason;
@@ -268,7 +269,7 @@ fn txn_offsets<'a>(
     txn: Txn,
     group_id: Binary<'a>,
     member: Term<'a>,
-    offsets: Vec<(Binary<'a>, i32, i64, Binary<'a>)>,
+    offsets: List<(Binary<'a>, i32, i64, Binary<'a>)>,
 ) -> NifResult<Term<'a>> {
     let member = match atoms::undefined() == member {
         true => None,
