@@ -7,7 +7,7 @@
 main([Dir]) ->
   Pages = maps:from_list([{filename:absname(Page), page(Page)} || Page <- filelib:wildcard(filename:join(Dir, "**/*.html"))]),
   Dead = [{Page, Link} || {Page, {Links, _}} <- maps:to_list(Pages), Link <- Links, not leads(Page, Link, Pages)],
-  [io:format(standard_error, "~ts: ~ts leads nowhere~n", [filename:basename(Page), Link]) || {Page, Link} <- lists:sort(Dead)],
+  [io:format("~ts: ~ts leads nowhere~n", [filename:basename(Page), Link]) || {Page, Link} <- lists:sort(Dead)],
   io:format("links: ~b pages, ~b links, ~b dead~n",
             [map_size(Pages), lists:sum([length(Links) || {Links, _} <- maps:values(Pages)]), length(Dead)]),
   halt(case {map_size(Pages), Dead} of {N, []} when N > 0 -> 0; _ -> 1 end).

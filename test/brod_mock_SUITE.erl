@@ -255,7 +255,8 @@ quick(Start, LimitUs, Tries) when Tries > 0 ->
 random_walk_loses_nothing_and_leaves_nothing(_Config) ->
   ok = brod_walk:walk(1),
   Before = resources(),
-  Seed = os:system_time(second),
+  %% the same walks each time; `make chaos' takes others
+  Seed = 1,
   ct:pal("random walk from seed ~b on", [Seed]),
   {ok, Walks} = brod_walk:run(Seed, 20000),
   ct:pal("~b walks", [Walks]),

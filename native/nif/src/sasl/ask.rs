@@ -11,6 +11,7 @@ use rustler::{Binary, Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, 
 use tokio::sync::oneshot;
 
 use crate::atoms;
+use crate::list::List;
 use crate::runtime;
 
 /// A question that waits for its answer. Dropped without one, whoever waits learns that there is none.
@@ -159,7 +160,7 @@ fn login(term: Term<'_>) -> NifResult<Login> {
 }
 
 fn token(term: Term<'_>) -> NifResult<Token> {
-    let (value, lifetime_ms, extensions): (Term, u64, Vec<(Term, Term)>) = term.decode()?;
+    let (value, lifetime_ms, extensions): (Term, u64, List<(Term, Term)>) = term.decode()?;
     Ok(Token {
         value: secret(value)?,
         lifetime: Duration::from_millis(lifetime_ms),
@@ -191,8 +192,9 @@ fn optional<'a, T>(
 }
 
 /// Names and values, all of them text.
-pub(super) fn pairs(pairs: Vec<(Term<'_>, Term<'_>)>) -> NifResult<Vec<(String, String)>> {
+pub(super) fn pairs(pairs: List<(Term<'_>, Term<'_>)>) -> NifResult<Vec<(String, String)>> {
     pairs
+        .into_vec()
         .into_iter()
         .map(|(name, value)| Ok((text(name)?, text(value)?)))
         .collect()
