@@ -152,7 +152,7 @@ topics_live(Config) ->
   ?assertEqual([<<"2000">>], Set([])),
   ?assertEqual({0, <<>>, <<>>}, Topics(["partitions", "new", "--partitions", "3"])),
   ?assertEqual({0, <<"TOPIC  PARTITIONS\nnew    3\nt      2\n">>, <<>>}, Topics(["list"])),
-  ?assertEqual({1, <<>>, <<"brod: failed: topic_already_exists\n">>}, Topics(["create", "t"])),
+  ?assertEqual({1, <<>>, <<"brod: failed: Topic 't' already exists.\n">>}, Topics(["create", "t"])),
   ?assertEqual({0, <<>>, <<>>}, Topics(["delete", "new"])),
   ?assertEqual({1, <<>>, <<"brod: no topic new\n">>}, Topics(["describe", "new"])).
 
