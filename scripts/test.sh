@@ -7,6 +7,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# Crates are not built once more for the mock alone, after the part `rust`.
+export BROD_MOCK_BUILD=tests
+
 parts=("$@")
 [ $# -gt 0 ] || parts=(rust eunit ct exunit fixtures compat peers)
 step() { echo; echo "== $* ($((SECONDS / 60)) min $((SECONDS % 60)) s)"; }
