@@ -6,9 +6,9 @@ defmodule Brod.MockFaultsTest do
   @moduletag :mock
 
   setup context do
-    {:ok, mock} = Brod.Mock.start(Map.merge(%{topics: %{"t" => 2}}, context[:mock] || %{}))
+    {:ok, mock} = Brod.Mock.start(Map.merge(%{topics: %{"t" => 2}}, context[:cluster] || %{}))
     client = :"#{context.module}.#{context.line}"
-    ssl = if Map.get(context[:mock] || %{}, :tls), do: [ssl: [cacerts: cacerts(mock)]], else: []
+    ssl = if Map.get(context[:cluster] || %{}, :tls), do: [ssl: [cacerts: cacerts(mock)]], else: []
     :ok = :brod.start_client(Brod.Mock.endpoints(mock), client, ssl)
     :ok = :brod.start_producer(client, "t", [])
     on_exit(fn -> :brod.stop_client(client) end)
@@ -30,7 +30,7 @@ defmodule Brod.MockFaultsTest do
     assert [_, %{key: "gone", value: :undefined, headers: []}] = Brod.Mock.records(mock, "t")
   end
 
-  @tag mock: %{tls: %{}}
+  @tag cluster: %{tls: %{}}
   test "brokers speak TLS by a certificate that is made for them", %{mock: mock, client: client} do
     :ok = :brod.produce_sync(client, "t", 0, "k", "v")
     assert [{0, kafka_message(value: "v")}] = Brod.Mock.messages(mock, "t")

@@ -116,6 +116,10 @@ defmodule Brod.Client do
       else: :client_down
   end
 
+  # It ended while it was asked.
+  defp not_connected(name, {:client_down, [{{_host, _port}, {_, _}} | _] = failures}),
+    do: {:not_connected, name, IO.chardata_to_string(:brod_connect_failure.describe(failures))}
+
   defp not_connected(_name, reason), do: reason
 
   defp start_client(endpoints, name, config) do
