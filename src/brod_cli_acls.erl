@@ -34,7 +34,7 @@ run(Options, ["list"]) ->
   end;
 run(Options, ["create"]) ->
   case ask(Options, create_acls, #{creations => bindings(Options)}) of
-    {ok, #{creation_responses := Answers}} -> first_error(Answers);
+    {ok, #{creation_responses := Answers}} -> brod_cli_cluster:first_error(Answers);
     Other -> Other
   end;
 run(Options, ["delete"]) ->
@@ -46,7 +46,7 @@ run(Options, ["delete"]) ->
       case ask(Options, delete_acls, #{filters => [Filter]}) of
         {ok, #{filter_responses := [#{error_code := no_error, matching_acls := Deleted}]}} ->
           ok = rows(Options, Deleted),
-          first_error(Deleted);
+          brod_cli_cluster:first_error(Deleted);
         {ok, #{filter_responses := [#{error_code := Code, error_message := Text}]}} -> {error, {Code, Text}};
         Other -> Other
       end;
@@ -56,15 +56,7 @@ run(Options, ["delete"]) ->
   end;
 run(_Options, _Words) -> brod_cli_commands:usage("acls").
 
-ask(Options, Api, Fields) ->
-  {Endpoints, Config} = brod_cli_cluster:target(Options),
-  brod_cli_cluster:ask(brod_cli_cluster:controller(Endpoints, Config), Config, Api, 1, Fields).
-
-first_error(Answers) ->
-  case [{Code, Text} || #{error_code := Code, error_message := Text} <- Answers, Code =/= no_error] of
-    [] -> ok;
-    [Error | _] -> {error, Error}
-  end.
+ask(Options, Api, Fields) -> brod_cli_cluster:ask_controller(Options, Api, 1, Fields).
 
 rows(Options, Acls) ->
   brod_cli_output:rows(Options, [kind, name, pattern, principal, host, operation, permission],

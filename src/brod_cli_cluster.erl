@@ -1,7 +1,7 @@
 %% @private The way of the command line's commands to a cluster, and what they have in common.
 -module(brod_cli_cluster).
 
--export([target/1, metadata/3, with_client/2, must/2, ask/5, controller/2, broker/3, coordinator/3]).
+-export([target/1, metadata/3, with_client/2, must/2, ask/5, ask_controller/4, first_error/1, controller/2, broker/3, coordinator/3]).
 -export([partitions/2, resolve/3, position/3, number/1, pairs/2, need/2, need_text/2, text/1]).
 
 -define(CLIENT, brod_cli).
@@ -53,6 +53,20 @@ ask(Endpoint, Config, Api, Vsn, Fields) ->
       after brod_connection:stop(Connection)
       end;
     {error, Reason} -> {error, Reason}
+  end.
+
+%% @doc The same of the controller of the cluster that options name.
+-spec ask_controller(map(), atom(), non_neg_integer(), map()) -> {ok, term()} | {error, term()}.
+ask_controller(Options, Api, Vsn, Fields) ->
+  {Endpoints, Config} = target(Options),
+  ask(controller(Endpoints, Config), Config, Api, Vsn, Fields).
+
+%% @doc The first of many answers that is an error, with what the broker says of it.
+-spec first_error([map()]) -> ok | {error, {atom(), binary() | undefined}}.
+first_error(Answers) ->
+  case [{Code, Text} || #{error_code := Code, error_message := Text} <- Answers, Code =/= no_error] of
+    [] -> ok;
+    [Error | _] -> {error, Error}
   end.
 
 %% @doc The controller, or any broker if there is none.

@@ -2,7 +2,8 @@
 -module(brod_cli_messages).
 
 -export([produce/2, consume/2, offsets/2]).
--export([start_producer/2, start_producer/3, each/4]).
+-export([start_producer/2, start_producer/3, each/4, collect/3, settle/1]).
+-export_type([calls/0]).
 -export([message/3, format/2]).
 
 -include("brod_int.hrl").
@@ -13,6 +14,9 @@
 -define(NEW_TOPIC_MS, 200).
 -define(NEW_TOPIC_TRIES, 50).
 -define(IDLE_S, 5).
+
+%% Those that wait for an answer, and how many they are.
+-type calls() :: {non_neg_integer(), [brod:call_ref()]}.
 
 %% @doc Produce the lines of files or of the standard input.
 -spec produce(map(), [string()]) -> ok | {error, term()}.
@@ -26,8 +30,8 @@ produce(Options, Files) ->
              {send(Topic, message(Line, Headers, Options), Options, Acc), brod_cli_output:step(Bar, 1)}
            end,
     Start = {{0, []}, brod_cli_output:progress("messages", unknown)},
-    {{_, Refs}, Bar} = lists:foldl(fun(Input, Acc) -> lines(Input, Send, Acc) end, Start, Inputs),
-    ok = settle(Refs),
+    {Calls, Bar} = lists:foldl(fun(Input, Acc) -> lines(Input, Send, Acc) end, Start, Inputs),
+    ok = settle(Calls),
     brod_cli_output:finish(Bar)
   end).
 
@@ -69,16 +73,23 @@ without_end(Line) ->
     _ -> Line
   end.
 
-send(Topic, #{key := Key} = Message, Options, {Count, Refs}) ->
+send(Topic, #{key := Key} = Message, Options, Calls) ->
   %% The partition that Java's clients take for the key.
   Partition = case Options of #{"partition" := P} -> P; _ -> murmur2 end,
-  {ok, Ref} = brod_cli_cluster:must(brod:produce(?CLIENT, Topic, Partition, Key, Message), "not sent"),
+  collect(brod:produce(?CLIENT, Topic, Partition, Key, Message), ?UNSETTLED, Calls).
+
+%% @doc One more call of `brod:produce/5' among those that are not answered yet. When they are so many, they are waited for.
+-spec collect({ok, brod:call_ref()} | {error, term()}, pos_integer(), calls()) -> calls().
+collect(Sent, Most, {Count, Refs}) ->
+  {ok, Ref} = brod_cli_cluster:must(Sent, "not sent"),
   case Count + 1 of
-    ?UNSETTLED -> ok = settle([Ref | Refs]), {0, []};
+    Most -> ok = settle({Most, [Ref | Refs]}), {0, []};
     N -> {N, [Ref | Refs]}
   end.
 
-settle(Refs) ->
+%% @doc Wait for them.
+-spec settle(calls()) -> ok.
+settle({_Count, Refs}) ->
   lists:foreach(fun(Ref) ->
                   brod_cli_cluster:must(brod:sync_produce_request(Ref, ?PRODUCE_LIMIT_MS), "not stored")
                 end, lists:reverse(Refs)).

@@ -8,7 +8,6 @@
 -define(CLIENT, brod_cli).
 -define(TARGET, brod_cli_target).
 -define(UNSETTLED, 1000).
--define(LIMIT_MS, 60000).
 
 %% @doc What the command takes beside the options of consume.
 -spec options() -> brod_cli:spec().
@@ -31,8 +30,8 @@ run(Options, _Words) ->
     try
       ok = brod_cli_messages:start_producer(Target, To),
       Send = fun(P, Message, Acc) -> send(Target, To, P, Message, Options, Acc) end,
-      {[], Bar} = brod_cli_messages:each(Options, Send, {[], brod_cli_output:progress("messages", unknown)},
-                                         fun({Refs, Seen}) -> settle(Refs), {[], Seen} end),
+      {_, Bar} = brod_cli_messages:each(Options, Send, {{0, []}, brod_cli_output:progress("messages", unknown)},
+                                        fun({Calls, Seen}) -> ok = brod_cli_messages:settle(Calls), {{0, []}, Seen} end),
       brod_cli_output:finish(Bar)
     after
       Target =:= ?CLIENT orelse brod:stop_client(Target)
@@ -47,17 +46,8 @@ target(Elsewhere) ->
   ok = brod_cli_cluster:must(brod:start_client(Endpoints, ?TARGET, Config), "the other cluster"),
   ?TARGET.
 
-send(Target, To, P, #kafka_message{key = Key, value = Value, headers = Headers, ts = Ts}, Options, {Refs, Bar}) ->
+send(Target, To, P, #kafka_message{key = Key, value = Value, headers = Headers, ts = Ts}, Options, {Calls, Bar}) ->
   Time = case Ts of undefined -> #{}; _ -> #{ts => Ts} end,
   Partition = case Options of #{"same-partition" := true} -> P; _ -> murmur2 end,
   Sent = brod:produce(Target, To, Partition, Key, Time#{key => Key, value => Value, headers => Headers}),
-  {ok, Ref} = brod_cli_cluster:must(Sent, "not sent"),
-  Next = brod_cli_output:step(Bar, 1),
-  case length(Refs) + 1 >= ?UNSETTLED of
-    true -> settle([Ref | Refs]), {[], Next};
-    false -> {[Ref | Refs], Next}
-  end.
-
-settle(Refs) ->
-  lists:foreach(fun(Ref) -> ok = brod_cli_cluster:must(brod:sync_produce_request(Ref, ?LIMIT_MS), "not stored") end,
-                lists:reverse(Refs)).
+  {brod_cli_messages:collect(Sent, ?UNSETTLED, Calls), brod_cli_output:step(Bar, 1)}.

@@ -48,17 +48,11 @@ known(Options, Names) ->
 
 alter(Options, Fields) ->
   case ask(Options, alter_user_scram_credentials, Fields) of
-    {ok, #{results := Results}} ->
-      case [{Code, Text} || #{error_code := Code, error_message := Text} <- Results, Code =/= no_error] of
-        [] -> ok;
-        [Error | _] -> {error, Error}
-      end;
+    {ok, #{results := Results}} -> brod_cli_cluster:first_error(Results);
     Other -> Other
   end.
 
-ask(Options, Api, Fields) ->
-  {Endpoints, Config} = brod_cli_cluster:target(Options),
-  brod_cli_cluster:ask(brod_cli_cluster:controller(Endpoints, Config), Config, Api, 0, Fields).
+ask(Options, Api, Fields) -> brod_cli_cluster:ask_controller(Options, Api, 0, Fields).
 
 %% @doc What Kafka keeps of a password: it never sees the password itself.
 -spec upsertion(string(), binary(), tuple(), pos_integer()) -> map().

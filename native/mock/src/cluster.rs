@@ -232,12 +232,15 @@ impl Cluster {
         }
     }
 
+    /// What a topic's configuration says, if it says anything.
+    pub(crate) fn configured(&self, topic: &str, key: &str) -> Option<&str> {
+        let value = self.topics.get(topic)?.configs.get(key)?;
+        Some(value)
+    }
+
     /// A number from a topic's configuration, or what it is without one. -1 is no limit.
     pub(crate) fn setting(&self, topic: &str, key: &str, default: u64) -> u64 {
-        let value = self
-            .topics
-            .get(topic)
-            .and_then(|topic| topic.configs.get(key));
+        let value = self.configured(topic, key);
         match value.and_then(|value| value.parse::<i64>().ok()) {
             Some(value) => u64::try_from(value).unwrap_or(u64::MAX),
             None => default,

@@ -65,9 +65,8 @@ pub(crate) fn lag(cluster: &Cluster, group: &str, topic: &str) -> Option<i64> {
 /// No consumer commits what it never gets: markers, and messages of aborted transactions.
 fn end_of_messages(log: &Log) -> i64 {
     let below = log.last_stable();
-    let stored: Vec<_> = log.all().cloned().collect();
-    let newest = stored.into_iter().rev().find_map(|bytes| {
-        let batch = batches(bytes).next()?.ok()?;
+    let newest = log.all().rev().find_map(|bytes| {
+        let batch = batches(bytes.clone()).next()?.ok()?;
         let (base, end) = (batch.base_offset, batch.last_offset() + 1);
         let aborted = batch.is_transactional()
             && log.aborted(base, end).any(|aborted| {

@@ -75,9 +75,16 @@ impl ApiVersions {
         Ok(version.max(oldest))
     }
 
-    /// The newest version of `R` that the broker and this client speak, if topics are named by their ids in
-    /// it (KIP-516).
-    pub fn pick_by_id<R: Request>(&self) -> Option<i16> {
+    /// As [`ApiVersions::pick`], of a request whose topics' ids are all known, or not: a version in which topics
+    /// are named by their ids (KIP-516) where they are, and the broker and this client speak one.
+    pub fn pick_knowing<R: Request>(&self, ids: bool) -> Result<i16, WireError> {
+        match self.pick_by_id::<R>().filter(|_| ids) {
+            Some(version) => Ok(version),
+            None => self.pick::<R>(),
+        }
+    }
+
+    fn pick_by_id<R: Request>(&self) -> Option<i16> {
         let api = const { api::of_request::<R>() };
         let (oldest, newest) = api.by_id?;
         let (min, max) = self.range(R::KEY)?;

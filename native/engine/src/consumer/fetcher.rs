@@ -202,12 +202,10 @@ impl Lane {
         let purpose = queue.purpose(self.number);
         let connection = self.cluster.connection(queue.node, purpose).await?;
         queue.uses(self.number, connection.clone());
-        let versions = connection.versions();
-        let by_id = match self.session.knows_ids() {
-            true => versions.pick_by_id::<FetchRequest>(),
-            false => None,
-        };
-        let version = by_id.map_or_else(|| versions.pick::<FetchRequest>(), Ok)?;
+        let knows_ids = self.session.knows_ids();
+        let version = connection
+            .versions()
+            .pick_knowing::<FetchRequest>(knows_ids)?;
         let plan = if self.is_first() {
             self.session.plan(version)
         } else {

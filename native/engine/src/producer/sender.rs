@@ -299,13 +299,9 @@ impl<R: Replies> Task<R> {
             partition: item.partition.index(),
             batch,
         });
-        let versions = connection.versions();
-        let by_id = match knows_ids {
-            true => versions.pick_by_id::<ProduceRequest>(),
-            false => None,
-        };
-        let encoded = by_id
-            .map_or_else(|| versions.pick::<ProduceRequest>(), Ok)
+        let encoded = connection
+            .versions()
+            .pick_knowing::<ProduceRequest>(knows_ids)
             .map_err(NetError::from)
             .and_then(|negotiated| {
                 let version = config.version(negotiated);

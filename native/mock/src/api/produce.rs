@@ -145,14 +145,10 @@ fn append(
     }
     let retention = cluster.setting(topic, "retention.bytes", cluster.config.retention_bytes);
     let largest = cluster.setting(topic, "max.message.bytes", 1_048_588);
-    let by_broker = cluster.topics.get(topic).is_some_and(|topic| {
-        let kind = topic.configs.get("message.timestamp.type");
-        kind.is_some_and(|kind| kind == "LogAppendTime")
-    });
-    let is_compacted = cluster.topics.get(topic).is_some_and(|topic| {
-        let policy = topic.configs.get("cleanup.policy");
-        policy.is_some_and(|policy| policy.contains("compact"))
-    });
+    let by_broker = cluster.configured(topic, "message.timestamp.type") == Some("LogAppendTime");
+    let is_compacted = cluster
+        .configured(topic, "cleanup.policy")
+        .is_some_and(|policy| policy.contains("compact"));
     let stamp = by_broker.then(|| call.now + cluster.skew_of(call.broker));
     let partition = cluster.led(call.broker, topic, index, -1)?;
     if records.len() as u64 > largest {

@@ -275,7 +275,7 @@ impl Log {
     }
 
     /// All batches that are there.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Bytes> {
+    pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = &Bytes> {
         self.batches.iter().map(|batch| &batch.bytes)
     }
 }
