@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Runs the tests: all of them, or the named parts.
-#   test.sh [rust] [eunit] [ct] [exunit] [fixtures] [compat] [peers]; of ct alone: [outages] [others]
+#   test.sh [rust] [eunit] [ct] [exunit] [fixtures] [compat] [peers]; of ct alone: [outages] [in_memory] [others]
 # ct, exunit and fixtures talk to a real Kafka, which is started here and stopped in the end, whatever
 # happens; KAFKA_PORT_BASE moves its ports. Where BROD_BOOTSTRAP is set, that cluster is used instead.
-# Suites that break brokers have a cluster of their own, and run beside the others: both mostly wait.
+# Suites that break brokers have a cluster of their own, and those on Kafka in memory need none: the three
+# kinds run beside each other, as all of them mostly wait.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -33,42 +34,56 @@ eunit() { rebar3 eunit; }
 
 outage_suites=(brod_failover_SUITE brod_group_faults_SUITE brod_exactly_once_SUITE brod_upgrade_SUITE
   brod_replica_SUITE)
+in_memory_suites=(brod_mock_SUITE brod_mock_txn_SUITE brod_cli_SUITE brod_misuse_SUITE)
 
 # suites NAME...: Common Test of these alone
 suites() {
-  kafka
   local IFS=,
   rebar3 ct --readable=compact --suite "${*/#/test/}"
 }
 
-outages() { suites "${outage_suites[@]}"; }
+outages() { kafka && suites "${outage_suites[@]}"; }
+
+in_memory() { suites "${in_memory_suites[@]}"; }
 
 others() {
   local all suite
+  kafka
   all=$(cd test && printf '%s\n' *_SUITE.erl)
-  for suite in "${outage_suites[@]}"; do all=${all/$suite.erl/}; done
+  for suite in "${outage_suites[@]}" "${in_memory_suites[@]}"; do all=${all/$suite.erl/}; done
   # shellcheck disable=SC2086 # names without spaces
   suites ${all//.erl/}
+}
+
+# lane NAME: this part in the background, with what it prints in a file and its process in $!. The same build as
+# for this shell's suites, in a folder of its own: two runs of rebar3 must not meet in one.
+lane() {
+  env -u BROD_BOOTSTRAP -u KAFKA_DIR KAFKA_PORT_BASE=$((KAFKA_PORT_BASE + 200)) REBAR_BASE_DIR="$PWD/_build/$1" \
+    scripts/test.sh "$1" >"_build/$1.log" 2>&1 &
 }
 
 ct() {
   scripts/build-mock.sh priv
   if [ -n "${BROD_BOOTSTRAP:-}" ]; then
     others
+    in_memory
     outages
     return
   fi
   kafka
-  # The same build as for this shell's suites, in a folder of its own: two runs of rebar3 must not meet in one.
   rebar3 as test compile
-  local log=_build/outages.log lane failed=0
-  env -u BROD_BOOTSTRAP -u KAFKA_DIR KAFKA_PORT_BASE=$((KAFKA_PORT_BASE + 200)) REBAR_BASE_DIR="$PWD/_build/outages" \
-    scripts/test.sh outages >"$log" 2>&1 &
-  lane=$!
+  local outages in_memory failed=0
+  lane outages
+  outages=$!
+  lane in_memory
+  in_memory=$!
   (others) || failed=1
-  wait "$lane" || failed=1
+  wait "$in_memory" || failed=1
+  step "suites on Kafka in memory"
+  cat _build/in_memory.log
+  wait "$outages" || failed=1
   step "suites that break brokers"
-  cat "$log"
+  cat _build/outages.log
   return "$failed"
 }
 
@@ -93,7 +108,7 @@ scripts/setup.sh
 for part in "${parts[@]}"; do
   step "$part"
   case "$part" in
-    rust | eunit | ct | outages | others | exunit | fixtures | compat | peers) "$part" ;;
+    rust | eunit | ct | outages | in_memory | others | exunit | fixtures | compat | peers) "$part" ;;
     *) echo "unknown part $part" >&2; exit 2 ;;
   esac
 done
