@@ -291,13 +291,9 @@ killed() ->
   brod_fake:unload(brod_client).
 
 remote_subscriber() ->
-  case net_kernel:start([brod_consumer_tests, shortnames]) of
-    {ok, _} ->
-      try with_peer() after net_kernel:stop() end;
-    {error, {already_started, _}} ->
-      with_peer();
-    {error, Reason} ->
-      ?debugFmt("skipped, this node cannot be made a distributed one: ~p", [Reason])
+  case brod_test:distributed(fun with_peer/0) of
+    {skip, Why} -> ?debugFmt("skipped: ~s", [Why]);
+    _ -> ok
   end.
 
 with_peer() ->

@@ -662,45 +662,28 @@ telemetry_event(Config) ->
 
 %% A producer's pid works on another node.
 other_node(Config) ->
-  case start_peer() of
-    {ok, Peer, Node} ->
-      try
-        {Client, Topic} = started(Config, 1, []),
-        {ok, Producer} = brod:get_producer(Client, Topic, 0),
-        Call = fun(F, A) -> erpc:call(Node, brod, F, A, ?LIMIT_MS) end,
-        ?assertEqual(ok, Call(produce_sync, [Producer, <<"k">>, <<"1">>])),
-        ?assertEqual(ok, Call(produce_sync, [Producer, <<>>, [{<<"k">>, <<"2">>}, {<<>>, <<"3">>}]])),
-        ?assertMatch({ok, #brod_call_ref{callee = Producer}},
-                     Call(produce, [Producer, <<"k">>, <<"4">>])),
-        Self = self(),
-        ok = Call(produce_cb, [Producer, <<>>, <<"5">>, fun(P, O) -> Self ! {acked, P, O} end]),
-        receive Acked -> ?assertEqual({acked, 0, 4}, Acked) after ?LIMIT_MS -> error(no_ack) end,
-        ?assertEqual(brod_test:numbers(1, 5),
-                     brod_test:values(brod_test:fetch_all(Client, Topic, 0))),
-        ok = brod_client:stop_producer(Client, Topic),
-        ?assertEqual({error, {producer_down, noproc}}, Call(produce_sync, [Producer, <<>>, <<"v">>]))
-      after
-        ok = peer:stop(Peer),
-        net_kernel:stop()
-      end;
-    {error, Reason} ->
-      {skip, io_lib:format("distribution cannot start here: ~0p", [Reason])}
-  end.
+  brod_test:distributed(fun() -> with_peer(fun(Node) -> produced_from(Node, Config) end) end).
 
-start_peer() ->
-  _ = os:cmd("epmd -daemon"),
-  Started = case net_kernel:start(brod_test:unique_name("ct"), #{name_domain => shortnames}) of
-              {error, {already_started, _}} -> ok;
-              {ok, _} -> ok;
-              {error, NotStarted} -> {error, NotStarted}
-            end,
-  case Started of
-    ok ->
-      Name = brod_test:unique_name("peer"),
-      Args = lists:append([["-pa", Dir] || Dir <- code:get_path(), filelib:is_dir(Dir)]),
-      peer:start_link(#{name => Name, args => Args});
-    Error -> Error
-  end.
+produced_from(Node, Config) ->
+  {Client, Topic} = started(Config, 1, []),
+  {ok, Producer} = brod:get_producer(Client, Topic, 0),
+  Call = fun(F, A) -> erpc:call(Node, brod, F, A, ?LIMIT_MS) end,
+  ?assertEqual(ok, Call(produce_sync, [Producer, <<"k">>, <<"1">>])),
+  ?assertEqual(ok, Call(produce_sync, [Producer, <<>>, [{<<"k">>, <<"2">>}, {<<>>, <<"3">>}]])),
+  ?assertMatch({ok, #brod_call_ref{callee = Producer}},
+               Call(produce, [Producer, <<"k">>, <<"4">>])),
+  Self = self(),
+  ok = Call(produce_cb, [Producer, <<>>, <<"5">>, fun(P, O) -> Self ! {acked, P, O} end]),
+  receive Acked -> ?assertEqual({acked, 0, 4}, Acked) after ?LIMIT_MS -> error(no_ack) end,
+  ?assertEqual(brod_test:numbers(1, 5),
+               brod_test:values(brod_test:fetch_all(Client, Topic, 0))),
+  ok = brod_client:stop_producer(Client, Topic),
+  ?assertEqual({error, {producer_down, noproc}}, Call(produce_sync, [Producer, <<>>, <<"v">>])).
+
+with_peer(Fun) ->
+  Args = lists:append([["-pa", Dir] || Dir <- code:get_path(), filelib:is_dir(Dir)]),
+  {ok, Peer, Node} = peer:start_link(#{name => brod_test:unique_name("peer"), args => Args}),
+  try Fun(Node) after ok = peer:stop(Peer) end.
 
 client(Config) -> proplists:get_value(client, Config).
 

@@ -7,7 +7,7 @@
 -export([start_client/0, start_client/1, stop_client/1]).
 -export([create_topic/1, create_topic/2, replicated_topic/1, create_again/2, topic_spec/2, await_topic/2, add_partitions/2, limit_producers/2]).
 -export([producer/2, producer/3, produce_all/4, fetch_all/3, values/1, numbers/2]).
--export([wait_until/2, flush/0, outcome/1]).
+-export([wait_until/2, flush/0, outcome/1, distributed/1]).
 -export([java/2, kcat/2, kcat_start/2, kcat_kill/1]).
 -export([brokers/2, whole/0, with_kafka/2, scripts/0]).
 
@@ -17,6 +17,7 @@
 -define(STEP_MS, 20).
 -define(TOPIC_LIMIT_MS, 20000).
 -define(PROGRAM_LIMIT_MS, 240000).
+-define(EPMD_LIMIT_MS, 20000).
 
 %% @doc For init_per_suite: starts the application afresh; skips where no Kafka is named.
 init_suite(Config) ->
@@ -183,6 +184,25 @@ wait_until(Fun, LimitMs, Deadline) ->
       wait_until(Fun, LimitMs, Deadline);
     Result ->
       Result
+  end.
+
+%% @doc Runs `Fun' on a node that others can reach, which this one is made if it is none yet; `{skip, Why}' where
+%% it cannot be made one.
+distributed(Fun) ->
+  _ = os:cmd("epmd -daemon"),
+  %% It is started when it listens, not when the command returns.
+  Listens = fun() -> element(1, erl_epmd:names()) =:= ok end,
+  try wait_until(Listens, ?EPMD_LIMIT_MS) of
+    true -> made_distributed(Fun)
+  catch
+    error:{not_within_ms, _} -> {skip, "epmd does not listen"}
+  end.
+
+made_distributed(Fun) ->
+  case net_kernel:start([unique_name("ct"), shortnames]) of
+    {ok, _} -> try Fun() after net_kernel:stop() end;
+    {error, {already_started, _}} -> Fun();
+    {error, Reason} -> {skip, lists:flatten(io_lib:format("distribution cannot start here: ~0p", [Reason]))}
   end.
 
 %% @doc Everything in the mailbox.
