@@ -12,7 +12,7 @@ revision=$(git rev-parse --verify --quiet "$1^{commit}") || { echo "compare: no 
 shift
 scenarios=("$@")
 [ $# -gt 0 ] || scenarios=(produce produce_batch sync subscribe topic_subscriber group_subscriber)
-export KAFKA_PORT_BASE=${KAFKA_PORT_BASE:-25092} KAFKA_BROKERS=1 KAFKA_HEAP=1g
+export KAFKA_PORT_BASE=${KAFKA_PORT_BASE:-25092} KAFKA_BROKERS=1 KAFKA_HEAP=1g KAFKA_JVM=
 messages=${BENCH_MESSAGES:-1000000}
 rounds=${BENCH_ROUNDS:-7}
 read -r -a options <<<"${BENCH_OPTIONS:-}"

@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-export KAFKA_PORT_BASE=${KAFKA_PORT_BASE:-25092} KAFKA_BROKERS=1 KAFKA_HEAP=1g
+export KAFKA_PORT_BASE=${KAFKA_PORT_BASE:-25092} KAFKA_BROKERS=1 KAFKA_HEAP=1g KAFKA_JVM=
 messages=${BENCH_MESSAGES:-1000000}
 wanted=("$@")
 

@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 kill_every=${SOAK_KILL:-0}
-export KAFKA_PORT_BASE=${KAFKA_PORT_BASE:-25092} KAFKA_HEAP=1g
+export KAFKA_PORT_BASE=${KAFKA_PORT_BASE:-25092} KAFKA_HEAP=1g KAFKA_JVM=
 export KAFKA_BROKERS=$((kill_every > 0 ? 3 : 1))
 
 scripts/setup.sh
