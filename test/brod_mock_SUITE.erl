@@ -172,23 +172,22 @@ brokers_clock_is_seen(_Config) ->
     ?assertEqual([{0, Message}], brod_mock:messages(Mock, <<"t">>))
   end).
 
-%% KIP-219: what it was told is waited for by the client; the broker reads nothing earlier.
+%% KIP-219: what it was told is waited for by the client; the broker reads nothing earlier. The time counts from
+%% before the request whose answer tells: how soon this process learns of the answer is nobody's promise.
 throttled_client_waits(_Config) ->
   with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
     ok = brod:start_producer(Client, <<"t">>, []),
     ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"v">>),
-    Ms = fun() ->
-           T0 = erlang:monotonic_time(millisecond),
-           ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"v">>),
-           erlang:monotonic_time(millisecond) - T0
-         end,
+    MsOf = fun(Values) ->
+             T0 = erlang:monotonic_time(millisecond),
+             [ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, Value) || Value <- Values],
+             erlang:monotonic_time(millisecond) - T0
+           end,
     ok = brod_mock:fault(Mock, #{api => <<"Produce">>, action => {throttle, 300}}),
-    _ = Ms(),
-    ?assert(Ms() >= 290),
+    ?assert(MsOf([<<"told">>, <<"waits">>]) >= 300),
     %% A client's own name is the one of its brod client.
     ok = brod_mock:quota(Mock, atom_to_binary(Client, utf8), #{produce => 1000}),
-    ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, binary:copy(<<"x">>, 1300)),
-    ?assert(Ms() >= 290)
+    ?assert(MsOf([binary:copy(<<"x">>, 1300), <<"waits">>]) >= 290)
   end).
 
 answer_that_is_minutes_late_is_not_waited_for(_Config) ->
