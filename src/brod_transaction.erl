@@ -13,8 +13,8 @@
 %%
 %% To start a transaction fences all others of the same transactional id: they can neither produce nor
 %% commit any more (`{error, invalid_producer_epoch}'). One that begins within a second after the last one of its id in
-%% the same client is that one's successor, and asks no coordinator: should another client have taken the id within that
-%% second, it is the one that is told `invalid_producer_epoch', and the next one fences again.
+%% the same client asks no coordinator: should another client have taken the id within that second, that one is fenced with
+%% the first message that is sent.
 %%
 %% Any process may use the transaction. Messages do not go through its process: callers hand them to the
 %% engine, which sends what comes from all of them together.
@@ -136,7 +136,8 @@ produce(Transaction, Topic, Partition, Key, Value) ->
 produce(Transaction, Topic, Partition, Batch) ->
   run(Transaction, {produce, Topic, Partition, Batch}).
 
-%% @doc Produce one message without waiting for it: {@link commit/1} does. If it is not stored, for whatever
+%% @doc Produce one message without waiting for it: {@link commit/1} does. In the first milliseconds of a transaction such
+%% messages are gathered until the commit. If it is not stored, for whatever
 %% reason, the transaction cannot be committed any more. Waits while the partition's buffer is full.
 -spec produce_async(transaction(), topic(), partition() | brod:partitioner(), key(), value()) ->
         ok | {error, term()}.

@@ -7,8 +7,9 @@
 -export([passing_faults_harm_no_transaction/1, fenced_is_fenced_at_every_step/1, an_abortable_error_can_be_aborted/1,
          the_coordinator_moves_in_the_middle/1, the_coordinators_broker_stops_in_the_middle/1,
          an_end_that_nobody_answers_is_a_timeout/1, the_owner_dies_while_the_end_is_under_way/1,
-         a_zombie_is_fenced/1, one_after_the_other_asks_for_a_producer_id_once/1,
-         who_was_fenced_since_the_last_one_is_told_and_the_next_one_works/1, a_pause_asks_again/1,
+         a_zombie_is_fenced/1, what_a_processor_leaves_open_holds_up_none_that_follows/1, one_after_the_other_asks_for_a_producer_id_once/1,
+         who_was_fenced_since_the_last_one_has_the_id_all_the_same/1,
+         who_has_written_or_waited_since_the_last_one_is_fenced/1, a_pause_asks_again/1,
          a_topic_is_made_again_under_its_producer_and_consumer/1, fetch_sessions_that_are_lost_begin_anew/1]).
 
 -include_lib("eunit/include/eunit.hrl").
@@ -40,9 +41,11 @@ all() -> [{group, v2}, {group, v1}, {group, topics}].
 groups() ->
   Both = [passing_faults_harm_no_transaction, fenced_is_fenced_at_every_step, an_abortable_error_can_be_aborted,
           the_coordinator_moves_in_the_middle, the_coordinators_broker_stops_in_the_middle,
-          an_end_that_nobody_answers_is_a_timeout, the_owner_dies_while_the_end_is_under_way, a_zombie_is_fenced],
+          an_end_that_nobody_answers_is_a_timeout, the_owner_dies_while_the_end_is_under_way, a_zombie_is_fenced,
+          what_a_processor_leaves_open_holds_up_none_that_follows],
   [{v2, [parallel], Both ++ [one_after_the_other_asks_for_a_producer_id_once,
-                             who_was_fenced_since_the_last_one_is_told_and_the_next_one_works, a_pause_asks_again]},
+                             who_was_fenced_since_the_last_one_has_the_id_all_the_same,
+                             who_has_written_or_waited_since_the_last_one_is_fenced, a_pause_asks_again]},
    {v1, [parallel], Both},
    {topics, [parallel], [a_topic_is_made_again_under_its_producer_and_consumer, fetch_sessions_that_are_lost_begin_anew]}].
 
@@ -198,6 +201,37 @@ a_zombie_is_fenced(Config) ->
     end)
   end).
 
+%% A broker says that there is another producer, and there is none. The transaction might be open for an hour, and its
+%% offsets keep the next one from knowing where to begin.
+what_a_processor_leaves_open_holds_up_none_that_follows(Config) ->
+  Apis = [<<"TxnOffsetCommit">>, <<"EndTxn">>],
+  _ = process_flag(trap_exit, true),
+  with_mock(Config, fun(Mock, Client) ->
+    ok = brod_mock:create_topic(Mock, <<"in">>, 1),
+    ok = brod:start_producer(Client, <<"in">>, []),
+    _ = lists:foldl(fun(Api, Before) ->
+      ok = brod:produce_sync(Client, <<"in">>, 0, <<>>, Api),
+      ok = brod_mock:fault(Mock, #{api => Api, action => {error, ?INVALID_PRODUCER_EPOCH}}),
+      Fails = processor(Client),
+      receive {'EXIT', Fails, _} -> ok after ?LIMIT_MS -> error({goes_on, Api}) end,
+      Follows = processor(Client),
+      Expected = Before ++ [Api],
+      ?assert(brod_test:wait_until(fun() -> seen(Client, 0) =:= Expected end, 2 * ?LIMIT_MS)),
+      ok = brod_group_subscriber:stop(Follows),
+      Expected
+    end, [], Apis)
+  end).
+
+processor(Client) ->
+  {ok, Pid} = brod_transaction_processor:do(
+                fun(Tx, #kafka_message_set{messages = Messages}) ->
+                  [{ok, _} = brod:txn_produce(Tx, ?T, 0, <<>>, V) || #kafka_message{value = V} <- Messages],
+                  ok
+                end, Client,
+                #{group_id => ?GROUP, topics => [<<"in">>], consumer_config => [{begin_offset, earliest}],
+                  transaction_config => [{transaction_timeout, 900000}]}),
+  Pid.
+
 %%% Producer ids that are kept
 
 one_after_the_other_asks_for_a_producer_id_once(Config) ->
@@ -233,19 +267,57 @@ chain(Client, Id, [N | Rest], Ended) ->
       late
   end.
 
-who_was_fenced_since_the_last_one_is_told_and_the_next_one_works(Config) ->
+%% The next transaction is the newest, whatever it begins with.
+who_was_fenced_since_the_last_one_has_the_id_all_the_same(Config) ->
+  Offsets = fun(Tx) -> brod:txn_add_offsets(Tx, ?GROUP, #{{?T, 0} => 1}) end,
+  Produce = fun(Tx) -> produced(brod:txn_produce(Tx, ?T, 0, <<>>, <<"mine">>)) end,
+  Async = fun(Tx) -> [ok, ok] = [brod:txn_produce_async(Tx, ?T, P, <<>>, <<"mine">>) || P <- [0, 1]], ok end,
+  Orders = [[Produce], [Produce, Offsets], [Offsets, Produce], [Async], [Async, Offsets], [Offsets]],
   with_mock(Config, fun(Mock, Client) ->
     with_client(Mock, fun(Other) ->
-      Id = in_time(fun(Id) ->
-        Began = now_ms(),
+      [in_time(fun(Attempt) ->
+         Id = iolist_to_binary([integer_to_list(N), Round, Attempt]),
+         Began = now_ms(),
+         ok = run(Client, Id),
+         ok = run(Other, Id),
+         %% Of two that are open, the one that began later.
+         Open = case Round of <<"open">> -> begun(Other, Id); _ -> none end,
+         _ = [{ok, _} = brod:txn_produce(Open, ?T, 0, <<>>, <<"fenced">>) || is_pid(Open)],
+         {ok, Tx} = brod:transaction(Client, Id, []),
+         case {first_error([fun() -> Step(Tx) end || Step <- Order] ++ [fun() -> brod:commit(Tx) end]), now_ms() - Began} of
+           {ok, _} ->
+             [?assertEqual({error, invalid_producer_epoch}, brod:commit(Open)) || is_pid(Open)],
+             done;
+           {{error, invalid_producer_epoch}, Pause} when Pause >= ?KEPT_MS ->
+             late
+         end
+       end) || {N, Order} <- lists:zip(lists:seq(1, length(Orders)), Orders), Round <- [<<"ended">>, <<"open">>]],
+      Mine = fun(P) -> length([V || V <- seen(Client, P), V =:= <<"mine">>]) end,
+      ?assertEqual({2 * 5, 2 * 2}, {Mine(0), Mine(1)})
+    end)
+  end).
+
+%% Whoever takes the id after a transaction has begun fences it, even if it had nothing to ask when it began.
+who_has_written_or_waited_since_the_last_one_is_fenced(Config) ->
+  with_mock(Config, fun(Mock, Client) ->
+    with_client(Mock, fun(Other) ->
+      Meets = fun(Id, Before) ->
         ok = run(Client, Id),
+        Zombie = begun(Client, Id),
+        ok = Before(Zombie),
         ok = run(Other, Id),
-        case {run(Client, Id), now_ms() - Began} of
-          {{error, invalid_producer_epoch}, _} -> done;
-          {ok, Pause} when Pause >= ?KEPT_MS -> late
-        end
+        ?assertEqual({error, invalid_producer_epoch}, brod:txn_produce(Zombie, ?T, 0, <<>>, <<"zombie">>)),
+        ?assertEqual({error, invalid_producer_epoch}, brod:commit(Zombie))
+      end,
+      Meets(<<"wrote">>, fun(Zombie) -> produced(brod:txn_produce(Zombie, ?T, 1, <<>>, <<"zombie">>)) end),
+      Meets(<<"offsets">>, fun(Zombie) -> brod:txn_add_offsets(Zombie, ?GROUP, #{{?T, 0} => 7}) end),
+      Meets(<<"waited">>, fun(_Zombie) ->
+        Begun = now_ms(),
+        true = brod_test:wait_until(fun() -> now_ms() > Begun + ?KEPT_MS end, ?LIMIT_MS),
+        ok
       end),
-      ?assertEqual(ok, run(Client, Id))
+      ?assertEqual([], [V || P <- [0, 1], V <- seen(Client, P), V =/= <<"v">>]),
+      ?assertEqual(1, committed_offset(Mock, ?GROUP))
     end)
   end).
 

@@ -197,6 +197,8 @@ impl<A: Acks> Buffer<A> {
         self.buffered_calls += 1;
         // With as many batches in flight as may be, the next completion looks again.
         let wake = (!self.queued || self.lingers_in_vain(config))
+            && self.membership != Membership::Joining
+            && !self.gathers(config)
             && self.in_flight.len() < self.in_flight_limit(config);
         if wake {
             self.queued = true;
@@ -214,7 +216,7 @@ impl<A: Acks> Buffer<A> {
         let is_due = |open: &Batch<A>| self.has_enough(config, open);
         self.timer.is_some()
             && self.retry_at.is_none()
-            && !self.is_held()
+            && !self.is_held(config)
             && (!self.ready.is_empty() || self.open.as_ref().is_some_and(is_due))
     }
 
@@ -225,9 +227,18 @@ impl<A: Acks> Buffer<A> {
     }
 
     /// Whatever there is to send waits for a producer id, or for a transaction.
-    fn is_held(&self) -> bool {
+    fn is_held(&self, config: &ProducerConfig) -> bool {
         self.identity == Identity::Pending
             || matches!(self.membership, Membership::Idle | Membership::Joining)
+            || self.gathers(config)
+    }
+
+    /// Nobody waits for what there is to send, and more may come in the same transaction.
+    fn gathers(&self, config: &ProducerConfig) -> bool {
+        self.membership == Membership::Gathering
+            && self.ready.is_empty()
+            && self.buffered_calls <= config.partition_buffer_limit
+            && self.open.as_ref().is_none_or(|open| open.acks.calls() == 0)
     }
 
     /// True for the timer that `Take::At` last asked for, false once something else came first.
@@ -334,7 +345,7 @@ impl<A: Acks> Buffer<A> {
         };
         match self.membership {
             Membership::Unneeded | Membership::Inside => {}
-            Membership::Outside => {
+            Membership::Gathering | Membership::Outside => {
                 self.membership = Membership::Joining;
                 self.later(expiry);
                 return Take::NotInTransaction(expiry);
@@ -405,13 +416,28 @@ impl<A: Acks> Buffer<A> {
 
     /// A transaction begins. Sequence numbers go on, unless it has another producer id or epoch.
     pub(super) fn begin(&mut self, producer: ProducerId) {
-        self.membership = Membership::Outside;
+        self.membership = Membership::Gathering;
         if self.identity != Identity::Is(producer) {
             self.identity = Identity::Is(producer);
             self.forget_sequences();
         }
         self.renew_from = None;
         self.held_no_more();
+    }
+
+    /// What was gathered is to be sent, and what comes goes out at once. True: there is something, and the partition
+    /// waits to be added to the transaction.
+    pub(super) fn release(&mut self) -> bool {
+        if self.membership != Membership::Gathering {
+            return false;
+        }
+        let has_gathered = !self.queued && self.next().is_some();
+        self.membership = match has_gathered {
+            true => Membership::Joining,
+            // What is queued asks by itself.
+            false => Membership::Outside,
+        };
+        has_gathered
     }
 
     /// The partition is part of the transaction.
@@ -437,7 +463,7 @@ impl<A: Acks> Buffer<A> {
     /// True when the sender should look at this partition; it is counted as queued then.
     pub(super) fn wants_queueing(&mut self, config: &ProducerConfig) -> bool {
         let free = !self.queued || self.lingers_in_vain(config);
-        let wants = free && self.is_sendable(config) && !self.is_held();
+        let wants = free && self.is_sendable(config) && !self.is_held(config);
         if wants {
             self.queued = true;
             self.timer = None;

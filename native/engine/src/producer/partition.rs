@@ -210,6 +210,9 @@ impl<R: Replies> Partition<R> {
                     match result {
                         Ok(base_offset) => {
                             self.stats.batches_acked.count();
+                            if let Some(transaction) = &self.config.transaction {
+                                transaction.stored();
+                            }
                             self.replies.delivered(acks, base_offset);
                         }
                         Err(why) => {
@@ -276,12 +279,23 @@ impl<R: Replies> Partition<R> {
         });
     }
 
-    /// A transaction begins, whose batches carry this producer id. They wait for [`Self::joined`].
+    /// A transaction begins, whose batches carry this producer id. They wait for [`Self::joined`], and what nobody waits
+    /// for waits for [`Self::release`] as well.
     pub fn begin(self: &Arc<Self>, producer: ProducerId) {
         self.event(|buffer, _| {
             buffer.begin(producer);
             None
         });
+    }
+
+    /// What was gathered is to be sent. True: there is something, and [`Self::joined`] is to follow.
+    pub fn release(self: &Arc<Self>) -> bool {
+        let mut has_gathered = false;
+        self.event(|buffer, _| {
+            has_gathered = buffer.release();
+            None
+        });
+        has_gathered
     }
 
     /// The partition has been added to the transaction under way.
@@ -348,6 +362,12 @@ impl<R: Replies> Partition<R> {
     pub fn hand_over(self: &Arc<Self>) {
         self.state.lock().hands_over = true;
         self.tell_if_stopped(0);
+    }
+
+    /// Nothing is in flight, and all results are told.
+    pub fn is_answered(&self) -> bool {
+        let state = self.state.lock();
+        state.buffer.in_flight() == 0 && state.telling == 0
     }
 
     /// Why it takes no more; None while it does.

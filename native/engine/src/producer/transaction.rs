@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use super::failure::Failure;
+use brod_protocol::api::init_producer_id::ProducerId;
+use brod_protocol::error::ErrorCode;
 
 /// The transaction, as a producer of one of its partitions sees it. It gives the producer its id with
-/// [`super::Partition::begin`], and lets it send with [`super::Partition::joined`]. Nothing here waits.
+/// [`super::Partition::begin`], asks for what was gathered with [`super::Partition::release`], and lets it send with
+/// [`super::Partition::joined`]. Nothing here waits.
 pub trait Transaction: std::fmt::Debug + Send + Sync {
     /// The transactional id, which requests carry.
     fn id(&self) -> &str;
@@ -17,7 +20,10 @@ pub trait Transaction: std::fmt::Debug + Send + Sync {
     /// Records will not be delivered; their callers are told right afterwards, but for those of
     /// `untold` calls, which nobody waits for.
     fn failed(&self, why: &Failure, untold: bool);
-    /// A batch was stored.
+    /// A batch was refused because there is another producer than `this`. True: the transaction begins anew, as if the
+    /// batch had never been sent, which waits for [`super::Partition::begin`].
+    fn begins_anew(&self, this: ProducerId, code: ErrorCode) -> bool;
+    /// A batch was stored. Told before [`Self::settled`].
     fn stored(&self);
     /// All that was sent is answered and told, for now.
     fn settled(&self);
@@ -30,6 +36,8 @@ pub(super) enum Membership {
     Unneeded,
     /// No transaction is under way.
     Idle,
+    /// As `Outside`, and batches that nobody waits for are not sent yet.
+    Gathering,
     /// To be added before the next batch.
     Outside,
     /// The transaction has been asked to add it.

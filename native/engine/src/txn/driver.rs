@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
@@ -22,6 +22,10 @@ use crate::producer::Replies;
 use brod_protocol::api::find_coordinator::CoordinatorKind;
 use brod_protocol::api::init_producer_id::ProducerId;
 use brod_protocol::error::ErrorCode;
+
+/// What nobody waits for is gathered for so long: most transactions end before, and go out in one request for
+/// each broker, which costs the broker one look at the transaction instead of two.
+const GATHERING: Duration = Duration::from_millis(5);
 
 /// What a question brings: the coordinator, where that was the question, or the answer.
 enum Answer {
@@ -46,8 +50,14 @@ pub(super) struct Driver<R: Replies> {
     end: Option<Reply>,
     offsets: HashMap<u64, (Arc<OffsetsToAdd>, Reply)>,
     next_number: u64,
+    /// Records that nobody waits for are not sent before that.
+    gathers_until: Option<Instant>,
     /// The producer id is the one of the transaction before, and nothing has been written under it.
     adopted: bool,
+    /// See [`Kept::renews_until`]; None where the producer id was asked for.
+    renews_until: Option<Instant>,
+    /// There is one: what is in flight is waited for.
+    fenced: Option<ErrorCode>,
     /// When the first batches under such an id were sent.
     joined: Option<Instant>,
     /// The owner has gone: what is open is aborted.
@@ -79,7 +89,10 @@ impl<R: Replies> Driver<R> {
             end: None,
             offsets: HashMap::new(),
             next_number: 0,
+            gathers_until: None,
             adopted: false,
+            renews_until: None,
+            fenced: None,
             joined: None,
             closing: false,
         }
@@ -91,7 +104,7 @@ impl<R: Replies> Driver<R> {
         let closed = cluster.closed();
         loop {
             let wake_at = self.act();
-            if self.closing && !self.state.is_open() && !self.state.is_ending() {
+            if self.closing && !self.state.is_open() && !self.state.awaits_idle() {
                 break;
             }
             tokio::select! {
@@ -106,7 +119,7 @@ impl<R: Replies> Driver<R> {
                     self.answered(answer);
                 }
                 Some(command) = self.commands.recv() => self.command(command),
-                _ = self.link.settled(), if self.state.is_ending() => {}
+                _ = self.link.settled(), if self.awaits_idle() => {}
                 _ = sleep_until(wake_at.unwrap_or_else(Instant::now).into()), if wake_at.is_some() => {}
             }
             // What has come together is asked for together.
@@ -127,16 +140,26 @@ impl<R: Replies> Driver<R> {
 
     /// Does what there is to do, and says when to look again, if not before.
     fn act(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        if self.gathers_until.is_some_and(|until| now >= until) {
+            self.release(now);
+        }
         loop {
             self.tell();
-            let ending = self.state.is_ending();
-            self.link.await_idle(ending);
-            let busy = ending && self.gate.is_busy();
+            let awaits_idle = self.awaits_idle();
+            self.link.await_idle(awaits_idle);
+            self.renew_if_fenced();
+            if self.fenced.is_some() {
+                return self.gathers_until;
+            }
+            let busy = awaits_idle && self.gate.is_busy();
             match self.state.next(Instant::now(), busy) {
-                Step::Wait(at) => return Some(at),
+                Step::Wait(at) => {
+                    return Some(self.gathers_until.map_or(at, |until| until.min(at)));
+                }
                 Step::Idle => {
                     if !self.tell() {
-                        return None;
+                        return self.gathers_until;
                     }
                 }
                 step => self.asking = Some(self.ask(step)),
@@ -162,6 +185,12 @@ impl<R: Replies> Driver<R> {
             }
             Command::Add(place) => self.state.add(place, Instant::now()),
             Command::Failed(why) => self.state.failed(why, Instant::now()),
+            // Of several batches, those behind the first may be told late.
+            Command::Anew(producer, code) => {
+                if producer == self.producer {
+                    self.fenced(code);
+                }
+            }
             Command::Refused => self.state.refused_before(),
             Command::Offsets(offsets, reply) => {
                 self.next_number += 1;
@@ -191,13 +220,46 @@ impl<R: Replies> Driver<R> {
             let wait = self.common.pace.lock().wait();
             self.state.adopt(kept.producer, kept.since + wait);
             self.adopted = true;
+            self.renews_until = Some(kept.renews_until());
         }
+    }
+
+    fn awaits_idle(&self) -> bool {
+        self.state.awaits_idle() || self.fenced.is_some()
+    }
+
+    /// There is another producer. Nothing more is sent under this one's id.
+    fn fenced(&mut self, code: ErrorCode) {
+        self.fenced = Some(code);
+        self.gate.ended();
+    }
+
+    /// Once it is known that nothing of the transaction is stored, it begins anew. Should something be, or should so much
+    /// time have passed that the other producer may be its successor, it is fenced.
+    fn renew_if_fenced(&mut self) {
+        let Some(code) = self.fenced else { return };
+        if self.asking.is_some() || self.gate.is_in_flight() {
+            return;
+        }
+        self.fenced = None;
+        let now = Instant::now();
+        let in_time = self.renews_until.take().is_some_and(|until| now < until);
+        let goes_on = in_time && !self.closing && self.link.is_untouched();
+        if goes_on && self.state.begin_anew() {
+            tracing::debug!(
+                id = &*self.asker.id,
+                "another producer has had the transactional id"
+            );
+        } else {
+            self.state.failed(Trouble::Fatal(code), now);
+        }
+        self.link.set_untouched(false);
     }
 
     /// Leaves the producer id of the next transaction to whoever begins it.
     fn give_away(&mut self) {
         self.adopted = false;
-        self.joined = None;
+        (self.renews_until, self.joined) = (None, None);
         if let Some(producer) = self.state.give_away() {
             let kept = Kept {
                 producer,
@@ -209,10 +271,20 @@ impl<R: Replies> Driver<R> {
     }
 
     fn finish(&mut self, commit: bool) {
-        if !commit {
-            self.gate.abort();
+        match commit {
+            true => self.release(Instant::now()),
+            false => self.gate.abort(),
         }
+        self.gathers_until = None;
         self.state.end(commit);
+    }
+
+    /// Sends what was gathered.
+    fn release(&mut self, now: Instant) {
+        self.gathers_until = None;
+        for place in self.gate.release() {
+            self.state.add(place, now);
+        }
     }
 
     /// True: something was told.
@@ -230,7 +302,9 @@ impl<R: Replies> Driver<R> {
             Told::Begun(producer, protocol) => {
                 (self.producer, self.protocol) = (producer, protocol);
                 self.link.set_adds_itself(protocol == Protocol::V2);
+                self.link.set_untouched(self.renews_until.is_some());
                 self.gate.begin(producer);
+                self.gathers_until = Some(Instant::now() + GATHERING);
                 if let Some(reply) = self.begin.take() {
                     reply(Ok(()));
                 }
@@ -283,8 +357,17 @@ impl<R: Replies> Driver<R> {
                 tracing::debug!(id = &*self.asker.id, %error, "a coordinator refuses");
                 Err(error)
             }
-            Answer::Of(Ok(reply)) => Ok(reply),
+            Answer::Of(Ok(reply)) => {
+                self.link.set_untouched(false);
+                Ok(reply)
+            }
         };
+        if let Err(Error::Kafka { code, .. }) = &result {
+            let fenced = code.is_fenced_producer() && self.link.is_untouched();
+            if fenced && self.state.takes_offsets_back() {
+                return self.fenced(*code);
+            }
+        }
         self.state.answered(result, Instant::now());
     }
 

@@ -26,6 +26,8 @@ struct Inside<R: Replies> {
     trouble: Option<Trouble>,
     /// Some producer has stopped: the next transaction has others.
     stale: bool,
+    /// What nobody waits for is not sent yet.
+    gathers: bool,
     topics: HashMap<Arc<str>, HashMap<i32, Arc<Partition<R>>>>,
 }
 
@@ -64,6 +66,7 @@ impl<R: Replies> Gate<R> {
                 open: None,
                 trouble: None,
                 stale: false,
+                gathers: true,
                 topics: HashMap::new(),
             }),
         }
@@ -91,6 +94,9 @@ impl<R: Replies> Gate<R> {
         let config = self.config.clone();
         let partition = self.producers.open(topic, index, config, replies());
         partition.begin(producer);
+        if !inside.gathers {
+            partition.release();
+        }
         let topic = partition.topic().clone();
         let partitions = inside.topics.entry(topic).or_default();
         partitions.insert(index, partition.clone());
@@ -104,7 +110,18 @@ impl<R: Replies> Gate<R> {
             inside.topics.clear();
         }
         (inside.open, inside.trouble) = (Some(producer), None);
+        inside.gathers = true;
         inside.all().for_each(|partition| partition.begin(producer));
+    }
+
+    /// What was gathered is to be sent: for these partitions, once they have joined. From now on nothing is gathered.
+    pub(super) fn release(&self) -> Vec<Place> {
+        let mut inside = self.inside.write();
+        inside.gathers = false;
+        let with_records = inside.all().filter(|partition| partition.release());
+        with_records
+            .map(|partition| (partition.topic().clone(), partition.index()))
+            .collect()
     }
 
     /// Batches for these may be sent.
@@ -153,6 +170,13 @@ impl<R: Replies> Gate<R> {
         inside
             .all()
             .for_each(|partition| partition.transaction_ended());
+    }
+
+    /// Whether anything is to be answered.
+    pub(super) fn is_in_flight(&self) -> bool {
+        let inside = self.inside.read();
+        let in_flight = inside.all().any(|partition| !partition.is_answered());
+        in_flight
     }
 
     /// Whether anything waits to be sent or to be answered.

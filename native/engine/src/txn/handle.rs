@@ -1,7 +1,6 @@
 //! The owner's side: commands go to the task of the transactional id, replies come from the engine's
 //! threads.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -12,15 +11,12 @@ use super::common::Common;
 use super::config::{OffsetsToAdd, TransactionConfig};
 use super::driver::Driver;
 use super::gate::Gate;
+use super::lanes::Lanes;
 use super::link::{Command, Link, Reply};
 use super::requests::Asker;
 use super::state::{State, Trouble};
 use crate::cluster::{Cluster, Purpose};
 use crate::producer::{Partition, Producers, Replies};
-
-/// Connections to each broker that transactions share. On one, a broker works on one request at a time, and
-/// each waits for replicas.
-const LANES: u32 = 4;
 
 /// All transactions of one client.
 pub struct Transactions<R: Replies> {
@@ -28,7 +24,7 @@ pub struct Transactions<R: Replies> {
     buffer_bytes: usize,
     /// By lane, made when they are first needed.
     producers: Mutex<Vec<Arc<Producers<R>>>>,
-    opened: AtomicU32,
+    lanes: Arc<Lanes>,
 }
 
 impl<R: Replies> Transactions<R> {
@@ -38,25 +34,25 @@ impl<R: Replies> Transactions<R> {
             common: Arc::new(Common::new(cluster)),
             buffer_bytes,
             producers: Mutex::default(),
-            opened: AtomicU32::new(0),
+            lanes: Arc::default(),
         }
     }
 
     /// A producer for a transactional id. Asks nobody before [`Transactional::begin`]. Must be called on a tokio
     /// runtime.
     pub fn open(&self, config: TransactionConfig) -> Transactional<R> {
-        let lane = self.opened.fetch_add(1, Ordering::Relaxed) % LANES;
+        let lane = self.lanes.enter();
         let (commands, receiver) = mpsc::unbounded_channel();
         let link = Arc::new(Link::new(config.id.clone(), commands));
         let state = State::new(config.limits());
         let asker = Asker {
             cluster: self.common.cluster.clone(),
-            purpose: Purpose::Transaction(lane),
+            purpose: Purpose::Transaction(lane.number()),
             id: config.id.into(),
             transaction_timeout: config.transaction_timeout,
             limit: config.attempt_timeout,
         };
-        let producers = self.producers(lane);
+        let producers = self.producers(lane.number());
         let gate = Arc::new(Gate::new(producers, link.clone(), config.producer));
         let common = self.common.clone();
         let driver = Driver::new(
@@ -70,7 +66,10 @@ impl<R: Replies> Transactions<R> {
         let runtime = Handle::current();
         common
             .cluster
-            .supervise(&runtime, "transaction", driver.run());
+            .supervise(&runtime, "transaction", async move {
+                driver.run().await;
+                drop(lane);
+            });
         Transactional {
             common,
             gate,

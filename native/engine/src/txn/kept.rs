@@ -27,6 +27,14 @@ pub(super) struct Kept {
     pub transaction_timeout: Duration,
 }
 
+impl Kept {
+    /// Should there turn out to be another producer of the transactional id, it is taken for one that came before the
+    /// transaction until then. A transaction that is older, and wakes up late, is a zombie: it stays fenced.
+    pub(super) fn renews_until(&self) -> Instant {
+        self.since + KEPT
+    }
+}
+
 /// See the module's text.
 #[derive(Debug, Default)]
 pub(super) struct KeptIds(HashMap<String, Kept>);

@@ -9,6 +9,8 @@ use super::config::OffsetsToAdd;
 use super::state::{Place, Trouble};
 use super::trouble;
 use crate::producer::{Failure, Transaction};
+use brod_protocol::api::init_producer_id::ProducerId;
+use brod_protocol::error::ErrorCode;
 
 /// The last version of Produce in which partitions are added to transactions beforehand (KIP-890).
 const LAST_V1_PRODUCE: i16 = 11;
@@ -21,6 +23,8 @@ pub(super) enum Command {
     Begin(Reply),
     Add(Place),
     Failed(Trouble),
+    /// See [`Link::set_untouched`].
+    Anew(ProducerId, ErrorCode),
     /// A batch was stored: see [`Link::await_first`].
     Stored,
     /// Something was refused before it came to a producer.
@@ -41,6 +45,7 @@ pub(super) struct Link {
     idle: Notify,
     /// The task wants to hear of the next batch that is stored.
     awaits_first: AtomicBool,
+    untouched: AtomicBool,
 }
 
 impl Link {
@@ -53,6 +58,7 @@ impl Link {
             awaits_idle: AtomicBool::new(false),
             idle: Notify::new(),
             awaits_first: AtomicBool::new(false),
+            untouched: AtomicBool::new(false),
         }
     }
 
@@ -74,6 +80,17 @@ impl Link {
     /// [`Command::Stored`] comes once a batch is stored.
     pub(super) fn await_first(&self) {
         self.awaits_first.store(true, Ordering::Release);
+    }
+
+    /// The transaction's producer id was not asked for, and nothing is stored under it yet: should there be another producer,
+    /// batches wait for another id, and [`Command::Anew`] comes. Ends with the first of it that is stored.
+    pub(super) fn set_untouched(&self, untouched: bool) {
+        self.untouched.store(untouched, Ordering::SeqCst);
+    }
+
+    /// Still so.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.untouched.load(Ordering::SeqCst)
     }
 
     /// Some producer has nothing to do any more.
@@ -110,7 +127,14 @@ impl Transaction for Link {
         }
     }
 
+    fn begins_anew(&self, this: ProducerId, code: ErrorCode) -> bool {
+        self.is_untouched() && self.send(Command::Anew(this, code)).is_ok()
+    }
+
     fn stored(&self) {
+        if self.is_untouched() {
+            self.set_untouched(false);
+        }
         let awaits = &self.awaits_first;
         if awaits.load(Ordering::Acquire) && awaits.swap(false, Ordering::AcqRel) {
             let _ = self.send(Command::Stored);

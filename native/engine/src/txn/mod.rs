@@ -10,6 +10,7 @@ mod driver;
 mod gate;
 mod handle;
 mod kept;
+mod lanes;
 mod link;
 mod requests;
 mod state;

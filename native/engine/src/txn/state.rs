@@ -140,6 +140,8 @@ pub(super) struct State {
     protocol: Protocol,
     /// A transaction is to be begun as soon as one can be.
     begins: bool,
+    /// Where it goes on then, if it had begun before.
+    resumes: Option<Phase>,
     /// Part of the transaction.
     inside: BTreeSet<Place>,
     /// To be added to it.
@@ -152,6 +154,8 @@ pub(super) struct State {
     held_until: Option<Instant>,
     /// When the coordinator first heard of the transaction.
     opened: Option<Instant>,
+    /// Nothing follows, but the coordinator may not know: it is told once that what is open is to be aborted.
+    parting: bool,
     asked: Option<Step>,
     retry_at: Option<Instant>,
     /// Attempts of the step under way.
@@ -172,12 +176,14 @@ impl State {
             producer: None,
             protocol: Protocol::V1,
             begins: false,
+            resumes: None,
             inside: BTreeSet::new(),
             wanted: BTreeSet::new(),
             offsets: VecDeque::new(),
             refused: false,
             held_until: None,
             opened: None,
+            parting: false,
             asked: None,
             retry_at: None,
             attempts: 0,
@@ -218,10 +224,36 @@ impl State {
         self.producer.take()
     }
 
+    /// The producer id that was adopted is out of date, and nothing is stored under it: the transaction under way begins
+    /// anew, with one that is asked for. False: there is none that could.
+    pub(super) fn begin_anew(&mut self) -> bool {
+        let is_under_way = matches!(self.phase, Phase::Open | Phase::Ending { commit: true });
+        if !is_under_way || self.asked.is_some() {
+            return false;
+        }
+        self.resumes = Some(std::mem::replace(&mut self.phase, Phase::Starting));
+        self.begins = true;
+        self.producer = None;
+        self.inside.clear();
+        self.wanted.clear();
+        (self.opened, self.held_until) = (None, None);
+        self.step_over();
+        true
+    }
+
+    /// The offsets that are being committed are not, and come again. False: something else was asked.
+    pub(super) fn takes_offsets_back(&mut self) -> bool {
+        let takes = matches!(self.asked, Some(Step::CommitOffsets(_)));
+        if takes {
+            self.asked = None;
+        }
+        takes
+    }
+
     fn begin_if_ready(&mut self) {
         if let (true, Phase::Ready, Some(producer)) = (self.begins, &self.phase, self.producer) {
             self.begins = false;
-            self.phase = Phase::Open;
+            self.phase = self.resumes.take().unwrap_or(Phase::Open);
             self.told.push(Told::Begun(producer, self.protocol));
         }
     }
@@ -264,6 +296,9 @@ impl State {
     pub(super) fn commit_offsets(&mut self, number: u64) {
         let why = match &self.phase {
             Phase::Open => return self.offsets.push_back(number),
+            Phase::Starting if self.resumes == Some(Phase::Open) => {
+                return self.offsets.push_back(number);
+            }
             Phase::Spoiled(why) | Phase::Over(why) => why.clone(),
             _ => Trouble::Abortable(ErrorCode::INVALID_TXN_STATE),
         };
@@ -297,6 +332,9 @@ impl State {
     pub(super) fn end(&mut self, commit: bool) {
         match self.phase.clone() {
             Phase::Open => self.phase = Phase::Ending { commit },
+            Phase::Starting if self.resumes == Some(Phase::Open) => {
+                self.resumes = Some(Phase::Ending { commit });
+            }
             Phase::Spoiled(why) if commit => self.told.push(Told::Ended(Err(why))),
             Phase::Spoiled(_) => self.phase = Phase::Ending { commit: false },
             Phase::Over(why) => self.told.push(Told::Ended(Err(why))),
@@ -305,7 +343,8 @@ impl State {
                 self.told.push(Told::Ended(Err(why)));
             }
         }
-        if self.phase == (Phase::Ending { commit: false }) {
+        let aborts = Phase::Ending { commit: false };
+        if self.phase == aborts || self.resumes.as_ref() == Some(&aborts) {
             self.wanted.clear();
             let why = Trouble::Abortable(ErrorCode::INVALID_TXN_STATE);
             self.drop_offsets(&why);
@@ -315,6 +354,11 @@ impl State {
     /// A commit or an abort is under way.
     pub(super) fn is_ending(&self) -> bool {
         matches!(self.phase, Phase::Ending { .. })
+    }
+
+    /// What is in flight has to be answered before the coordinator is asked what there is to ask.
+    pub(super) fn awaits_idle(&self) -> bool {
+        self.is_ending() || self.parting
     }
 
     /// There is a transaction that would have to be aborted.
@@ -363,6 +407,7 @@ impl State {
     fn wanted_step(&mut self, busy: bool) -> Option<Step> {
         match self.phase {
             Phase::Starting if self.begins => return Some(Step::Init(self.producer)),
+            Phase::Over(_) if self.parting && !busy => return Some(Step::End { commit: false }),
             Phase::Open | Phase::Ending { .. } => {}
             _ => return None,
         }
@@ -393,7 +438,7 @@ impl State {
             return;
         };
         if matches!(self.phase, Phase::Over(_)) {
-            return;
+            return self.answered_in_parting(&step, answer.is_ok());
         }
         match answer {
             Ok(reply) => {
@@ -418,6 +463,18 @@ impl State {
                 self.coordinator_known = false;
                 self.retry_at = Some(now + self.limits.backoff);
             }
+        }
+    }
+
+    /// One attempt: whoever has the id now ends it otherwise, or the coordinator does for its age.
+    fn answered_in_parting(&mut self, step: &Step, ok: bool) {
+        match step {
+            Step::FindCoordinator => {
+                self.coordinator_known = ok;
+                self.parting &= ok;
+            }
+            Step::End { commit: false } => self.parting = false,
+            _ => {}
         }
     }
 
@@ -515,7 +572,10 @@ impl State {
             Step::End { commit } if code == ErrorCode::INVALID_TXN_STATE => {
                 self.ended(commit, Err(Trouble::Abortable(code)));
             }
-            Step::End { commit: false } => self.fail(Trouble::Fatal(code)),
+            Step::End { commit: false } => {
+                self.fail(Trouble::Fatal(code));
+                self.parting = false;
+            }
             _ => self.spoil(Trouble::Abortable(code)),
         }
     }
@@ -532,6 +592,7 @@ impl State {
         self.step_over();
         match self.phase {
             Phase::Open => self.spoil(why),
+            Phase::Over(_) => self.parting = false,
             // Nobody knows whether it is committed: the next producer id ends it.
             _ => self.fail(why),
         }
@@ -561,8 +622,14 @@ impl State {
         if matches!(self.phase, Phase::Over(_)) {
             return;
         }
-        let ending = self.is_ending();
+        let ending = self.is_ending() || matches!(self.resumes, Some(Phase::Ending { .. }));
+        // A partition's broker may take a producer for fenced that its coordinator knows as the newest (KIP-588). What it
+        // leaves open would hold up readers, and members of its group, until it is too old. Of another's transaction
+        // the coordinator aborts nothing: the epoch is another.
+        self.parting =
+            self.opened.is_some() && matches!(why, Trouble::Fatal(_) | Trouble::Unsupported(_));
         self.phase = Phase::Over(why.clone());
+        self.step_over();
         self.begins = false;
         self.wanted.clear();
         self.drop_offsets(&why);

@@ -80,6 +80,10 @@ impl<A: Acks> Buffer<A> {
                     return self.split(batch);
                 }
                 _ if code.is_of_the_records() => return self.records_refused(batch, code, &[]),
+                _ if code.is_fenced_producer() && self.begins_anew(config, &batch, code) => {
+                    self.requeue(batch);
+                    return Outcome::Retried;
+                }
                 _ if code.is_sequence_lost() && batch.sequence.is_some() => {
                     return self.out_of_sequence(config, now, batch, cause);
                 }
@@ -90,6 +94,18 @@ impl<A: Acks> Buffer<A> {
             }
         }
         self.retry(config, now, batch, cause)
+    }
+
+    /// Nothing more is sent under this producer id, and what was not stored goes under the next one.
+    fn begins_anew(&mut self, config: &ProducerConfig, batch: &Batch<A>, code: ErrorCode) -> bool {
+        let (Some(transaction), Some((producer, _))) = (&config.transaction, batch.sequence) else {
+            return false;
+        };
+        let anew = self.stopping.is_none() && transaction.begins_anew(producer, code);
+        if anew {
+            self.membership = Membership::Idle;
+        }
+        anew
     }
 
     /// The broker takes the batch but for some of its records, in the order of their positions; none:

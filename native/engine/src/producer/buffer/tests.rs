@@ -858,11 +858,17 @@ fn the_time_of_a_call_does_not_begin_with_the_batch_that_it_did_not_fit_into() {
 }
 
 #[derive(Debug)]
-struct NoTransaction;
+struct NoTransaction {
+    begins_anew: bool,
+}
 
 impl crate::producer::Transaction for NoTransaction {
     fn id(&self) -> &str {
         "no-transaction"
+    }
+    fn begins_anew(&self, this: ProducerId, _code: ErrorCode) -> bool {
+        assert_eq!(this, ID);
+        self.begins_anew
     }
     fn stored(&self) {}
 
@@ -875,7 +881,12 @@ impl crate::producer::Transaction for NoTransaction {
 }
 
 fn transactional() -> Bench {
-    Bench::new(|config| config.transaction = Some(std::sync::Arc::new(NoTransaction)))
+    transactional_which(false)
+}
+
+fn transactional_which(begins_anew: bool) -> Bench {
+    let transaction = std::sync::Arc::new(NoTransaction { begins_anew });
+    Bench::new(|config| config.transaction = Some(transaction))
 }
 
 #[test]
@@ -902,6 +913,43 @@ fn records_of_a_transaction_wait_until_their_partition_belongs_to_it() {
     let written = batches(written).next().unwrap().unwrap();
     assert!(written.is_transactional());
     assert_eq!((written.producer_id, written.base_sequence), (ID.id, 0));
+}
+
+#[test]
+fn records_that_nobody_waits_for_are_gathered_until_the_transaction_releases_them() {
+    let mut bench = transactional();
+    bench.buffer.begin(ID);
+    assert!(!bench.call(NOBODY).wake && !bench.call(NOBODY).wake);
+    assert!(!bench.buffer.wants_queueing(&bench.config));
+    assert!(bench.buffer.release(), "there is something to be sent");
+    assert!(!bench.call(NOBODY).wake, "it has not joined");
+    bench.buffer.joined();
+    assert!(bench.buffer.wants_queueing(&bench.config));
+    let batch = bench.batch();
+    assert_eq!(batch.records(), 3);
+    bench.buffer.delivered(batch, 0);
+    assert!(bench.call(NOBODY).wake, "nothing is gathered any more");
+}
+
+#[test]
+fn nothing_is_gathered_any_more_once_somebody_waits_or_the_buffer_is_full() {
+    let mut bench = transactional();
+    bench.buffer.begin(ID);
+    assert!(!bench.call(NOBODY).wake);
+    assert!(bench.call("waits").wake);
+    assert!(!bench.buffer.release(), "it is about to be taken");
+    assert!(matches!(bench.take(), Take::NotInTransaction(_)));
+
+    let mut bench = transactional();
+    bench.config.partition_buffer_limit = 1;
+    bench.buffer.begin(ID);
+    assert!(!bench.call(NOBODY).wake);
+    assert!(bench.call(NOBODY).wake);
+
+    let mut bench = transactional();
+    bench.buffer.begin(ID);
+    assert!(!bench.buffer.release(), "there is nothing");
+    assert!(bench.call(NOBODY).wake);
 }
 
 #[test]
@@ -942,6 +990,34 @@ fn a_fenced_transaction_fails_its_calls_and_takes_no_other_producer_id() {
     let outcome = bench.fail(batch, ErrorCode::INVALID_PRODUCER_EPOCH);
     let why = Failure::NotRetriable(ErrorCode::INVALID_PRODUCER_EPOCH);
     assert_eq!(failed(outcome), (vec!["a"], why));
+}
+
+#[test]
+fn what_is_refused_of_a_transaction_that_begins_anew_goes_under_its_next_producer_id() {
+    let mut bench = transactional_which(true);
+    bench.buffer.begin(ID);
+    bench.call("a");
+    assert!(matches!(bench.take(), Take::NotInTransaction(_)));
+    bench.buffer.joined();
+    let batch = bench.batch();
+    bench.call("b");
+    let outcome = bench.fail(batch, ErrorCode::INVALID_PRODUCER_EPOCH);
+    assert!(matches!(outcome, Outcome::Retried));
+    assert!(!bench.buffer.wants_queueing(&bench.config));
+    let bumped = ProducerId {
+        epoch: ID.epoch + 1,
+        ..ID
+    };
+    bench.buffer.begin(bumped);
+    assert!(bench.buffer.wants_queueing(&bench.config));
+    assert!(matches!(bench.take(), Take::NotInTransaction(_)));
+    bench.buffer.joined();
+    for (name, sequence) in [("a", 0), ("b", 1)] {
+        let batch = bench.batch();
+        assert_eq!(batch.sequence, Some((bumped, sequence)));
+        assert_eq!(names(&batch), [name]);
+        bench.buffer.delivered(batch, 0);
+    }
 }
 
 type Told = (&'static str, Result<i64, Failure>);

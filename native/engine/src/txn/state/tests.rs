@@ -188,6 +188,113 @@ fn a_fenced_producer_ends_for_good() {
 }
 
 #[test]
+fn what_a_fenced_producer_has_left_open_is_aborted_once_if_it_is_still_its_own() {
+    let mut bench = Bench::with_partition();
+    let why = Trouble::Fatal(ErrorCode::INVALID_PRODUCER_EPOCH);
+    bench.busy = true;
+    bench.fails(why.clone());
+    assert_eq!(bench.state.told(), [Told::Failed(why.clone())]);
+    bench.does(Step::Idle);
+    assert!(bench.state.awaits_idle());
+    bench.busy = false;
+    bench.does(Step::End { commit: false });
+    bench.refuses(ErrorCode::PRODUCER_FENCED);
+    assert!(!bench.state.awaits_idle());
+    bench.does(Step::Idle);
+    bench.state.end(false);
+    assert_eq!(bench.state.told(), [Told::Ended(Err(why.clone()))]);
+
+    let mut bench = Bench::begun();
+    bench.fails(why);
+    assert!(!bench.state.awaits_idle(), "nothing is open");
+    bench.does(Step::Idle);
+}
+
+#[test]
+fn a_coordinator_that_cannot_be_found_is_not_told_of_what_is_left_open() {
+    let mut bench = Bench::with_partition();
+    bench.add(1);
+    bench.does(Step::AddPartitions(vec![place(1)]));
+    bench.refuses(ErrorCode::NOT_COORDINATOR);
+    bench.fails(Trouble::Fatal(ErrorCode::INVALID_PRODUCER_EPOCH));
+    bench.does(Step::FindCoordinator);
+    bench.answers(Err(Error::Timeout));
+    assert!(!bench.state.awaits_idle());
+    bench.does(Step::Idle);
+}
+
+/// An adopted producer id, which turns out to be another's.
+fn adopted() -> Bench {
+    let mut bench = Bench::new();
+    bench.state.adopt(ID, bench.now);
+    assert!(bench.state.begin());
+    bench.add(0);
+    let told = [Told::Begun(ID, Protocol::V2), Told::Joined(vec![place(0)])];
+    assert_eq!(bench.state.told(), told);
+    bench
+}
+
+#[test]
+fn a_transaction_that_begins_anew_asks_for_a_producer_id_and_goes_on_where_it_was() {
+    let other = ProducerId { id: 8, epoch: 0 };
+    for (commits_before, commits_meanwhile) in [(true, false), (false, true), (false, false)] {
+        let mut bench = adopted();
+        bench.state.commit_offsets(1);
+        if commits_before {
+            bench.state.end(true);
+        }
+        assert!(bench.state.begin_anew());
+        bench.does(Step::FindCoordinator);
+        bench.answers(Ok(Reply::Done));
+        bench.does(Step::Init(None));
+        if commits_meanwhile {
+            bench.state.end(true);
+        }
+        bench.answers(Ok(Reply::Producer(other, Protocol::V2)));
+        assert_eq!(bench.state.told(), [Told::Begun(other, Protocol::V2)]);
+        bench.add(0);
+        assert_eq!(bench.state.told(), [Told::Joined(vec![place(0)])]);
+        bench.does(Step::CommitOffsets(1));
+        bench.answers(Ok(Reply::Done));
+        assert_eq!(bench.state.told(), [Told::Offsets(1, Ok(()))]);
+        if !commits_before && !commits_meanwhile {
+            bench.does(Step::Idle);
+            bench.state.end(true);
+        }
+        bench.does(Step::End { commit: true });
+    }
+}
+
+#[test]
+fn a_transaction_that_cannot_begin_anew_fails_as_any_other() {
+    let mut bench = adopted();
+    bench.state.end(true);
+    assert!(bench.state.begin_anew());
+    bench.does(Step::FindCoordinator);
+    bench.answers(Ok(Reply::Done));
+    bench.does(Step::Init(None));
+    bench.refuses(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+    let why = Trouble::Fatal(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+    assert_eq!(bench.state.told(), [Told::Ended(Err(why))]);
+    bench.does(Step::Idle);
+}
+
+#[test]
+fn offsets_that_are_refused_before_anything_is_stored_are_committed_anew() {
+    let mut bench = Bench::new();
+    bench.state.adopt(ID, bench.now);
+    assert!(bench.state.begin());
+    bench.state.commit_offsets(1);
+    bench.does(Step::FindCoordinator);
+    bench.answers(Ok(Reply::Done));
+    bench.does(Step::CommitOffsets(1));
+    assert!(!bench.state.begin_anew(), "the answer may be anything");
+    assert!(bench.state.takes_offsets_back());
+    assert!(bench.state.begin_anew());
+    bench.does(Step::Init(None));
+}
+
+#[test]
 fn a_coordinator_that_moved_is_looked_for_after_a_while() {
     let mut bench = Bench::begun();
     bench.add(0);
