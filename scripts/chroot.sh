@@ -9,9 +9,12 @@ root=$dir/$release
 shift
 
 command -v debootstrap >/dev/null || apt-get install -y -qq debootstrap >&2
+mkdir -p "$dir"
+# One at a time: the other one waits, and finds it ready.
+exec 9>"$dir/$release.lock"
+flock 9
 if [ ! -e "$root/ready" ]; then
   rm -rf "$root"
-  mkdir -p "$dir"
   debootstrap --variant=minbase "$release" "$root" >&2
   touch "$root/ready"
 fi

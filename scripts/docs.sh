@@ -6,7 +6,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# Each run has folders of its own: two at once do not meet.
+made=_build/docs.$$ inside=
+trap 'rm -rf "$work" "$made" ${inside:+"$inside"}' EXIT
 
 # A copy, for another Erlang compiles it, without the library.
 copy() {
@@ -22,17 +24,18 @@ if (cd "$work" && mix help docs) >/dev/null 2>&1; then
   site=$work/brod/_build/docs
 else
   root=$(scripts/chroot.sh trixie erlang-base erlang-dev erlang-edoc erlang-ssl elixir elixir-ex-doc)
-  rm -rf "$root/brod-docs"
-  copy "$root/brod-docs"
-  chroot "$root" env -i HOME=/root LANG=C.UTF-8 PATH="$PATH" bash -euc "cd /brod-docs; $docs"
-  site=$root/brod-docs/_build/docs
+  inside=$root/brod-docs.$$
+  copy "$inside"
+  chroot "$root" env -i HOME=/root LANG=C.UTF-8 PATH="$PATH" bash -euc "cd /brod-docs.$$; $docs"
+  site=$inside/_build/docs
 fi
 mkdir -p _build
-rm -rf _build/docs
-cp -r "$site" _build/docs
-# Where the guides stand, pictures are one folder up.
-sed -i 's#src="\.\./images/#src="images/#g' _build/docs/*.html
+cp -r "$site" "$made"
+# Where the guides stand, pictures are one folder up, and below docs/ for what stands at the top.
+sed -i -E 's#src="(\.\./|docs/)images/#src="images/#g' "$made"/*.html
 # ExDoc's pages ask for it: where a site has several versions, it lists them.
-[ -e _build/docs/docs_config.js ] || : >_build/docs/docs_config.js
-scripts/check-links.escript _build/docs
+[ -e "$made/docs_config.js" ] || : >"$made/docs_config.js"
+scripts/check-links.escript "$made"
+rm -rf _build/docs
+mv "$made" _build/docs
 echo "docs: _build/docs/index.html"
