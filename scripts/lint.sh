@@ -27,6 +27,8 @@ step xref
 rebar3 as lint xref
 step dialyzer
 rebar3 as lint dialyzer
+step dialyzer finds misspelt options
+scripts/check-typos.escript _build/lint/lib/brod/ebin "$(ls _build/lint/rebar3_*_plt)"
 step mix format
 mix format --check-formatted
 step mix compile, warnings are errors
