@@ -107,7 +107,7 @@ defmodule Brod.MixProject do
   # For ExDoc, where somebody has it: `make docs`. Nothing depends on it.
   defp docs do
     guides = Path.wildcard("docs/guides/*.md") ++ Path.wildcard("docs/livebook/*.livemd")
-    reference = ["docs/options.md", "docs/migrating-tls.md"]
+    reference = ["docs/options.md", "docs/migrating-tls.md", "ARCHITECTURE.md"]
 
     [
       main: "readme",

@@ -119,6 +119,33 @@ defmodule Brod.ExamplesTest do
     :ok = Application.start(:brod)
   end
 
+  # Broadway itself stands on hex: what stands in for it calls brod as broadway_kafka does.
+  test "pipeline: orders come through Broadway, what fails is put aside, and both are committed" do
+    {mock, _} = mock(%{"orders" => 2})
+    Code.compile_file("fixtures/broadway_stand_in.exs", __DIR__)
+    elixir(["pipeline/lib/orders_pipeline.ex"])
+    start = &apply(OrdersPipeline, :start_link, [[hosts: Brod.Mock.endpoints(mock), notify: &1]])
+
+    {:ok, pipeline} = start.(self())
+    {:ok, client} = Brod.Client.start_link(name: :pipeline, endpoints: Brod.Mock.endpoints(mock))
+    produce = &({:ok, _} = Brod.Producer.produce_sync(:pipeline, "orders", &1, partition: &2))
+    produce.({"ann", "350"}, 0)
+    produce.({"bob", "much"}, 1)
+    assert_receive {:order, "ann", 350}, @limit
+    assert_receive {:put_aside, "bob", "much"}, @limit
+    await(fn -> :brod_mock.lag(mock, "orders-pipeline", "orders") == 0 end)
+    :ok = GenServer.stop(pipeline)
+
+    # The next one goes on behind them.
+    {:ok, pipeline} = start.(self())
+    produce.({"cy", "12"}, 0)
+    assert_receive {:order, "cy", 12}, @limit
+    refute_received {:order, "ann", _}
+    refute_received {:put_aside, _, _}
+    :ok = GenServer.stop(pipeline)
+    :ok = GenServer.stop(client)
+  end
+
   test "exactly_once: a process that fails and starts again writes each amount once" do
     {mock, endpoints} = mock(%{"cents" => 1, "euros" => 1})
     erlang("erlang/exactly_once.erl")

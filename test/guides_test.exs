@@ -14,7 +14,7 @@ defmodule Brod.GuidesTest do
   @erlang_guides [Path.join(__DIR__, "../docs/guides/migrating-from-erlkaf.md")]
 
   # What these show is the same on any Kafka.
-  @on_the_mock ~w(migrating-from-erlkaf.md migrating-from-kafka_ex.md)
+  @on_the_mock ~w(migrating-from-broadway_kafka.md migrating-from-erlkaf.md migrating-from-kafka_ex.md)
 
   setup_all do
     {:ok, _} = Application.ensure_all_started(:brod)
