@@ -71,9 +71,9 @@
 -type msg_input() :: #{ key => iodata() | undefined, value => iodata() | undefined
                       , ts => msg_ts(), headers => [{binary(), binary()}] }.
 -type batch_input() :: [msg_input()].
-%% A value, a value with its time, or a batch in one of its forms.
 -type value() :: undefined | iodata() | {msg_ts(), iodata()} | msg_input() | batch_input()
                | [{key(), value()}] | [{msg_ts(), key(), value()}].
+%% A value, a value with its time, or a batch in one of its forms.
 -type message() :: #kafka_message{}.
 -type message_set() :: #kafka_message_set{}.
 -type compression() :: no_compression | gzip | snappy | lz4 | zstd.
@@ -93,8 +93,8 @@
                        , isolation_level => read_committed | read_uncommitted }.
 -type fold_acc() :: term().
 -type fold_fun(Acc) :: fun((message(), Acc) -> {ok, Acc} | {error, Reason :: term()}).
-%% `reach_offset': the last offset to fold over.
 -type fold_limits() :: #{message_count => pos_integer(), reach_offset => offset()}.
+%% `reach_offset': the last offset to fold over.
 -type fold_stop_reason() :: reached_end_of_partition | reached_message_count_limit
                           | reached_target_offset | {fetch_failure, term()} | term().
 -type fold_result() :: {fold_acc(), NextOffset :: offset(), fold_stop_reason()}.

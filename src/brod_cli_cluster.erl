@@ -1,8 +1,10 @@
 %% @private The way of the command line's commands to a cluster, and what they have in common.
 -module(brod_cli_cluster).
 
--export([target/1, metadata/3, with_client/2, must/2, ask/5, ask_controller/4, first_error/1, controller/2, broker/3, coordinator/3]).
+-export([target/1, metadata/3, with_client/2, must/2, ask/5, answer/5, ask_controller/4, first_error/1, controller/2, broker/3, coordinator/3]).
 -export([partitions/2, resolve/3, position/3, number/1, pairs/2, need/2, need_text/2, text/1]).
+
+-include("brod_kafka.hrl").
 
 -define(CLIENT, brod_cli).
 -define(LIMIT_MS, 30000).
@@ -47,9 +49,20 @@ must(Done, _What) -> Done.
 %% @doc Call an API of one broker, at one of its versions.
 -spec ask(brod:endpoint(), config(), atom(), non_neg_integer(), map()) -> {ok, term()} | {error, term()}.
 ask(Endpoint, Config, Api, Vsn, Fields) ->
+  exchange(Endpoint, Config, brod_kafka_build:make(Api, Vsn, Fields), fun brod_utils:request_sync/3).
+
+%% @doc As {@link ask/5}, with the whole answer, which may have errors inside.
+-spec answer(brod:endpoint(), config(), atom(), non_neg_integer(), map()) -> {ok, map()} | {error, term()}.
+answer(Endpoint, Config, Api, Vsn, Fields) ->
+  case exchange(Endpoint, Config, brod_kafka_build:make(Api, Vsn, Fields), fun brod_kafka_response:exchange/3) of
+    {ok, #kpro_rsp{msg = Message}} -> {ok, Message};
+    {error, Reason} -> {error, Reason}
+  end.
+
+exchange(Endpoint, Config, Request, Exchange) ->
   case brod_connection:start([Endpoint], Config, self()) of
     {ok, Connection} ->
-      try brod_utils:request_sync(Connection, brod_kafka_build:make(Api, Vsn, Fields), ?LIMIT_MS)
+      try Exchange(Connection, Request, ?LIMIT_MS)
       after brod_connection:stop(Connection)
       end;
     {error, Reason} -> {error, Reason}

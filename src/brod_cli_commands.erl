@@ -1,7 +1,7 @@
 %% @private The commands of the command line, each a function of its options and words.
 -module(brod_cli_commands).
 
--export([all/0, usage/1]).
+-export([all/0, usage/1, actions/1]).
 
 -define(LIMIT_MS, 30000).
 -define(TOPIC, 2).
@@ -45,7 +45,17 @@ all() ->
    {"txn", "list | describe ID | producers --topic T | abort ID [--execute] | abort --topic T --partition P --offset O [--execute]",
     brod_cli_txn:options(), fun brod_cli_txn:run/2},
    {"bench", "produce | consume: how fast a topic is written or read from here", brod_cli_bench:options(), fun brod_cli_bench:run/2},
-   {"doctor", "looks for what is wrong with the way to a cluster, and says it in words", [], fun brod_cli_doctor:run/2}].
+   {"doctor", "looks for what is wrong with the way to a cluster, and says it in words",
+    [{"topic", string, "-t: also whether this topic may be read and written"},
+     {"group", string, "-g: also whether this group may be used"}], fun brod_cli_doctor:run/2}].
+
+%% @doc The words that may come after a command's name: of its text, in which they stand.
+-spec actions(Text :: string()) -> [string()].
+actions(Text) ->
+  case string:split(Text, " | ", all) of
+    [_] -> [];
+    Parts -> lists:usort([hd(string:lexemes(Part, " ,:")) || Part <- Parts])
+  end.
 
 %% Commands
 

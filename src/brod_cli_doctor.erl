@@ -16,7 +16,9 @@ run(Options, _Words) ->
                 Advertised = [Tell(reach("advertised", {binary_to_list(Host), Port}, Config))
                               || #{host := Host, port := Port} <- Brokers],
                 Listeners = Tell(listeners(Endpoints, Brokers)),
-                [Advertised, Listeners, Tell(topics(Metadata))];
+                Asked = brod_cli_checks:clock(Metadata, Config, erlang:system_time(millisecond))
+                  ++ brod_cli_checks:permissions(Options, Endpoints, Config),
+                [Advertised, Listeners, Tell(topics(Metadata)), Tell([{Is, finding(Format, Args)} || {Is, Format, Args} <- Asked])];
               {error, Reason} ->
                 Tell([bad("the cluster does not answer: ~ts", [brod_cli_output:reason(Reason)])])
             end,

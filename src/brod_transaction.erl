@@ -40,10 +40,10 @@
 -type client() :: brod:client().
 -type client_id() :: brod:client_id().
 -type group_id() :: brod:group_id().
-%% A group, or a group with the member in whose name offsets are committed (KIP-447).
 -type group() :: group_id()
                | #{ group_id := group_id(), generation := integer(), member_id := binary()
                   , group_instance_id => binary() | undefined }.
+%% A group, or a group with the member in whose name offsets are committed (KIP-447).
 -type key() :: brod:key().
 -type offset() :: brod:offset().
 -type offsets_to_commit() :: brod:offsets_to_commit()
@@ -56,8 +56,8 @@
 -type transactional_id() :: brod:transactional_id().
 -type txn_ctx() :: map().
 -type value() :: brod:value().
-%% What callers of the same node need: the client for the number of partitions, and the engine's handle.
 -type known() :: {client(), brod_nif:txn()}.
+%% What callers of the same node need: the client for the number of partitions, and the engine's handle.
 
 -record(state,
   { client :: client()

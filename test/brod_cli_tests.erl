@@ -128,6 +128,51 @@ the_environment_is_not_about_another_cluster_test() ->
     os:unsetenv("BROD_SASL")
   end.
 
+what_an_acl_allows_is_told_test_() ->
+  Topic = fun(Operations) -> brod_cli_checks:topic_permissions(#{name => <<"t">>, error_code => no_error, topic_authorized_operations => Operations}) end,
+  Said = fun(Findings) -> [{Is, unicode:characters_to_list(io_lib:format(F, Args))} || {Is, F, Args} <- Findings] end,
+  [?_assertEqual([], Topic(-16#80000000)),
+   ?_assertEqual([{ok, "topic t: this user may read and write"}], Said(Topic(2#110111111000))),
+   ?_assertEqual([{ok, "topic t: this user may read, but not write (ACLs)"}], Said(Topic(2#100001000))),
+   ?_assertEqual([{bad, "topic t: this user may not read or write (ACLs)"}], Said(Topic(2#100000000))),
+   ?_assertMatch([{bad, "topic t: topic_authorization_failed: this user needs Describe" ++ _}],
+                 Said(brod_cli_checks:topic_permissions(#{name => <<"t">>, error_code => topic_authorization_failed})))].
+
+a_message_of_the_future_tells_of_a_clock_test_() ->
+  Said = fun(Found) -> [unicode:characters_to_list(io_lib:format(F, Args)) || {bad, F, Args} <- brod_cli_checks:clock_findings(Found, 1000000)] end,
+  Early = {<<"t">>, 3, 1090000},
+  [?_assertEqual([], Said([])),
+   ?_assertMatch(["t, partition 3, has a message of 90 s from now: the clock of this machine is slow, or that of a producer" ++ _], Said([Early])),
+   ?_assertEqual(["the clock of this machine is slow: brokers have stored offsets 120 s from now"],
+                 Said([{<<"__consumer_offsets">>, 7, 1120000}, Early]))].
+
+%% In bash, where the words of a command line are completed to.
+completed(Words) ->
+  Script = filename:join(os:getenv("TMPDIR", "/tmp"), "brod-completion-" ++ os:getpid()),
+  {ok, File} = file:open(Script, [write]),
+  Leader = group_leader(),
+  true = group_leader(File, self()),
+  try 0 = brod_cli:run(["completion", "bash"])
+  after
+    group_leader(Leader, self())
+  end,
+  ok = file:close(File),
+  Quoted = lists:join(" ", ["'" ++ Word ++ "'" || Word <- Words]),
+  Shell = ["bash -c \"source ", Script, "; COMP_WORDS=(", Quoted, "); COMP_CWORD=", integer_to_list(length(Words) - 1),
+           "; _brod; echo \\${COMPREPLY[*]}\""],
+  Said = os:cmd(lists:flatten(Shell)),
+  ok = file:delete(Script),
+  string:lexemes(Said, " \n").
+
+a_shell_completes_commands_what_they_do_and_their_options_test_() ->
+  {timeout, 60, [
+    ?_assertEqual(["commits", "completion", "configs", "consume"], lists:sort(completed(["brod", "co"]))),
+    ?_assertEqual(["delete", "describe"], completed(["brod", "topics", "de"])),
+    ?_assertEqual(["--partitions"], completed(["brod", "topics", "create", "--parti"])),
+    ?_assertEqual(["abort", "describe", "list", "producers"], [W || W <- completed(["brod", "txn", ""]), hd(W) =/= $-]),
+    ?_assertEqual(["zsh"], completed(["brod", "completion", "z"])),
+    ?_assertEqual(["topics"], completed(["brod", "help", "to"]))]}.
+
 each_command_has_a_help_and_says_what_it_takes_test_() ->
   [{Name, fun() ->
      ?assertNotEqual("", Text),
