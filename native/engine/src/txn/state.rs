@@ -600,6 +600,10 @@ impl State {
 
     /// The transaction can only be aborted.
     fn spoil(&mut self, why: Trouble) {
+        if self.resumes.is_some() {
+            // There is nothing yet that could be aborted.
+            return self.fail(why);
+        }
         let tells = match self.phase {
             Phase::Open => Told::Failed(why.clone()),
             Phase::Ending { commit: true } => Told::Ended(Err(why.clone())),

@@ -280,6 +280,29 @@ fn a_transaction_that_cannot_begin_anew_fails_as_any_other() {
 }
 
 #[test]
+fn records_that_are_lost_while_a_transaction_begins_anew_fail_its_commit() {
+    for commits in [true, false] {
+        let mut bench = adopted();
+        if commits {
+            bench.state.end(true);
+        }
+        assert!(bench.state.begin_anew());
+        bench.does(Step::FindCoordinator);
+        bench.answers(Ok(Reply::Done));
+        bench.does(Step::Init(None));
+        let why = Trouble::Abortable(ErrorCode::MESSAGE_TOO_LARGE);
+        bench.fails(why.clone());
+        bench.answers(Ok(Reply::Producer(ID, Protocol::V2)));
+        if !commits {
+            assert_eq!(bench.state.told(), [Told::Failed(why.clone())]);
+            bench.state.end(true);
+        }
+        assert_eq!(bench.state.told(), [Told::Ended(Err(why))]);
+        bench.does(Step::Idle);
+    }
+}
+
+#[test]
 fn offsets_that_are_refused_before_anything_is_stored_are_committed_anew() {
     let mut bench = Bench::new();
     bench.state.adopt(ID, bench.now);
