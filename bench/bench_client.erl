@@ -167,6 +167,12 @@ run("calls", Options) ->
   end, [{"call, 100 bytes", Value},
         {"call, 48 KB", binary:copy(<<0>>, 49000)},
         {"call, 256 messages", lists:duplicate(256, #{key => <<>>, value => Value})}]);
+%% What one call takes of its scheduler, without the engine's threads and without the reply: the best of many short
+%% loops, which differs by a few percent from run to run, even where other programs have the same cores. They linger, as above.
+run("append", Options) ->
+  append(Options, fun(Topic, Value) -> {ok, _} = brod:produce(?CLIENT, Topic, 0, <<>>, Value) end);
+run("append_no_ack", Options) ->
+  append(Options, fun(Topic, Value) -> ok = brod:produce_no_ack(?CLIENT, Topic, 0, <<>>, Value) end);
 %% Subscribed to empty partitions, nothing happens. A duration is measured here, so it has to pass.
 run("idle", Options) ->
   Topic = new_topic(Options),
@@ -207,6 +213,34 @@ produce_loop(Topic, I, Value, Partitions, Left, Waiting, Window) when Left =:= 0
 produce_loop(Topic, I, Value, Partitions, Left, Waiting, Window) ->
   {ok, _} = brod:produce(?CLIENT, Topic, (I + Left) rem Partitions, <<>>, Value),
   produce_loop(Topic, I, Value, Partitions, Left - 1, Waiting + 1, Window).
+
+append(Options, Call) ->
+  Topic = new_topic(Options),
+  start_producer(Topic, Options#{<<"linger">> => <<"20">>}),
+  Value = value(Options),
+  Calls = 1000,
+  Loops = lists:sort([append_loop(Topic, Value, Call, Calls) || _ <- lists:seq(1, 100)]),
+  [Best, Median] = [Ns / Calls || Ns <- [hd(Loops), lists:nth(50, Loops)]],
+  line(Options, [integer_to_list(round(1.0e9 / Best)), "-", io_lib:format("~.3f", [Best / 1000]), "-",
+                 io_lib:format("a call takes ~b ns, median ~b ns", [round(Best), round(Median)])]).
+
+append_loop(Topic, Value, Call, Calls) ->
+  T0 = erlang:monotonic_time(nanosecond),
+  calls(Topic, Value, Call, Calls),
+  Time = erlang:monotonic_time(nanosecond) - T0,
+  ok = brod:produce_sync(?CLIENT, Topic, 0, <<>>, Value),
+  ok = forget_replies(),
+  Time.
+
+calls(_Topic, _Value, _Call, 0) -> ok;
+calls(Topic, Value, Call, Left) ->
+  _ = Call(Topic, Value),
+  calls(Topic, Value, Call, Left - 1).
+
+forget_replies() ->
+  receive #brod_produce_reply{} -> forget_replies()
+  after 0 -> ok
+  end.
 
 timed_sync(Topic, Partition, Value) ->
   T0 = erlang:monotonic_time(microsecond),

@@ -2,6 +2,8 @@
 # Compares this checkout with another revision of itself, on one broker, in alternating rounds.
 #   compare.sh REVISION [SCENARIO...]    scenarios of bench_client: produce, produce_batch, sync, subscribe, ...
 #   BENCH_MESSAGES=N (1000000)  BENCH_ROUNDS=N (7)  BENCH_OPTIONS="key=value ..." for every scenario
+#   BENCH_REALTIME=1         brokers and clients go before everything else on the machine (chrt, as root): where others work on it,
+#                            too, rounds still differ much, but by less
 # Machines drift by more than what a change brings: each round measures both builds, one after the other, the
 # order turned from round to round, and what counts is the median of the rounds' ratios.
 set -euo pipefail
@@ -11,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 revision=$(git rev-parse --verify --quiet "$1^{commit}") || { echo "compare: no revision $1" >&2; exit 2; }
 shift
 scenarios=("$@")
-[ $# -gt 0 ] || scenarios=(produce produce_batch sync subscribe topic_subscriber group_subscriber)
+[ $# -gt 0 ] || scenarios=(append produce produce_batch sync subscribe topic_subscriber group_subscriber)
 export KAFKA_PORT_BASE=${KAFKA_PORT_BASE:-25092} KAFKA_BROKERS=1 KAFKA_HEAP=1g KAFKA_JVM=
 messages=${BENCH_MESSAGES:-1000000}
 rounds=${BENCH_ROUNDS:-7}
@@ -40,10 +42,15 @@ done
 scripts/kafka-up.sh >&2
 . scripts/kafka-env.sh
 . "$KAFKA_DIR/env"
+before_others=(env)
+if [ "${BENCH_REALTIME:-0}" = 1 ]; then
+  before_others=(chrt --rr 5)
+  chrt --all-tasks --rr --pid 4 "$(running 1)" >/dev/null
+fi
 
 # client SIDE SCENARIO KEY=VALUE...: one line of fields, name, msgs/s, MB/s, CPU s a million, peak MB
 client() {
-  erl -noshell -pa "${build[$1]}/brod/ebin" -pa "$work/$1" -s bench_client main \
+  "${before_others[@]}" erl -noshell -pa "${build[$1]}/brod/ebin" -pa "$work/$1" -s bench_client main \
     -extra "$2" "bootstrap=$BROD_BOOTSTRAP" "messages=$messages" "${options[@]}" "${@:3}" </dev/null
 }
 
@@ -63,7 +70,7 @@ for scenario in "${scenarios[@]}"; do
         awk -F '\t' -v s="$scenario" -v r="$round" '{ printf "%s\t%s\t%s\t%s\t%s\n", s, r, $1, $2, $4 }'
     done
   done
-done | tee "$work/rounds" | awk -F '\t' '{ printf "%-20s round %2d  %-6s %9d msgs/s %7.2f s/M\n", $1, $2, $3, $4, $5 }' >&2
+done | tee "$work/rounds" | awk -F '\t' '{ printf "%-20s round %2d  %-6s %9d msgs/s %7.3f s/M\n", $1, $2, $3, $4, $5 }' >&2
 
 printf '%-20s %14s %14s %12s\n' scenario 'msgs/s ratio' 'CPU ratio' 'CPU s/M'
 awk -F '\t' '
@@ -80,6 +87,6 @@ awk -F '\t' '
         b[r] = cpu[name, r, "this"] / cpu[name, r, "other"]
         c[r] = cpu[name, r, "this"]
       }
-      printf "%-20s %14.2f %14.2f %12.2f\n", name, median(a, n), median(b, n), median(c, n)
+      printf "%-20s %14.2f %14.2f %12.3f\n", name, median(a, n), median(b, n), median(c, n)
     }
   }' "$work/rounds"
