@@ -175,6 +175,9 @@ groups_move(Config) ->
 doctor_says_what_is_wrong(Config) ->
   {0, Fine, <<>>} = brod(Config, ["doctor"]),
   ?assertMatch({_, _}, binary:match(Fine, <<"ok  all is well">>)),
+  {0, Allowed, <<>>} = brod(Config, ["doctor", "-t", "t", "-g", "g"]),
+  ?assertMatch({_, _}, binary:match(Allowed, <<"ok  topic t: this user may read and write\n">>)),
+  ?assertMatch({_, _}, binary:match(Allowed, <<"ok  group g: this user may read\n">>)),
   {1, Missing, _} = brod(Config, ["doctor", "-t", "nope"]),
   ?assertMatch({_, _}, binary:match(Missing, <<"BAD topic nope: unknown_topic_or_partition: it does not exist, or">>)),
   InAnHour = erlang:system_time(millisecond) + 3600000,

@@ -12,6 +12,10 @@ use crate::call::{Answer, Call, Connection};
 use crate::cluster::{Cluster, CLUSTER_ID};
 use crate::topics::{is_valid_name, Partition, Topic};
 
+/// What somebody may do with a topic where there are no ACLs, as bits of Kafka's AclOperation (KIP-430): read, write,
+/// create, delete, alter, describe, describe_configs, alter_configs.
+const ALL_OF_A_TOPIC: i32 = 0b1101_1111_1000;
+
 pub(crate) fn handle(
     cluster: &mut Cluster,
     _connection: &mut Connection,
@@ -23,9 +27,13 @@ pub(crate) fn handle(
         Some(topics) if call.version == 0 && topics.is_empty() => None,
         topics => topics,
     };
+    let operations = match request.include_topic_authorized_operations {
+        true => ALL_OF_A_TOPIC,
+        false => i32::MIN,
+    };
     let create = cluster.config.auto_create_topics
         && (call.version < 4 || request.allow_auto_topic_creation);
-    let topics = match wanted {
+    let mut topics: Vec<_> = match wanted {
         None => {
             let all = cluster.topics.iter();
             all.map(|(name, topic)| describe(cluster, call, name, topic))
@@ -38,6 +46,9 @@ pub(crate) fn handle(
             answers.collect()
         }
     };
+    for topic in topics.iter_mut().filter(|topic| topic.error_code == 0) {
+        topic.topic_authorized_operations = operations;
+    }
     let brokers = cluster.brokers.iter().filter(|(_, broker)| broker.running);
     let brokers = brokers.map(|(id, broker)| {
         MetadataResponseBroker::default()

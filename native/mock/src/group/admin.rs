@@ -22,6 +22,9 @@ use super::{Group, Groups, Members, Topics};
 const NOT_FOUND_FROM: i16 = 6;
 /// "Operations were not asked for."
 const NO_OPERATIONS: i32 = i32::MIN;
+/// What somebody may do with a group where there are no ACLs, as bits of Kafka's AclOperation (KIP-430): read, delete,
+/// describe.
+const ALL_OF_A_GROUP: i32 = 0b1_0100_1000;
 
 impl Groups {
     /// ListGroups.
@@ -59,14 +62,19 @@ impl Groups {
         version: i16,
         request: &DescribeGroupsRequest,
     ) -> DescribeGroupsResponse {
+        let operations = match request.include_authorized_operations {
+            true => ALL_OF_A_GROUP,
+            false => NO_OPERATIONS,
+        };
         let groups = request.groups.iter().map(|id| {
             let described = DescribedGroup::default()
                 .with_group_id(id.clone())
-                .with_authorized_operations(NO_OPERATIONS);
+                .with_authorized_operations(operations);
             let Some(Members::Classic(classic)) = self.groups.get(id).map(|g| &g.members) else {
                 let described = described.with_group_state(StrBytes::from_static_str("Dead"));
                 return match version >= NOT_FOUND_FROM {
                     true => described
+                        .with_authorized_operations(NO_OPERATIONS)
                         .with_error_code(ErrorCode::GROUP_ID_NOT_FOUND.0)
                         .with_error_message(Some(not_found(id))),
                     false => described,
