@@ -91,7 +91,10 @@ earlier(#{topic := Topic, partition := Partition}, Kind, Before) ->
 
 event({_, Broker, connected, Us}) -> {[client, connect], #{duration => Us}, #{broker => Broker}};
 event({_, Broker, connect_failed, Why}) -> {[client, connect_failed], #{count => 1}, #{broker => Broker, reason => Why}};
-event({_, Broker, disconnected, Why}) -> {[client, disconnect], #{count => 1}, #{broker => Broker, reason => Why}};
+event({_, Broker, disconnected, Why}) ->
+  {[client, disconnect], #{count => 1}, #{broker => Broker, reason => Why, expected => false}};
+event({_, Broker, closed, Why}) ->
+  {[client, disconnect], #{count => 1}, #{broker => Broker, reason => Why, expected => true}};
 event({_, Broker, authenticated, Mechanism}) ->
   {[client, authenticate], #{count => 1}, #{broker => Broker, mechanism => Mechanism}};
 event({_, Broker, authentication_failed, Why}) ->

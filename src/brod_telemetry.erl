@@ -15,7 +15,8 @@
 %% <dt>`[brod, client, connect]'</dt><dd>A connection can be used. `#{duration}'; `#{broker}', as `<<"host:port">>'.</dd>
 %% <dt>`[brod, client, connect_failed]'</dt><dd>No connection could be made; of each endpoint where a client ends for that.
 %% `#{count}'; `#{broker, reason}', a text.</dd>
-%% <dt>`[brod, client, disconnect]'</dt><dd>A connection has ended. `#{count}'; `#{broker, reason}'.</dd>
+%% <dt>`[brod, client, disconnect]'</dt><dd>A connection has ended. `#{count}'; `#{broker, reason, expected}'. Those
+%% that the client itself closes because it does not need them any more, such as idle ones, are `expected'.</dd>
 %% <dt>`[brod, client, authenticate]'</dt><dd>The broker has accepted the credentials, also when a session was renewed.
 %% `#{count}'; `#{broker, mechanism}'.</dd>
 %% <dt>`[brod, client, authentication_failed]'</dt><dd>`#{count}'; `#{broker, reason}'.</dd>

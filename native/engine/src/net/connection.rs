@@ -16,6 +16,7 @@ use tokio::time::timeout_at;
 use super::sasl::Loan;
 use super::wire::{read_loop, write_loop, Head, Outgoing, Shared, Turn};
 use super::{dial, ConnectOptions, Endpoint, NetError};
+use crate::stats::Event;
 
 /// A handle to an open connection. Clones share it; it closes when the last one is dropped, when
 /// [`Connection::close`] is called, or when either side fails.
@@ -128,9 +129,15 @@ impl Connection {
         self.shared.closed.cancelled().await
     }
 
-    /// Closes at once; requests under way fail with [`NetError::Closed`].
+    /// Closes at once, because it is not needed any more; requests under way fail with [`NetError::Closed`].
     pub fn close(&self) {
-        self.shared.fail(NetError::Closed);
+        self.shared.hang_up("closed by the client");
+    }
+
+    /// As [`Connection::close`], because something is wrong with it: it counts as lost.
+    pub(crate) fn give_up(&self, why: &NetError) {
+        let why = Event::Disconnected(why.to_string());
+        self.shared.end(NetError::Closed, why);
     }
 
     /// Sends `request` in the newest version that both sides speak and waits for the answer.

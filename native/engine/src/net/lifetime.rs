@@ -48,7 +48,7 @@ impl Watcher {
                 Next::Never => return,
                 Next::Close => {
                     tracing::debug!(broker = %shared.endpoint, "idle connection closed");
-                    return shared.fail(NetError::Closed);
+                    return shared.hang_up("idle");
                 }
                 Next::Renew => {
                     let Some(connection) = self.connection.upgrade() else {

@@ -123,8 +123,19 @@ impl Shared {
         }
     }
 
-    /// Ends the connection; who waits for an answer is told why.
+    /// Ends the connection, which is lost; who waits for an answer is told why.
     pub(super) fn fail(&self, error: NetError) {
+        let why = Event::Disconnected(error.to_string());
+        self.end(error, why);
+    }
+
+    /// Ends the connection, which is not needed any more.
+    pub(super) fn hang_up(&self, why: &'static str) {
+        self.end(NetError::Closed, Event::Closed(why));
+    }
+
+    /// Ends the connection. The journal is told `why`, and who waits for an answer the error.
+    pub(super) fn end(&self, error: NetError, why: Event) {
         // The flag goes up under the lock, so that no request slips in behind the last drain.
         let (waiting, before) = {
             let mut pending = self.pending.lock();
@@ -132,8 +143,10 @@ impl Shared {
             (std::mem::take(&mut *pending), before)
         };
         if !before && self.established.load(Ordering::Acquire) {
-            self.broker.disconnects.count();
-            let why = Event::Disconnected(error.to_string());
+            match why {
+                Event::Closed(_) => self.broker.closes.count(),
+                _ => self.broker.disconnects.count(),
+            }
             self.stats.journal.note(&self.endpoint, why);
         }
         self.closed.cancel();
@@ -200,7 +213,7 @@ pub(super) async fn write_loop<W: AsyncWrite + Unpin>(
         let _ = timeout(LAST_WORDS, shared.closed.cancelled()).await;
         shared.fail(error);
     }
-    shared.fail(NetError::Closed);
+    shared.hang_up("nobody holds it");
     drop(turns);
     let _ = timeout(FAREWELL, writer.socket.shutdown()).await;
 }

@@ -143,12 +143,12 @@ impl<R: Replies> Lane<R> {
         self.throttled_until.is_some_and(|until| now < until)
     }
 
-    /// Closes the connection: what is in flight fails.
-    pub(super) fn disconnect(&mut self) {
+    /// Closes the connection, for what is wrong with it: what is in flight fails.
+    pub(super) fn disconnect(&mut self, why: &NetError) {
         // The next connection is another one to the broker.
         self.throttled_until = None;
         if let Some(connection) = self.connection.take() {
-            connection.close();
+            connection.give_up(why);
         }
     }
 

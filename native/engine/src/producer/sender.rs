@@ -313,7 +313,7 @@ impl<R: Replies> Task<R> {
             Err(error) => {
                 if matches!(error, NetError::UnsupportedApi { .. }) {
                     // A broker that is just starting may not say all that it speaks: it is asked again.
-                    self.lanes[lane].disconnect();
+                    self.lanes[lane].disconnect(&error);
                 }
                 return responses::failed(items, &error, now);
             }
@@ -359,8 +359,8 @@ impl<R: Replies> Task<R> {
             let results = strip_response_header(frame, PRODUCE, request.version)
                 .map_err(NetError::from)
                 .and_then(|body| Ok(produce::decode(body, request.version)?));
-            if results.is_err() {
-                lane.disconnect();
+            if let Err(error) = &results {
+                lane.disconnect(error);
             }
             results
         });
@@ -400,7 +400,7 @@ impl<R: Replies> Task<R> {
             }
             // A broker that hangs: whatever it was asked is asked again elsewhere.
             if self.lanes[lane].deadline().is_some_and(|at| at <= now) {
-                self.lanes[lane].disconnect();
+                self.lanes[lane].disconnect(&NetError::Timeout);
                 self.answered(lane, Err(NetError::Timeout));
             }
         }

@@ -14,8 +14,10 @@ pub enum Event {
     Connected(u64),
     /// No connection could be made.
     ConnectFailed(String),
-    /// A connection that could be used has ended.
+    /// A connection that could be used was lost.
     Disconnected(String),
+    /// One has been closed because it was not needed any more.
+    Closed(&'static str),
     /// The broker has accepted the client's credentials, with this mechanism.
     Authenticated(String),
     /// It has not.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use brod_engine::net::{
     AddressFamily, ConnectOptions, Connection, Endpoint, NetError, SocketOptions,
 };
+use brod_engine::stats::Event;
 use broker::{answer_metadata, listen_plain, VERSIONS};
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse};
 use parking_lot::Mutex;
@@ -52,6 +53,34 @@ async fn a_connection_that_nobody_uses_is_closed_and_one_that_waits_for_an_answe
     let limit = Duration::from_secs(5);
     let closed = tokio::time::timeout(limit, connection.wait_closed()).await;
     assert!(closed.is_ok());
+    assert_eq!(ends(&slow, &options), (0, 1, Some(Event::Closed("idle"))));
+}
+
+/// Connections that were lost, that were closed, and what the journal says last.
+fn ends(endpoint: &Endpoint, options: &ConnectOptions) -> (u64, u64, Option<Event>) {
+    let broker = options.stats.broker(endpoint);
+    let last = options.stats.journal.since(0).pop();
+    (
+        broker.disconnects.get(),
+        broker.closes.get(),
+        last.map(|noted| noted.event),
+    )
+}
+
+#[tokio::test]
+async fn a_connection_that_the_client_closes_is_not_lost_and_one_that_the_broker_closes_is() {
+    let endpoint = listen_plain(VERSIONS, answer_metadata).await;
+    let asked = options();
+    let connection = Connection::open(&endpoint, &asked).await.unwrap();
+    connection.close();
+    let by_client = Event::Closed("closed by the client");
+    assert_eq!(ends(&endpoint, &asked), (0, 1, Some(by_client)));
+
+    let hangs_up = listen_plain(VERSIONS, |_, _, _| async { None }).await;
+    let connection = Connection::open(&hangs_up, &asked).await.unwrap();
+    assert!(ask(&connection).await.is_err());
+    let lost = Event::Disconnected("connection closed".into());
+    assert_eq!(ends(&hangs_up, &asked), (1, 0, Some(lost)));
 }
 
 #[tokio::test]
