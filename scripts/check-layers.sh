@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Holds the Rust sources to their layers. Fails where
 #   - the engine imports upwards, or a room imports its sibling:
-#       net < cluster < producer, consumer, group, admin; and txn above producer
+#       net < cluster < producer, consumer, group, admin, telemetry; and txn above producer
 #   - a pure file (scripts/pure-files.txt) names tokio, a clock or random numbers, or a name there fits no file
 #   - unsafe stands anywhere but in native/nif/src/raw.rs and raw/
 #   - rustler is named outside native/nif, or tokio in native/protocol
@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 find native -name '*.rs' -not -path '*/tests/*' -not -path '*/target/*' -print0 | sort -z | xargs -0 perl -e '
   use strict; use warnings;
-  my %rank = (net => 1, cluster => 2, map({ $_ => 3 } qw(producer consumer group admin)), txn => 4);
+  my %rank = (net => 1, cluster => 2, map({ $_ => 3 } qw(producer consumer group admin telemetry)), txn => 4);
   my $rooms = join "|", sort keys %rank;
   my $bad = 0;
   sub fault { print join(": ", @_), "\n"; $bad = 1 }

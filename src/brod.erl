@@ -159,7 +159,7 @@ start_client(Endpoints, ClientId) -> start_client(Endpoints, ClientId, []).
 %% ([]), `unknown_topic_cache_ttl' (ms, 120000), `metadata_max_age' (ms, 300000), `buffer_bytes'
 %% (limit of unsent messages in all partitions together, 268435456), `fetch_buffer_bytes' (what is fetched
 %% and waits until subscribers have acknowledged enough, in all partitions together, 67108864: what is
-%% beyond that is fetched again later), `rack_id',
+%% beyond that is fetched again later), `rack_id', `enable_metrics_push' (true),
 %% `query_api_versions' (true), `extra_sock_opts' (those of `gen_tcp' that concern the socket: nodelay,
 %% keepalive, sndbuf, recbuf, tos, ip, inet, inet6, linger, bind_to_device). A timeout may be
 %% `infinity'. A value that an option cannot have is `{error, {bad_option, Key, Value}}', an option
@@ -203,7 +203,7 @@ stop_client(ClientId) when is_atom(ClientId) ->
 stop_client(ClientPid) when is_pid(ClientPid) ->
   brod_client:stop(ClientPid).
 
-%% @doc What a client is doing, for people and for tools: `client', `version' of brod, `endpoints', `controller',
+%% @doc What a client is doing, for people and for tools: `client', `version' of brod, `endpoints', `controller', `client_instance_id',
 %% `brokers' (each with `host', `port', `node', `state' as `connected', `idle' or `unreachable', its open `connections',
 %% counters, and `mean_round_trip_us' of requests that brokers do not hold back), `producers' with what they buffer,
 %% `consumers' with position and lag, `groups' of which it has members, the last `errors' and `events'. Asks no broker.

@@ -13,7 +13,7 @@
 
 -export([start/0, start/1, stop/1, endpoints/1, ca_pem/1, messages/2, messages/3, records/2, create_topic/3]).
 -export([group/2, committed/4, lag/3, await_stable/3, await_stable/4, await_caught_up/4, transaction/2, complaints/1]).
--export([fault/2, clear_faults/1, faults_met/1, quota/3, skew/3]).
+-export([fault/2, clear_faults/1, faults_met/1, quota/3, skew/3, want_metrics/2, pushed_metrics/1]).
 -export([move_leader/4, move_coordinator/3, stop_broker/2, stop_broker/3, start_broker/2]).
 -export([lose/4, compact/3, lie/4, control_batch/4]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
@@ -30,6 +30,7 @@
                     users => #{binary() => binary()},
                     tls => #{cert_file => binary(), key_file => binary(), client_ca_file => binary()},
                     seed => non_neg_integer(),
+                    client_metrics => #{names => [binary()], interval_ms => pos_integer(), delta => boolean(), codecs => [0..4]},
                     control_port => inet:port_number(),
                     auto_create_topics => boolean(),
                     default_partitions => pos_integer(),
@@ -37,7 +38,8 @@
 %% `version' is the release of Kafka that the brokers look like: `<<"0.11">>', `<<"1.1">>', `<<"2.8">>', `<<"3.9">>' or
 %% `<<"4.1">>', the default. Where there are `users', with their passwords, clients must log in by SASL. With `tls' the
 %% brokers speak TLS alone, by a certificate that the mock makes if no files are named: {@link ca_pem/1}. `seed' is what
-%% jitter is drawn from.
+%% jitter is drawn from. With `client_metrics' the brokers ask clients for metrics (KIP-714), of all names every 100 ms if
+%% nothing else is said: {@link pushed_metrics/1}.
 
 -type fault() :: #{action := drop | reset_before | reset_after
                            | {delay | delay_answer | jitter | throttle | error | truncate | corrupt, integer()},
@@ -200,6 +202,23 @@ quota(Mock, ClientId, Quota) ->
 -spec skew(mock(), integer(), integer()) -> ok | {error, binary()}.
 skew(Mock, Broker, Ms) ->
   done(call(Mock, #{do => skew, broker => Broker, ms => Ms})).
+
+%% @doc Brokers ask clients for other metrics from now on, those whose names begin so. Only with `client_metrics'.
+-spec want_metrics(mock(), [binary()]) -> ok | {error, binary()}.
+want_metrics(Mock, Names) ->
+  done(call(Mock, #{do => want_metrics, names => Names})).
+
+%% @doc What clients have pushed, the last thousand pushes. The values of a metric have the attributes beside them, such as
+%% the broker's id.
+-spec pushed_metrics(mock()) ->
+        [#{client := binary(), instance := binary(), terminating := boolean(),
+           metrics := #{Name :: binary() => [{number(), #{binary() => binary()}}]}}].
+pushed_metrics(Mock) ->
+  {ok, Pushes} = call(Mock, #{do => pushed_metrics}),
+  [#{client => Client, instance => Instance, terminating => Terminating,
+     metrics => maps:from_list([{Name, [{Value, Attributes} || #{<<"value">> := Value, <<"attributes">> := Attributes} <- Points]}
+                                || #{<<"name">> := Name, <<"points">> := Points} <- Metrics])}
+   || #{<<"client">> := Client, <<"instance">> := Instance, <<"terminating">> := Terminating, <<"metrics">> := Metrics} <- Pushes].
 
 -spec move_leader(mock(), brod:topic(), brod:partition(), integer()) -> ok | {error, binary()}.
 move_leader(Mock, Topic, Partition, Broker) ->

@@ -175,6 +175,7 @@ rows(client) ->
      "`produce_no_ack` drops."}
   , {fetch_buffer_bytes, {integer, bytes, 1, ?MAX64}, 67108864, 5, "What fetched messages of all partitions may hold together before they are delivered."}
   , {rack_id, binary, <<>>, 5, "Fetch from a replica in this rack, where the brokers allow it (KIP-392)."}
+  , {enable_metrics_push, boolean, true, 5, "Push metrics of the client to brokers that ask for them (KIP-714)."}
   | rows(connection)
   ];
 rows(connection) ->

@@ -17,6 +17,7 @@
          | {buffer_bytes, undefined | pos_integer()}
          | {fetch_buffer_bytes, undefined | pos_integer()}
          | {rack_id, undefined | binary()}
+         | {enable_metrics_push, undefined | boolean()}
          | {connect_timeout, undefined | pos_integer() | infinity}
          | {request_timeout, undefined | pos_integer() | infinity}
          | {client_id, undefined | atom() | binary() | string()}
@@ -32,6 +33,7 @@
          | endpoints
          | allow_topic_auto_creation
          | auto_start_producers
+         | enable_metrics_push
          | ssl
          | sasl
          | query_api_versions
@@ -49,6 +51,7 @@
           buffer_bytes => undefined | pos_integer(),
           fetch_buffer_bytes => undefined | pos_integer(),
           rack_id => undefined | binary(),
+          enable_metrics_push => undefined | boolean(),
           connect_timeout => undefined | pos_integer() | infinity,
           request_timeout => undefined | pos_integer() | infinity,
           client_id => undefined | atom() | binary() | string(),

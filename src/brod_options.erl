@@ -192,7 +192,7 @@ engine_config(Options) ->
     maps:merge(engine_defaults(), cool_down(Options)),
   Config = maps:with([connect_timeout, request_timeout, metadata_timeout, metadata_max_age,
                       reconnect_backoff, reconnect_backoff_max, buffer_bytes, fetch_buffer_bytes, rack_id,
-                      query_api_versions, connections_max_idle_ms], All),
+                      query_api_versions, connections_max_idle_ms, enable_metrics_push], All),
   Config#{client_id => brod_engine:to_binary(Id),
           socket => brod_socket_options:engine(SocketOptions),
           tls => tls(All),
@@ -204,7 +204,7 @@ tls(_Options) -> undefined.
 %% Of what a connection has no option for, too.
 engine_defaults() ->
   maps:merge(brod_option_table:defaults(client),
-             #{client_id => <<"brod">>, metadata_timeout => 5000, reconnect_backoff => 50, reconnect_backoff_max => 1000}).
+             #{client_id => <<"brod">>, enable_metrics_push => false, metadata_timeout => 5000, reconnect_backoff => 50, reconnect_backoff_max => 1000}).
 
 %% brod's pause between two attempts to connect is the engine's smallest backoff.
 cool_down(#{reconnect_backoff := _} = Options) -> Options;

@@ -52,6 +52,7 @@ info(Id, Endpoints, #{brokers := Brokers, producers := Producers, consumers := C
    , version => version()
    , endpoints => Endpoints
    , controller => maps:get(controller, Stats)
+   , client_instance_id => maps:get(client_instance_id, Stats, undefined)
    , brokers => [broker(Broker, Events) || Broker <- lists:sort(Brokers)]
    , producers => [maps:with([topic, partition, buffered_calls, in_flight_batches, waiting_callers], P)
                    || P <- lists:sort(Producers)]

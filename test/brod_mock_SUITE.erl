@@ -8,7 +8,7 @@
 -export([holes_are_read_over/1, control_batches_are_not_messages/1, lying_high_watermark_harms_no_consumer/1,
          consumer_goes_on_after_an_unclean_election/1, brokers_clock_is_seen/1, throttled_client_waits/1,
          answer_that_is_minutes_late_is_not_waited_for/1, what_is_wrong_with_a_request_is_told/1,
-         commands_come_by_tcp/1, starts_quickly_and_small/1, random_walk_loses_nothing_and_leaves_nothing/1]).
+         commands_come_by_tcp/1, metrics_are_pushed_where_brokers_ask/1, starts_quickly_and_small/1, random_walk_loses_nothing_and_leaves_nothing/1]).
 
 -include_lib("eunit/include/eunit.hrl").
 -include("../include/brod.hrl").
@@ -23,6 +23,7 @@ all() ->
    holes_are_read_over, control_batches_are_not_messages, lying_high_watermark_harms_no_consumer,
    consumer_goes_on_after_an_unclean_election, brokers_clock_is_seen, throttled_client_waits,
    answer_that_is_minutes_late_is_not_waited_for, what_is_wrong_with_a_request_is_told, commands_come_by_tcp,
+   metrics_are_pushed_where_brokers_ask,
    starts_quickly_and_small, random_walk_loses_nothing_and_leaves_nothing, no_fault_harms].
 
 init_per_suite(Config) -> brod_test:init_mock_suite(Config).
@@ -216,6 +217,43 @@ what_is_wrong_with_a_request_is_told(_Config) ->
     ?assertMatch(<<"Metadata of version 1: ", _/binary>>, Metadata),
     ?assertEqual(<<"nobody knows an API 999">>, Unknown),
     ?assertMatch(<<"Produce is not offered in version 99", _/binary>>, Version)
+  end).
+
+%% KIP-714.
+metrics_are_pushed_where_brokers_ask(_Config) ->
+  Producer = <<"org.apache.kafka.producer.">>,
+  with_mock(#{topics => #{<<"t">> => 1}, brokers => 1, client_metrics => #{names => [Producer]}}, fun(Mock, Client) ->
+    Pushed = fun(Which) ->
+               true = brod_test:wait_until(fun() -> lists:any(Which, brod_mock:pushed_metrics(Mock)) end, ?LIMIT_MS),
+               hd(lists:filter(Which, lists:reverse(brod_mock:pushed_metrics(Mock))))
+             end,
+    Has = fun(Name) -> fun(#{metrics := Metrics}) -> is_map_key(Name, Metrics) end end,
+    Latency = <<Producer/binary, "node.request.latency.avg">>,
+    %% Who wants no part of it, does not.
+    ok = brod:start_client(brod_mock:endpoints(Mock), ?FUNCTION_NAME, [{enable_metrics_push, false}]),
+    [begin
+       ok = brod:start_producer(Any, <<"t">>, []),
+       ok = brod:produce_sync(Any, <<"t">>, 0, <<>>, <<"1">>)
+     end || Any <- [?FUNCTION_NAME, Client]],
+    #{client := Name, instance := Instance, terminating := false, metrics := Told} = Pushed(Has(Latency)),
+    ?assertEqual(atom_to_binary(Client), Name),
+    {ok, #{client_instance_id := Own}} = brod:info(Client),
+    ?assertEqual(Instance, Own),
+    [{Ms, #{<<"node_id">> := <<"1">>}}] = maps:get(Latency, Told),
+    ?assert(Ms > 0),
+    ?assertMatch(#{<<Producer/binary, "connection.creation.total">> := [{N, #{}}]} when N >= 1, Told),
+    %% What is wanted changes.
+    ok = brod:start_consumer(Client, <<"t">>, []),
+    {ok, Consumer} = brod:subscribe(Client, self(), <<"t">>, 0, [{begin_offset, earliest}]),
+    [1, 1] = received(Consumer, 2),
+    ok = brod_mock:want_metrics(Mock, [<<"org.apache.kafka.consumer.fetch.">>]),
+    #{metrics := Fetches} = Pushed(Has(<<"org.apache.kafka.consumer.fetch.manager.fetch.latency.max">>)),
+    ?assertEqual([], [Other || Other <- maps:keys(Fetches), nomatch =:= string:prefix(Other, "org.apache.kafka.consumer.fetch.")]),
+    %% The last words.
+    ok = brod:stop_client(Client),
+    #{instance := Instance} = Pushed(fun(#{terminating := Last}) -> Last end),
+    ok = brod:stop_client(?FUNCTION_NAME),
+    ?assertEqual([Name], lists:usort([Who || #{client := Who} <- brod_mock:pushed_metrics(Mock)]))
   end).
 
 commands_come_by_tcp(_Config) ->

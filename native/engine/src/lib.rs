@@ -10,4 +10,5 @@ pub mod group;
 pub mod net;
 pub mod producer;
 pub mod stats;
+pub mod telemetry;
 pub mod txn;

@@ -59,6 +59,8 @@ pub struct Cluster {
     pub(crate) faults: Faults,
     pub(crate) produce_quotas: Quotas,
     pub(crate) fetch_quotas: Quotas,
+    /// Metrics that clients have pushed.
+    pub(crate) pushes: VecDeque<crate::api::telemetry::Push>,
     complaints: VecDeque<String>,
     /// How many of them nobody has taken.
     fresh_complaints: usize,
@@ -89,6 +91,7 @@ impl Cluster {
             faults: Faults::new(config.seed),
             produce_quotas: Quotas::default(),
             fetch_quotas: Quotas::default(),
+            pushes: VecDeque::new(),
             complaints: VecDeque::new(),
             fresh_complaints: 0,
             completed: Vec::new(),

@@ -33,6 +33,8 @@ pub struct Config {
     pub control_port: Option<u16>,
     /// What faults take their chance from. 0.
     pub seed: u64,
+    /// Which metrics clients are asked for (KIP-714). None: brokers do not have the API.
+    pub client_metrics: Option<ClientMetrics>,
     /// How long a fetch without an offer waits at most, whatever it asks for, in ms. 5 minutes.
     pub max_fetch_wait_ms: i64,
 }
@@ -50,6 +52,31 @@ pub struct Tls {
     pub client_ca_file: Option<String>,
 }
 
+/// What clients are asked for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientMetrics {
+    /// What the names of the metrics begin with. All.
+    pub names: Vec<String>,
+    /// How often, in ms. 100.
+    pub interval_ms: i32,
+    /// Whether sums tell what came since the last push. They do not.
+    pub delta: bool,
+    /// The codecs that are taken, by their numbers in record batches, the best first. zstd, lz4, gzip, snappy.
+    pub codecs: Vec<i8>,
+}
+
+impl Default for ClientMetrics {
+    fn default() -> Self {
+        ClientMetrics {
+            names: vec![String::new()],
+            interval_ms: 100,
+            delta: false,
+            codecs: vec![4, 3, 1, 2],
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -64,6 +91,7 @@ impl Default for Config {
             tls: None,
             control_port: None,
             seed: 0,
+            client_metrics: None,
             max_fetch_wait_ms: 300_000,
         }
     }

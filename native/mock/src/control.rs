@@ -103,6 +103,12 @@ enum Command {
         #[serde(default)]
         fetch: u64,
     },
+    /// Asks clients for other metrics (KIP-714): those whose names begin so.
+    WantMetrics {
+        names: Vec<String>,
+    },
+    /// What metrics clients have pushed, the last thousand pushes.
+    PushedMetrics,
     /// What was wrong with requests: all that made the mock close a connection.
     Complaints,
     /// The authority of the brokers' certificate as PEM, where the mock made it.
@@ -253,6 +259,12 @@ async fn run(server: &Server, command: Command) -> Result<Value, String> {
             cluster.produce_quotas.set(&client, produce);
             cluster.fetch_quotas.set(&client, fetch);
         }),
+        Command::WantMetrics { names } => server.with(|cluster, _| {
+            let wanted = cluster.config.client_metrics.as_mut();
+            wanted.ok_or("brokers take no metrics")?.names = names;
+            Ok::<(), String>(())
+        })?,
+        Command::PushedMetrics => return Ok(server.with(|cluster, _| look::pushed(cluster))),
         Command::Complaints => {
             return Ok(server.with(|cluster, _| cluster.complaints().iter().cloned().collect()));
         }

@@ -88,6 +88,8 @@ pub(crate) fn dispatch(
         ApiKey::AddOffsetsToTxn => on.call(api::txns::add_offsets),
         ApiKey::EndTxn => on.call(api::txns::end),
         ApiKey::TxnOffsetCommit => on.call(api::txns::commit_offsets),
+        ApiKey::GetTelemetrySubscriptions => on.call(api::telemetry::subscriptions),
+        ApiKey::PushTelemetry => on.call(api::telemetry::push),
         _ => Ok(Answer::Close),
     }
 }

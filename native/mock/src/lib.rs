@@ -30,7 +30,7 @@ mod versions;
 
 pub use call::{Answer, Call, Connection, Millis, Waiter};
 pub use cluster::{Applied, Cluster};
-pub use config::{Config, Tls};
+pub use config::{ClientMetrics, Config, Tls};
 pub use faults::{Action, Fault, Plan};
 pub use server::{Server, ServerError};
 pub use tls::TlsError;

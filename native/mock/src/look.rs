@@ -3,6 +3,7 @@
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
 use brod_protocol::batch_reader::{batches, TimestampType};
+use brod_protocol::otlp::{Data, Metric, Number, Value as Text};
 use serde_json::{json, Value};
 
 use crate::cluster::Cluster;
@@ -77,4 +78,40 @@ fn end_of_messages(log: &Log) -> i64 {
         (!batch.is_control() && !aborted && end <= below).then_some(end)
     });
     newest.unwrap_or_else(|| log.start())
+}
+
+/// The metrics that clients have pushed, by push: each with the values of its points and their attributes.
+pub(crate) fn pushed(cluster: &Cluster) -> Value {
+    let pushes = cluster.pushes.iter().map(|push| {
+        json!({
+            "client": push.client_id,
+            "instance": push.instance.to_string(),
+            "terminating": push.terminating,
+            "metrics": push.data.metrics().map(metric).collect::<Vec<_>>(),
+        })
+    });
+    pushes.collect()
+}
+
+fn metric(metric: &Metric) -> Value {
+    let (kind, points) = match &metric.data {
+        Some(Data::Gauge(gauge)) => ("gauge", &*gauge.data_points),
+        Some(Data::Sum(sum)) => ("sum", &*sum.data_points),
+        None => ("none", &[][..]),
+    };
+    let points = points.iter().map(|point| {
+        let value = match point.value {
+            // Short, and without an exponent.
+            Some(Number::Double(value)) => json!((value * 1000.0).round() / 1000.0),
+            Some(Number::Int(value)) => json!(value),
+            None => Value::Null,
+        };
+        let attributes = point.attributes.iter().map(|attribute| {
+            let value = attribute.value.as_ref().and_then(|any| any.value.as_ref());
+            let value = value.map(|Text::Text(text)| text.as_str());
+            (attribute.key.clone(), json!(value))
+        });
+        json!({ "value": value, "attributes": attributes.collect::<serde_json::Map<_, _>>() })
+    });
+    json!({ "name": metric.name, "kind": kind, "points": points.collect::<Vec<_>>() })
 }

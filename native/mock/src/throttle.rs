@@ -42,6 +42,7 @@ throttled!(
     EndTxnResponse,
     FetchResponse,
     FindCoordinatorResponse,
+    GetTelemetrySubscriptionsResponse,
     HeartbeatResponse,
     IncrementalAlterConfigsResponse,
     InitProducerIdResponse,
@@ -55,6 +56,7 @@ throttled!(
     OffsetFetchResponse,
     OffsetForLeaderEpochResponse,
     ProduceResponse,
+    PushTelemetryResponse,
     SyncGroupResponse,
     TxnOffsetCommitResponse,
 );

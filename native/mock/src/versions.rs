@@ -73,6 +73,12 @@ const TABLE: &[Row] = &[
     (ApiKey::AddOffsetsToTxn, 0, [0, 0, 3, 4, 4]),
     (ApiKey::EndTxn, 0, [0, 0, 3, 4, 5]),
     (ApiKey::TxnOffsetCommit, 0, [0, 0, 3, 4, 5]),
+    (
+        ApiKey::GetTelemetrySubscriptions,
+        0,
+        [NONE, NONE, NONE, 0, 0],
+    ),
+    (ApiKey::PushTelemetry, 0, [NONE, NONE, NONE, 0, 0]),
 ];
 
 impl Release {

@@ -8,6 +8,7 @@ use brod_engine::consumer::Consumers;
 use brod_engine::net::tls::{Tls, TlsError};
 use brod_engine::net::{AddressFamily, ConnectOptions, Endpoint, SocketOptions};
 use brod_engine::producer::Producers;
+use brod_engine::telemetry;
 use brod_engine::txn::Transactions;
 use parking_lot::RwLock;
 use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
@@ -75,6 +76,7 @@ fn client_open<'a>(
         fetch_buffer_bytes,
         threads,
         rack_id,
+        metrics_push,
     } = match decoded {
         Ok(decoded) => decoded,
         Err(bad) => return Ok((atoms::error(), bad).encode(env)),
@@ -96,6 +98,9 @@ fn client_open<'a>(
         on_failure: Some(Arc::new(on_failure)),
         ..config
     });
+    if metrics_push {
+        telemetry::start(&cluster);
+    }
     let producers = Producers::new(cluster.clone(), buffer_bytes);
     let transactions = Transactions::new(cluster.clone(), buffer_bytes);
     let consumers = Consumers::new(cluster.clone(), &rack_id, fetch_buffer_bytes);
@@ -141,6 +146,7 @@ struct Decoded {
     fetch_buffer_bytes: usize,
     threads: Option<usize>,
     rack_id: String,
+    metrics_push: bool,
 }
 
 fn decode_config<'a>(
@@ -172,6 +178,7 @@ fn decode_config<'a>(
         fetch_buffer_bytes: options.required("fetch_buffer_bytes", |n| *n > 0)?,
         threads: options.optional("threads", |n| (1..=64usize).contains(n))?,
         rack_id: options.required("rack_id", |_| true)?,
+        metrics_push: options.required("enable_metrics_push", |_| true)?,
     })
 }
 

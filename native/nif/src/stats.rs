@@ -51,10 +51,21 @@ fn client_stats(env: Env<'_>, client: Client, since: u64) -> Term<'_> {
             ("events", events.encode(env)),
             ("controller", node(env, Some(snapshot.controller))),
             ("rebootstraps", stats.rebootstraps.get().encode(env)),
+            ("client_instance_id", instance(env, *stats.instance.lock())),
             ("closed", cluster.closed().is_cancelled().encode(env)),
             ("bounds_us", BOUNDS_US.as_slice().encode(env)),
         ],
     )
+}
+
+/// As UUIDs are written.
+fn instance(env: Env<'_>, id: Option<[u8; 16]>) -> Term<'_> {
+    let Some(id) = id else {
+        return atoms::undefined().to_term(env);
+    };
+    let hex = format!("{:032x}", u128::from_be_bytes(id));
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &hex[part]);
+    binary(env, parts.join("-").as_bytes())
 }
 
 fn broker<'a>(
@@ -93,6 +104,7 @@ fn broker<'a>(
             ("connects", stats.connects.get().encode(env)),
             ("connect_failures", stats.connect_failures.get().encode(env)),
             ("disconnects", stats.disconnects.get().encode(env)),
+            ("closes", stats.closes.get().encode(env)),
             ("authentications", stats.authentications.get().encode(env)),
             (
                 "authentication_failures",
@@ -172,6 +184,7 @@ fn event<'a>(env: Env<'a>, noted: &Noted) -> Term<'a> {
         Event::Connected(us) => ("connected", us.encode(env)),
         Event::ConnectFailed(why) => ("connect_failed", text(why)),
         Event::Disconnected(why) => ("disconnected", text(why)),
+        Event::Closed(why) => ("closed", binary(env, why.as_bytes())),
         Event::Authenticated(mechanism) => ("authenticated", text(mechanism)),
         Event::AuthenticationFailed(why) => ("authentication_failed", text(why)),
         Event::Throttled(ms) => ("throttled", ms.encode(env)),

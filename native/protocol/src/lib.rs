@@ -23,6 +23,7 @@ pub mod isolation;
 pub mod legacy;
 mod lz4;
 pub mod memory;
+pub mod otlp;
 pub mod records;
 pub mod shape;
 mod snappy;

@@ -139,6 +139,14 @@ impl Connections {
         })
     }
 
+    /// The open connections for what is answered at once.
+    pub(super) fn open_ones(&self) -> Vec<Connection> {
+        let slots = self.slots.lock();
+        let main = slots.iter().filter(|((_, purpose), _)| *purpose == Purpose::Main);
+        let open = main.filter_map(|(_, slot)| slot.try_lock().ok()?.connection.clone());
+        open.filter(|connection| !connection.is_closed()).collect()
+    }
+
     /// Opens a connection that belongs to the caller alone, to an endpoint of unknown node id. A broker that
     /// has refused the client's credentials a moment ago is not asked again, but quoted.
     pub(super) async fn open(&self, endpoint: &Endpoint) -> Result<Connection, NetError> {

@@ -200,6 +200,11 @@ impl Cluster {
         }
     }
 
+    /// The connections for metadata and the like that are open.
+    pub fn open_connections(&self) -> Vec<Connection> {
+        self.connections.open_ones()
+    }
+
     /// An open connection to any broker.
     pub async fn any_connection(&self) -> Result<Connection, Error> {
         let (connection, ()) = self.try_brokers(|_| async { Ok(()) }).await?;

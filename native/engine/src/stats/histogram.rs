@@ -1,5 +1,6 @@
 //! How long things took, in buckets that are always the same ones.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Counter;
@@ -15,6 +16,7 @@ pub const BOUNDS_US: [u64; 15] = [
 pub struct Histogram {
     buckets: [Counter; BOUNDS_US.len() + 1],
     sum_us: Counter,
+    max_us: AtomicU64,
 }
 
 impl Histogram {
@@ -24,6 +26,7 @@ impl Histogram {
         let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
         self.buckets[bucket].count();
         self.sum_us.add(us);
+        self.max_us.fetch_max(us, Ordering::Relaxed);
     }
 
     /// How many were in each bucket; the last one has no upper bound.
@@ -34,6 +37,11 @@ impl Histogram {
     /// All of them together, in microseconds.
     pub fn sum_us(&self) -> u64 {
         self.sum_us.get()
+    }
+
+    /// The longest since this was last called, in microseconds: for one reader.
+    pub fn take_max_us(&self) -> u64 {
+        self.max_us.swap(0, Ordering::Relaxed)
     }
 }
 
@@ -51,5 +59,7 @@ mod tests {
         assert_eq!((buckets[0], buckets[1]), (2, 1));
         assert_eq!((buckets[14], buckets[15]), (1, 1));
         assert_eq!(histogram.sum_us(), 60_001_002);
+        assert_eq!(histogram.take_max_us(), 30_000_001);
+        assert_eq!(histogram.take_max_us(), 0);
     }
 }

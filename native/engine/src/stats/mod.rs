@@ -26,6 +26,8 @@ pub struct Stats {
     pub journal: Journal,
     /// How often the client went back to where it first found the cluster (KIP-1102, KIP-899).
     pub rebootstraps: Counter,
+    /// The name among all clients that a broker has given this one (KIP-714).
+    pub instance: Mutex<Option<[u8; 16]>>,
     brokers: Mutex<HashMap<Endpoint, Arc<BrokerStats>>>,
 }
 
@@ -75,8 +77,10 @@ pub struct BrokerStats {
     pub auth_failures: Counter,
     /// How often the broker has accepted the client's credentials.
     pub authentications: Counter,
-    /// Connections that ended, by whichever side.
+    /// Connections that were lost: the broker closed them, or something was wrong with them.
     pub disconnects: Counter,
+    /// Connections that the client closed because it did not need them any more.
+    pub closes: Counter,
     /// Bytes written, with TLS' own not counted.
     pub bytes_sent: Counter,
     /// Bytes of responses.
@@ -96,6 +100,7 @@ impl Default for BrokerStats {
             auth_failures: Counter::default(),
             authentications: Counter::default(),
             disconnects: Counter::default(),
+            closes: Counter::default(),
             bytes_sent: Counter::default(),
             bytes_received: Counter::default(),
             throttles: Counter::default(),
@@ -138,7 +143,8 @@ impl BrokerStats {
 
     /// Connections open now.
     pub fn connections(&self) -> u64 {
-        self.connects.get().saturating_sub(self.disconnects.get())
+        let ended = self.disconnects.get() + self.closes.get();
+        self.connects.get().saturating_sub(ended)
     }
 }
 

@@ -20,16 +20,22 @@ pub(crate) fn handle(
     if let Some(code) = call.refused() {
         return Answer::Now(ApiVersionsResponse::default().with_error_code(code.0));
     }
-    Answer::Now(offer(cluster.config.version))
+    Answer::Now(offer(cluster))
 }
 
 /// To a version that the broker does not know.
 pub(crate) fn unsupported(cluster: &Cluster) -> ApiVersionsResponse {
-    offer(cluster.config.version).with_error_code(ErrorCode::UNSUPPORTED_VERSION.0)
+    offer(cluster).with_error_code(ErrorCode::UNSUPPORTED_VERSION.0)
 }
 
-fn offer(release: Release) -> ApiVersionsResponse {
-    let keys = release.apis().map(|(key, oldest, newest)| {
+fn offer(cluster: &Cluster) -> ApiVersionsResponse {
+    let release = cluster.config.version;
+    let takes_metrics = cluster.config.client_metrics.is_some();
+    let keys = release.apis().filter(|(key, _, _)| {
+        // Brokers that have nowhere to put metrics do not have it.
+        takes_metrics || !is_telemetry(*key)
+    });
+    let keys = keys.map(|(key, oldest, newest)| {
         // Brokers go on offering the oldest ones for clients that take their lack for an ancient broker.
         let oldest = if key == ApiKey::Produce { 0 } else { oldest };
         let version = ApiVersion::default().with_api_key(key as i16);
@@ -53,6 +59,13 @@ fn offer(release: Release) -> ApiVersionsResponse {
         .with_supported_features(supported.collect())
         .with_finalized_features(finalized.collect())
         .with_finalized_features_epoch(1)
+}
+
+fn is_telemetry(key: ApiKey) -> bool {
+    matches!(
+        key,
+        ApiKey::GetTelemetrySubscriptions | ApiKey::PushTelemetry
+    )
 }
 
 /// Names, and the oldest and newest level (KIP-584); the newest is in force.

@@ -12,6 +12,7 @@ pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod offsets;
 pub(crate) mod produce;
 pub(crate) mod sasl;
+pub(crate) mod telemetry;
 pub(crate) mod topics;
 pub(crate) mod txns;
 

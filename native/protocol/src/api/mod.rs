@@ -24,6 +24,7 @@ pub mod end_txn;
 mod error;
 pub mod fetch;
 pub mod find_coordinator;
+pub mod get_telemetry_subscriptions;
 pub mod heartbeat;
 pub mod init_producer_id;
 pub mod join_group;
@@ -36,6 +37,7 @@ pub mod offset_commit;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod push_telemetry;
 pub mod sasl_authenticate;
 pub mod sasl_handshake;
 pub mod sync_group;
@@ -72,6 +74,8 @@ pub const ALL: &[&Api] = &[
     &txn_offset_commit::API,
     &sasl_handshake::API,
     &sasl_authenticate::API,
+    &get_telemetry_subscriptions::API,
+    &push_telemetry::API,
 ];
 
 /// What this client knows of one of Kafka's APIs.

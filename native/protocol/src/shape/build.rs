@@ -67,6 +67,14 @@ pub(crate) const fn int32s(name: &'static str) -> Field {
     field(name, Kind::Numbers(4))
 }
 
+pub(crate) const fn int8s(name: &'static str) -> Field {
+    field(name, Kind::Numbers(1))
+}
+
+pub(crate) const fn texts(name: &'static str) -> Field {
+    field(name, Kind::Texts)
+}
+
 pub(crate) const fn list(name: &'static str, element: &'static Fields) -> Field {
     field(name, Kind::List(element, Null::Refused))
 }

@@ -52,6 +52,8 @@ pub enum Kind {
     Blob(Null),
     /// An array of elements of so many bytes.
     Numbers(usize),
+    /// An array of strings.
+    Texts,
     /// An array of structs.
     List(&'static Fields, Null),
     /// A struct that is a tagged field's value.
@@ -209,7 +211,7 @@ fn size_of(kind: Kind) -> usize {
     match kind {
         Kind::Fixed(size) => size.next_multiple_of(8),
         Kind::Text(_) | Kind::Blob(_) => 32,
-        Kind::Numbers(_) | Kind::List(..) => 24,
+        Kind::Numbers(_) | Kind::Texts | Kind::List(..) => 24,
         Kind::Struct(fields) => fields.size(),
     }
 }
@@ -265,6 +267,14 @@ impl Walk<'_> {
                 let count = self.length(name, Width::Long, Null::Refused, size)?;
                 self.spend(name, count * size)?;
                 self.at += count * size;
+            }
+            Kind::Texts => {
+                let count = self.length(name, Width::Long, Null::Refused, 1)?;
+                let each = Kind::Text(Null::Refused);
+                self.spend(name, count.saturating_mul(size_of(each)))?;
+                for _ in 0..count {
+                    self.value(name, each)?;
+                }
             }
             Kind::List(element, null) => {
                 // No element is empty, in any version; that they are all there shows in walking.

@@ -117,6 +117,7 @@ fn apis() -> Vec<Api> {
         api::<DescribeGroupsRequest>(),
         api::<FetchRequest>(),
         api::<FindCoordinatorRequest>(),
+        api::<GetTelemetrySubscriptionsRequest>(),
         api::<HeartbeatRequest>(),
         api::<InitProducerIdRequest>(),
         api::<AddPartitionsToTxnRequest>(),
@@ -134,6 +135,7 @@ fn apis() -> Vec<Api> {
         api::<OffsetFetchRequest>(),
         api::<OffsetForLeaderEpochRequest>(),
         api::<ProduceRequest>(),
+        api::<PushTelemetryRequest>(),
         api::<SyncGroupRequest>(),
     ]
 }

@@ -131,6 +131,11 @@ impl Sample {
                     (0..elements).for_each(|_| self.number(size));
                 }
             }
+            Kind::Texts => {
+                if self.length(name, Width::Long, Null::Refused, elements) {
+                    (0..elements).for_each(|_| self.value(name, Kind::Text(Null::Refused)));
+                }
+            }
             Kind::List(element, null) => {
                 if self.length(name, Width::Long, null, elements) {
                     for _ in 0..elements {
