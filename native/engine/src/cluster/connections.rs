@@ -142,7 +142,9 @@ impl Connections {
     /// The open connections for what is answered at once.
     pub(super) fn open_ones(&self) -> Vec<Connection> {
         let slots = self.slots.lock();
-        let main = slots.iter().filter(|((_, purpose), _)| *purpose == Purpose::Main);
+        let main = slots
+            .iter()
+            .filter(|((_, purpose), _)| *purpose == Purpose::Main);
         let open = main.filter_map(|(_, slot)| slot.try_lock().ok()?.connection.clone());
         open.filter(|connection| !connection.is_closed()).collect()
     }

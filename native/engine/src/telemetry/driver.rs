@@ -107,10 +107,7 @@ impl Pusher {
             let key = ApiKey::GetTelemetrySubscriptions as i16;
             connection.versions().range(key).is_some()
         };
-        let connection = open
-            .into_iter()
-            .find(takes)
-            .ok_or(Failure::Unsupported)?;
+        let connection = open.into_iter().find(takes).ok_or(Failure::Unsupported)?;
         self.broker = Some(connection.endpoint().clone());
         let request = get_telemetry_subscriptions::request(self.state.instance);
         let response = connection.call(&request, LIMIT).await?;

@@ -262,7 +262,8 @@ mod tests {
             (state.due, state.step()),
             (Some(now + MINUTE), Step::Subscribe)
         );
-        state.subscribed(refused(ErrorCode::INVALID_REQUEST), now, 0.5);
+        let refusal = Failure::Refused(ErrorCode::INVALID_REQUEST);
+        state.subscribed(Err(refusal), now, 0.5);
         assert_eq!(state.due, None);
         let mut state = subscribed(now);
         state.pushed(refused(ErrorCode::INVALID_RECORD), now);

@@ -81,7 +81,11 @@ pub(crate) fn push(
     Answer::Now(PushTelemetryResponse::default().with_error_code(code.0))
 }
 
-fn take(cluster: &mut Cluster, call: &Call, request: PushTelemetryRequest) -> Result<(), ErrorCode> {
+fn take(
+    cluster: &mut Cluster,
+    call: &Call,
+    request: PushTelemetryRequest,
+) -> Result<(), ErrorCode> {
     let wanted = cluster.config.client_metrics.as_ref();
     let wanted = wanted.ok_or(ErrorCode::INVALID_REQUEST)?;
     if request.client_instance_id.is_nil() {

@@ -77,8 +77,8 @@ mod tests {
 
     #[test]
     fn a_refusal_is_one() {
-        let response = PushTelemetryResponse::default()
-            .with_error_code(ErrorCode::UNKNOWN_SUBSCRIPTION_ID.0);
+        let response =
+            PushTelemetryResponse::default().with_error_code(ErrorCode::UNKNOWN_SUBSCRIPTION_ID.0);
         let response = over_the_wire::<PushTelemetryRequest>(&response, 0);
         assert_eq!(
             read(&response),
