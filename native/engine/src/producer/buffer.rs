@@ -86,6 +86,8 @@ pub(super) struct Buffer<A> {
     next_sequence: i32,
     identity: Identity,
     membership: Membership,
+    /// The transaction takes no more records: there is nothing to linger for.
+    is_last: bool,
     /// Batches from this order on go under a new producer id, once nothing is in flight.
     renew_from: Option<u64>,
     retry_at: Option<Instant>,
@@ -118,6 +120,7 @@ impl<A: Acks> Buffer<A> {
             next_sequence: 0,
             identity,
             membership,
+            is_last: false,
             renew_from: None,
             retry_at: None,
             queued: false,
@@ -220,9 +223,10 @@ impl<A: Acks> Buffer<A> {
             && (!self.ready.is_empty() || self.open.as_ref().is_some_and(is_due))
     }
 
-    /// Nothing is won by lingering on: as many calls as were asked for are there, or the next one is not let in.
+    /// Nothing is won by lingering on: as many calls as were asked for are there, or the next one is not let in, or none comes.
     fn has_enough(&self, config: &ProducerConfig, open: &Batch<A>) -> bool {
-        open.calls >= config.max_linger_count.max(1)
+        self.is_last
+            || open.calls >= config.max_linger_count.max(1)
             || self.buffered_calls > config.partition_buffer_limit
     }
 
@@ -417,6 +421,7 @@ impl<A: Acks> Buffer<A> {
     /// A transaction begins. Sequence numbers go on, unless it has another producer id or epoch.
     pub(super) fn begin(&mut self, producer: ProducerId) {
         self.membership = Membership::Gathering;
+        self.is_last = false;
         if self.identity != Identity::Is(producer) {
             self.identity = Identity::Is(producer);
             self.forget_sequences();
@@ -438,6 +443,11 @@ impl<A: Acks> Buffer<A> {
             false => Membership::Outside,
         };
         has_gathered
+    }
+
+    /// The transaction takes no more records: what there is does not linger.
+    pub(super) fn hasten(&mut self) {
+        self.is_last = true;
     }
 
     /// The partition is part of the transaction.

@@ -298,6 +298,14 @@ impl<R: Replies> Partition<R> {
         has_gathered
     }
 
+    /// The transaction takes no more records: what there is need not linger.
+    pub fn hasten(self: &Arc<Self>) {
+        self.event(|buffer, _| {
+            buffer.hasten();
+            None
+        });
+    }
+
     /// The partition has been added to the transaction under way.
     pub fn joined(self: &Arc<Self>) {
         self.event(|buffer, _| {

@@ -272,7 +272,10 @@ impl<R: Replies> Driver<R> {
 
     fn finish(&mut self, commit: bool) {
         match commit {
-            true => self.release(Instant::now()),
+            true => {
+                self.gate.hasten();
+                self.release(Instant::now());
+            }
             false => self.gate.abort(),
         }
         self.gathers_until = None;

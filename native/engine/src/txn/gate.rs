@@ -114,6 +114,12 @@ impl<R: Replies> Gate<R> {
         inside.all().for_each(|partition| partition.begin(producer));
     }
 
+    /// No more records come: what there is does not linger.
+    pub(super) fn hasten(&self) {
+        let inside = self.inside.read();
+        inside.all().for_each(|partition| partition.hasten());
+    }
+
     /// What was gathered is to be sent: for these partitions, once they have joined. From now on nothing is gathered.
     pub(super) fn release(&self) -> Vec<Place> {
         let mut inside = self.inside.write();

@@ -932,6 +932,34 @@ fn records_that_nobody_waits_for_are_gathered_until_the_transaction_releases_the
 }
 
 #[test]
+fn the_last_records_of_a_transaction_do_not_linger() {
+    let mut bench = transactional();
+    bench.config.max_linger = Duration::from_secs(1);
+    bench.config.max_linger_count = 100;
+    bench.buffer.begin(ID);
+    bench.call(NOBODY);
+    bench.buffer.release();
+    bench.buffer.joined();
+    assert!(bench.buffer.wants_queueing(&bench.config));
+    assert!(matches!(bench.take(), Take::At(at) if at == bench.now + bench.config.max_linger));
+    assert!(!bench.buffer.wants_queueing(&bench.config));
+    bench.buffer.hasten();
+    assert!(bench.buffer.wants_queueing(&bench.config));
+    let batch = bench.batch();
+    bench.buffer.delivered(batch, 0);
+
+    bench.buffer.transaction_ended();
+    bench.buffer.begin(ID);
+    bench.call(NOBODY);
+    bench.buffer.release();
+    bench.buffer.joined();
+    assert!(
+        matches!(bench.take(), Take::At(_)),
+        "of the next one they do"
+    );
+}
+
+#[test]
 fn nothing_is_gathered_any_more_once_somebody_waits_or_the_buffer_is_full() {
     let mut bench = transactional();
     bench.buffer.begin(ID);
