@@ -173,20 +173,17 @@ groups_move(Config) ->
   ?assertEqual({0, <<>>, <<>>}, brod(Config, ["groups", "list", "--json"])).
 
 doctor_says_what_is_wrong(Config) ->
-  {0, Fine, <<>>} = brod(Config, ["doctor"]),
-  ?assertMatch({_, _}, binary:match(Fine, <<"ok  all is well">>)),
-  {0, Allowed, <<>>} = brod(Config, ["doctor", "-t", "t", "-g", "g"]),
-  ?assertMatch({_, _}, binary:match(Allowed, <<"ok  topic t: this user may read and write\n">>)),
-  ?assertMatch({_, _}, binary:match(Allowed, <<"ok  group g: this user may read\n">>)),
-  {1, Missing, _} = brod(Config, ["doctor", "-t", "nope"]),
-  ?assertMatch({_, _}, binary:match(Missing, <<"BAD topic nope: unknown_topic_or_partition: it does not exist, or">>)),
+  {0, Fine, <<>>} = brod(Config, ["doctor", "-t", "t", "-g", "g"]),
+  [?assertMatch({_, _}, binary:match(Fine, Said))
+   || Said <- [<<"ok  all is well">>, <<"ok  topic t: this user may read and write\n">>, <<"ok  group g: this user may read\n">>]],
   InAnHour = erlang:system_time(millisecond) + 3600000,
   {Endpoints, []} = brod_cli_config:bootstrap(#{"brokers" => proplists:get_value(brokers, Config)}, no_environment),
   ok = brod:start_client(Endpoints, ?MODULE, []),
   ok = brod:start_producer(?MODULE, <<"t">>, []),
   ok = brod:produce_sync(?MODULE, <<"t">>, 1, <<>>, #{ts => InAnHour, value => <<"early">>}),
   ok = brod:stop_client(?MODULE),
-  {1, Clock, _} = brod(Config, ["doctor"]),
+  {1, Clock, _} = brod(Config, ["doctor", "-t", "nope"]),
+  ?assertMatch({_, _}, binary:match(Clock, <<"BAD topic nope: unknown_topic_or_partition: it does not exist, or">>)),
   ?assertMatch({match, _}, re:run(Clock, "BAD t, partition 1, has a message of 3[0-9]{3} s from now: the clock of this machine")),
   {1, Wrong, _} = brod(Config, ["doctor", "-b", "localhost:1"]),
   ?assertMatch({_, _}, binary:match(Wrong, <<"BAD bootstrap localhost:1 nobody listens there">>)),
