@@ -108,6 +108,15 @@ franz() {
   "$work/franz" "$2" "bootstrap=$BROD_BOOTSTRAP" "name=$1" "${@:3}" | row
 }
 
+# librdkafka_txn NAME TOPIC TRANSACTIONS PER_TXN: as client, one after the other
+librdkafka_txn() {
+  is_wanted "$1" || return 0
+  "$peer-txn" "$BROD_BOOTSTRAP" "$2" "$3" "$4" 8 |
+    awk -F '\t' -v name="$1" '{
+      printf "%s\t%d\t%.1f\t%.2f\t%.1f\tpeer, p50 %d us, p99 %d us, p99.9 %d us\n", name, $1, $1 / 1e4, $2, $3 / 1024, $4, $5, $6
+    }' | row
+}
+
 # A broker that has just started is slow: its JVM has not compiled anything yet.
 for n in 1 2 3; do filled "warm-$n" 8; done
 printf '%s\t%s\t%s\t%s\t%s\n' scenario msgs/s MB/s 'CPU s/M' 'peak MB' | row
@@ -136,6 +145,8 @@ franz 'franz-go transactions of 1000' txn topic=txn-1000 "messages=$messages" pe
 scenario 'transactions of 1, 1 caller' txn topic=txn-1 messages=2000 per_txn=1 callers=1
 if is_wanted 'franz-go transactions of 1, 1 caller'; then peer_topic txn-1 8; fi
 franz 'franz-go transactions of 1, 1 caller' txn topic=txn-1 messages=2000 per_txn=1 callers=1
+if is_wanted 'librdkafka transactions of 1, 1 caller'; then peer_topic txn-1 8; fi
+librdkafka_txn 'librdkafka transactions of 1, 1 caller' txn-1 2000 1
 scenario 'sync, 1 caller' sync topic=sync-1 messages=10000
 scenario 'sync, 16 callers' sync topic=sync-16 messages=160000 callers=16
 scenario 'sync, 64 callers' sync topic=sync-64 messages=320000 callers=64
