@@ -42,7 +42,8 @@
 %% nothing else is said: {@link pushed_metrics/1}.
 
 -type fault() :: #{action := drop | reset_before | reset_after
-                           | {delay | delay_answer | jitter | throttle | error | truncate | corrupt, integer()},
+                           | {delay | delay_answer | jitter | throttle | error | truncate | corrupt | damage,
+                              integer()},
                    api => binary(),
                    broker => integer(),
                    topic => brod:topic(),
@@ -50,7 +51,8 @@
                    nth => pos_integer(),
                    times => pos_integer()}.
 %% What happens to calls of an API (Kafka's name of it, as in `<<"Produce">>') on a broker, from the `nth' on, `times' of
-%% them. `{error, Code}' takes a topic and a partition too; `delay', `jitter' and `throttle' are in ms.
+%% them. `{error, Code}' takes a topic and a partition too; `delay', `jitter' and `throttle' are in ms. `{damage, N}'
+%% damages one in N of the answers at random: bits, lengths and the correlation id, or it is cut off.
 
 -type stored() :: #{partition := brod:partition(), offset := brod:offset(), ts := integer(),
                     key := undefined | binary(), value := undefined | binary(),

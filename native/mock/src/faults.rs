@@ -30,6 +30,9 @@ pub enum Action {
     Truncate(usize),
     /// It is applied, and its answer comes with this byte of the frame inverted.
     Corrupt(usize),
+    /// It is applied; one in so many of its answers, drawn at random, comes damaged: bits, lengths, the correlation id,
+    /// or cut off.
+    Damage(u32),
 }
 
 /// A fault and the calls that it meets: from the `nth` fitting one on, `times` of them.
@@ -83,6 +86,8 @@ pub struct Plan {
     pub truncate: Option<usize>,
     /// See [`Action::Corrupt`].
     pub corrupt: Option<usize>,
+    /// See [`Action::Damage`]: what its kind is drawn from.
+    pub damage: Option<u64>,
     /// See [`Action::Error`].
     pub refusal: Option<Refusal>,
 }
@@ -101,7 +106,7 @@ impl Faults {
         Faults {
             all: Vec::new(),
             met: 0,
-            random: Random(seed),
+            random: Random::new(seed),
         }
     }
 
@@ -133,6 +138,10 @@ impl Faults {
             }
             self.met += 1;
             match fault.action {
+                Action::Damage(one_in) => match self.random.below(one_in as usize) {
+                    0 => plan.damage = Some(self.random.next()),
+                    _ => self.met -= 1,
+                },
                 Action::Delay(ms) => plan.before += Millis::from(ms),
                 Action::DelayAnswer(ms) => plan.after += Millis::from(ms),
                 Action::Jitter(ms) => plan.after += self.random.up_to(ms),
@@ -159,15 +168,28 @@ impl Faults {
 
 /// SplitMix64: nothing here needs better chance, and a test is to see the same again.
 #[derive(Debug)]
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn up_to(&mut self, most: u32) -> Millis {
+    pub(crate) fn new(seed: u64) -> Self {
+        Random(seed)
+    }
+
+    fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % (u64::from(most) + 1)) as Millis
+        mixed ^ (mixed >> 31)
+    }
+
+    fn up_to(&mut self, most: u32) -> Millis {
+        (self.next() % (u64::from(most) + 1)) as Millis
+    }
+
+    /// A number below this one; 0 below none.
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        (self.next() % (limit.max(1) as u64)) as usize
     }
 }
 
@@ -187,6 +209,17 @@ mod tests {
         assert!(waits(1).iter().all(|wait| (0..=9).contains(wait)));
         assert_eq!(waits(1), waits(1));
         assert_ne!(waits(1), waits(2));
+    }
+
+    #[test]
+    fn one_in_so_many_answers_is_damaged_and_the_others_have_met_nothing() {
+        let mut faults = Faults::new(1);
+        let script = r#"{"times": 100000, "action": {"damage": 4}}"#;
+        faults.add(serde_json::from_str(script).unwrap());
+        let damaged = (0..4000).filter(|_| faults.plan("Fetch", 1).damage.is_some());
+        let damaged = damaged.count() as u64;
+        assert!((800..1200).contains(&damaged), "{damaged}");
+        assert_eq!(faults.met(), damaged);
     }
 
     #[test]

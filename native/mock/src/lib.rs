@@ -14,6 +14,7 @@ mod cluster;
 mod config;
 pub mod control;
 mod coordination;
+mod damage;
 mod dispatch;
 mod faults;
 mod fetches;

@@ -2,7 +2,7 @@
 //! the clock.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -20,8 +20,12 @@ use tokio_util::sync::CancellationToken;
 use crate::call::{Connection, Millis};
 use crate::cluster::{Applied, Cluster};
 use crate::config::Config;
-use crate::faults::Plan;
+use crate::damage::{damaged, Damaged};
+use crate::faults::{Plan, Random};
 use crate::tls::{Tls, TlsError};
+
+/// Between two attempts to accept a connection.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
 
 /// Why a cluster does not start.
 #[derive(Debug, Error)]
@@ -177,7 +181,11 @@ impl Server {
                     () = stop.cancelled() => return,
                     accepted = listener.accept() => accepted,
                 };
-                let Ok((stream, _)) = stream else { continue };
+                let Ok((stream, _)) = stream else {
+                    // Such as no descriptors left: others will be free at some time.
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                    continue;
+                };
                 // Only a matter of speed.
                 _ = stream.set_nodelay(true);
                 let (shared, stop, tls) = (shared.clone(), stop.clone(), tls.clone());
@@ -254,7 +262,8 @@ impl Shared {
             }
         }
         for complaint in inner.cluster.take_fresh_complaints() {
-            eprintln!("brod_mock: {complaint}");
+            // Nobody may be reading.
+            _ = writeln!(io::stderr(), "brod_mock: {complaint}");
         }
         if inner.cluster.next_deadline() != before {
             self.changed.notify_one();
@@ -362,6 +371,12 @@ where
         stream.write_all(&frame).await?;
         stream.flush().await?;
         return Ok(plan.truncate.is_none());
+    }
+    if let Some(seed) = plan.damage {
+        let Damaged { bytes, is_whole } = damaged(&[head, body].concat(), &mut Random::new(seed));
+        stream.write_all(&bytes).await?;
+        stream.flush().await?;
+        return Ok(is_whole);
     }
     let mut both = bytes::Buf::chain(head, body);
     stream.write_all_buf(&mut both).await?;
