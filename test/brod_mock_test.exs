@@ -7,7 +7,7 @@ defmodule Brod.MockTest do
 
   setup do
     # Under the test's supervisor, which ends it after what uses it.
-    mock = start_supervised!(%{id: :mock, start: {Brod.Mock, :start, [[topics: %{"t" => 2}]]}})
+    mock = start_supervised!({Brod.Mock, topics: %{"t" => 2}})
     name = :"mock-#{System.unique_integer([:positive])}"
     start_supervised!({Brod.Client, name: name, endpoints: Brod.Mock.endpoints(mock)})
     :ok = Brod.Client.await_connected(name, @limit)

@@ -17,6 +17,15 @@ defmodule Brod.Mock do
   @spec start(keyword() | map()) :: {:ok, t()} | {:error, term()}
   def start(options \\ []), do: :brod_mock.start(Map.new(options))
 
+  @doc """
+  A child of a supervisor, or of `start_supervised!/1`: `{Brod.Mock, topics: %{"orders" => 8}}`. It ends with the
+  supervisor, and is not started again: what it held would be gone.
+  """
+  @spec child_spec(keyword() | map()) :: Supervisor.child_spec()
+  def child_spec(options) do
+    %{id: __MODULE__, start: {__MODULE__, :start, [options]}, restart: :temporary}
+  end
+
   @doc "Ends the cluster, and with it all that it held."
   @spec stop(t()) :: :ok
   defdelegate stop(mock), to: :brod_mock
