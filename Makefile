@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup build cli test lint fmt precompiled docs demo bench bench-compare soak chaos compat matrix kafka-up kafka-down clean
+.PHONY: help setup build cli test lint fmt precompiled docs demo bench bench-compare soak chaos malformed fuzz compat matrix kafka-up kafka-down clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -51,6 +51,12 @@ soak: ## ten minutes of producing and consuming, checked message by message (SOA
 
 chaos: ## a random walk of clients and faults on the Kafka in memory, an hour of it (CHAOS_MINUTES, CHAOS_SEED)
 	@scripts/chaos.sh
+
+malformed: ## clients of every kind that get 100,000 damaged answers (MALFORMED_ANSWERS, MALFORMED_SEED)
+	@scripts/chaos.sh malformed
+
+fuzz: ## inputs made up by libFuzzer for every decoder, a minute for each (FUZZ_SECONDS, FUZZ_SANITIZER)
+	@scripts/fuzz.sh
 
 compat: ## what works on which Kafka, from 0.8.2 to 4.4, as a table (takes some minutes)
 	@scripts/compat.sh

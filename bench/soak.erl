@@ -2,10 +2,10 @@
 %% and in order, and that memory does not grow.
 %%
 %%   erl -noshell -pa BROD/ebin -pa . -s soak main -extra bootstrap=HOST:PORT,... minutes=10 replicas=1 \
-%%     partitions=8
+%%     partitions=8 limit=60 rate=0
 %%
 %% Ends with status 1 if a message is lost, doubled or out of order, if one fails, if all comes to a
-%% halt, or if, after five minutes at least, the VM needs a tenth more memory in the last fifth of the
+%% halt for `limit' seconds, or if, after five minutes at least, the VM needs a tenth more memory in the last fifth of the
 %% time than in the first.
 -module(soak).
 
@@ -20,7 +20,7 @@
 -define(WINDOW, 1000).
 %% Messages on the way from producers to consumers: the topic keeps far more.
 -define(AHEAD, 200000).
-%% A killed broker may hold things up for so long, in milliseconds.
+%% Creating the topic, and until all brokers know it, in milliseconds.
 -define(LIMIT, 60000).
 -define(SAMPLE_MS, 5000).
 -define(PRODUCED, 1).
@@ -44,7 +44,11 @@ run(Options) ->
                   [Host, Port] <- [string:split(S, ":")]],
   Minutes = list_to_integer(maps:get("minutes", Options, "10")),
   Partitions = list_to_integer(maps:get("partitions", Options, "8")),
+  Number = fun(Key, Default) -> list_to_integer(maps:get(Key, Options, Default)) end,
   ok = persistent_term:put({?MODULE, partitions}, Partitions),
+  ok = persistent_term:put({?MODULE, limit}, 1000 * Number("limit", "60")),
+  ok = persistent_term:put({?MODULE, rate}, Number("rate", "0")),
+  ok = persistent_term:put({?MODULE, begun}, erlang:monotonic_time(millisecond)),
   ok = create_topic(Endpoints, list_to_integer(maps:get("replicas", Options, "1"))),
   ok = brod:start_client(Endpoints, ?CLIENT),
   ok = sooner_or_later(fun() ->
@@ -57,7 +61,7 @@ run(Options) ->
   Callers = [spawn_link(fun() -> produce(C, Counts, Stop) end) || C <- lists:seq(1, ?CALLERS)],
   Samples = watch(erlang:monotonic_time(second) + 60 * Minutes, Counts, 0, []),
   ok = atomics:put(Stop, 1, 1),
-  [receive {'EXIT', Caller, normal} -> ok after ?LIMIT -> error(no_acks) end || Caller <- Callers],
+  [receive {'EXIT', Caller, normal} -> ok after limit() -> error(no_acks) end || Caller <- Callers],
   ok = drain(counters:get(Counts, ?PRODUCED), Counts),
   report(counters:get(Counts, ?CONSUMED), Minutes, lists:reverse(Samples)).
 
@@ -70,6 +74,18 @@ create_topic(Endpoints, Replicas) ->
 
 partition_count() -> persistent_term:get({?MODULE, partitions}).
 
+%% A killed broker may hold things up for so long, in milliseconds.
+limit() -> persistent_term:get({?MODULE, limit}).
+
+%% Whether a caller that has called so often is faster than is wanted.
+is_early(Turn) ->
+  case persistent_term:get({?MODULE, rate}) of
+    0 -> false;
+    Rate ->
+      Ms = erlang:monotonic_time(millisecond) - persistent_term:get({?MODULE, begun}),
+      Turn > Ms * Rate div (1000 * ?CALLERS)
+  end.
+
 partitions() -> lists:seq(0, partition_count() - 1).
 
 %% A caller numbers its messages, partition by partition.
@@ -79,7 +95,7 @@ produce(Caller, Counts, Stop) ->
 
 produce(Caller, Counts, Stop, Next, Turn, Waiting) ->
   IsOver = atomics:get(Stop, 1) =:= 1,
-  IsAhead = counters:get(Counts, ?PRODUCED) - counters:get(Counts, ?CONSUMED) > ?AHEAD,
+  IsAhead = is_early(Turn) orelse counters:get(Counts, ?PRODUCED) - counters:get(Counts, ?CONSUMED) > ?AHEAD,
   if
     IsOver, Waiting =:= 0 ->
       ok;
@@ -87,7 +103,7 @@ produce(Caller, Counts, Stop, Next, Turn, Waiting) ->
       receive
         #brod_produce_reply{result = brod_produce_req_acked} -> ok;
         #brod_produce_reply{result = Result} -> error(Result)
-      after ?LIMIT ->
+      after limit() ->
         error({no_ack, Caller, Waiting})
       end,
       counters:add(Counts, ?PRODUCED, 1),
@@ -154,7 +170,7 @@ watch(Deadline, Counts, Before, Samples) ->
     end
   end.
 
-drain(Produced, Counts) -> drain(Produced, Counts, erlang:monotonic_time(millisecond) + ?LIMIT).
+drain(Produced, Counts) -> drain(Produced, Counts, erlang:monotonic_time(millisecond) + limit()).
 
 drain(Produced, Counts, Deadline) ->
   case counters:get(Counts, ?CONSUMED) of
