@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| brod_fuzz::limited(|| brod_fuzz::codecs::run(data)));

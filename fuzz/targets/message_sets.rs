@@ -1,0 +1,5 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(
+    |data: &[u8]| brod_fuzz::limited(|| brod_fuzz::message_sets::run(data))
+);
