@@ -110,6 +110,13 @@ fn read(api: &Api, version: i16, body: Bytes) {
         ApiKey::SaslHandshake => read!(SaslHandshakeRequest, |r| api::sasl_handshake::read(&r)
             .is_ok()),
         ApiKey::SaslAuthenticate => read!(SaslAuthenticateRequest, api::sasl_authenticate::read),
+        ApiKey::GetTelemetrySubscriptions => {
+            read!(GetTelemetrySubscriptionsRequest, |r| {
+                api::get_telemetry_subscriptions::read(&r).is_ok()
+            });
+        }
+        ApiKey::PushTelemetry => read!(PushTelemetryRequest, |r| api::push_telemetry::read(&r)
+            .is_ok()),
         other => unreachable!("{other:?} is in api::ALL and not here"),
     }
 }
