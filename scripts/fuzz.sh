@@ -32,7 +32,7 @@ failed=()
 for name in "${names[@]}"; do
   name=$(basename "$name" .rs)
   corpus=$target/corpus/$name
-  mkdir -p "$corpus" "failures/$name"
+  mkdir -p "$corpus" "failures/$name" "seeds/$name"
   log=$target/$name.log
   if ! "$target/$triple/release/$name" "$corpus" "seeds/$name" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=10 \
     -rss_limit_mb=2048 -max_len=4096 -print_final_stats=1 -artifact_prefix="failures/$name/" >"$log" 2>&1; then
