@@ -6,7 +6,7 @@
 -export([produced_is_consumed/1, ends_with_its_owner/1, crash_is_an_exit/1, kcat_both_ways/1, leader_moves/1,
          broker_stops/1, looks_older/1, no_fault_harms/1]).
 -export([holes_are_read_over/1, control_batches_are_not_messages/1, lying_high_watermark_harms_no_consumer/1,
-         consumer_goes_on_after_an_unclean_election/1, brokers_clock_is_seen/1, throttled_client_waits/1,
+         consumer_goes_on_after_an_unclean_election/1, brokers_clock_is_seen/1, throttled_client_waits/1, throttle_ends_with_its_connection/1,
          answer_that_is_minutes_late_is_not_waited_for/1, what_is_wrong_with_a_request_is_told/1,
          commands_come_by_tcp/1, metrics_are_pushed_where_brokers_ask/1, tls_comes_from_files/1,
          starts_quickly_and_small/1, random_walk_loses_nothing_and_leaves_nothing/1]).
@@ -23,7 +23,7 @@ suite() -> [{timetrap, {minutes, 8}}].
 all() ->
   [produced_is_consumed, ends_with_its_owner, crash_is_an_exit, kcat_both_ways, leader_moves, broker_stops, looks_older,
    holes_are_read_over, control_batches_are_not_messages, lying_high_watermark_harms_no_consumer,
-   consumer_goes_on_after_an_unclean_election, brokers_clock_is_seen, throttled_client_waits,
+   consumer_goes_on_after_an_unclean_election, brokers_clock_is_seen, throttled_client_waits, throttle_ends_with_its_connection,
    answer_that_is_minutes_late_is_not_waited_for, what_is_wrong_with_a_request_is_told, commands_come_by_tcp,
    metrics_are_pushed_where_brokers_ask, tls_comes_from_files,
    starts_quickly_and_small, random_walk_loses_nothing_and_leaves_nothing, no_fault_harms].
@@ -191,6 +191,19 @@ throttled_client_waits(_Config) ->
     %% A client's own name is the one of its brod client.
     ok = brod_mock:quota(Mock, atom_to_binary(Client, utf8), #{produce => 1000}),
     ?assert(MsOf([binary:copy(<<"x">>, 1300), <<"waits">>]) >= 290)
+  end).
+
+%% A broker that comes back knows nothing of what it asked for, nor does one whose answer was damaged.
+throttle_ends_with_its_connection(_Config) ->
+  with_mock(#{brokers => 1, topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+    ok = brod:start_producer(Client, <<"t">>, []),
+    ok = brod_mock:fault(Mock, #{api => <<"Produce">>, action => {throttle, 300000}}),
+    ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"1">>),
+    {ok, Waits} = brod:produce(Client, <<"t">>, 0, <<>>, <<"2">>),
+    ok = brod_mock:stop_broker(Mock, 1),
+    ok = brod_mock:start_broker(Mock, 1),
+    ?assertEqual(ok, brod:sync_produce_request(Waits, ?LIMIT_MS)),
+    ?assertEqual([1, 2], stored(Mock, <<"t">>))
   end).
 
 answer_that_is_minutes_late_is_not_waited_for(_Config) ->

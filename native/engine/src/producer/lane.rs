@@ -22,7 +22,7 @@ use super::queue::Queue;
 use super::size_limit::SizeLimit;
 use crate::cluster::{Cluster, NodeId, Purpose, TopicId};
 use crate::error::Error;
-use crate::net::{Connection, NetError};
+use crate::net::{Connection, NetError, LONGEST_THROTTLE};
 
 /// Lanes to one broker.
 pub(super) const LANES: usize = 2;
@@ -30,9 +30,6 @@ pub(super) const LANES: usize = 2;
 /// So many neighbouring partitions of a topic share a lane. One request with the batches of all
 /// partitions costs less than two with a few each, so a topic of no more has one lane.
 const NEIGHBOURS: usize = 64;
-
-/// A broker that asks for more is not believed.
-const LONGEST_THROTTLE: Duration = Duration::from_secs(300);
 
 /// The lane of a partition, to whichever broker leads it.
 pub(super) fn lane_of(partition: i32) -> usize {
@@ -138,15 +135,15 @@ impl<R: Replies> Lane<R> {
         }
     }
 
-    /// Whether the broker would let a request wait.
+    /// Whether the broker would let a request wait. It reads nothing from the connection on which it said so; the
+    /// next one is another one to it.
     pub(super) fn is_throttled(&self, now: Instant) -> bool {
         self.throttled_until.is_some_and(|until| now < until)
+            && self.connection.as_ref().is_some_and(|c| !c.is_closed())
     }
 
     /// Closes the connection, for what is wrong with it: what is in flight fails.
     pub(super) fn disconnect(&mut self, why: &NetError) {
-        // The next connection is another one to the broker.
-        self.throttled_until = None;
         if let Some(connection) = self.connection.take() {
             connection.give_up(why);
         }
