@@ -11,9 +11,10 @@ make --no-print-directory build >&2
 # Beside a cluster that the tests may have.
 unset KAFKA_DIR KAFKA_ACL BROD_BOOTSTRAP
 export KAFKA_PORT_BASE=${COMPAT_PORT_BASE:-26092} KAFKA_BROKERS=1
+built=${REBAR_BASE_DIR:-_build}/default/lib
 work=$(mktemp -d)
 trap 'scripts/kafka-down.sh; rm -rf "$work"' EXIT
-ERL_LIBS=_build/default/lib erlc -o "$work" test/compat/compat.erl
+ERL_LIBS=$built erlc -o "$work" test/compat/compat.erl
 
 echo '| Kafka | produce | gzip | snappy | lz4 | zstd | consume | group | admin | transactions |'
 echo '|---|---|---|---|---|---|---|---|---|---|'
@@ -27,7 +28,7 @@ for version in "${versions[@]}"; do
   (
     . scripts/kafka-env.sh
     . "$KAFKA_DIR/env"
-    erl -noshell -pa _build/default/lib/brod/ebin -pa "$work" -s compat main \
+    erl -noshell -pa "$built/brod/ebin" -pa "$work" -s compat main \
       -extra "$version" "$BROD_BOOTSTRAP" </dev/null
   ) || status=1
   scripts/kafka-down.sh

@@ -11,8 +11,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # Crates are not built once more for the mock alone, after the part `rust`.
 export BROD_MOCK_BUILD=tests
 
-parts=("$@")
-[ $# -gt 0 ] || parts=(rust eunit ct exunit fixtures compat peers)
+# What needs none of the suites' clusters runs in the shortest lane where everything is wanted.
+parts=("$@") beside=()
+[ $# -gt 0 ] || parts=(rust eunit ct exunit fixtures) beside=(compat peers)
 step() { echo; echo "== $* ($((SECONDS / 60)) min $((SECONDS % 60)) s)"; }
 
 kafka() {
@@ -55,11 +56,11 @@ others() {
   suites ${all//.erl/}
 }
 
-# lane NAME: this part in the background, with what it prints in a file and its process in $!. The same build as
-# for this shell's suites, in a folder of its own: two runs of rebar3 must not meet in one.
+# lane NAME PART...: these parts in the background, with what they print in a file and their process in $!. The
+# same build as for this shell's suites, in a folder of its own: two runs of rebar3 must not meet in one.
 lane() {
   env -u BROD_BOOTSTRAP -u KAFKA_DIR KAFKA_PORT_BASE=$((KAFKA_PORT_BASE + 200)) REBAR_BASE_DIR="$PWD/_build/$1" \
-    scripts/test.sh "$1" >"_build/$1.log" 2>&1 &
+    scripts/test.sh "${@:2}" >"_build/$1.log" 2>&1 &
 }
 
 ct() {
@@ -73,13 +74,13 @@ ct() {
   kafka
   rebar3 as test compile
   local outages in_memory failed=0
-  lane outages
+  lane outages outages
   outages=$!
-  lane in_memory
+  lane in_memory in_memory ${beside[@]+"${beside[@]}"}
   in_memory=$!
   (others) || failed=1
   wait "$in_memory" || failed=1
-  step "suites on Kafka in memory"
+  step "what needs no cluster"
   cat _build/in_memory.log
   wait "$outages" || failed=1
   step "suites that break brokers"
