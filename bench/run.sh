@@ -111,7 +111,7 @@ franz() {
 # librdkafka_txn NAME TOPIC TRANSACTIONS PER_TXN: as client, one after the other
 librdkafka_txn() {
   is_wanted "$1" || return 0
-  "$peer-txn" "$BROD_BOOTSTRAP" "$2" "$3" "$4" 8 |
+  "$(dirname "$peer")/librdkafka_txn" "$BROD_BOOTSTRAP" "$2" "$3" "$4" 8 |
     awk -F '\t' -v name="$1" '{
       printf "%s\t%d\t%.1f\t%.2f\t%.1f\tpeer, p50 %d us, p99 %d us, p99.9 %d us\n", name, $1, $1 / 1e4, $2, $3 / 1024, $4, $5, $6
     }' | row

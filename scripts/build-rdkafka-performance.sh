@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Builds librdkafka's own benchmark program from the sources inside the rdkafka-sys crate, once, into a
-# cache outside the checkout, and prints its path. Beside it, with `-txn` behind its name, bench/peer/txn.c.
+# cache outside the checkout, and prints its path. Beside it, as librdkafka_txn, bench/peer/txn.c.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 version=$(sed -n 's/^rdkafka-sys.*"=\([0-9.]*\)".*/\1/p' "$root/bench/peer/Cargo.toml")
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/brod-bench
 program=$cache/rdkafka_performance-$version-zstd-ssl
+txn=$cache/librdkafka_txn
 
-if [ ! -x "$program" ] || [ ! -x "$program-txn" ]; then
+if [ ! -x "$program" ] || [ ! -x "$txn" ]; then
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   echo "bench: building rdkafka_performance $version" >&2
@@ -29,6 +30,6 @@ MAKE
   ) >"$work/log" 2>&1 </dev/null || { tail -n 30 "$work/log" >&2; exit 1; }
   mkdir -p "$cache"
   mv "$work/src/examples/rdkafka_performance" "$program"
-  mv "$work/src/examples/txn" "$program-txn"
+  mv "$work/src/examples/txn" "$txn"
 fi
 echo "$program"

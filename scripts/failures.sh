@@ -6,7 +6,11 @@ set -euo pipefail
 
 log=${1:?usage: failures.sh LOG}
 echo "== what failed"
-# Cargo, EUnit, Common Test, ExUnit, and our own scripts, in this order.
-sed 's/\x1b\[[0-9;]*m//g' "$log" |
-  grep -aE -A4 '^test .* FAILED$|panicked at|\*failed\*|==> .*: FAILED|^ +[0-9]+\) (test|property) |^(ERROR|FAILED|error)\b' |
-  grep -avE '^(--)?$|==> *$' | cut -c1-180 | tail -n 16
+plain=$(sed 's/\x1b\[[0-9;]*m//g' "$log")
+# Cargo, EUnit, Common Test, ExUnit, in this order.
+found=$(
+  grep -aE -A4 '^test .* FAILED$|panicked at|\*failed\*|==> .*: FAILED|^ +[0-9]+\) (test|property) |^(ERROR|FAILED|error)\b' <<<"$plain" |
+    grep -avE '^(--)?$|==> *$'
+) || true
+# Our own scripts stop at what fails.
+cut -c1-180 <<<"${found:-$plain}" | tail -n 16
