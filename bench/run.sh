@@ -176,6 +176,8 @@ franz 'franz-go consume' consume topic=full-8 "messages=$messages"
 tls=("bootstrap=$BROD_BOOTSTRAP_TLS" "ca=$BROD_TLS_DIR/ca.pem")
 peer_tls=(-b "$BROD_BOOTSTRAP_TLS" -X security.protocol=ssl -X "ssl.ca.location=$BROD_TLS_DIR/ca.pem")
 scenario 'TLS, produce' produce topic=tls "messages=$messages" "${tls[@]}"
+# As many as librdkafka's queue may hold.
+scenario 'TLS, produce, 100000 outstanding' produce topic=tls "messages=$messages" window=12500 "${tls[@]}"
 if is_wanted 'TLS, librdkafka produce'; then
   peer_topic peer-tls 8
   librdkafka 'TLS, librdkafka produce' -P -t peer-tls -s 100 -c "$messages" -a -1 "${peer_spread[@]}" "${peer_tls[@]}"
