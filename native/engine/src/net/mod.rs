@@ -17,7 +17,6 @@ mod wire;
 pub use connection::Connection;
 pub use error::NetError;
 pub use options::{AddressFamily, ConnectOptions, Resolver, SocketOptions};
-pub(crate) use throttle::LONGEST as LONGEST_THROTTLE;
 
 /// Where a broker listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

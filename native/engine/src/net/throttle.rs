@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// The longest time that is believed. A quota looks back over some seconds; a broker that really means more
 /// does not read what it is sent until then.
-pub(crate) const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// What a broker has asked for on one connection.
 #[derive(Debug, Default)]

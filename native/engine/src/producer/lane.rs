@@ -22,7 +22,7 @@ use super::queue::Queue;
 use super::size_limit::SizeLimit;
 use crate::cluster::{Cluster, NodeId, Purpose, TopicId};
 use crate::error::Error;
-use crate::net::{Connection, NetError, LONGEST_THROTTLE};
+use crate::net::{Connection, NetError};
 
 /// Lanes to one broker.
 pub(super) const LANES: usize = 2;
@@ -84,8 +84,6 @@ pub(super) struct Lane<R: Replies> {
     pub size_limit: SizeLimit,
     /// The last request was as large as it may be, and there was more to send.
     pub was_full: bool,
-    /// The broker works on none of its requests before this instant (KIP-219).
-    pub throttled_until: Option<Instant>,
 }
 
 impl<R: Replies> Lane<R> {
@@ -100,7 +98,6 @@ impl<R: Replies> Lane<R> {
             distance: Distance::default(),
             size_limit: SizeLimit::new(),
             was_full: false,
-            throttled_until: None,
         }
     }
 
@@ -123,23 +120,11 @@ impl<R: Replies> Lane<R> {
         None
     }
 
-    /// The broker answers no further request for so long. The time does not count for those in flight.
-    pub(super) fn throttle(&mut self, time: Duration, now: Instant) {
-        if time.is_zero() {
-            return;
-        }
-        let time = time.min(LONGEST_THROTTLE);
-        self.throttled_until = Some(now + time);
-        for request in &mut self.in_flight {
-            request.deadline += time;
-        }
-    }
-
-    /// Whether the broker would let a request wait. It reads nothing from the connection on which it said so; the
-    /// next one is another one to it.
-    pub(super) fn is_throttled(&self, now: Instant) -> bool {
-        self.throttled_until.is_some_and(|until| now < until)
-            && self.connection.as_ref().is_some_and(|c| !c.is_closed())
+    /// Until when the broker would let a request wait (KIP-219), if it would. It said so on this connection: the next
+    /// one is another one to it.
+    pub(super) fn throttled_until(&self, now: Instant) -> Option<Instant> {
+        let connection = self.connection.as_ref().filter(|c| !c.is_closed())?;
+        Some(connection.ready_at(now)).filter(|until| *until > now)
     }
 
     /// Closes the connection, for what is wrong with it: what is in flight fails.

@@ -144,7 +144,9 @@ impl<R: Replies> Task<R> {
         let (cluster, node) = (&self.shared.cluster, self.inbox.node);
         let lanes = self.lanes.iter_mut().enumerate();
         lanes
-            .filter(|(_, lane)| lane.queue.len() >= enough(lane) && !lane.is_throttled(now))
+            .filter(|(_, lane)| {
+                lane.queue.len() >= enough(lane) && lane.throttled_until(now).is_none()
+            })
             .filter_map(|(number, lane)| {
                 let connection = lane.connection(cluster, node)?;
                 Some((lane.in_flight.len(), number, connection))
@@ -366,7 +368,6 @@ impl<R: Replies> Task<R> {
         });
         match results {
             Ok(results) => {
-                lane.throttle(results.throttle, now);
                 let (shared, node) = (&self.shared, self.inbox.node);
                 responses::answered(shared, node, request.items, results, now);
             }
@@ -382,21 +383,21 @@ impl<R: Replies> Task<R> {
 
     fn next_deadline(&self) -> Option<Instant> {
         let answers = self.lanes.iter().filter_map(Lane::deadline);
-        let throttled = self.lanes.iter().filter_map(|lane| lane.throttled_until);
-        let throttled = throttled.map(|until| until.min(Instant::now() + THROTTLED_CHECK));
+        let now = Instant::now();
+        let lanes = self.lanes.iter();
+        let throttled = lanes.filter_map(|lane| lane.throttled_until(now));
+        let throttled = throttled.map(|until| until.min(now + THROTTLED_CHECK));
         answers.chain(self.timers.next()).chain(throttled).min()
     }
 
     fn deadline_passed(&mut self) {
         let now = Instant::now();
         for lane in 0..LANES {
-            if self.lanes[lane].is_throttled(now) {
+            if self.lanes[lane].throttled_until(now).is_some() {
                 self.lanes[lane]
                     .queue
                     .iter()
                     .for_each(|partition| partition.expire(now));
-            } else {
-                self.lanes[lane].throttled_until = None;
             }
             // A broker that hangs: whatever it was asked is asked again elsewhere.
             if self.lanes[lane].deadline().is_some_and(|at| at <= now) {

@@ -1,7 +1,6 @@
 //! Produce: record batches of many partitions in, one result a partition out.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -135,8 +134,6 @@ pub fn encode<'a>(
 /// looked for behind the one found last.
 #[derive(Debug, Default)]
 pub struct Results {
-    /// For so long the broker works on no other request of the connection (KIP-219).
-    pub throttle: Duration,
     topics: Vec<TopicResults>,
 }
 
@@ -185,7 +182,6 @@ pub fn decode(body: Bytes, version: i16) -> Result<Results, WireError> {
         }
     });
     Ok(Results {
-        throttle: Duration::from_millis(response.throttle_time_ms.max(0).unsigned_abs().into()),
         topics: topics.collect(),
     })
 }
