@@ -5,7 +5,7 @@
 #   CHAOS_SEED=N      the first seed, instead of the time
 # With KAFKA=real, producers and consumers on a real cluster whose brokers are killed, stopped and hang, one or all of them
 # (bench/soak.sh): each message must come once and in order.
-# With the argument `malformed`, clients of every kind and answers of which one in four comes damaged (test/brod_malformed.erl).
+# With the argument `malformed`, clients of every kind and answers of which one in eight comes damaged (test/brod_malformed.erl).
 #   MALFORMED_ANSWERS=N  until so many have, instead of 100000
 #   MALFORMED_SEED=N     what they are drawn from, instead of the time
 set -euo pipefail

@@ -17,6 +17,11 @@ const ATTRIBUTES: usize = 21;
 /// An even first byte: lengths and checksums are made right, so that more is seen than that they are wrong. The
 /// second one says how many records are taken at once.
 pub fn run(data: &[u8]) {
+    run_repaired(data, repair);
+}
+
+/// The same for what is made right in another way.
+pub(crate) fn run_repaired(data: &[u8], repair: fn(&mut [u8])) {
     let Some(([mode, share], rest)) = super::head(data) else {
         return;
     };

@@ -8,14 +8,7 @@ const LEAST: usize = 26;
 
 /// As in [`super::batches`], with the checksums of messages.
 pub fn run(data: &[u8]) {
-    let Some(([mode, share], rest)) = super::head(data) else {
-        return;
-    };
-    let mut bytes = rest.to_vec();
-    if mode % 2 == 0 {
-        repair(&mut bytes);
-    }
-    super::batches::read(bytes.into(), share);
+    super::batches::run_repaired(data, repair);
 }
 
 fn repair(bytes: &mut [u8]) {
