@@ -132,32 +132,11 @@ placeholder(flag) -> "";
 placeholder(integer) -> " N";
 placeholder(_) -> " X".
 
-completion([Shell | _]) ->
-  All = [Name || {Name, _, _, _} <- commands()],
-  Names = lists:join(" ", ["completion", "help" | All]),
-  Actions = [{Name, Words} || {Name, Text, _, _} <- commands(), [_ | _] = Words <- [brod_cli_commands:actions(Text)]]
-    ++ [{"help", All}, {"completion", ["bash", "fish", "zsh"]}],
-  Options = fun(Spec) -> lists:join(" ", ["--" ++ N || {N, _, _} <- Spec ++ brod_cli_config:options()]) end,
-  case Shell of
-    "fish" ->
-      write([["complete -c brod -f -n __fish_use_subcommand -a '", Names, "'\n"],
-            [["complete -c brod -f -n '__fish_seen_subcommand_from ", Name, "; and not __fish_seen_subcommand_from ", W,
-              "' -a '", W, "'\n"] || {Name, Words} <- Actions, W <- [lists:join(" ", Words)]],
-            [["complete -c brod -n '__fish_seen_subcommand_from ", Name, "' -l ", N, "\n"]
-             || {Name, _, Spec, _} <- commands(), {N, _, _} <- Spec ++ brod_cli_config:options()]]);
-    _ when Shell =:= "bash"; Shell =:= "zsh" ->
-      write([["autoload -U +X bashcompinit && bashcompinit\n" || Shell =:= "zsh"],
-            "_brod() {\n  local words\n  case \"${COMP_WORDS[1]}\" in\n",
-            [["    ", Name, ") words=\"", Options(Spec), "\" ;;\n"] || {Name, _, Spec, _} <- commands()],
-            "  esac\n",
-            "  [ \"$COMP_CWORD\" = 2 ] && case \"${COMP_WORDS[1]}\" in\n",
-            [["    ", Name, ") words=\"", lists:join(" ", Words), " $words\" ;;\n"] || {Name, Words} <- Actions],
-            "  esac\n",
-            "  [ \"$COMP_CWORD\" = 1 ] && words=\"", Names, "\"\n",
-            "  COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\ncomplete -F _brod brod\n"]);
-    _ -> throw({usage, "brod completion bash | zsh | fish"})
-  end;
-completion([]) -> completion([""]).
+completion(Shell) ->
+  case brod_cli_completion:script(lists:append(lists:sublist(Shell, 1))) of
+    unknown -> throw({usage, "brod completion bash | zsh | fish"});
+    Script -> write(Script)
+  end.
 
 write(Text) -> brod_cli_output:write(unicode:characters_to_binary(Text)).
 
