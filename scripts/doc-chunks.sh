@@ -20,6 +20,12 @@ for app in "${apps[@]}"; do
     [ -z "$(find "$root/src" "$root/include" -newer "$chunks/brod.chunk" -name '*.[eh]rl' -print -quit)" ]; then
     continue
   fi
+  # A program without documentation is none to complain of each time that it is built.
+  if ! erl -noshell -eval 'halt(length([M || M <- [edoc, erl_comment_scan], code:which(M) =:= non_existing])).'; then
+    [ -d "$chunks" ] || echo "brod: h will show no documentation: Erlang is without edoc here (Debian: erlang-edoc)" >&2
+    mkdir -p "$chunks"
+    continue
+  fi
   mkdir -p "$chunks"
   chunks=$(cd "$chunks" && pwd -P)
   (
