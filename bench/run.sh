@@ -139,6 +139,10 @@ if is_wanted 'franz-go produce'; then
   franz 'franz-go produce, spread' produce topic=peer-go "messages=$messages"
   franz 'franz-go produce, sticky' produce topic=peer-go "messages=$messages" choice=sticky
 fi
+# Transactions take ways of their own through the broker, which need some thousands of them until they are fast.
+if is_wanted 'transactions' || is_wanted 'franz-go transactions'; then
+  for n in 1 2 3 4 5 6; do client txn name=warm "topic=warm-txn-$n" "messages=$messages" >/dev/null; done
+fi
 scenario 'transactions of 1000' txn topic=txn-1000 "messages=$messages" per_txn=1000
 if is_wanted 'franz-go transactions of 1000'; then peer_topic txn-1000 8; fi
 franz 'franz-go transactions of 1000' txn topic=txn-1000 "messages=$messages" per_txn=1000

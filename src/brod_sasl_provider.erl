@@ -175,11 +175,11 @@ refused(_) -> "is an error".
 
 %% What failed without what it failed with.
 failed(Class, Reason) ->
-  iolist_to_binary(io_lib:format("the fun failed: ~s ~s", [Class, kind(Reason)])).
+  iolist_to_binary(io_lib:format("the fun failed: ~s~s", [Class, kind(Reason)])).
 
-kind(Reason) when is_atom(Reason) -> atom_to_binary(Reason, utf8);
+kind(Reason) when is_atom(Reason) -> [" ", atom_to_binary(Reason, utf8)];
 kind(Reason) when is_tuple(Reason), tuple_size(Reason) > 0 -> kind(element(1, Reason));
-kind(_) -> <<>>.
+kind(_) -> "".
 
 %% Plugins
 
