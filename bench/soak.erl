@@ -22,7 +22,9 @@
 -define(AHEAD, 200000).
 %% Creating the topic, and until all brokers know it, in milliseconds.
 -define(LIMIT, 60000).
--define(SAMPLE_MS, 5000).
+-define(SAMPLE_MS, 1000).
+%% A line after so many samples.
+-define(SAMPLES_A_LINE, 5).
 -define(PRODUCED, 1).
 -define(CONSUMED, 2).
 
@@ -59,10 +61,14 @@ run(Options) ->
   [spawn_link(fun() -> consume(P, Counts) end) || P <- partitions()],
   Stop = atomics:new(1, []),
   Callers = [spawn_link(fun() -> produce(C, Counts, Stop) end) || C <- lists:seq(1, ?CALLERS)],
-  Samples = watch(erlang:monotonic_time(second) + 60 * Minutes, Counts, 0, []),
+  Turns = spawn_link(fun long_turns/0),
+  _ = erlang:system_monitor(Turns, [{long_schedule, 1}]),
+  Samples = watch(erlang:monotonic_time(second) + 60 * Minutes, Counts, []),
+  _ = erlang:system_monitor(undefined),
   ok = atomics:put(Stop, 1, 1),
   [receive {'EXIT', Caller, normal} -> ok after limit() -> error(no_acks) end || Caller <- Callers],
   ok = drain(counters:get(Counts, ?PRODUCED), Counts),
+  report_turns(Turns),
   report(counters:get(Counts, ?CONSUMED), Minutes, lists:reverse(Samples)).
 
 create_topic(Endpoints, Replicas) ->
@@ -154,21 +160,27 @@ sooner_or_later(Fun, Deadline) ->
       Result
   end.
 
-%% Memory and progress, until the time is up.
-watch(Deadline, Counts, Before, Samples) ->
+%% Memory, and what was consumed by then, each second until the time is up, the newest first.
+watch(Deadline, Counts, Samples0) ->
   receive
     {'EXIT', _Pid, Reason} -> error(Reason)
   after ?SAMPLE_MS ->
-    Consumed = counters:get(Counts, ?CONSUMED),
+    Samples = [{now_ms(), rss_mb(), counters:get(Counts, ?CONSUMED)} | Samples0],
     Left = Deadline - erlang:monotonic_time(second),
-    Sample = rss_mb(),
-    io:format("soak: ~b s left, ~b messages, ~b msgs/s, ~.1f MB~n",
-              [Left, Consumed, (Consumed - Before) * 1000 div ?SAMPLE_MS, Sample]),
+    length(Samples) rem ?SAMPLES_A_LINE =/= 0 orelse line(Left, Samples),
     case Left > 0 of
-      true -> watch(Deadline, Counts, Consumed, [Sample | Samples]);
-      false -> [Sample | Samples]
+      true -> watch(Deadline, Counts, Samples);
+      false -> Samples
     end
   end.
+
+line(Left, [{_, MB, Consumed} | _] = Samples) ->
+  Rates = rates(lists:sublist(Samples, ?SAMPLES_A_LINE)),
+  io:format("soak: ~b s left, ~b messages, ~b msgs/s, ~.1f MB~n", [Left, Consumed, lists:sum(Rates) div max(1, length(Rates)), MB]).
+
+%% Messages a second between two samples each.
+rates([{To, _, B}, {From, _, A} = Older | Rest]) -> [(B - A) * 1000 div max(1, To - From) | rates([Older | Rest])];
+rates(_) -> [].
 
 drain(Produced, Counts) -> drain(Produced, Counts, erlang:monotonic_time(millisecond) + limit()).
 
@@ -186,13 +198,48 @@ drain(Produced, Counts, Deadline) ->
   end.
 
 report(Messages, Minutes, Samples) ->
-  Fifth = max(1, length(Samples) div 5),
-  First = lists:max(lists:sublist(Samples, Fifth)),
-  Last = lists:max(lists:nthtail(length(Samples) - Fifth, Samples)),
+  Memory = [MB || {_, MB, _} <- Samples],
+  Fifth = max(1, length(Memory) div 5),
+  First = lists:max(lists:sublist(Memory, Fifth)),
+  Last = lists:max(lists:nthtail(length(Memory) - Fifth, Memory)),
+  Rates = lists:sort(rates(lists:reverse(Samples))),
+  {Low, Median} = {percentile(1, Rates), percentile(50, Rates)},
   io:format("soak: ~b messages, each once and in order; at most ~.1f MB in the first fifth of the time, "
             "~.1f MB in the last~n", [Messages, First, Last]),
+  io:format("soak: rates of single seconds: p1 ~b msgs/s, median ~b msgs/s (~.2f)~n", [Low, Median, Low / max(1, Median)]),
   Minutes < 5 orelse Last =< First * 1.1 orelse error(memory_grows),
   ok.
+
+percentile(_, []) -> 0;
+percentile(P, Sorted) -> lists:nth(length(Sorted) * P div 100 + 1, Sorted).
+
+%% Turns of a scheduler that took a millisecond or longer, of which those that begin or end in a NIF may be its fault; on a
+%% machine that others use the system may as well have given the core to one of them.
+long_turns() -> long_turns(0, []).
+
+long_turns(Count, AtNif) ->
+  receive
+    {monitor, _, long_schedule, Turn} ->
+      case [Place || {_, {brod_nif, Name, Arity}} <- Turn, Place <- [{Name, Arity}]] of
+        [] -> long_turns(Count + 1, AtNif);
+        [{Name, Arity} | _] ->
+          {timeout, Ms} = lists:keyfind(timeout, 1, Turn),
+          long_turns(Count + 1, [{Ms, Name, Arity} | AtNif])
+      end;
+    {From, how_many} ->
+      From ! {self(), Count, AtNif}
+  end.
+
+report_turns(Watcher) ->
+  Watcher ! {self(), how_many},
+  receive
+    {Watcher, Count, AtNif} ->
+      Longest = lists:sublist(lists:reverse(lists:sort(AtNif)), 3),
+      io:format("soak: turns of a scheduler over 1 ms: ~b, of which begin or end in a NIF: ~b; the longest: ~p~n",
+                [Count, length(AtNif), Longest])
+  end.
+
+now_ms() -> erlang:monotonic_time(millisecond).
 
 rss_mb() ->
   {ok, Status} = file:read_file("/proc/self/status"),

@@ -16,4 +16,8 @@ for file in "$KAFKA_DIR"/broker-*.pid; do
   fi
   rm -f "$file"
 done
+for disk in "$KAFKA_DIR"/data-*-small; do
+  # What a killed broker had mapped may take the kernel a moment.
+  ! mountpoint -q "$disk" || umount --lazy "$disk"
+done
 rm -rf "$KAFKA_DIR"/data-* "$KAFKA_DIR/env"

@@ -9,11 +9,16 @@
 #                    what they are permitted
 #   KAFKA_REAUTH_MS  connections.max.reauth.ms of the REAUTH listeners (5000)
 #   KAFKA_AUTO_CREATE=true  brokers create topics that are asked for
+#   KAFKA_PROXIED=1  brokers say that their first listener is at a port of eight more: somebody listens there and passes on
+#   KAFKA_SMALL_DISK=400m  the last broker has a second directory for partitions, data-N-small, a tmpfs of this size (root)
+#   KAFKA_PROPERTIES more lines for the settings of each broker
 set -euo pipefail
 KAFKA_BROKERS=${KAFKA_BROKERS:-3}
 KAFKA_ACL=${KAFKA_ACL:-0}
 KAFKA_REAUTH_MS=${KAFKA_REAUTH_MS:-5000}
 KAFKA_AUTO_CREATE=${KAFKA_AUTO_CREATE:-false}
+KAFKA_PROXIED=${KAFKA_PROXIED:-0}
+KAFKA_SMALL_DISK=${KAFKA_SMALL_DISK:-}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 . "$here/kafka-env.sh"
 
@@ -60,6 +65,14 @@ rootLogger.appenderRef.out.ref=out
 LOG
 }
 
+# small_disk N: makes it, and prints where
+small_disk() {
+  local directory=$KAFKA_DIR/data-$1-small
+  mkdir -p "$directory"
+  mount -t tmpfs -o "size=$KAFKA_SMALL_DISK" tmpfs "$directory" >&2 || die "a small disk needs root"
+  echo "$directory"
+}
+
 write_properties() {
   local n=$1 voters=() i replicas=$((KAFKA_BROKERS < 3 ? KAFKA_BROKERS : 3)) scheme listeners=""
   for ((i = 1; i <= KAFKA_BROKERS; i++)); do voters+=("$i@127.0.0.1:$(port "$i" 6)"); done
@@ -68,6 +81,9 @@ write_properties() {
     [ $scheme = CONTROLLER ] || listeners+="$scheme://127.0.0.1:$(port "$n" $i),"
     i=$((i + 1))
   done
+  local advertised=${listeners%,} directories=$KAFKA_DIR/data-$n
+  [ "$KAFKA_PROXIED" = 0 ] || advertised=${advertised/127.0.0.1:$(port "$n" 0)/127.0.0.1:$(port "$n" 8)}
+  [ -z "$KAFKA_SMALL_DISK" ] || [ "$n" -lt "$KAFKA_BROKERS" ] || directories+=,$(small_disk "$n")
   local modules=org.apache.kafka.common.security
   local plain="$modules.plain.PlainLoginModule required user_alice=\"alice-secret\" user_bob=\"bob-secret\";"
   local scram="$modules.scram.ScramLoginModule required;"
@@ -79,10 +95,11 @@ broker.rack=rack$n
 controller.quorum.voters=$(IFS=,; echo "${voters[*]}")
 controller.listener.names=CONTROLLER
 listeners=${listeners}CONTROLLER://127.0.0.1:$(port "$n" 6)
-advertised.listeners=${listeners%,}
+advertised.listeners=$advertised
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,MTLS:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL,REAUTH:SASL_PLAINTEXT,INNER:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=INNER
-log.dirs=$KAFKA_DIR/data-$n
+log.dirs=$directories
+metadata.log.dir=$KAFKA_DIR/data-$n
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
 ssl.keystore.type=PEM
 ssl.keystore.location=$KAFKA_DIR/tls/server-store.pem
@@ -127,6 +144,7 @@ PROPERTIES
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS;User:alice;User:CN=brod-test-client
 PROPERTIES
+  echo "${KAFKA_PROPERTIES:-}" >>"$KAFKA_DIR/broker-$n.properties"
 }
 
 format_storage() {
