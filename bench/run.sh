@@ -51,6 +51,14 @@ is_wanted() {
   return 1
 }
 
+# Whether any scenario is that begins so.
+is_some_wanted() {
+  local word
+  ! is_wanted "$1" || return 0
+  for word in ${wanted[@]+"${wanted[@]}"}; do [[ $word == "$1"* ]] && return 0; done
+  return 1
+}
+
 results=${BENCH_RESULTS:-_build/bench-results.tsv}
 : >"$results"
 row() { tee -a "$results" | awk -F '\t' '{ printf "%-34s %10s %8s %8s %8s  %s\n", $1, $2, $3, $4, $5, $6 }'; }
@@ -117,8 +125,14 @@ librdkafka_txn() {
     }' | row
 }
 
-# A broker that has just started is slow: its JVM has not compiled anything yet.
-for n in 1 2 3; do filled "warm-$n" 8; done
+# A broker that has just started is slow: its JVM has not compiled anything yet. Nor has it what it has not done until then,
+# and whoever is measured first would pay for all.
+warmed() {
+  local n
+  for ((n = 0; n < $1; n++)); do client "${@:2}" name=warm "messages=$messages" >/dev/null; done
+}
+
+warmed 3 produce_batch topic=warm
 printf '%s\t%s\t%s\t%s\t%s\n' scenario msgs/s MB/s 'CPU s/M' 'peak MB' | row
 
 scenario 'produce' produce topic=produce "messages=$messages"
@@ -139,10 +153,8 @@ if is_wanted 'franz-go produce'; then
   franz 'franz-go produce, spread' produce topic=peer-go "messages=$messages"
   franz 'franz-go produce, sticky' produce topic=peer-go "messages=$messages" choice=sticky
 fi
-# Transactions take ways of their own through the broker, which need some thousands of them until they are fast.
-if is_wanted 'transactions' || is_wanted 'franz-go transactions'; then
-  for n in 1 2 3 4 5 6; do client txn name=warm "topic=warm-txn-$n" "messages=$messages" >/dev/null; done
-fi
+# Transactions take ways of their own through the broker, and need some thousands of them until they are fast.
+if is_some_wanted 'transactions' || is_some_wanted 'franz-go transactions'; then warmed 6 txn topic=warm-txn; fi
 scenario 'transactions of 1000' txn topic=txn-1000 "messages=$messages" per_txn=1000
 if is_wanted 'franz-go transactions of 1000'; then peer_topic txn-1000 8; fi
 franz 'franz-go transactions of 1000' txn topic=txn-1000 "messages=$messages" per_txn=1000
@@ -179,6 +191,7 @@ franz 'franz-go consume' consume topic=full-8 "messages=$messages"
 # TLS 1.3, the broker's certificate verified; beside the plaintext figures above.
 tls=("bootstrap=$BROD_BOOTSTRAP_TLS" "ca=$BROD_TLS_DIR/ca.pem")
 peer_tls=(-b "$BROD_BOOTSTRAP_TLS" -X security.protocol=ssl -X "ssl.ca.location=$BROD_TLS_DIR/ca.pem")
+if is_some_wanted 'TLS'; then warmed 3 produce topic=warm-tls "${tls[@]}"; fi
 scenario 'TLS, produce' produce topic=tls "messages=$messages" "${tls[@]}"
 # As many as librdkafka's queue may hold.
 scenario 'TLS, produce, 100000 outstanding' produce topic=tls "messages=$messages" window=12500 "${tls[@]}"
