@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup build cli test lint fmt precompiled docs demo bench bench-compare soak chaos malformed fuzz compat matrix kafka-up kafka-down clean
+.PHONY: help setup build cli test lint fmt precompiled docs dashboard demo bench bench-compare soak chaos malformed fuzz compat matrix kafka-up kafka-down clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ fmt: ## format Rust and Elixir sources
 
 docs: ## the documentation as a site, in _build/docs (ExDoc, in a chroot where need be), its links checked
 	@scripts/docs.sh
+
+dashboard: ## brod_dashboard's page in headless Chromium: does it show what it should, without an error?
+	@scripts/dashboard.sh
 
 demo: ## the main job from Erlang and from Elixir, on a Kafka in memory (KAFKA=real: on a real one)
 	@scripts/demo.sh

@@ -57,7 +57,10 @@ function number(n) {
   for (const [unit, size] of [['G', 1e9], ['M', 1e6], ['k', 1e4]]) if (n >= size) return (n / (unit === 'k' ? 1e3 : size)).toFixed(1) + ' ' + unit;
   return Number.isInteger(n) ? String(n) : n.toFixed(1);
 }
-const bytes = n => number(n) + 'B';
+function bytes(n) {
+  const text = n === null || n === undefined ? '–' : number(Math.round(n));
+  return text + (text.includes(' ') ? 'B' : ' B');
+}
 const time = ms => new Date(ms).toLocaleTimeString();
 
 function table(columns, rows, empty) {
