@@ -69,12 +69,20 @@ client() {
     -extra "$1" "bootstrap=$BROD_BOOTSTRAP" "${@:2}" </dev/null
 }
 
+# What the Kafka in memory has taken of the CPU, in ticks.
+mock_ticks() { [ -z "${mock:-}" ] && echo 0 || awk '{ print $14 + $15 }' "/proc/$mock/stat"; }
+
 # scenario NAME SCENARIO KEY=VALUE...
 scenario() {
   is_wanted "$1" || return 0
-  local name=$1
+  local name=$1 line before
   shift
-  client "$@" "name=$name" | row
+  before=$(mock_ticks)
+  line=$(client "$@" "name=$name")
+  [ -z "${mock:-}" ] ||
+    line+=", mock $(awk -v ticks=$(($(mock_ticks) - before)) -v hz="$(getconf CLK_TCK)" -v n="$messages" \
+      'BEGIN { printf "%.2f", ticks * 1e6 / hz / n }') CPU s/M"
+  row <<<"$line"
 }
 
 # filled TOPIC PARTITIONS KEY=VALUE...: makes the topic and fills it, the first time

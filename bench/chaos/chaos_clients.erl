@@ -49,8 +49,10 @@ ready(Role, Topic) ->
   ok = sooner_or_later(fun() -> brod:start_consumer(?CLIENT, Topic, [{begin_offset, earliest},
                                                                      {offset_reset_policy, reset_to_earliest}]) end).
 
-producer(weak) -> [{required_acks, 1}, {enable_idempotence, false}];
-producer(_) -> [{required_acks, -1}, {enable_idempotence, true}].
+%% Requests that are on their way together keep their order by their sequence numbers alone.
+producer(strict) -> [{required_acks, -1}, {enable_idempotence, true}, {partition_onwire_limit, 5}];
+producer(phoenix) -> [{required_acks, -1}, {enable_idempotence, true}];
+producer(weak) -> [{required_acks, 1}, {enable_idempotence, false}].
 
 %% @doc What was counted, by role.
 -spec counts(clients()) -> #{role() => #{sent | acked | consumed | seen => non_neg_integer()}}.
