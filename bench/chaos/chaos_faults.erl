@@ -1,5 +1,5 @@
-%% What can happen to a cluster, drawn by chance: each kind once before any comes again. One line is printed for each, and how long
-%% it took afterwards until every client had got on.
+%% What can happen to a cluster, drawn by chance: each kind once before any comes again, and every third time the network is damaged
+%% beside what befalls brokers. One line is printed for each, and how long it took afterwards until every client had got on.
 -module(chaos_faults).
 
 -export([kinds/0, run/1]).
@@ -19,8 +19,10 @@
 %% @doc All kinds of faults.
 -spec kinds() -> [atom()].
 kinds() ->
-  [kill, stop, pause, kill_all, restart_all, cut, cut_all, silence, hold_requests, hold_answers, swallow_requests, swallow_answers,
-   full_disk, preferred_leaders, unclean_election, reassignment, new_topic, quota, member].
+  network() ++ [kill, stop, pause, kill_all, restart_all, full_disk, preferred_leaders, unclean_election, reassignment, new_topic,
+                quota, member].
+
+network() -> [cut, cut_all, silence, hold_requests, hold_answers, swallow_requests, swallow_answers].
 
 %% @doc Faults until the time is up; then all is whole again. How many there were of each kind.
 -spec run(options()) -> #{atom() => pos_integer()}.
@@ -42,15 +44,33 @@ run(#{until := Until, pause := Pause} = Options, [Kind | Rest], Done) ->
   end.
 
 fault(#{clients := Clients, limit := Limit} = Options, Kind) ->
-  Node = one_of(chaos_kafka:brokers()),
-  Seconds = ?LEAST_S + rand:uniform(?MOST_S - ?LEAST_S + 1) - 1,
-  chaos:say("~s, broker ~b, ~b s", [Kind, Node, Seconds]),
+  {Node, Seconds} = drawn(),
+  Beside = beside(Options, Kind),
+  Both = [{Kind, Node, Seconds} | Beside],
+  chaos:say("~s", [lists:join(", ", [text(Fault) || Fault <- Both])]),
   Begun = now_ms(),
+  Network = [spawn_monitor(fun() -> exit(inflict(K, N, S, Options)) end) || {K, N, S} <- Beside],
   ok = inflict(Kind, Node, Seconds, Options),
+  [receive {'DOWN', Monitor, process, Pid, Reason} -> ok = Reason end || {Pid, Monitor} <- Network],
   Over = now_ms(),
   GoneOn = chaos_clients:await_progress(Clients, Limit),
-  chaos:say("~s is over after ~.1f s; all clients went on within ~.1f s; ~s",
-            [Kind, (Over - Begun) / 1000, GoneOn / 1000, chaos:counted(Clients)]).
+  chaos:say("over after ~.1f s; all clients went on within ~.1f s; ~s", [(Over - Begun) / 1000, GoneOn / 1000, chaos:counted(Clients)]).
+
+text({Kind, Node, Seconds}) ->
+  OfOne = lists:member(Kind, [kill, stop, pause, unclean_election | network() -- [cut_all]]),
+  Lasts = lists:member(Kind, [pause, full_disk, reassignment, quota | network()]),
+  [atom_to_list(Kind), [io_lib:format(" of broker ~b", [Node]) || OfOne], [io_lib:format(" for ~b s", [Seconds]) || Lasts]].
+
+drawn() -> {one_of(chaos_kafka:brokers()), ?LEAST_S + rand:uniform(?MOST_S - ?LEAST_S + 1) - 1}.
+
+beside(#{kinds := Kinds}, Kind) ->
+  IsThird = rand:uniform(3) =:= 1,
+  case [K || K <- network(), lists:member(K, Kinds), IsThird, not lists:member(Kind, network())] of
+    [] -> [];
+    Some ->
+      {Node, Seconds} = drawn(),
+      [{one_of(Some), Node, Seconds}]
+  end.
 
 inflict(Kind, Node, _, #{cluster := Cluster}) when Kind =:= kill; Kind =:= stop ->
   ok = chaos_kafka:broker(Cluster, atom_to_list(Kind), Node),
