@@ -171,10 +171,12 @@ if is_wanted 'franz-go transactions of 1, 1 caller'; then peer_topic txn-1 8; fi
 franz 'franz-go transactions of 1, 1 caller' txn topic=txn-1 messages=2000 per_txn=1 callers=1
 if is_wanted 'librdkafka transactions of 1, 1 caller'; then peer_topic txn-1 8; fi
 librdkafka_txn 'librdkafka transactions of 1, 1 caller' txn-1 2000 1
+if is_some_wanted 'sync'; then warmed 1 sync topic=warm-sync callers=64; fi
 scenario 'sync, 1 caller' sync topic=sync-1 messages=10000
 scenario 'sync, 16 callers' sync topic=sync-16 messages=160000 callers=16
 scenario 'sync, 64 callers' sync topic=sync-64 messages=320000 callers=64
 
+if is_some_wanted 'latency'; then client latency name=warm topic=warm-latency via=subscribe messages=10000 >/dev/null; fi
 for via in subscribe topic_subscriber group_subscriber; do
   scenario "latency, $via" latency "topic=latency-$via" via=$via messages=5000
   scenario "latency, $via, 10000/s" latency "topic=latency-$via-rate" via=$via messages=100000 rate=10000
@@ -188,6 +190,7 @@ fi
 scenario 'call' calls topic=calls
 
 filled full-8 8
+warmed 2 subscribe topic=full-8
 scenario 'subscribe' subscribe topic=full-8 "messages=$messages"
 scenario 'topic_subscriber, per message' topic_subscriber topic=full-8 "messages=$messages"
 scenario 'topic_subscriber, per set' topic_subscriber topic=full-8 "messages=$messages" type=message_set
