@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::interest::is_topic_name;
 use crate::net::Endpoint;
-use brod_protocol::api::metadata::{Metadata, Topic};
+use brod_protocol::api::metadata::{Metadata, Partition, Topic};
 use brod_protocol::api::TopicId;
 use brod_protocol::error::ErrorCode;
 
@@ -28,6 +28,8 @@ pub struct PartitionInfo {
     pub leader: Option<Leader>,
     /// Kafka's error code for the partition.
     pub error: ErrorCode,
+    /// How many answers in a row, up to the last one, named an older leader.
+    contradicted: u32,
 }
 
 /// One topic as the brokers last described it.
@@ -41,6 +43,8 @@ pub struct TopicInfo {
     pub partitions: HashMap<i32, PartitionInfo>,
     /// Ids that topics of this name had before; the last ones.
     former: Vec<TopicId>,
+    /// How many answers in a row, up to the last one, named a former id.
+    contradicted: u32,
 }
 
 /// The cluster as last seen.
@@ -92,8 +96,8 @@ impl Snapshot {
     }
 
     /// The id of the topic that has this name now; None if it is not known. It changes when the topic is
-    /// deleted and made again, and never back to one that it had before, whatever a broker that lags behind
-    /// says: whoever remembers the id of the topic that a position, an epoch or a sequence number belongs to
+    /// deleted and made again, and not back to one that it had before because a broker lags behind (see
+    /// [`Snapshot::update`]): whoever remembers the id of the topic that a position, an epoch or a sequence number belongs to
     /// sees in another id here that it is of no use any more.
     pub fn topic_id(&self, topic: &str) -> Option<TopicId> {
         self.topics.get(topic)?.id
@@ -102,7 +106,13 @@ impl Snapshot {
     /// Takes in an answer, of which it keeps the topics that `is_wanted` names. Others are forgotten.
     ///
     /// A leader of an older epoch than the one known is ignored: the answer comes from a broker
-    /// that lags behind (KIP-320). A topic with a new id was made again and starts over.
+    /// that lags behind (KIP-320). A topic with a new id was made again and starts over; one with an id of the
+    /// past is of such an answer, too.
+    ///
+    /// What [`BELIEVED_AFTER`] answers in a row say is true nevertheless, however old it looks: then it is
+    /// what is known that never was, or is no more. An answer came damaged, or the cluster was set up again from
+    /// a backup. Nothing of it is harmful if it is wrong: brokers refuse a leader epoch that is not theirs, and
+    /// one newer answer puts it right.
     pub fn update(&mut self, response: &Metadata, is_wanted: impl Fn(&str) -> bool) {
         self.version += 1;
         self.controller = response.controller;
@@ -112,9 +122,8 @@ impl Snapshot {
                 continue;
             };
             let known = self.topics.get(name).map(Arc::as_ref);
-            if let Some(info) = described(topic, known) {
-                self.topics.insert(name.into(), Arc::new(info));
-            }
+            let info = described(topic, known);
+            self.topics.insert(name.into(), Arc::new(info));
         }
         if !response.brokers.is_empty() {
             self.set_brokers(response);
@@ -167,6 +176,7 @@ impl Snapshot {
         };
         if let Some(info) = Arc::make_mut(info).partitions.get_mut(&partition) {
             info.leader = Some(leader);
+            info.contradicted = 0;
         }
         let known = self.brokers.get(&leader.node);
         if let Some(endpoint) = endpoint.filter(|endpoint| known != Some(endpoint)) {
@@ -196,53 +206,72 @@ impl Snapshot {
 /// How many ids of deleted topics of one name are remembered.
 const FORMER_IDS: usize = 8;
 
-/// What is known of a topic after an answer; None if the answer is older than what is known.
-fn described(topic: &Topic, known: Option<&TopicInfo>) -> Option<TopicInfo> {
+/// So many answers in a row are believed though they are older than what is known. A client in need of a leader asks
+/// ten times a second at most, and any broker to which it is connected: they do not all lag behind for that long.
+const BELIEVED_AFTER: u32 = 10;
+
+/// What is known of a topic after an answer.
+fn described(topic: &Topic, known: Option<&TopicInfo>) -> TopicInfo {
     let id = TopicId::new(topic.id);
+    let mut former = known.map_or_else(Vec::new, |known| known.former.clone());
+    if let (Some(known), Some(id)) = (known, id.filter(|id| former.contains(id))) {
+        let contradicted = known.contradicted + 1;
+        if contradicted < BELIEVED_AFTER {
+            return TopicInfo {
+                contradicted,
+                ..known.clone()
+            };
+        }
+        former.retain(|other| *other != id);
+    }
+    let same = known.filter(|known| known.id.is_none() || id.is_none() || known.id == id);
+    if let (Some(known), None) = (known, same) {
+        if former.len() == FORMER_IDS {
+            former.remove(0);
+        }
+        former.extend(known.id);
+    }
     let mut info = TopicInfo {
         error: topic.error,
         id: id.or(known.and_then(|known| known.id)),
-        former: known.map_or_else(Vec::new, |known| known.former.clone()),
+        former,
         partitions: HashMap::new(),
+        contradicted: 0,
     };
-    if id.is_some_and(|id| info.former.contains(&id)) {
-        return None;
-    }
-    let same = known.filter(|known| known.id.is_none() || known.id == info.id);
-    if let (Some(known), None) = (known, same) {
-        if info.former.len() == FORMER_IDS {
-            info.former.remove(0);
-        }
-        info.former.extend(known.id);
-    }
     if !info.error.is_ok() {
         // What is known of its leaders' epochs counts again when the broker knows the topic again.
         if let Some(same) = same {
             info.partitions.clone_from(&same.partitions);
         }
-        return Some(info);
+        return info;
     }
-    info.partitions = topic
-        .partitions
-        .iter()
-        .map(|p| {
-            let leader = (p.leader >= 0).then_some(Leader {
-                node: p.leader,
-                epoch: p.leader_epoch,
-            });
-            let mut info = PartitionInfo {
-                leader,
-                error: p.error,
+    for told in &topic.partitions {
+        let old = same.and_then(|same| same.partitions.get(&told.partition));
+        info.partitions
+            .insert(told.partition, described_partition(told, old));
+    }
+    info
+}
+
+fn described_partition(told: &Partition, old: Option<&PartitionInfo>) -> PartitionInfo {
+    let leader = (told.leader >= 0).then_some(Leader {
+        node: told.leader,
+        epoch: told.leader_epoch,
+    });
+    if let Some(old) = old.filter(|old| is_older(leader, old.leader)) {
+        let contradicted = old.contradicted + 1;
+        if contradicted < BELIEVED_AFTER {
+            return PartitionInfo {
+                contradicted,
+                ..*old
             };
-            if let Some(old) = same.and_then(|same| same.partitions.get(&p.partition)) {
-                if is_older(leader, old.leader) {
-                    info = *old;
-                }
-            }
-            (p.partition, info)
-        })
-        .collect();
-    Some(info)
+        }
+    }
+    PartitionInfo {
+        leader,
+        error: told.error,
+        contradicted: 0,
+    }
 }
 
 fn is_older(new: Option<Leader>, old: Option<Leader>) -> bool {
@@ -252,7 +281,7 @@ fn is_older(new: Option<Leader>, old: Option<Leader>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brod_protocol::api::metadata::{Broker, Partition};
+    use brod_protocol::api::metadata::Broker;
 
     fn all(_: &str) -> bool {
         true
@@ -312,6 +341,62 @@ mod tests {
         assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 1, epoch: 5 }));
         snapshot.update(&response(2, 0, 8), all);
         assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 2, epoch: 0 }));
+    }
+
+    #[test]
+    fn what_is_said_time_and_again_is_believed_though_it_is_older() {
+        // An epoch and an id that the topic never had.
+        for damaged in [response(2, i32::MAX, 7), response(2, 6, 8)] {
+            let mut snapshot = Snapshot::default();
+            snapshot.update(&response(1, 5, 7), all);
+            snapshot.update(&damaged, all);
+            let believed = |snapshot: &Snapshot| {
+                let leader = snapshot.topics["t"].partitions[&0].leader;
+                leader == Some(Leader { node: 1, epoch: 5 })
+                    && snapshot.topic_id("t") == TopicId::new(7_u128.to_be_bytes())
+            };
+            for _ in 1..BELIEVED_AFTER {
+                snapshot.update(&response(1, 5, 7), all);
+                assert!(!believed(&snapshot));
+            }
+            snapshot.update(&response(1, 5, 7), all);
+            assert!(believed(&snapshot));
+            snapshot.update(&response(1, 6, 7), all);
+            assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 1, epoch: 6 }));
+        }
+    }
+
+    #[test]
+    fn a_leader_named_with_an_epoch_that_never_was_is_not_believed_for_ever() {
+        let mut snapshot = Snapshot::default();
+        let both = || [response(1, 0, 7).brokers, response(2, 0, 7).brokers].concat();
+        let truth = || with_brokers(both(), response(1, 5, 7));
+        snapshot.update(&truth(), all);
+        for _ in 1..BELIEVED_AFTER {
+            snapshot.set_leader("t", 0, Leader { node: 2, epoch: 9 }, None);
+            snapshot.update(&truth(), all);
+        }
+        assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 2, epoch: 9 }));
+        snapshot.update(&truth(), all);
+        assert_eq!(snapshot.leader("t", 0), Ok(Leader { node: 1, epoch: 5 }));
+    }
+
+    #[test]
+    fn a_broker_that_lags_behind_is_not_believed_while_others_contradict_it() {
+        for (old, new) in [
+            (response(2, 4, 7), response(1, 5, 7)),
+            (response(2, 9, 6), response(1, 5, 7)),
+        ] {
+            let mut snapshot = Snapshot::default();
+            snapshot.update(&old, all);
+            for _ in 0..BELIEVED_AFTER * 2 {
+                snapshot.update(&new, all);
+                snapshot.update(&old, all);
+            }
+            let leader = snapshot.topics["t"].partitions[&0].leader;
+            assert_eq!(leader, Some(Leader { node: 1, epoch: 5 }));
+            assert_eq!(snapshot.topic_id("t"), TopicId::new(7_u128.to_be_bytes()));
+        }
     }
 
     #[test]

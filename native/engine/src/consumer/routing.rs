@@ -60,7 +60,7 @@ pub(super) struct Routing {
     check: Option<Check>,
     /// Of the topic that the position belongs to (KIP-516). None: not known.
     topic_id: Option<TopicId>,
-    /// Newest leader epoch for which the log is known to hold what was consumed.
+    /// Last leader epoch for which the log is known to hold what was consumed.
     validated: Option<i32>,
     /// A replica that the leader named, and until when it counts (KIP-392).
     preferred: Option<(NodeId, Instant)>,

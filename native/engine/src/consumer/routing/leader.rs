@@ -41,7 +41,9 @@ impl Routing {
             self.retry_later(now);
             return;
         };
-        if leader.epoch > *self.validated.get_or_insert(leader.epoch) {
+        // A lower one comes where epochs began anew, or the one known was never true.
+        let validated = *self.validated.get_or_insert(leader.epoch);
+        if leader.epoch >= 0 && leader.epoch != validated {
             if self.subscription.last_epoch() >= 0 {
                 self.validate(leader);
                 return;

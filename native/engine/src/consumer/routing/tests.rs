@@ -263,6 +263,19 @@ fn the_log_of_a_new_leader_is_checked_before_it_is_fetched_from() {
 }
 
 #[test]
+fn logs_are_checked_in_a_cluster_whose_epochs_began_anew() {
+    let mut test = Test::consumed();
+    test.routing.metadata_changed(&led_by(2, 2), test.now);
+    let check = test.asks("ask 2 for the end of 5");
+    // An epoch that the leader never heard of.
+    let end = EpochEnd::At(-1, -1);
+    test.routing.epoch_end(check, end, &led_by(2, 2), test.now);
+    assert_eq!(test.actions(), ["route to 2", "enqueue"]);
+    test.routing.metadata_changed(&led_by(3, 3), test.now);
+    test.asks("ask 3 for the end of 5");
+}
+
+#[test]
 fn a_leader_that_cannot_tell_where_an_epoch_ended_is_trusted() {
     let mut test = Test::consumed();
     test.routing.metadata_changed(&led_by(2, 6), test.now);
