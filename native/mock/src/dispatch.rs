@@ -8,6 +8,7 @@ use kafka_protocol::protocol::{Decodable, Encodable, Request};
 use crate::api;
 use crate::call::{Answer, Call, Connection};
 use crate::cluster::Cluster;
+use crate::shapes;
 use crate::throttle::Throttled;
 
 /// Decodes a request, has it answered, and encodes the answer's body.
@@ -47,9 +48,10 @@ pub(crate) fn dispatch(
         cluster.complain(format!("{key:?} comes before a login"));
         return Ok(Answer::Close);
     }
-    if claims_too_much(key, call.version, &body) {
-        let why = "an array of more elements than there are bytes".to_owned();
-        return Err(WireError::Malformed(why));
+    // The message crate allocates for as many elements as an array claims to have.
+    if let Some(shape) = shapes::of(key) {
+        let checked = shape.check(&body, call.version);
+        checked.map_err(|why| WireError::Malformed(why.to_string()))?;
     }
     let on = On {
         cluster,
@@ -98,43 +100,6 @@ pub(crate) fn dispatch(
     }
 }
 
-/// Of requests that begin with an array: whether it cannot be there. The message crate allocates for as many elements as
-/// an array claims to have, and an allocation that fails ends the process.
-fn claims_too_much(key: ApiKey, version: i16, body: &[u8]) -> bool {
-    let begins_with_array = matches!(
-        key,
-        ApiKey::Metadata
-            | ApiKey::CreateTopics
-            | ApiKey::DeleteTopics
-            | ApiKey::CreatePartitions
-            | ApiKey::DeleteRecords
-            | ApiKey::DescribeConfigs
-            | ApiKey::AlterConfigs
-            | ApiKey::IncrementalAlterConfigs
-            | ApiKey::DescribeGroups
-            | ApiKey::DeleteGroups
-    );
-    let claim = match key.request_header_version(version) >= 2 {
-        // Of its length plus one, seven bits a byte.
-        true => body
-            .iter()
-            .take(5)
-            .enumerate()
-            .try_fold(0, |sum, (at, byte)| {
-                let sum = sum | u64::from(byte & 0x7f) << (7 * at);
-                match byte & 0x80 {
-                    0 => Err(sum),
-                    _ => Ok(sum),
-                }
-            }),
-        false => {
-            let first = body.first_chunk().map(|first| i32::from_be_bytes(*first));
-            Err(first.map_or(0, |claim| claim.max(0) as u64))
-        }
-    };
-    begins_with_array && claim.is_err_and(|claim| claim > body.len() as u64)
-}
-
 struct On<'a> {
     cluster: &'a mut Cluster,
     connection: &'a mut Connection,
@@ -169,36 +134,6 @@ impl On<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::claims_too_much;
-    use kafka_protocol::protocol::Encodable;
-
-    #[test]
-    fn an_array_that_claims_more_elements_than_there_are_bytes_is_refused_before_it_is_decoded() {
-        for (version, claim) in [
-            (1, &[0x7f, 0xff, 0xff, 0xff][..]),
-            (12, &[0xff, 0xff, 0xff, 0xff, 7]),
-        ] {
-            assert!(
-                claims_too_much(ApiKey::Metadata, version, claim),
-                "{version}"
-            );
-        }
-        let topics = vec![metadata_request::MetadataRequestTopic::default(); 3];
-        let request = MetadataRequest::default().with_topics(Some(topics));
-        for (version, request) in [
-            (4, request.clone().with_topics(None)),
-            (9, request.clone().with_topics(None)),
-            (12, request),
-        ] {
-            let mut body = bytes::BytesMut::new();
-            request.encode(&mut body, version).unwrap();
-            assert!(
-                !claims_too_much(ApiKey::Metadata, version, &body),
-                "{version}"
-            );
-        }
-    }
-
     use brod_protocol::header::RequestHeader;
     use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
     use kafka_protocol::messages::*;

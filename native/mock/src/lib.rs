@@ -22,6 +22,7 @@ mod group;
 mod look;
 mod sasl;
 mod server;
+mod shapes;
 mod storage;
 mod throttle;
 mod tls;

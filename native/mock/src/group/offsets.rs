@@ -7,6 +7,9 @@ use brod_protocol::error::ErrorCode;
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
+use kafka_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopics,
+};
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
@@ -224,7 +227,8 @@ impl Groups {
         Ok(group)
     }
 
-    /// OffsetFetch.
+    /// OffsetFetch. Older versions ask for one group, in a form of their own: they are answered as if they asked for
+    /// one among several.
     pub(crate) fn fetch_offsets(
         &self,
         version: i16,
@@ -232,74 +236,88 @@ impl Groups {
     ) -> OffsetFetchResponse {
         let stable = request.require_stable;
         if version >= FETCHES_MANY_FROM {
-            let groups = request.groups.iter().map(|wanted| {
-                let result =
-                    OffsetFetchResponseGroup::default().with_group_id(wanted.group_id.clone());
-                if let Err(code) = self.check_reader(wanted) {
-                    return result.with_error_code(code.0);
-                }
-                let by_topic = wanted.topics.as_ref().map(|topics| {
-                    let pairs = topics.iter();
-                    pairs
-                        .map(|t| (t.name.clone(), t.partition_indexes.clone()))
-                        .collect()
-                });
-                let found = self.read_offsets(&wanted.group_id, by_topic, stable);
-                let found = found.into_iter().map(|(name, partitions)| {
-                    let partitions = partitions.into_iter().map(|(index, read)| {
-                        let result =
-                            OffsetFetchResponsePartitions::default().with_partition_index(index);
-                        match read {
-                            Ok(c) => result
-                                .with_committed_offset(c.offset)
-                                .with_committed_leader_epoch(c.leader_epoch)
-                                .with_metadata(Some(c.metadata)),
-                            Err(code) => result
-                                .with_committed_offset(-1)
-                                .with_metadata(Some(StrBytes::new()))
-                                .with_error_code(code.0),
-                        }
-                    });
-                    OffsetFetchResponseTopics::default()
-                        .with_name(name)
-                        .with_partitions(partitions.collect())
-                });
-                result.with_topics(found.collect())
-            });
+            let groups = request.groups.iter();
+            let groups = groups.map(|wanted| self.fetch_offsets_of(wanted, stable));
             return OffsetFetchResponse::default().with_groups(groups.collect());
         }
-        let by_topic = request.topics.as_ref().map(|topics| {
-            let pairs = topics.iter();
-            pairs
-                .map(|t| (t.name.clone(), t.partition_indexes.clone()))
-                .collect()
+        let topics = request.topics.as_ref().map(|topics| {
+            let topics = topics.iter().map(|topic| {
+                OffsetFetchRequestTopics::default()
+                    .with_name(topic.name.clone())
+                    .with_partition_indexes(topic.partition_indexes.clone())
+            });
+            topics.collect()
         });
-        let found = self.read_offsets(&request.group_id, by_topic, stable);
-        let found = found.into_iter().map(|(name, partitions)| {
-            let partitions = partitions.into_iter().map(|(index, read)| {
-                let result = OffsetFetchResponsePartition::default().with_partition_index(index);
-                match read {
-                    Ok(c) => result
+        let wanted = OffsetFetchRequestGroup::default()
+            .with_group_id(request.group_id.clone())
+            .with_topics(topics);
+        let group = self.fetch_offsets_of(&wanted, stable);
+        let topics = group.topics.into_iter().map(|topic| {
+            let partitions = topic.partitions.into_iter().map(|p| {
+                OffsetFetchResponsePartition::default()
+                    .with_partition_index(p.partition_index)
+                    .with_committed_offset(p.committed_offset)
+                    .with_committed_leader_epoch(p.committed_leader_epoch)
+                    .with_metadata(p.metadata)
+                    .with_error_code(p.error_code)
+            });
+            OffsetFetchResponseTopic::default()
+                .with_name(topic.name)
+                .with_partitions(partitions.collect())
+        });
+        OffsetFetchResponse::default()
+            .with_error_code(group.error_code)
+            .with_topics(topics.collect())
+    }
+
+    /// Of all topics, if none are named.
+    fn fetch_offsets_of(
+        &self,
+        wanted: &OffsetFetchRequestGroup,
+        stable: bool,
+    ) -> OffsetFetchResponseGroup {
+        let result = OffsetFetchResponseGroup::default().with_group_id(wanted.group_id.clone());
+        if let Err(code) = self.check_reader(wanted) {
+            return result.with_error_code(code.0);
+        }
+        let none = Offsets::default();
+        let group = self.groups.get(&wanted.group_id);
+        let offsets = group.map_or(&none, |group| &group.offsets);
+        let mut partitions: BTreeMap<&TopicName, Vec<i32>> = BTreeMap::new();
+        match &wanted.topics {
+            Some(topics) => partitions.extend(
+                topics
+                    .iter()
+                    .map(|topic| (&topic.name, topic.partition_indexes.clone())),
+            ),
+            None => {
+                for (topic, partition) in offsets.committed.keys() {
+                    partitions.entry(topic).or_default().push(*partition);
+                }
+            }
+        }
+        let topics = partitions.into_iter().map(|(topic, partitions)| {
+            let partitions = partitions.into_iter().map(|index| {
+                let found = OffsetFetchResponsePartitions::default().with_partition_index(index);
+                match offsets.get(&(topic.clone(), index), stable) {
+                    Ok(c) => found
                         .with_committed_offset(c.offset)
                         .with_committed_leader_epoch(c.leader_epoch)
                         .with_metadata(Some(c.metadata)),
-                    Err(code) => result
+                    Err(code) => found
                         .with_committed_offset(-1)
                         .with_metadata(Some(StrBytes::new()))
                         .with_error_code(code.0),
                 }
             });
-            OffsetFetchResponseTopic::default()
-                .with_name(name)
+            OffsetFetchResponseTopics::default()
+                .with_name(topic.clone())
                 .with_partitions(partitions.collect())
         });
-        OffsetFetchResponse::default().with_topics(found.collect())
+        result.with_topics(topics.collect())
     }
 
-    fn check_reader(
-        &self,
-        wanted: &kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup,
-    ) -> Result<(), ErrorCode> {
+    fn check_reader(&self, wanted: &OffsetFetchRequestGroup) -> Result<(), ErrorCode> {
         let Some(member) = &wanted.member_id else {
             return Ok(());
         };
@@ -311,31 +329,6 @@ impl Groups {
             Some(Members::Consumer(consumer)) => consumer.check_epoch(member, wanted.member_epoch),
             _ => Ok(()),
         }
-    }
-
-    /// `wanted` is `None` for all that the group has.
-    #[allow(clippy::type_complexity)]
-    fn read_offsets(
-        &self,
-        group: &GroupId,
-        wanted: Option<Vec<(TopicName, Vec<i32>)>>,
-        stable: bool,
-    ) -> Vec<(TopicName, Vec<(i32, Result<Committed, ErrorCode>)>)> {
-        let none = Offsets::default();
-        let offsets = self.groups.get(group).map_or(&none, |group| &group.offsets);
-        let wanted = wanted.unwrap_or_else(|| {
-            let mut all: BTreeMap<TopicName, Vec<i32>> = BTreeMap::new();
-            for (topic, partition) in offsets.committed.keys() {
-                all.entry(topic.clone()).or_default().push(*partition);
-            }
-            all.into_iter().collect()
-        });
-        let read = wanted.into_iter().map(|(topic, partitions)| {
-            let read = |index| (index, offsets.get(&(topic.clone(), index), stable));
-            let read = partitions.into_iter().map(read).collect();
-            (topic, read)
-        });
-        read.collect()
     }
 }
 

@@ -12,81 +12,105 @@ const fn field(name: &'static str, kind: Kind) -> Field {
 }
 
 impl Field {
-    pub(crate) const fn since(mut self, version: i16) -> Field {
+    /// The first version that has it.
+    pub const fn since(mut self, version: i16) -> Field {
         self.since = version;
         self
     }
 
-    pub(crate) const fn until(mut self, version: i16) -> Field {
+    /// The last version that has it.
+    pub const fn until(mut self, version: i16) -> Field {
         self.until = version;
         self
     }
 }
 
-pub(crate) const fn bool(name: &'static str) -> Field {
+/// A boolean.
+pub const fn bool(name: &'static str) -> Field {
     field(name, Kind::Fixed(1))
 }
 
-pub(crate) const fn int8(name: &'static str) -> Field {
+/// A number of 8 bits.
+pub const fn int8(name: &'static str) -> Field {
     field(name, Kind::Fixed(1))
 }
 
-pub(crate) const fn int16(name: &'static str) -> Field {
+/// A number of 16 bits.
+pub const fn int16(name: &'static str) -> Field {
     field(name, Kind::Fixed(2))
 }
 
-pub(crate) const fn int32(name: &'static str) -> Field {
+/// A number of 32 bits.
+pub const fn int32(name: &'static str) -> Field {
     field(name, Kind::Fixed(4))
 }
 
-pub(crate) const fn int64(name: &'static str) -> Field {
+/// A number of 64 bits.
+pub const fn int64(name: &'static str) -> Field {
     field(name, Kind::Fixed(8))
 }
 
-pub(crate) const fn uuid(name: &'static str) -> Field {
+/// A UUID.
+pub const fn uuid(name: &'static str) -> Field {
     field(name, Kind::Fixed(16))
 }
 
-pub(crate) const fn string(name: &'static str) -> Field {
+/// A string.
+pub const fn string(name: &'static str) -> Field {
     field(name, Kind::Text(Null::Refused))
 }
 
-pub(crate) const fn nullable_string(name: &'static str) -> Field {
+/// A string, or null.
+pub const fn nullable_string(name: &'static str) -> Field {
     field(name, Kind::Text(Null::Allowed))
 }
 
-pub(crate) const fn bytes(name: &'static str) -> Field {
+/// Bytes.
+pub const fn bytes(name: &'static str) -> Field {
     field(name, Kind::Blob(Null::Refused))
 }
 
-pub(crate) const fn records(name: &'static str) -> Field {
+/// Record batches, or null.
+pub const fn records(name: &'static str) -> Field {
     field(name, Kind::Blob(Null::Allowed))
 }
 
-pub(crate) const fn int32s(name: &'static str) -> Field {
+/// An array of numbers of 32 bits.
+pub const fn int32s(name: &'static str) -> Field {
     field(name, Kind::Numbers(4))
 }
 
-pub(crate) const fn int8s(name: &'static str) -> Field {
+/// An array of numbers of 8 bits.
+pub const fn int8s(name: &'static str) -> Field {
     field(name, Kind::Numbers(1))
 }
 
-pub(crate) const fn texts(name: &'static str) -> Field {
-    field(name, Kind::Texts)
+/// An array of strings.
+pub const fn texts(name: &'static str) -> Field {
+    field(name, Kind::Texts(Null::Refused))
 }
 
-pub(crate) const fn list(name: &'static str, element: &'static Fields) -> Field {
+/// An array of strings, or null.
+pub const fn nullable_texts(name: &'static str) -> Field {
+    field(name, Kind::Texts(Null::Allowed))
+}
+
+/// An array of structs.
+pub const fn list(name: &'static str, element: &'static Fields) -> Field {
     field(name, Kind::List(element, Null::Refused))
 }
 
-pub(crate) const fn nullable_list(name: &'static str, element: &'static Fields) -> Field {
+/// An array of structs, or null.
+pub const fn nullable_list(name: &'static str, element: &'static Fields) -> Field {
     field(name, Kind::List(element, Null::Allowed))
 }
 
-pub(crate) const fn tagged(name: &'static str, fields: &'static Fields) -> Field {
+/// A struct that is a tagged field's value.
+pub const fn tagged(name: &'static str, fields: &'static Fields) -> Field {
     field(name, Kind::Struct(fields))
 }
 
-pub(crate) const fn fields(plain: &'static [Field]) -> Fields {
+/// The fields of a struct that has no tagged ones.
+pub const fn fields(plain: &'static [Field]) -> Fields {
     Fields { plain, tagged: &[] }
 }

@@ -3,11 +3,11 @@
 //! That crate allocates for as many elements as an array claims to have. A claim of 2^31 asks for
 //! more memory than there is, and an allocation that fails ends the process: Erlang's, for us. So
 //! a response is walked first, by the shapes in [`crate::api`]: every length in it must fit the
-//! bytes behind it. Walking allocates nothing.
+//! bytes behind it. Walking allocates nothing. The broker in memory checks requests so.
 
 use std::fmt;
 
-pub(crate) mod build;
+pub mod build;
 
 /// The type of a response's body, in all versions.
 pub struct Shape {
@@ -53,7 +53,7 @@ pub enum Kind {
     /// An array of elements of so many bytes.
     Numbers(usize),
     /// An array of strings.
-    Texts,
+    Texts(Null),
     /// An array of structs.
     List(&'static Fields, Null),
     /// A struct that is a tagged field's value.
@@ -211,7 +211,7 @@ fn size_of(kind: Kind) -> usize {
     match kind {
         Kind::Fixed(size) => size.next_multiple_of(8),
         Kind::Text(_) | Kind::Blob(_) => 32,
-        Kind::Numbers(_) | Kind::Texts | Kind::List(..) => 24,
+        Kind::Numbers(_) | Kind::Texts(_) | Kind::List(..) => 24,
         Kind::Struct(fields) => fields.size(),
     }
 }
@@ -268,8 +268,8 @@ impl Walk<'_> {
                 self.spend(name, count * size)?;
                 self.at += count * size;
             }
-            Kind::Texts => {
-                let count = self.length(name, Width::Long, Null::Refused, 1)?;
+            Kind::Texts(null) => {
+                let count = self.length(name, Width::Long, null, 1)?;
                 let each = Kind::Text(Null::Refused);
                 self.spend(name, count.saturating_mul(size_of(each)))?;
                 for _ in 0..count {

@@ -131,8 +131,8 @@ impl Sample {
                     (0..elements).for_each(|_| self.number(size));
                 }
             }
-            Kind::Texts => {
-                if self.length(name, Width::Long, Null::Refused, elements) {
+            Kind::Texts(null) => {
+                if self.length(name, Width::Long, null, elements) {
                     (0..elements).for_each(|_| self.value(name, Kind::Text(Null::Refused)));
                 }
             }
