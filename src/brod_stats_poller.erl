@@ -1,5 +1,5 @@
-%% @private Reads the engine's counters from time to time and tells what has changed as telemetry events; see
-%% brod_telemetry.
+%% @private Reads the engine's counters from time to time and tells what has changed as telemetry events, and drops
+%% what is kept of clients that are gone; see brod_telemetry.
 -module(brod_stats_poller).
 -behaviour(gen_server).
 
@@ -8,7 +8,11 @@
 
 -define(INTERVAL_MS, 5000).
 
--record(state, {seen = #{} :: #{pid() => map()}}).
+-define(SWEEP_MS, 60000).
+
+-record(state, {seen = #{} :: #{pid() => map()},
+                %% see brod_telemetry:forget_gone/2
+                gone = #{} :: #{term() => integer()}}).
 
 %% @doc Start the process.
 -spec start_link() -> {ok, pid()} | {error, term()}.
@@ -21,6 +25,7 @@ poll() -> gen_server:call(?MODULE, poll).
 
 init([]) ->
   ok = schedule(),
+  _ = erlang:send_after(?SWEEP_MS, self(), sweep),
   {ok, #state{}}.
 
 handle_call(poll, _From, State) -> {reply, ok, poll(State)};
@@ -32,8 +37,11 @@ handle_info(poll, State) ->
   ok = schedule(),
   case brod_telemetry:is_enabled() of
     true -> {noreply, poll(State)};
-    false -> {noreply, #state{}}
+    false -> {noreply, State#state{seen = #{}}}
   end;
+handle_info(sweep, #state{gone = Gone} = State) ->
+  _ = erlang:send_after(?SWEEP_MS, self(), sweep),
+  {noreply, State#state{gone = brod_telemetry:forget_gone(Gone, erlang:monotonic_time(millisecond))}};
 handle_info(_Info, State) ->
   {noreply, State}.
 
@@ -49,8 +57,8 @@ schedule() ->
       ok
   end.
 
-poll(#state{seen = Seen}) ->
-  #state{seen = maps:from_list([poll(Client, maps:get(Pid, Seen, #{})) || {_, Pid} = Client <- brod_stats:clients()])}.
+poll(#state{seen = Seen} = State) ->
+  State#state{seen = maps:from_list([poll(Client, maps:get(Pid, Seen, #{})) || {_, Pid} = Client <- brod_stats:clients()])}.
 
 poll({Id, Pid}, Before) ->
   try brod_stats:stats(Pid, maps:get(last_event, Before, 0)) of

@@ -66,11 +66,13 @@
 %% </dl>
 -module(brod_telemetry).
 
--export([events/0, is_enabled/0, execute/3, happened/3, committed/3, recent/1, counters/0]).
+-export([events/0, is_enabled/0, execute/3, happened/3, committed/3, recent/1, counters/0, forget_gone/2]).
 
 -include("brod_int.hrl").
 
 -define(KEPT, 200).
+%% Counters outlive their client so long: a client that failed comes again, and the last numbers are yet to be read.
+-define(GONE_MS, 600000).
 
 %% @doc All events, for `telemetry:attach_many/4'.
 -spec events() -> [[atom(), ...]].
@@ -143,3 +145,24 @@ recent(Client) ->
 counters() ->
   Rows = try ets:match_object(?BROD_JOURNAL, {{counter, '_', '_'}, '_'}) catch error:badarg -> [] end,
   [{Name, Labels, Count} || {{counter, Name, Labels}, Count} <- Rows].
+
+%% @private Counters of clients that ended long ago are dropped. Takes and returns since when (in ms) which clients are known
+%% to be gone; to be called from time to time.
+-spec forget_gone(#{term() => integer()}, integer()) -> #{term() => integer()}.
+forget_gone(Known, Now) ->
+  Clients = lists:usort([Client || {_, #{client := Client}, _} <- counters()]),
+  Gone = maps:from_list([{Client, maps:get(Client, Known, Now)} || Client <- Clients, is_gone(Client)]),
+  maps:filter(fun(Client, Since) -> Now - Since < ?GONE_MS orelse forget(Client) end, Gone).
+
+is_gone(undefined) -> false;
+is_gone(Client) when is_atom(Client) -> whereis(Client) =:= undefined;
+is_gone(Client) when is_pid(Client), node(Client) =:= node() -> not is_process_alive(Client);
+is_gone(_) -> false.
+
+%% Nothing of it stays: false.
+forget(Client) ->
+  try [ets:match_delete(?BROD_JOURNAL, {{counter, '_', Labels}, '_'})
+       || Labels <- [#{client => Client}, #{client => Client, group => '_'}]]
+  catch error:badarg -> []
+  end,
+  false.

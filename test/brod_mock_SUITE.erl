@@ -361,7 +361,7 @@ resources() ->
     ports => erlang:system_info(port_count), threads => Listed("/proc/self/task"),
     descriptors => Listed("/proc/self/fd"), megabytes => erlang:memory(total) div 1000000, resident => resident()}.
 
-%% A table may be gone by now. The journal has counters for each client that there was, which outlive it.
+%% A table may be gone by now. The journal's counters outlive their client by ten minutes.
 is_brods(Table) ->
   case {ets:info(Table, owner), ets:info(Table, name)} of
     {undefined, _} -> false;

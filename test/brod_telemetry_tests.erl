@@ -33,6 +33,26 @@ a_broker_is_unreachable_while_the_last_that_was_heard_of_it_is_a_failure_test() 
                brod_stats:health_of(Stats([Broker(1, 0), Broker(2, 1)], [Failed]))),
   ?assertEqual({ok, []}, brod_stats:health_of(Stats([Broker(1, 0), Broker(2, 1)], [Lost, Failed, Back]))).
 
+counters_of_a_client_that_is_gone_are_dropped_after_a_while_test() ->
+  {ok, Started} = application:ensure_all_started(brod),
+  true = register(a_client_that_lives, self()),
+  Of = fun(Client) -> length([1 || {_, #{client := C}, _} <- brod_telemetry:counters(), C =:= Client]) end,
+  try
+    [begin
+       ok = brod_telemetry:happened([client, throttle], #{duration_ms => 1}, #{client => Client}),
+       ok = brod_telemetry:happened([group, join], #{topics => 1}, #{client => Client, group => <<"g">>})
+     end || Client <- [a_client_that_is_gone, a_client_that_lives]],
+    Gone = brod_telemetry:forget_gone(#{}, 0),
+    ?assertEqual({2, 2}, {Of(a_client_that_is_gone), Of(a_client_that_lives)}),
+    StillGone = brod_telemetry:forget_gone(Gone, 599999),
+    ?assertEqual({2, 2}, {Of(a_client_that_is_gone), Of(a_client_that_lives)}),
+    ?assertEqual(error, maps:find(a_client_that_is_gone, brod_telemetry:forget_gone(StillGone, 600000))),
+    ?assertEqual({0, 2}, {Of(a_client_that_is_gone), Of(a_client_that_lives)})
+  after
+    true = unregister(a_client_that_lives),
+    [ok = application:stop(App) || App <- lists:reverse(Started), App =:= brod]
+  end.
+
 every_event_that_the_documentation_names_is_in_the_list_test() ->
   {ok, Source} = file:read_file(source()),
   {match, Found} = re:run(Source, "`(\\[brod, [a-z_, ]+\\])'", [global, {capture, all_but_first, list}]),
