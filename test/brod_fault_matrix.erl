@@ -26,12 +26,20 @@
 -define(UNKNOWN_MEMBER, 25).
 -define(REBALANCE, 27).
 -define(UNKNOWN_LEADER_EPOCH, 75).
+-define(CONCURRENT_TRANSACTIONS, 51).
+%% Codes after which a transaction can only be aborted, or not even that.
+-define(INVALID_PRODUCER_EPOCH, 47).
+-define(TRANSACTION_ABORTABLE, 120).
+%% The releases before and after KIP-890.
+-define(TXN_V1, <<"3.9">>).
+-define(TXN_V2, <<"4.1">>).
 
--type who() :: {producer, brod:producer_config()} | consumer | group_subscriber | group_subscriber_v2 | coordinator | admin.
+-type who() :: {producer, brod:producer_config()} | consumer | group_subscriber | group_subscriber_v2 | coordinator | admin
+             | {transaction, Release :: binary()}.
 
 %% @doc All of them.
 -spec cases() -> [{brod_mock:fault(), who()}].
-cases() -> producers() ++ consumers() ++ groups() ++ admins().
+cases() -> producers() ++ consumers() ++ groups() ++ admins() ++ transactions().
 
 cut() -> [reset_before, reset_after, {delay, 30}, {truncate, 20}].
 
@@ -47,7 +55,9 @@ producers() ->
 
 consumers() ->
   Leader = [{error, Code} || Code <- [?NOT_LEADER, ?LEADER_NOT_AVAILABLE, ?UNKNOWN_TOPIC]],
-  Actions = cut() ++ [{delay_answer, 30}, {truncate, 6}, {truncate, 100}] ++ Leader,
+  %% another request's answer, as it seems
+  Mistaken = {corrupt, 6},
+  Actions = cut() ++ [{delay_answer, 30}, {truncate, 6}, {truncate, 100}, Mistaken] ++ Leader,
   [{#{api => Api, nth => Nth, times => Times, action => Action}, consumer}
    || {Api, Moments} <- [{<<"Fetch">>, [1, 2, 3]}, {<<"ListOffsets">>, [1]}],
       Action <- Actions ++ [{error, ?UNKNOWN_LEADER_EPOCH} || Api =:= <<"Fetch">>], Nth <- Moments, Times <- [1, 2]].
@@ -68,6 +78,19 @@ admins() ->
               <<"DescribeGroups">>, <<"CreateTopics">>, <<"DeleteTopics">>],
       Action <- [drop, {truncate, 6}, {error, ?REQUEST_TIMED_OUT} | cut()]].
 
+%% The first call of most APIs is of the transaction that is aborted, the second of the one that is committed.
+transactions() ->
+  Coordinator = [{error, Code} || Code <- [?LOADING, ?NOT_COORDINATOR, ?CONCURRENT_TRANSACTIONS]],
+  Both = [{<<"EndTxn">>, [1, 2], Coordinator ++ [{error, ?INVALID_PRODUCER_EPOCH}]},
+          {<<"TxnOffsetCommit">>, [1, 2], [{error, ?LOADING}, {error, ?NOT_COORDINATOR}, {error, ?TRANSACTION_ABORTABLE}]}],
+  Apis = [{?TXN_V2, Both ++ [{<<"InitProducerId">>, [1], Coordinator},
+                             {<<"Produce">>, [1, 2], [{error, Code} || Code <- [?NOT_LEADER, ?NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+                                                                                ?TRANSACTION_ABORTABLE]]}]},
+          {?TXN_V1, Both ++ [{<<"AddPartitionsToTxn">>, [1, 2], Coordinator}, {<<"AddOffsetsToTxn">>, [1, 2], Coordinator}]}],
+  [{#{api => Api, nth => Nth, action => Action}, {transaction, Release}}
+   || {Release, OfRelease} <- Apis, {Api, Moments, Errors} <- OfRelease, Nth <- Moments,
+      Action <- cut() ++ [{delay_answer, 30} | Errors]].
+
 %% @doc The cases, shared out among so many clusters that work side by side: those that failed, and why.
 -spec run([{brod_mock:fault(), who()}], pos_integer()) -> [{{brod_mock:fault(), who()}, term()}].
 run(Cases, Clusters) ->
@@ -81,7 +104,11 @@ run(Cases, Clusters) ->
 
 work(Cases) ->
   process_flag(trap_exit, true),
-  {ok, Mock} = brod_mock:start(#{}),
+  {OfV1, Others} = lists:partition(fun({_, Who}) -> Who =:= {transaction, ?TXN_V1} end, Cases),
+  work(#{}, Others) ++ work(#{version => ?TXN_V1}, OfV1).
+
+work(Config, Cases) ->
+  {ok, Mock} = brod_mock:start(Config),
   Failed = [{Case, Why} || {N, Case} <- lists:zip(lists:seq(1, length(Cases)), Cases),
                            {failed, Why} <- [faulty(Mock, Case, integer_to_binary(N))]],
   ok = brod_mock:stop(Mock),
@@ -176,7 +203,27 @@ met(admin, Mock, Client, Topic, #{api := Api} = Fault) ->
     ok -> ok;
     {error, Told} when Api =:= <<"CreateTopics">> -> ?assertMatch({match, _}, re:run(Told, "already.exists"));
     {error, unknown_topic_or_partition} when Api =:= <<"DeleteTopics">> -> ok
-  end.
+  end;
+
+%% One is aborted, one is committed, and when the fault is over another one. Readers of what is committed see all of a
+%% transaction or nothing, and it once.
+met({transaction, _}, Mock, Client, Topic, #{action := Action} = Fault) ->
+  ok = brod_mock:fault(Mock, Fault),
+  Aborted = transact(Client, Topic, [101, 102], fun brod:abort/1),
+  Committed = transact(Client, Topic, [1, 2, 3], fun brod:commit/1),
+  ok = brod_mock:clear_faults(Mock),
+  Offset = brod_mock:committed(Mock, Topic, Topic, 0),
+  Last = transact(Client, Topic, [4], fun brod:commit/1),
+  Seen = seen(Client, Topic, 0),
+  Told = {Aborted, Committed, Seen},
+  ?assertEqual(ok, Last, Told),
+  ?assertEqual(4, brod_mock:committed(Mock, Topic, Topic, 0)),
+  Ends = lists:member(Action, [{error, ?INVALID_PRODUCER_EPOCH}, {error, ?TRANSACTION_ABORTABLE}]),
+  case Committed of
+    ok -> ?assertEqual({3, [1, 2, 3, 4]}, {Offset, Seen}, Told);
+    {error, _} when Ends -> ?assert(lists:member(Seen, [[4], [1, 2, 3, 4]]), Told)
+  end,
+  Ends orelse ?assertEqual(ok, Aborted).
 
 admin(Api, Endpoints, Topic) ->
   Connect = [{connect_timeout, 5000}, {request_timeout, 1000}],
@@ -197,6 +244,36 @@ admin(Api, Endpoints, Topic) ->
       {ok, _} -> ok;
       Other -> Other
     end
+  end.
+
+%% Messages and an offset, the last of them, in a transaction that ends so. What has failed is aborted.
+transact(Client, Topic, Numbers, End) ->
+  T0 = erlang:monotonic_time(millisecond),
+  Result =
+    case brod:transaction(Client, Topic, [{transaction_timeout, ?LIMIT_MS}]) of
+      {ok, Tx} ->
+        Produced = [brod:txn_produce(Tx, Topic, 0, <<>>, integer_to_binary(N)) || N <- Numbers],
+        Added = brod:txn_add_offsets(Tx, Topic, #{{Topic, 0} => lists:last(Numbers)}),
+        case [Error || {error, _} = Error <- Produced ++ [Added]] of
+          [] -> End(Tx);
+          [Error | _] ->
+            _ = brod:abort(Tx),
+            Error
+        end;
+      Error -> Error
+    end,
+  ?assert(erlang:monotonic_time(millisecond) - T0 < ?LIMIT_MS),
+  Result.
+
+%% By readers of what is committed.
+seen(Client, Topic, Offset) ->
+  {ok, {Stable, Messages}} = brod:fetch(Client, Topic, 0, Offset, #{isolation_level => read_committed, max_wait_time => 100}),
+  Numbers = [binary_to_integer(V) || #kafka_message{value = V} <- Messages],
+  case Messages of
+    [] -> [];
+    _ ->
+      Next = (lists:last(Messages))#kafka_message.offset + 1,
+      Numbers ++ case Next < Stable of true -> seen(Client, Topic, Next); false -> [] end
   end.
 
 %% One that is scripted for a heartbeat has been met before the verdict.
