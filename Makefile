@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup build cli test lint fmt precompiled docs dashboard demo bench bench-compare soak chaos malformed fuzz compat matrix kafka-up kafka-down clean
+.PHONY: help setup build cli test lint fmt precompiled docs dashboard demo bench bench-compare soak chaos malformed fuzz sanitize compat matrix kafka-up kafka-down clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -52,7 +52,7 @@ bench-compare: ## this checkout beside another revision (REV=...), in alternatin
 soak: ## ten minutes of producing and consuming, checked message by message (SOAK_MINUTES, SOAK_KILL, SOAK_PARTITIONS)
 	@bench/soak.sh
 
-chaos: ## a random walk of clients and faults on the Kafka in memory, an hour of it (CHAOS_MINUTES, CHAOS_SEED)
+chaos: ## a random walk of clients and faults on the Kafka in memory, an hour of it (CHAOS_MINUTES, CHAOS_SEED; KAFKA=real: 30 minutes of faults of every kind on real brokers)
 	@scripts/chaos.sh
 
 malformed: ## clients of every kind that get 100,000 damaged answers (MALFORMED_ANSWERS, MALFORMED_SEED)
@@ -60,6 +60,9 @@ malformed: ## clients of every kind that get 100,000 damaged answers (MALFORMED_
 
 fuzz: ## inputs made up by libFuzzer for every decoder, a minute for each (FUZZ_SECONDS, FUZZ_SANITIZER)
 	@scripts/fuzz.sh
+
+sanitize: ## the NIF under valgrind or AddressSanitizer: misuse, and clients of the Kafka in memory (SANITIZE_WITH)
+	@scripts/sanitize.sh
 
 compat: ## what works on which Kafka, from 0.8.2 to 4.4, as a table (takes some minutes)
 	@scripts/compat.sh

@@ -6,7 +6,7 @@
 -export([storm/0]).
 
 -define(PROCESSES, 8).
--define(CALLS, 5000).
+-define(CALLS, "5000").
 -define(LONG_US, 5000).
 
 any_call_from_many_processes_returns_or_is_a_bad_argument_test_() ->
@@ -37,7 +37,8 @@ work(Seed, Table, Functions) ->
   Own = handles(),
   _ = put(own, maps:from_list(lists:zip([client, dispatcher, producer, consumer, group, txn, connection], Own))),
   _ = [keep(Table, Handle) || Handle <- Own],
-  lists:append([call(Table, lists:nth(rand:uniform(length(Functions)), Functions)) || _ <- lists:seq(1, ?CALLS)]).
+  Calls = list_to_integer(os:getenv("BROD_CALLS", ?CALLS)),
+  lists:append([call(Table, lists:nth(rand:uniform(length(Functions)), Functions)) || _ <- lists:seq(1, Calls)]).
 
 call(Table, {F, Arity}) ->
   flush(),
