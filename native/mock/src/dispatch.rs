@@ -61,9 +61,11 @@ pub(crate) fn dispatch(
     };
     match key {
         ApiKey::ApiVersions => on.call(api::api_versions::handle),
+        ApiKey::AlterClientQuotas => on.call(api::quotas::alter),
         ApiKey::AlterConfigs => on.call(api::configs::alter),
         ApiKey::CreatePartitions => on.call(api::admin::create_partitions),
         ApiKey::DeleteRecords => on.call(api::admin::delete_records),
+        ApiKey::DescribeClientQuotas => on.call(api::quotas::describe),
         ApiKey::DescribeCluster => on.call(api::admin::describe_cluster),
         ApiKey::DescribeConfigs => on.call(api::configs::describe),
         ApiKey::IncrementalAlterConfigs => on.call(api::configs::alter_incrementally),
@@ -198,6 +200,8 @@ mod tests {
         ask(|_, _| ApiVersionsRequest::default());
         ask(|_, _| MetadataRequest::default().with_topics(Some(vec![])));
         ask(|_, _| DeleteTopicsRequest::default());
+        ask(|_, _| AlterClientQuotasRequest::default());
+        ask(|_, _| DescribeClientQuotasRequest::default());
         ask(|_, _| DescribeClusterRequest::default());
         ask(|_, _| {
             let topic = create_partitions_request::CreatePartitionsTopic::default();

@@ -23,6 +23,45 @@ const fn shape(flexible: i16, body: Fields) -> Shape {
 
 static SHAPES: &[(ApiKey, Shape)] = &[
     (
+        ApiKey::AlterClientQuotas,
+        shape(
+            1,
+            fields(&[
+                list(
+                    "entries",
+                    &fields(&[
+                        list(
+                            "entity",
+                            &fields(&[string("entity_type"), nullable_string("entity_name")]),
+                        ),
+                        list(
+                            "ops",
+                            &fields(&[string("key"), int64("value"), bool("remove")]),
+                        ),
+                    ]),
+                ),
+                bool("validate_only"),
+            ]),
+        ),
+    ),
+    (
+        ApiKey::DescribeClientQuotas,
+        shape(
+            1,
+            fields(&[
+                list(
+                    "components",
+                    &fields(&[
+                        string("entity_type"),
+                        int8("match_type"),
+                        nullable_string("match"),
+                    ]),
+                ),
+                bool("strict"),
+            ]),
+        ),
+    ),
+    (
         ApiKey::Produce,
         shape(
             9,

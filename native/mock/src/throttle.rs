@@ -27,6 +27,7 @@ macro_rules! throttled {
 throttled!(
     AddOffsetsToTxnResponse,
     AddPartitionsToTxnResponse,
+    AlterClientQuotasResponse,
     AlterConfigsResponse,
     ApiVersionsResponse,
     ConsumerGroupDescribeResponse,
@@ -36,6 +37,7 @@ throttled!(
     DeleteGroupsResponse,
     DeleteRecordsResponse,
     DeleteTopicsResponse,
+    DescribeClientQuotasResponse,
     DescribeClusterResponse,
     DescribeConfigsResponse,
     DescribeGroupsResponse,
@@ -90,6 +92,17 @@ impl Quotas {
             paid_at: 0,
         };
         self.0.insert(client.to_owned(), quota);
+    }
+
+    /// In bytes a second; None: no limit.
+    pub(crate) fn of(&self, client: &str) -> Option<u64> {
+        let rate = self.0.get(client)?.bytes_a_second;
+        (rate > 0).then_some(rate)
+    }
+
+    /// Those that have or had one.
+    pub(crate) fn clients(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     /// How long the client has to wait, in ms, for it has moved so many bytes.

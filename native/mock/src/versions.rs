@@ -38,6 +38,8 @@ const TABLE: &[Row] = &[
     (ApiKey::ApiVersions, 0, [1, 1, 3, 4, 4]),
     (ApiKey::CreateTopics, 2, [2, 2, 7, 7, 7]),
     (ApiKey::AlterConfigs, 0, [0, 0, 2, 2, 2]),
+    (ApiKey::AlterClientQuotas, 0, [NONE, NONE, 1, 1, 1]),
+    (ApiKey::DescribeClientQuotas, 0, [NONE, NONE, 1, 1, 1]),
     (ApiKey::CreatePartitions, 0, [NONE, 0, 3, 3, 3]),
     (ApiKey::DeleteRecords, 0, [0, 0, 2, 2, 2]),
     (ApiKey::DescribeCluster, 0, [NONE, NONE, 0, 1, 2]),

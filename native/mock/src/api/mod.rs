@@ -11,6 +11,7 @@ pub(crate) mod metadata;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod offsets;
 pub(crate) mod produce;
+pub(crate) mod quotas;
 pub(crate) mod sasl;
 pub(crate) mod telemetry;
 pub(crate) mod topics;

@@ -37,6 +37,13 @@ pub(crate) fn create(
                     ErrorCode::TOPIC_ALREADY_EXISTS => {
                         text(&format!("Topic '{}' already exists.", topic.name.as_str()))
                     }
+                    ErrorCode::INVALID_REPLICATION_FACTOR if topic.replication_factor > 0 => {
+                        let (wanted, brokers) = (topic.replication_factor, cluster.brokers.len());
+                        text(&format!(
+                            "Unable to replicate the partition {wanted} time(s): The target replication factor of {wanted} \
+                             cannot be reached because only {brokers} broker(s) are registered."
+                        ))
+                    }
                     code => text(code.name()),
                 }))
                 .with_num_partitions(-1)
