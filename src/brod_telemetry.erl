@@ -161,8 +161,8 @@ is_gone(_) -> false.
 
 %% Nothing of it stays: false.
 forget(Client) ->
-  try [ets:match_delete(?BROD_JOURNAL, {{counter, '_', Labels}, '_'})
-       || Labels <- [#{client => Client}, #{client => Client, group => '_'}]]
-  catch error:badarg -> []
-  end,
+  _ = try [ets:match_delete(?BROD_JOURNAL, {{counter, '_', Labels}, '_'})
+           || Labels <- [#{client => Client}, #{client => Client, group => '_'}]]
+      catch error:badarg -> []
+      end,
   false.
