@@ -51,23 +51,26 @@ run(#{answers := Answers, each := Each, seed := Seed} = Config) ->
   Main = self(),
   Workers = [spawn_monitor(fun() -> work(Role, Main, Endpoints) end)
              || Role <- [produce, subscribe, group, transact, administrate, connect], _ <- lists:seq(1, Each)],
-  try
-    Healthy = progress(Workers, #{}, fun(All) -> all_done(1, Workers, All) end),
-    ok = brod_mock:fault(Mock, #{action => {damage, ?ONE_IN}, times => 1 bsl 40}),
-    Damaged = progress(Workers, Healthy, fun(_) -> brod_mock:faults_met(Mock) >= Answers end),
-    Met = brod_mock:faults_met(Mock),
-    ok = brod_mock:clear_faults(Mock),
-    _ = [ok = restarted(Mock, Broker) || maps:get(restart, Config, false), Broker <- [1, 2, 3]],
-    Healed = progress(Workers, Damaged, fun(All) -> all_done(?HEALED, Workers, All, Damaged) end),
-    #{roles => by_role(Healed), damaged => Met, seconds => erlang:monotonic_time(second) - T0, seed => Seed,
-      mb_before => Before, mb_after => megabytes()}
-  after
-    [exit(Pid, shutdown) || {Pid, _} <- Workers],
-    [receive {'DOWN', Ended, process, _, _} -> ok end || Ended <- [monitor(process, Pid) || {Pid, _} <- Workers]],
-    flush(),
-    ok = logger:set_primary_config(level, Level),
-    ok = brod_mock:stop(Mock)
-  end.
+  Told =
+    try
+      Healthy = progress(Workers, #{}, fun(All) -> all_done(1, Workers, All) end),
+      ok = brod_mock:fault(Mock, #{action => {damage, ?ONE_IN}, times => 1 bsl 40}),
+      Damaged = progress(Workers, Healthy, fun(_) -> brod_mock:faults_met(Mock) >= Answers end),
+      Met = brod_mock:faults_met(Mock),
+      ok = brod_mock:clear_faults(Mock),
+      _ = [ok = restarted(Mock, Broker) || maps:get(restart, Config, false), Broker <- [1, 2, 3]],
+      Healed = progress(Workers, Damaged, fun(All) -> all_done(?HEALED, Workers, All, Damaged) end),
+      #{roles => by_role(Healed), damaged => Met, seconds => erlang:monotonic_time(second) - T0, seed => Seed,
+        mb_before => Before}
+    after
+      [exit(Pid, shutdown) || {Pid, _} <- Workers],
+      [receive {'DOWN', Ended, process, _, _} -> ok end || Ended <- [monitor(process, Pid) || {Pid, _} <- Workers]],
+      flush(),
+      ok = logger:set_primary_config(level, Level),
+      ok = brod_mock:stop(Mock)
+    end,
+  %% What ended clients have left.
+  Told#{mb_after => megabytes()}.
 
 restarted(Mock, Broker) ->
   ok = brod_mock:stop_broker(Mock, Broker),
@@ -75,7 +78,9 @@ restarted(Mock, Broker) ->
 
 flush() -> receive _ -> flush() after 0 -> ok end.
 
-megabytes() -> erlang:memory(total) div 1000000.
+megabytes() ->
+  _ = [erlang:garbage_collect(Pid) || Pid <- processes()],
+  erlang:memory(total) div 1000000.
 
 %% Counts what workers get done until it is enough. Nobody may end, or get nothing done for long.
 progress(Workers, Counts, IsEnough) ->
