@@ -50,12 +50,16 @@ const LONGEST_NAME: usize = 249;
 
 /// Whether Kafka takes this as the name of a topic.
 pub(crate) fn is_valid_name(name: &str) -> bool {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     !name.is_empty()
         && name.len() <= LONGEST_NAME
         && name != "."
         && name != ".."
-        && name.chars().all(legal)
+        && !has_illegal_characters(name)
+}
+
+pub(crate) fn has_illegal_characters(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !name.chars().all(legal)
 }
 
 impl Topics {

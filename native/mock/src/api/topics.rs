@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::text;
 use crate::call::{Answer, Call, Connection};
 use crate::cluster::Cluster;
-use crate::topics::is_valid_name;
+use crate::topics::{has_illegal_characters, is_valid_name};
 
 pub(crate) fn create(
     cluster: &mut Cluster,
@@ -42,6 +42,13 @@ pub(crate) fn create(
                         text(&format!(
                             "Unable to replicate the partition {wanted} time(s): The target replication factor of {wanted} \
                              cannot be reached because only {brokers} broker(s) are registered."
+                        ))
+                    }
+                    ErrorCode::INVALID_TOPIC_EXCEPTION if has_illegal_characters(&topic.name) => {
+                        let name = topic.name.as_str();
+                        text(&format!(
+                            "Topic name is invalid: '{name}' contains one or more characters other than \
+                             ASCII alphanumerics, '.', '_' and '-'"
                         ))
                     }
                     code => text(code.name()),
