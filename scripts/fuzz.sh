@@ -4,6 +4,8 @@
 #   fuzz.sh [TARGET...]       all without
 #   FUZZ_SECONDS=N            for each target, instead of 60
 #   FUZZ_SANITIZER=address    with AddressSanitizer as well, slower
+#   FUZZ_SEEDS=1              seeds/TARGET.tar.gz is written anew afterwards: of all that was found, and what fuzz/seeds.rs has
+#                             written to seeds/TARGET, as few and small ones as take the same paths
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../fuzz"
 
@@ -32,9 +34,10 @@ failed=()
 for name in "${names[@]}"; do
   name=$(basename "$name" .rs)
   corpus=$target/corpus/$name
-  mkdir -p "$corpus" "failures/$name" "seeds/$name"
+  mkdir -p "$corpus" "failures/$name"
+  [ ! -e "seeds/$name.tar.gz" ] || tar -xzf "seeds/$name.tar.gz" -C "$corpus"
   log=$target/$name.log
-  if ! "$target/$triple/release/$name" "$corpus" "seeds/$name" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=10 \
+  if ! "$target/$triple/release/$name" "$corpus" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=10 \
     -rss_limit_mb=2048 -max_len=4096 -print_final_stats=1 -artifact_prefix="failures/$name/" >"$log" 2>&1; then
     failed+=("$name")
     tail -n 40 "$log" >&2
@@ -44,6 +47,18 @@ for name in "${names[@]}"; do
   printf 'fuzz: %-14s %12s inputs, %6s edges\n' "$name" "${runs:-?}" "${covered:-?}"
   inputs=$((inputs + ${runs:-0}))
 done
-find failures -type d -empty -delete 2>/dev/null || true
+if [ -n "${FUZZ_SEEDS:-}" ]; then
+  least=$(mktemp -d)
+  trap 'rm -rf "$least"' EXIT
+  for name in "${names[@]}"; do
+    name=$(basename "$name" .rs)
+    mkdir -p "$least/$name" "seeds/$name"
+    "$target/$triple/release/$name" -merge=1 -max_len=4096 "$least/$name" "seeds/$name" "$target/corpus/$name" \
+      >"$target/$name.log" 2>&1 || { tail -n 40 "$target/$name.log" >&2; exit 1; }
+    # The same bytes for the same seeds.
+    tar -C "$least/$name" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -c . | gzip -9n >"seeds/$name.tar.gz"
+  done
+fi
+find failures seeds -type d -empty -delete 2>/dev/null || true
 echo "fuzz: $inputs inputs in all, failed: ${failed[*]:-none}"
 [ ${#failed[@]} -eq 0 ]
