@@ -10,5 +10,6 @@ pub mod group;
 pub mod net;
 pub mod producer;
 pub mod stats;
+pub mod tasks;
 pub mod telemetry;
 pub mod txn;

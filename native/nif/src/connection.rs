@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use brod_engine::net::{ConnectOptions, Connection, Endpoint, NetError};
+use brod_engine::tasks::boxed;
 use brod_protocol::ApiVersions;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -79,14 +80,14 @@ fn connection_open<'a>(
     }
     let (asker, reference) = Asker::new(env);
     let owner = (env.pid(), handle.clone());
-    runtime.spawn(async move {
+    runtime.spawn(boxed(async move {
         drive(client, endpoint, queue, asker).await;
         let (owner, handle) = owner;
         handle.requests.lock().take();
         runtime::send(&owner, |env| {
             (atoms::brod_connection_closed(), handle).encode(env)
         });
-    });
+    }));
     Ok((handle, reference).encode(env))
 }
 
@@ -148,7 +149,7 @@ async fn drive(
     };
     opened.reply(|env| (atoms::ok(), versions(connection.versions())).encode(env));
     let (sent, answers) = mpsc::unbounded_channel();
-    tokio::spawn(pass_on(answers));
+    tokio::spawn(boxed(pass_on(answers)));
     loop {
         tokio::select! {
             _ = closed.cancelled() => break,

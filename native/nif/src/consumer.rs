@@ -7,6 +7,7 @@ use brod_engine::consumer::{
     OpenError, Sink,
 };
 use brod_engine::error::Error;
+use brod_engine::tasks::boxed;
 use brod_protocol::error::ErrorCode;
 use rustler::types::atom::Atom;
 use rustler::{
@@ -146,13 +147,13 @@ fn answer_later<'a>(
     answer: oneshot::Receiver<Result<(), Error>>,
 ) -> Term<'a> {
     let (asker, reference) = Asker::new(env);
-    handle.runtime.spawn(async move {
+    handle.runtime.spawn(boxed(async move {
         let result = answer.await.unwrap_or(Err(Error::Closed));
         asker.reply(|env| match &result {
             Ok(()) => atoms::ok().to_term(env),
             Err(error) => (atoms::error(), reason::error(env, error)).encode(env),
         });
-    });
+    }));
     reference
 }
 

@@ -1,5 +1,6 @@
 //! What the engine has to say goes to an Erlang process, which logs it: `log_open/0`.
 
+use brod_engine::tasks::boxed;
 use std::fmt::Debug;
 use std::sync::OnceLock;
 
@@ -33,7 +34,7 @@ pub(crate) fn start(runtime: &Handle) {
         let (lines, waiting) = mpsc::channel(WAITING);
         // Another one is there only where another library of this VM's shares our `tracing`: it gets the lines then.
         let _ = tracing::subscriber::set_global_default(Listener { lines });
-        runtime.spawn(pass_on(waiting));
+        runtime.spawn(boxed(pass_on(waiting)));
     });
 }
 

@@ -8,6 +8,7 @@ use brod_engine::admin::{self, CoordinatorKind, FetchOptions, NewTopic};
 use brod_engine::cluster::Cluster;
 use brod_engine::consumer::Isolation;
 use brod_engine::error::Error;
+use brod_engine::tasks::boxed;
 use rustler::{Binary, Env, NifResult, Term};
 use tokio::time::timeout;
 
@@ -257,14 +258,14 @@ impl<'a> Ask<'a> {
         let runtime = runtime::handle().ok_or_else(bad)?;
         let (asker, reference) = Asker::new(self.env);
         let (client, limit) = (self.client, self.limit);
-        runtime.spawn(async move {
+        runtime.spawn(boxed(async move {
             let result = tokio::select! {
                 biased;
                 _ = client.cluster.closed().cancelled() => Err(Error::Closed),
                 result = timeout(limit, operation) => result.unwrap_or(Err(Error::Timeout)),
             };
             asker.reply(|env| encode(env, result));
-        });
+        }));
         Ok(reference)
     }
 }

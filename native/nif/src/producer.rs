@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use brod_engine::producer::{Append, AppendError, Idempotence, Partition, ProducerConfig};
+use brod_engine::tasks::boxed;
 use brod_protocol::batch_writer::BatchWriter;
 use brod_protocol::error::ErrorCode;
 use rustler::schedule::consume_timeslice;
@@ -36,11 +37,11 @@ impl ProducerResource {
     fn close(&self) {
         if self.partition.replies().orphan() {
             let partition = self.partition.clone();
-            self.runtime.spawn(async move {
+            self.runtime.spawn(boxed(async move {
                 partition.replies().tell_lost();
                 partition.close();
                 partition.hand_over();
-            });
+            }));
         }
     }
 

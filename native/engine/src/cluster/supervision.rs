@@ -1,11 +1,13 @@
 //! Tasks that a client cannot do without.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
 use super::Cluster;
+use crate::tasks::boxed;
 
 /// Told once, when a task of the client has panicked; which one.
 pub type OnFailure = Arc<dyn Fn(&'static str) + Send + Sync>;
@@ -18,9 +20,18 @@ impl Cluster {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        self.supervise_boxed(runtime, what, boxed(task));
+    }
+
+    fn supervise_boxed(
+        self: &Arc<Self>,
+        runtime: &Handle,
+        what: &'static str,
+        task: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ) {
         let cluster = self.clone();
         let task = runtime.spawn(task);
-        runtime.spawn(async move {
+        runtime.spawn(boxed(async move {
             if task.await.is_err_and(|error| error.is_panic()) {
                 match &cluster.config.on_failure {
                     Some(tell) => tell(what),
@@ -28,7 +39,7 @@ impl Cluster {
                 }
                 cluster.close();
             }
-        });
+        }));
     }
 }
 

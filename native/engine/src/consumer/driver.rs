@@ -26,6 +26,7 @@ use crate::cluster::{Cluster, Leader, NodeId};
 use crate::error::Error;
 use crate::net::Endpoint;
 use crate::stats::ConsumeStats;
+use crate::tasks::boxed;
 use brod_protocol::api::fetch;
 use brod_protocol::error::ErrorCode;
 
@@ -309,7 +310,7 @@ impl PartitionDriver {
     where
         F: std::future::Future<Output = ()> + Send + 'static,
     {
-        self.environment.runtime.spawn(task(self.clone()));
+        self.environment.runtime.spawn(boxed(task(self.clone())));
     }
 
     async fn wake_at(self: Arc<Self>, time: Instant) {

@@ -41,6 +41,7 @@ pub use sink::{DecodedBatch, Delivered, MessageSet, Sink};
 use crate::cluster::{is_topic_name, Cluster, Interest};
 use crate::error::Error;
 use crate::stats::ConsumeStats;
+use crate::tasks::boxed;
 use budget::Budget;
 use driver::{Environment, PartitionDriver};
 use fetch_queue::FetchQueues;
@@ -221,9 +222,9 @@ impl Consumer {
         result: impl Future<Output = Result<(), Error>> + Send + 'static,
     ) -> oneshot::Receiver<Result<(), Error>> {
         let (reply, answer) = oneshot::channel();
-        self.consumers.environment.runtime.spawn(async move {
+        self.consumers.environment.runtime.spawn(boxed(async move {
             let _ = reply.send(result.await);
-        });
+        }));
         answer
     }
 

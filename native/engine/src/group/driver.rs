@@ -14,6 +14,7 @@ use super::protocol::{Action, GroupProtocol, Link};
 use super::{requests, CommitOutcome, PartitionCounts};
 use crate::cluster::{Interest, NodeId};
 use crate::error::Error;
+use crate::tasks::boxed;
 
 /// Bounds everything that closing does.
 const CLOSE_LIMIT: Duration = Duration::from_secs(4);
@@ -115,7 +116,7 @@ impl<M: GroupProtocol> Driver<M> {
                 Action::Send(number, request) => {
                     let asked = M::ask(self.link.clone(), request);
                     self.tasks
-                        .spawn(async move { Done::Answer(number, asked.await) });
+                        .spawn(boxed(async move { Done::Answer(number, asked.await) }));
                 }
                 Action::Watch(topics) => self.watch(topics),
                 Action::RefreshMetadata => self.link.cluster.request_refresh(),
@@ -175,7 +176,8 @@ impl<M: GroupProtocol> Driver<M> {
             match step {
                 Step::Refuse(commit, why) => (commit.reply)(Err(why)),
                 Step::Send(batch) => {
-                    self.tasks.spawn(send_commits(self.link.clone(), batch));
+                    self.tasks
+                        .spawn(boxed(send_commits(self.link.clone(), batch)));
                 }
             }
         }

@@ -15,6 +15,7 @@ use super::protocol::Link;
 use super::{CommitOutcome, GroupConfig, JoinTerms, OffsetToCommit, TopicPartitions};
 use crate::cluster::{Cluster, Purpose};
 use crate::error::Error;
+use crate::tasks::boxed;
 
 /// A handle to a member. Dropped without [`Group::close`], the member closes by itself, and leaves
 /// the group unless it is a static member.
@@ -73,7 +74,7 @@ impl Group {
             self.commands.send(Command::Commit(commit))
         {
             self.runtime
-                .spawn(async move { (commit.reply)(Err(Error::Closed)) });
+                .spawn(boxed(async move { (commit.reply)(Err(Error::Closed)) }));
         }
     }
 
@@ -82,7 +83,7 @@ impl Group {
         if let Err(mpsc::error::SendError(Command::Close(_, reply))) =
             self.commands.send(Command::Close(leave, reply))
         {
-            self.runtime.spawn(async move { reply(Ok(())) });
+            self.runtime.spawn(boxed(async move { reply(Ok(())) }));
         }
     }
 }

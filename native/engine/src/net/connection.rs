@@ -17,6 +17,7 @@ use super::sasl::Loan;
 use super::wire::{read_loop, write_loop, Head, Outgoing, Shared, Turn};
 use super::{dial, ConnectOptions, Endpoint, NetError};
 use crate::stats::Event;
+use crate::tasks::boxed;
 
 /// A handle to an open connection. Clones share it; it closes when the last one is dropped, when
 /// [`Connection::close`] is called, or when either side fails.
@@ -60,8 +61,8 @@ impl Connection {
     {
         let (turns, queue) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::new(endpoint.clone(), options));
-        tokio::spawn(write_loop(writes, queue, shared.clone()));
-        tokio::spawn(read_loop(reads, shared.clone()));
+        tokio::spawn(boxed(write_loop(writes, queue, shared.clone())));
+        tokio::spawn(boxed(read_loop(reads, shared.clone())));
         Connection { shared, turns }
     }
 

@@ -7,6 +7,7 @@ use super::connection::{Connection, WeakConnection};
 use super::handshake::{self, Session};
 use super::sasl::Sasl;
 use super::{ConnectOptions, NetError};
+use crate::tasks::boxed;
 
 /// How much of a session passes before it is renewed.
 const RENEW_AT: f64 = 0.8;
@@ -23,7 +24,7 @@ pub(super) fn watch(connection: &Connection, options: &ConnectOptions, session: 
         limit: options.connect_timeout,
         plan,
     };
-    tokio::spawn(watcher.run(due));
+    tokio::spawn(boxed(watcher.run(due)));
 }
 
 struct Watcher {

@@ -15,6 +15,7 @@ use super::identity::{Identities, Source};
 use super::inbox::{Inbox, Leaderless};
 use super::partition::{Host, Partition};
 use crate::cluster::{Cluster, NodeId};
+use crate::tasks::boxed;
 
 /// See the module's text.
 pub(super) struct Shared<R: Replies> {
@@ -69,7 +70,7 @@ impl<R: Replies> Shared<R> {
         // After `close_all` nobody else would.
         if self.cluster.closed().is_cancelled() {
             let partition = partition.clone();
-            self.runtime.spawn(async move { partition.close() });
+            self.runtime.spawn(boxed(async move { partition.close() }));
         }
     }
 
@@ -106,13 +107,13 @@ impl<R: Replies> Shared<R> {
             return;
         };
         let shared = self.clone();
-        self.runtime.spawn(async move {
+        self.runtime.spawn(boxed(async move {
             let identity = shared
                 .identities
                 .assign(partition.topic(), partition.index(), required)
                 .await;
             partition.identity_arrived(identity);
-        });
+        }));
     }
 }
 

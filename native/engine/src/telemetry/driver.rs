@@ -14,6 +14,7 @@ use super::state::{Failure, State, Step};
 use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::net::{Connection, Endpoint, NetError};
+use crate::tasks::boxed;
 
 /// Limit for one request.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -22,7 +23,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Starts to push, until the cluster is closed. What goes wrong with it is nothing that the client's users see.
 pub fn start(cluster: &Arc<Cluster>) {
-    tokio::spawn(run(cluster.clone()));
+    tokio::spawn(boxed(run(cluster.clone())));
 }
 
 async fn run(cluster: Arc<Cluster>) {

@@ -17,6 +17,7 @@ use super::requests::Asker;
 use super::state::{State, Trouble};
 use crate::cluster::{Cluster, Purpose};
 use crate::producer::{Partition, Producers, Replies};
+use crate::tasks::boxed;
 
 /// All transactions of one client.
 pub struct Transactions<R: Replies> {
@@ -161,7 +162,7 @@ impl<R: Replies> Transactional<R> {
         if let Command::Begin(reply) | Command::Offsets(_, reply) | Command::End(_, reply) = unsent
         {
             self.runtime
-                .spawn(async move { reply(Err(Trouble::Closed)) });
+                .spawn(boxed(async move { reply(Err(Trouble::Closed)) }));
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::renewal::{Act, Offer, Renewal};
 use super::{BoxFuture, CredentialsError, Provider};
+use crate::tasks::boxed;
 
 /// Credentials that are good for some time.
 pub trait Perishable: Clone + Send + Sync + 'static {
@@ -50,7 +51,7 @@ impl<T: Perishable> Renewed<T> {
         let mut task = self.task.lock();
         if task.as_ref().is_none_or(AbortHandle::is_finished) {
             let renew = self.shared.clone().renew();
-            *task = Some(tokio::spawn(renew).abort_handle());
+            *task = Some(tokio::spawn(boxed(renew)).abort_handle());
         }
         self.shared.wanted.notify_one();
     }

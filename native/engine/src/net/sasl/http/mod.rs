@@ -22,6 +22,7 @@ use tokio::time::timeout_at;
 use super::Secret;
 use crate::net::tls::Tls;
 use crate::net::Endpoint;
+use crate::tasks::boxed;
 
 const ANSWER_LIMIT: usize = 256 * 1024;
 const HEADER_LIMIT: usize = 64 * 1024;
@@ -260,7 +261,7 @@ async fn converse(
         .map_err(|error| target.unreachable(error))?;
     // Ended with this call, however it ends.
     let mut tasks = JoinSet::new();
-    tasks.spawn(connection);
+    tasks.spawn(boxed(connection));
     let response = sender
         .send_request(request)
         .await
