@@ -109,9 +109,9 @@ impl Snapshot {
     /// that lags behind (KIP-320). A topic with a new id was made again and starts over; one with an id of the
     /// past is of such an answer, too.
     ///
-    /// What [`BELIEVED_AFTER`] answers in a row say is true nevertheless, however old it looks: then it is
-    /// what is known that never was, or is no more. An answer came damaged, or the cluster was set up again from
-    /// a backup. Nothing of it is harmful if it is wrong: brokers refuse a leader epoch that is not theirs, and
+    /// What many answers in a row say ([`BELIEVED_AFTER`], [`ID_BELIEVED_AFTER`]) is true nevertheless, however
+    /// old it looks: then it is what is known that never was, or is no more. An answer came damaged, or the cluster was
+    /// set up again from a backup. A leader is no harm if it is wrong: brokers refuse an epoch that is not theirs, and
     /// one newer answer puts it right.
     pub fn update(&mut self, response: &Metadata, is_wanted: impl Fn(&str) -> bool) {
         self.version += 1;
@@ -206,9 +206,14 @@ impl Snapshot {
 /// How many ids of deleted topics of one name are remembered.
 const FORMER_IDS: usize = 8;
 
-/// So many answers in a row are believed though they are older than what is known. A client in need of a leader asks
-/// ten times a second at most, and any broker to which it is connected: they do not all lag behind for that long.
+/// So many answers in a row are believed though the leader that they name is older than the one that is known. A client in need
+/// of a leader asks ten times a second at most, and any broker to which it is connected: they do not all lag behind for
+/// that long.
 const BELIEVED_AFTER: u32 = 10;
+
+/// The same for a topic's id. To go back to a former one costs more than a request that is refused: whoever reads the topic
+/// begins anew, where its reset policy says.
+const ID_BELIEVED_AFTER: u32 = 100;
 
 /// What is known of a topic after an answer.
 fn described(topic: &Topic, known: Option<&TopicInfo>) -> TopicInfo {
@@ -216,7 +221,7 @@ fn described(topic: &Topic, known: Option<&TopicInfo>) -> TopicInfo {
     let mut former = known.map_or_else(Vec::new, |known| known.former.clone());
     if let (Some(known), Some(id)) = (known, id.filter(|id| former.contains(id))) {
         let contradicted = known.contradicted + 1;
-        if contradicted < BELIEVED_AFTER {
+        if contradicted < ID_BELIEVED_AFTER {
             return TopicInfo {
                 contradicted,
                 ..known.clone()
@@ -346,7 +351,10 @@ mod tests {
     #[test]
     fn what_is_said_time_and_again_is_believed_though_it_is_older() {
         // An epoch and an id that the topic never had.
-        for damaged in [response(2, i32::MAX, 7), response(2, 6, 8)] {
+        for (damaged, answers) in [
+            (response(2, i32::MAX, 7), BELIEVED_AFTER),
+            (response(2, 6, 8), ID_BELIEVED_AFTER),
+        ] {
             let mut snapshot = Snapshot::default();
             snapshot.update(&response(1, 5, 7), all);
             snapshot.update(&damaged, all);
@@ -355,7 +363,7 @@ mod tests {
                 leader == Some(Leader { node: 1, epoch: 5 })
                     && snapshot.topic_id("t") == TopicId::new(7_u128.to_be_bytes())
             };
-            for _ in 1..BELIEVED_AFTER {
+            for _ in 1..answers {
                 snapshot.update(&response(1, 5, 7), all);
                 assert!(!believed(&snapshot));
             }
@@ -389,7 +397,7 @@ mod tests {
         ] {
             let mut snapshot = Snapshot::default();
             snapshot.update(&old, all);
-            for _ in 0..BELIEVED_AFTER * 2 {
+            for _ in 0..ID_BELIEVED_AFTER * 2 {
                 snapshot.update(&new, all);
                 snapshot.update(&old, all);
             }
