@@ -61,7 +61,7 @@ malformed: ## clients of every kind that get 100,000 damaged answers (MALFORMED_
 fuzz: ## inputs made up by libFuzzer for every decoder, a minute for each (FUZZ_SECONDS, FUZZ_SANITIZER)
 	@scripts/fuzz.sh
 
-sanitize: ## the NIF under valgrind or AddressSanitizer: misuse, and clients of the Kafka in memory (SANITIZE_WITH)
+sanitize: ## the NIF under valgrind: misuse, and clients of the Kafka in memory (BROD_CALLS)
 	@scripts/sanitize.sh
 
 compat: ## what works on which Kafka, from 0.8.2 to 4.4, as a table (takes some minutes)
