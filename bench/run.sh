@@ -66,6 +66,7 @@ row() { tee -a "$results" | awk -F '\t' '{ printf "%-34s %10s %8s %8s %8s  %s\n"
 # client SCENARIO KEY=VALUE...: one line of fields
 client() {
   erl -noshell -pa _build/default/lib/brod/ebin -pa "$work" -s bench_client main \
+    -kernel logger '[{handler, default, logger_std_h, #{config => #{type => standard_error}}}]' \
     -extra "$1" "bootstrap=$BROD_BOOTSTRAP" "${@:2}" </dev/null
 }
 
@@ -141,6 +142,7 @@ warmed() {
 }
 
 warmed 3 produce_batch topic=warm
+warmed 12 produce topic=warm
 printf '%s\t%s\t%s\t%s\t%s\n' scenario msgs/s MB/s 'CPU s/M' 'peak MB' | row
 
 scenario 'produce' produce topic=produce "messages=$messages"
@@ -161,9 +163,10 @@ if is_wanted 'franz-go produce'; then
   franz 'franz-go produce, spread' produce topic=peer-go "messages=$messages"
   franz 'franz-go produce, sticky' produce topic=peer-go "messages=$messages" choice=sticky
 fi
-# Transactions take ways of their own through the broker, and need some thousands of them until they are fast.
-if is_some_wanted 'transactions' || is_some_wanted 'franz-go transactions'; then warmed 6 txn topic=warm-txn; fi
+# Transactions take ways of their own through the broker, and need ten thousand of them until they are fast.
+if is_some_wanted 'transactions' || is_some_wanted 'franz-go transactions'; then warmed 12 txn topic=warm-txn; fi
 scenario 'transactions of 1000' txn topic=txn-1000 "messages=$messages" per_txn=1000
+scenario 'transactions of 1000, 1 a call' txn topic=txn-1000 "messages=$messages" per_txn=1000 per_call=1
 if is_wanted 'franz-go transactions of 1000'; then peer_topic txn-1000 8; fi
 franz 'franz-go transactions of 1000' txn topic=txn-1000 "messages=$messages" per_txn=1000
 scenario 'transactions of 1, 1 caller' txn topic=txn-1 messages=2000 per_txn=1 callers=1
@@ -202,7 +205,7 @@ franz 'franz-go consume' consume topic=full-8 "messages=$messages"
 # TLS 1.3, the broker's certificate verified; beside the plaintext figures above.
 tls=("bootstrap=$BROD_BOOTSTRAP_TLS" "ca=$BROD_TLS_DIR/ca.pem")
 peer_tls=(-b "$BROD_BOOTSTRAP_TLS" -X security.protocol=ssl -X "ssl.ca.location=$BROD_TLS_DIR/ca.pem")
-if is_some_wanted 'TLS'; then warmed 3 produce topic=warm-tls "${tls[@]}"; fi
+if is_some_wanted 'TLS'; then warmed 6 produce topic=warm-tls "${tls[@]}"; fi
 scenario 'TLS, produce' produce topic=tls "messages=$messages" "${tls[@]}"
 # As many as librdkafka's queue may hold.
 scenario 'TLS, produce, 100000 outstanding' produce topic=tls "messages=$messages" window=12500 "${tls[@]}"
