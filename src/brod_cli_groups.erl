@@ -53,16 +53,34 @@ groups(Options, Words) ->
 
 %% @doc What a group has committed, and how far that is from the end.
 -spec commits(map(), [string()]) -> ok | {error, term()}.
-commits(#{"group" := Group} = Options, _Words) -> lag(Options, Group);
-commits(Options, [Group]) -> lag(Options, Group);
+commits(#{"group" := Group} = Options, _Words) -> show(Options, Group, fun committed/1);
+commits(Options, [Group]) -> show(Options, Group, fun committed/1);
 commits(_Options, _Words) -> throw({usage, "commits: --group G"}).
 
-lag(Options, Group) ->
+lag(Options, Group) -> show(Options, Group, fun read/1).
+
+show(Options, Group, Which) ->
   brod_cli_cluster:with_client(Options, fun() ->
-    Rows = [{T, P, O, brod_cli_cluster:resolve(T, P, latest)} || {T, P, O} <- committed(Group)],
+    Rows = [{T, P, O, brod_cli_cluster:resolve(T, P, latest)} || {T, P, O} <- Which(Group)],
     brod_cli_output:rows(Options, [group, topic, partition, committed, 'end', lag],
-                         [[brod_cli_cluster:text(Group), T, P, O, End, End - O] || {T, P, O, End} <- Rows])
+                         [[brod_cli_cluster:text(Group), T, P, shown(O, Options), End, shown(behind(O, End), Options)]
+                          || {T, P, O, End} <- Rows])
   end).
+
+shown(none, #{"json" := true}) -> null;
+shown(Value, _Options) -> Value.
+
+%% Where nothing is committed it is up to the members where they begin.
+behind(none, _End) -> none;
+behind(Committed, End) -> End - Committed.
+
+%% All partitions of the topics of which the group has committed something: one that is left out would look as if nothing
+%% were to be done there.
+read(Group) ->
+  Committed = committed(Group),
+  ByPartition = maps:from_list([{{T, P}, O} || {T, P, O} <- Committed]),
+  [{T, P, maps:get({T, P}, ByPartition, none)}
+   || T <- lists:usort([T || {T, _, _} <- Committed]), P <- brod_cli_cluster:partitions(T, #{})].
 
 committed(Group) ->
   {ok, Topics} = brod_cli_cluster:must(brod:fetch_committed_offsets(?CLIENT, brod_cli_cluster:text(Group)), Group),

@@ -15,8 +15,8 @@
 -export([client_stats/2]).
 -export([connection_open/3, connection_request/5, connection_close/1]).
 -export([error_name/1, crc32c/1, compress/2, decompress/3]).
--export([txn_open/2, txn_begin/1, txn_produce/6, txn_produce_dirty/6, txn_refused/1, txn_offsets/4,
-         txn_end/2, txn_close/1]).
+-export([txn_open/2, txn_begin/1, txn_produce/6, txn_produce_known/6, txn_produce_dirty/6,
+         txn_refused/1, txn_offsets/4, txn_end/2, txn_close/1]).
 -export([group_open/2, group_join/4, group_assign/3, group_commit/4, group_close/2]).
 
 -export_type([client/0, dispatcher/0, producer/0, consumer/0, group/0, connection/0, txn/0, op/0, target/0, begin_offset/0]).
@@ -32,8 +32,8 @@
        producer_info/1,
        consumer_open/4, consumer_subscribe/4, consumer_unsubscribe/1, consumer_ack/2,
        consumer_pause/1, consumer_resume/1, consumer_seek/2, consumer_close/1, consumer_info/1,
-       txn_open/2, txn_begin/1, txn_produce/6, txn_produce_dirty/6, txn_refused/1, txn_offsets/4, txn_end/2,
-       txn_close/1,
+       txn_open/2, txn_begin/1, txn_produce/6, txn_produce_known/6, txn_produce_dirty/6, txn_refused/1,
+       txn_offsets/4, txn_end/2, txn_close/1,
        group_open/2, group_join/4, group_assign/3, group_commit/4, group_close/2,
        connection_open/3, connection_request/5, connection_close/1, error_name/1, crc32c/1, compress/2, decompress/3]).
 
@@ -238,6 +238,12 @@ txn_begin(_Txn) -> ?NOT_LOADED.
 -spec txn_produce(txn(), reference() | no_ack, brod:topic(), brod:partition(), brod:key(), brod:value()) ->
         ok | {wait, Id :: term()} | dirty | {error, term()}.
 txn_produce(_Txn, _Target, _Topic, _Partition, _Key, _Value) -> ?NOT_LOADED.
+
+%% @doc As {@link txn_produce/6}, with the process that has opened the transaction. `undefined', and nothing is taken, where
+%% the process has none that takes messages, or has not been given any for this partition yet.
+-spec txn_produce_known(pid(), reference() | no_ack, brod:topic(), brod:partition(), brod:key(), brod:value()) ->
+        ok | {wait, Id :: term()} | dirty | undefined | {error, term()}.
+txn_produce_known(_Process, _Target, _Topic, _Partition, _Key, _Value) -> ?NOT_LOADED.
 
 %% @doc As {@link txn_produce/6}, on a dirty scheduler, for large input.
 -spec txn_produce_dirty(txn(), reference() | no_ack, brod:topic(), brod:partition(), brod:key(), brod:value()) ->

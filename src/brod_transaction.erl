@@ -177,7 +177,32 @@ abort(Transaction) -> call(Transaction, abort).
 
 %%% What callers do by themselves
 
+%% Most messages are for partitions that the transaction has been given some for: the engine finds it by its process then,
+%% and neither a table nor the process is asked.
+run(Transaction, Call) when element(1, Call) =:= produce_async ->
+  {Topic, Partition, Key, Value} = parts(Call),
+  case is_integer(Partition) andalso give_known(Transaction, Topic, Partition, Key, Value) of
+    Unknown when Unknown =:= undefined; Unknown =:= dirty; Unknown =:= false -> look_up(Transaction, Call);
+    {wait, WaitId} -> await_room(WaitId, Transaction);
+    Result -> Result
+  end;
 run(Transaction, Call) ->
+  look_up(Transaction, Call).
+
+give_known(Transaction, Topic, Partition, Key, Value) ->
+  try brod_nif:txn_produce_known(Transaction, no_ack, Topic, Partition, Key, Value)
+  catch
+    error:badarg:Stack -> bad_message(Key, Value, Stack)
+  end.
+
+await_room(WaitId, Transaction) ->
+  MRef = monitor(process, Transaction),
+  receive
+    {brod_room, WaitId} -> demonitor(MRef, [flush]), ok;
+    {'DOWN', MRef, process, _, _} -> ok
+  end.
+
+look_up(Transaction, Call) ->
   case brod_handles:lookup(transaction, Transaction) of
     {ok, Known} -> produce_here(Transaction, Known, Call);
     false -> call(Transaction, Call)
@@ -242,9 +267,12 @@ give(Handle, Target, Topic, Partition, Key, Value) ->
     dirty -> brod_nif:txn_produce_dirty(Handle, Target, Topic, Partition, Key, Value);
     Result -> Result
   catch
-    error:badarg:Stack ->
-      brod_produce_errors:raise(produce, 5, [{4, key, Key}, {5, value, Value}], Stack)
+    error:badarg:Stack -> bad_message(Key, Value, Stack)
   end.
+
+-spec bad_message(key(), value(), erlang:stacktrace()) -> no_return().
+bad_message(Key, Value, Stack) ->
+  brod_produce_errors:raise(produce, 5, [{4, key, Key}, {5, value, Value}], Stack).
 
 partition(Client, Topic, Partition, _Key, _Value) when is_integer(Partition) ->
   case brod_client:get_partitions_count(Client, Topic) of

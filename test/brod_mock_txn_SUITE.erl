@@ -7,7 +7,7 @@
 -export([passing_faults_harm_no_transaction/1, fenced_is_fenced_at_every_step/1, an_abortable_error_can_be_aborted/1,
          the_coordinator_moves_in_the_middle/1, the_coordinators_broker_stops_in_the_middle/1,
          an_end_that_nobody_answers_is_a_timeout/1, the_owner_dies_while_the_end_is_under_way/1,
-         a_zombie_is_fenced/1, what_a_processor_leaves_open_holds_up_none_that_follows/1, one_after_the_other_asks_for_a_producer_id_once/1,
+         a_zombie_is_fenced/1, messages_of_every_form_are_in_order/1, what_a_processor_leaves_open_holds_up_none_that_follows/1, one_after_the_other_asks_for_a_producer_id_once/1,
          who_was_fenced_since_the_last_one_has_the_id_all_the_same/1,
          who_has_written_or_waited_since_the_last_one_is_fenced/1, a_pause_asks_again/1,
          a_topic_is_made_again_under_its_producer_and_consumer/1, fetch_sessions_that_are_lost_begin_anew/1]).
@@ -42,7 +42,7 @@ groups() ->
   Both = [passing_faults_harm_no_transaction, fenced_is_fenced_at_every_step, an_abortable_error_can_be_aborted,
           the_coordinator_moves_in_the_middle, the_coordinators_broker_stops_in_the_middle,
           an_end_that_nobody_answers_is_a_timeout, the_owner_dies_while_the_end_is_under_way, a_zombie_is_fenced,
-          what_a_processor_leaves_open_holds_up_none_that_follows],
+          what_a_processor_leaves_open_holds_up_none_that_follows, messages_of_every_form_are_in_order],
   [{v2, [parallel], Both ++ [one_after_the_other_asks_for_a_producer_id_once,
                              who_was_fenced_since_the_last_one_has_the_id_all_the_same,
                              who_has_written_or_waited_since_the_last_one_is_fenced, a_pause_asks_again]},
@@ -231,6 +231,36 @@ processor(Client) ->
                 #{group_id => ?GROUP, topics => [<<"in">>], consumer_config => [{begin_offset, earliest}],
                   transaction_config => [{transaction_timeout, 900000}]}),
   Pid.
+
+%%% What is handed over without waiting
+
+%% The first message of a partition goes another way than those after it, and what is large another one again.
+messages_of_every_form_are_in_order(Config) ->
+  Write = fun(Tx, P, N) ->
+    Value = value(P, N),
+    ok = case N rem 5 of
+           0 -> brod:txn_produce_async(Tx, ?T, P, [{<<>>, Value}]);
+           1 -> brod:txn_produce_async(Tx, ?T, P, [#{value => Value}]);
+           2 -> brod:txn_produce_async(Tx, ?T, fun(_, _, _, _) -> {ok, P} end, <<>>, Value);
+           3 when N rem 3 =:= 0 -> brod:txn_produce_async(Tx, ?T, P, binary:copy(<<"k">>, 100000), Value);
+           _ -> brod:txn_produce_async(Tx, ?T, P, <<>>, Value)
+         end
+  end,
+  with_mock(Config, fun(_Mock, Client) ->
+    Dropped = begun(Client, ?ID),
+    _ = [Write(Dropped, P, N) || N <- lists:seq(1, 20), P <- [0, 1]],
+    ok = brod:abort(Dropped),
+    %% who comes too late
+    _ = [?assertExit({noproc, _}, brod:txn_produce_async(Dropped, ?T, P, <<>>, <<"late">>)) || P <- [0, 1, not_a_partition]],
+    Tx = begun(Client, ?ID),
+    ?assertError(badarg, brod:txn_produce_async(Tx, ?T, 0, <<>>, not_a_value)),
+    Writers = [spawn_monitor(fun() -> [Write(Tx, P, N) || N <- lists:seq(1, 600)], exit(done) end) || P <- [0, 1]],
+    _ = [?assertEqual(done, receive {'DOWN', MRef, _, Pid, Why} -> Why after ?LIMIT_MS -> slow end) || {Pid, MRef} <- Writers],
+    ?assertError(badarg, brod:txn_produce_async(Tx, ?T, 0, <<>>, not_a_value)),
+    ?assertError({bad_topic, topic}, brod:txn_produce_async(Tx, topic, 0, <<>>, <<"v">>)),
+    ok = brod:commit(Tx),
+    [?assertEqual([value(P, N) || N <- lists:seq(1, 600)], seen(Client, P)) || P <- [0, 1]]
+  end).
 
 %%% Producer ids that are kept
 

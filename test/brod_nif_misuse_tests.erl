@@ -116,7 +116,7 @@ right() ->
    {consumer_open, [client, <<"t">>, 1, consumer_config()]}, {consumer_subscribe, [consumer, self(), 1, consumer_config()]},
    {consumer_ack, [consumer, 1]}, {consumer_seek, [consumer, latest]},
    {txn_open, [client, txn_config()]}, {txn_produce, [txn, no_ack, <<"t">>, 0, <<"k">>, <<"v">>]},
-   {txn_produce_dirty, [txn, no_ack, <<"t">>, 0, <<"k">>, <<"v">>]},
+   {txn_produce_known, [self(), no_ack, <<"t">>, 0, <<"k">>, <<"v">>]}, {txn_produce_dirty, [txn, no_ack, <<"t">>, 0, <<"k">>, <<"v">>]},
    {txn_offsets, [txn, <<"g">>, undefined, [{<<"t">>, 0, 1, <<>>}]]}, {txn_end, [txn, true]},
    {group_open, [client, group_config()]}, {group_join, [group, 1, [<<"t">>], <<>>]},
    {group_assign, [group, 1, [{<<"m">>, [{<<"t">>, [0]}]}]]}, {group_commit, [group, 1, [{<<"t">>, 0, 1, <<>>}], 0]},

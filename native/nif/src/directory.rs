@@ -1,4 +1,5 @@
-//! Producers by process, and by client, topic and partition: the way of `brod:produce/5` to a partition.
+//! Producers by process, and by client, topic and partition: the way of `brod:produce/5` to a partition. Transactions by
+//! process.
 //!
 //! Every message is looked up here, by all schedulers at once, so a lookup writes to no memory that
 //! they share: no lock, and no counter of references (an ETS table has both).
@@ -13,6 +14,7 @@ use rustler::types::atom::Atom;
 use rustler::Term;
 
 use crate::producer::Producer;
+use crate::txn::Txn;
 
 #[derive(PartialEq, Eq)]
 struct Key {
@@ -63,7 +65,7 @@ impl Equivalent<Key> for Place<'_> {
 pub(crate) struct Process(ErlNifTerm);
 
 impl Process {
-    /// Of anything but a pid of this node, it is the process of no producer.
+    /// Of anything but a pid of this node, it is a process that has opened nothing.
     pub(crate) fn new(pid: Term<'_>) -> Self {
         Process(pid.as_c_arg())
     }
@@ -74,6 +76,9 @@ impl Process {
 static BY_PLACE: LazyLock<HashMap<Key, Producer, RandomState>> =
     LazyLock::new(|| HashMap::builder().hasher(RandomState::default()).build());
 static BY_PROCESS: LazyLock<HashMap<Process, Producer, RandomState>> =
+    LazyLock::new(|| HashMap::builder().hasher(RandomState::default()).build());
+// The same holds for a transaction that has ended.
+static TRANSACTIONS: LazyLock<HashMap<Process, Txn, RandomState>> =
     LazyLock::new(|| HashMap::builder().hasher(RandomState::default()).build());
 
 /// Runs `body` with the producer of a partition, if there is one.
@@ -116,4 +121,21 @@ pub(crate) fn withdraw(place: &Place<'_>, is_it: impl Fn(&Producer) -> bool) {
     let _ = BY_PLACE
         .pin()
         .remove_if(place, |_, producer| is_it(producer));
+}
+
+/// Runs `body` with the transaction that a process has opened, if `pid` is one that has.
+#[inline]
+pub(crate) fn transaction_of<R>(pid: Term<'_>, body: impl FnOnce(&Txn) -> R) -> Option<R> {
+    TRANSACTIONS.pin().get(&Process::new(pid)).map(body)
+}
+
+/// Makes the transaction of a process known.
+pub(crate) fn enter_transaction(process: Process, txn: Txn) {
+    TRANSACTIONS.pin().insert(process, txn);
+}
+
+/// Forgets the transaction of a process, unless the process has opened another one.
+pub(crate) fn leave_transaction(process: &Process, is_it: impl Fn(&Txn) -> bool) {
+    // An error says that another one stays.
+    let _ = TRANSACTIONS.pin().remove_if(process, |_, txn| is_it(txn));
 }

@@ -77,7 +77,7 @@ impl Resource for ProducerResource {
 }
 
 /// In bytes. A longer name would only cost time: no topic has it.
-const LONGEST_TOPIC: usize = 249;
+pub(crate) const LONGEST_TOPIC: usize = 249;
 
 /// A handle to a producer.
 pub(crate) type Producer = ResourceArc<ProducerResource>;

@@ -1,196 +1,46 @@
-//! Transactions: the NIFs, and how callers learn what became of their records.
+//! Transactions: the NIFs.
 
-use std::ops::Range;
+mod produce;
+mod replies;
 
-use brod_engine::error::Error;
-use brod_engine::net::NetError;
-use brod_engine::producer::{Acks, Append, AppendError, Failure, Replies, Split, WhenFull};
-use brod_engine::txn::{GroupMember, OffsetsToAdd, TransactionConfig, Transactional, Trouble};
-use brod_protocol::batch_writer::BatchWriter;
-use brod_protocol::error::ErrorCode;
-use rustler::schedule::consume_timeslice;
+use brod_engine::txn::{GroupMember, OffsetsToAdd, TransactionConfig, Transactional};
 use rustler::types::atom::Atom;
 use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
 
-use crate::acks::{ErlAcks, Target, WIDTH};
-use crate::apis;
+use self::replies::trouble;
+pub(crate) use self::replies::TxnReplies;
 use crate::atoms;
-use crate::batch_input::{now_ms, write, Allowance, Refusal};
 use crate::client::Client;
+use crate::directory::{self, Process};
 use crate::list::List;
 use crate::options::{BadOption, Options};
 use crate::producer;
-use crate::reason;
-use crate::replies::Waiter;
 use crate::runtime::{self, Asker};
-
-/// In bytes. A longer name would only cost time: no topic has it.
-const LONGEST_TOPIC: usize = 249;
 
 /// The producer of a transactional id, as Erlang holds it.
 pub(crate) struct TxnResource {
     txn: Transactional<TxnReplies>,
+    /// The process that opened it.
+    owner: LocalPid,
 }
 
-#[rustler::resource_impl]
-impl Resource for TxnResource {
-    fn down<'a>(&'a self, _env: Env<'a>, _pid: LocalPid, _monitor: Monitor) {
+impl TxnResource {
+    fn close(&self, env: Env<'_>) {
+        let process = Process::new(self.owner.encode(env));
+        directory::leave_transaction(&process, |other| std::ptr::eq(&**other, self));
         self.txn.close();
     }
 }
 
-type Txn = ResourceArc<TxnResource>;
-
-/// Whom a batch's callers are, and whether some of them are told nothing.
-#[derive(Default)]
-pub(crate) struct TxnAcks {
-    told: ErlAcks,
-    has_untold: bool,
-}
-
-impl TxnAcks {
-    fn add(&mut self, target: &Target<'_>, first: u32, records: u32) {
-        self.has_untold |= matches!(target, Target::Nobody);
-        self.told.add(target, first, records);
+#[rustler::resource_impl]
+impl Resource for TxnResource {
+    fn down<'a>(&'a self, env: Env<'a>, _pid: LocalPid, _monitor: Monitor) {
+        self.close(env);
     }
 }
 
-impl Acks for TxnAcks {
-    type Mark = (usize, bool);
-
-    fn mark(&self) -> Self::Mark {
-        (self.told.mark(), self.has_untold)
-    }
-
-    fn rollback(&mut self, (told, has_untold): Self::Mark) {
-        self.told.rollback(told);
-        self.has_untold = has_untold;
-    }
-
-    fn calls(&self) -> u32 {
-        Acks::calls(&self.told)
-    }
-
-    fn call_at(&self, at: u32) -> Option<Range<u32>> {
-        self.told.call_at(at)
-    }
-
-    fn split(self, at: u32) -> Split<Self> {
-        // Which of them have a part of the untold calls is not known.
-        let has_untold = self.has_untold;
-        let with = |told| TxnAcks { told, has_untold };
-        let parts = self.told.split(at);
-        Split {
-            before: with(parts.before),
-            across: parts.across.map(|(acks, records)| (with(acks), records)),
-            after: with(parts.after),
-        }
-    }
-
-    fn has_untold(&self) -> bool {
-        self.has_untold
-    }
-}
-
-/// Tells a partition's results to callers: `{brod_reply, Ref, {ok, Offset} | {error, R}}`.
-pub(crate) struct TxnReplies;
-
-impl TxnReplies {
-    fn tell(&self, acks: TxnAcks, result: impl for<'a> Fn(Env<'a>, u32) -> Term<'a>) {
-        let Some(targets) = acks.told.targets else {
-            return;
-        };
-        targets.store.with(|_, terms| {
-            for (index, call) in targets.calls.iter().enumerate() {
-                let (target, reference) = (terms[index * WIDTH], terms[index * WIDTH + 1]);
-                let Ok(pid) = target.decode::<LocalPid>() else {
-                    continue;
-                };
-                runtime::send(&pid, |env| {
-                    let reference = reference.in_env(env);
-                    (atoms::brod_reply(), reference, result(env, call.first)).encode(env)
-                });
-            }
-        });
-    }
-}
-
-impl Replies for TxnReplies {
-    type Acks = TxnAcks;
-    type Waiter = Waiter;
-
-    fn delivered(&self, acks: TxnAcks, base_offset: i64) {
-        self.tell(acks, |env, first| {
-            let offset = match base_offset {
-                ..0 => -1,
-                base => base + i64::from(first),
-            };
-            (atoms::ok(), offset).encode(env)
-        });
-    }
-
-    fn flush(&self) {}
-
-    fn failed(&self, acks: TxnAcks, why: &Failure) {
-        self.tell(acks, |env, _| {
-            (atoms::error(), failure(env, why)).encode(env)
-        });
-    }
-
-    fn room(&self, waiters: Vec<Waiter>) {
-        for waiter in waiters {
-            runtime::send(&waiter.pid, |env| {
-                (atoms::brod_room(), waiter.id).encode(env)
-            });
-        }
-    }
-
-    fn sent(&self, _records: u32, _payload: usize) {}
-
-    // Whoever produces next learns it.
-    fn stopped(&self, _why: &Failure) {}
-}
-
-/// As brod's users know it: fenced producers hear of an epoch, whatever newer brokers call it.
-fn code(env: Env<'_>, code: ErrorCode) -> Term<'_> {
-    match code {
-        ErrorCode::PRODUCER_FENCED => reason::code(env, ErrorCode::INVALID_PRODUCER_EPOCH),
-        code => reason::code(env, code),
-    }
-}
-
-/// Why records are not delivered, the `R` of `{error, R}`.
-fn failure<'a>(env: Env<'a>, why: &Failure) -> Term<'a> {
-    use brod_engine::producer::Cause;
-    match why {
-        Failure::NotRetriable(kafka) => code(env, *kafka),
-        Failure::RetriesUsedUp(Cause::Code(kafka))
-        | Failure::DeliveryTimeout(Some(Cause::Code(kafka))) => code(env, *kafka),
-        Failure::RetriesUsedUp(Cause::Net(error))
-        | Failure::DeliveryTimeout(Some(Cause::Net(error))) => reason::net(env, error),
-        Failure::DeliveryTimeout(None) => atoms::timeout().to_term(env),
-        Failure::Codec(text) => (atoms::encoding_failed(), text.as_str()).encode(env),
-        // It was aborted, or its client is closed.
-        Failure::Closed => code(env, ErrorCode::INVALID_TXN_STATE),
-    }
-}
-
-/// Why a transaction cannot go on, the `R` of `{error, R}`.
-fn trouble<'a>(env: Env<'a>, why: &Trouble) -> Term<'a> {
-    match why {
-        Trouble::Abortable(kafka) | Trouble::Fatal(kafka) => code(env, *kafka),
-        Trouble::Timeout(Some(Error::Kafka { code: kafka, .. })) => code(env, *kafka),
-        Trouble::Timeout(Some(error @ Error::Unreachable(_))) => reason::error(env, error),
-        Trouble::Timeout(_) => atoms::timeout().to_term(env),
-        Trouble::Expired => atoms::transaction_timed_out().to_term(env),
-        Trouble::Unsupported(Error::Net(NetError::UnsupportedApi { api })) => {
-            let (api, range) = apis::named(env, api);
-            (atoms::not_supported(), api, range).encode(env)
-        }
-        Trouble::Unsupported(error) => reason::error(env, error),
-        Trouble::Closed => atoms::client_down().to_term(env),
-    }
-}
+/// A handle to one.
+pub(crate) type Txn = ResourceArc<TxnResource>;
 
 #[rustler::nif]
 fn txn_open<'a>(env: Env<'a>, client: Client, config: Term<'a>) -> NifResult<Term<'a>> {
@@ -206,10 +56,12 @@ fn txn_open<'a>(env: Env<'a>, client: Client, config: Term<'a>) -> NifResult<Ter
     let _inside = runtime.enter();
     let txn = ResourceArc::new(TxnResource {
         txn: client.transactions.open(config),
+        owner: env.pid(),
     });
     if env.monitor(&txn, &env.pid()).is_none() {
         return Err(rustler::Error::BadArg);
     }
+    directory::enter_transaction(Process::new(txn.owner.encode(env)), txn.clone());
     Ok((atoms::ok(), txn).encode(env))
 }
 
@@ -249,8 +101,8 @@ fn txn_end(env: Env<'_>, txn: Txn, commit: bool) -> Term<'_> {
 }
 
 #[rustler::nif]
-fn txn_close(txn: Txn) -> Atom {
-    txn.txn.close();
+fn txn_close(env: Env<'_>, txn: Txn) -> Atom {
+    txn.close(env);
     atoms::ok()
 }
 
@@ -302,110 +154,4 @@ fn txn_offsets<'a>(
 fn text(binary: &Binary<'_>) -> NifResult<String> {
     let text = std::str::from_utf8(binary).map_err(|_| rustler::Error::BadArg)?;
     Ok(text.to_owned())
-}
-
-#[rustler::nif]
-fn txn_produce<'a>(
-    env: Env<'a>,
-    txn: Txn,
-    target: Term<'a>,
-    topic: Binary<'a>,
-    partition: i32,
-    key: Term<'a>,
-    value: Term<'a>,
-) -> NifResult<Term<'a>> {
-    produce(
-        env,
-        &txn,
-        target,
-        (&topic, partition),
-        (key, value),
-        Allowance::for_normal_scheduler,
-    )
-}
-
-#[rustler::nif(schedule = "DirtyCpu")]
-fn txn_produce_dirty<'a>(
-    env: Env<'a>,
-    txn: Txn,
-    target: Term<'a>,
-    topic: Binary<'a>,
-    partition: i32,
-    key: Term<'a>,
-    value: Term<'a>,
-) -> NifResult<Term<'a>> {
-    produce(
-        env,
-        &txn,
-        target,
-        (&topic, partition),
-        (key, value),
-        Allowance::unlimited,
-    )
-}
-
-/// `ok`, `{wait, Id}`, `dirty`, or `{error, R}`.
-fn produce<'a>(
-    env: Env<'a>,
-    txn: &TxnResource,
-    target: Term<'a>,
-    (topic, index): (&Binary<'a>, i32),
-    (key, value): (Term<'a>, Term<'a>),
-    allowance: impl Fn() -> Allowance,
-) -> NifResult<Term<'a>> {
-    let target = Target::new(env, target)?;
-    if topic.len() > LONGEST_TOPIC {
-        let code = reason::code(env, ErrorCode::INVALID_TOPIC_EXCEPTION);
-        return Ok((atoms::error(), code).encode(env));
-    }
-    let topic = std::str::from_utf8(topic).map_err(|_| rustler::Error::BadArg)?;
-    let now = now_ms();
-    let (mut waiter, mut percent) = (None, 0);
-    let appended = txn.txn.with_partition(
-        topic,
-        index,
-        || TxnReplies,
-        |partition| {
-            let appended = partition.append(
-                WhenFull::Take,
-                |writer: &mut BatchWriter, acks: &mut TxnAcks, first| {
-                    let mut allowance = allowance();
-                    let records = write(writer, &mut allowance, now, key, value)?;
-                    percent += allowance.used_percent();
-                    acks.add(&target, first, records);
-                    Ok(())
-                },
-                || room_for(env, &target, &mut waiter),
-            );
-            appended.map_err(|error| (error, partition.stop_reason()))
-        },
-    );
-    if percent > 0 {
-        consume_timeslice(env, percent.min(100));
-    }
-    let refused = |why: Term<'a>| (atoms::error(), why).encode(env);
-    Ok(match (appended, waiter) {
-        (Err(why), _) => refused(trouble(env, &why)),
-        (Ok(Ok(Append::Wait)), Some(id)) => (atoms::wait(), id).encode(env),
-        (Ok(Ok(_)), _) => atoms::ok().to_term(env),
-        (Ok(Err((AppendError::Refused(Refusal::TooMuch), _))), _) => atoms::dirty().to_term(env),
-        (Ok(Err((AppendError::Refused(Refusal::BadArg), _))), _) => {
-            return Err(rustler::Error::BadArg)
-        }
-        (Ok(Err((AppendError::Closed, stopped))), _) => match (txn.txn.trouble(), stopped) {
-            (Some(why), _) => refused(trouble(env, &why)),
-            (None, Some(why)) => refused(failure(env, &why)),
-            (None, None) => refused(atoms::closed().to_term(env)),
-        },
-    })
-}
-
-/// Who waits for an answer is held up by that already.
-fn room_for(env: Env<'_>, target: &Target<'_>, id: &mut Option<u64>) -> Option<Waiter> {
-    if !matches!(target, Target::Nobody) {
-        return None;
-    }
-    let waiter = producer::new_waiter(env);
-    *id = Some(waiter.id);
-    Some(waiter)
 }

@@ -103,6 +103,18 @@ impl<R: Replies> Gate<R> {
         Ok(body(&partition))
     }
 
+    /// As [`Self::with`], if the transaction has the partition's producer already.
+    pub(super) fn with_known<T>(
+        &self,
+        topic: &str,
+        index: i32,
+        body: impl FnOnce(&Arc<Partition<R>>) -> T,
+    ) -> Option<T> {
+        let inside = self.inside.read();
+        inside.open?;
+        inside.find(topic, index).map(body)
+    }
+
     /// A transaction is under way.
     pub(super) fn begin(&self, producer: ProducerId) {
         let mut inside = self.inside.write();
@@ -191,6 +203,16 @@ impl<R: Replies> Gate<R> {
             .read()
             .all()
             .any(|partition| !partition.is_idle())
+    }
+
+    /// Lets the partitions go, when no transaction will come any more. Whoever holds the handle may hold it for long.
+    pub(super) fn forget(&self) {
+        let topics = {
+            let mut inside = self.inside.write();
+            inside.open = None;
+            std::mem::take(&mut inside.topics)
+        };
+        drop(topics);
     }
 
     /// Why no records are taken, if a transaction has failed.

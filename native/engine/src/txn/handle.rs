@@ -65,10 +65,12 @@ impl<R: Replies> Transactions<R> {
             receiver,
         );
         let runtime = Handle::current();
+        let to_forget = gate.clone();
         common
             .cluster
             .supervise(&runtime, "transaction", async move {
                 driver.run().await;
+                to_forget.forget();
                 drop(lane);
             });
         Transactional {
@@ -126,6 +128,17 @@ impl<R: Replies> Transactional<R> {
             replies()
         };
         self.gate.with(topic, index, replies, body)
+    }
+
+    /// As [`Self::with_partition`], for a partition that it was called for before, in a transaction that takes records.
+    /// `None` otherwise: `body` was not run.
+    pub fn with_known_partition<T>(
+        &self,
+        topic: &str,
+        index: i32,
+        body: impl FnOnce(&Arc<Partition<R>>) -> T,
+    ) -> Option<T> {
+        self.gate.with_known(topic, index, body)
     }
 
     /// Why no records are taken, if the transaction has failed.
