@@ -4,6 +4,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::ApiKey;
 
 use super::WireError;
+use crate::memory::{READ, SMALL};
 
 /// The longest frame where nothing is known of what is in it. Answers have a limit of their own, see
 /// [`crate::api::longest_answer`].
@@ -78,6 +79,8 @@ pub fn response_head(
 #[derive(Default)]
 pub struct FrameReader {
     buf: BytesMut,
+    /// Where `buf` is memory that is read into again: its size.
+    whole: Option<usize>,
 }
 
 impl FrameReader {
@@ -90,9 +93,23 @@ impl FrameReader {
             None => 0,
         };
         if self.buf.capacity() - self.buf.len() < wanted.max(READ_CHUNK / 16) {
-            self.buf.reserve(wanted.max(READ_CHUNK));
+            match self.buf.len() + wanted {
+                large @ SMALL..=TRUSTED_ALLOCATION => self.move_into(READ.take(large)),
+                _ => {
+                    self.whole = None;
+                    self.buf.reserve(wanted.max(READ_CHUNK));
+                }
+            }
         }
         &mut self.buf
+    }
+
+    fn move_into(&mut self, (mut memory, whole): (BytesMut, usize)) {
+        memory.extend_from_slice(&self.buf);
+        let before = std::mem::replace(&mut self.buf, memory);
+        if let Some(whole) = self.whole.replace(whole) {
+            READ.put(before, whole);
+        }
     }
 
     fn declared(&self) -> Option<usize> {
@@ -132,7 +149,13 @@ impl FrameReader {
             return Ok(None);
         }
         self.buf.advance(4);
-        Ok(Some(self.buf.split_to(len).freeze()))
+        let frame = self.buf.split_to(len).freeze();
+        // What follows rarely is more than the head of a frame.
+        if let Some(whole) = self.whole.take_if(|_| self.buf.len() <= READ_CHUNK) {
+            let rest = BytesMut::from(&self.buf[..]);
+            READ.put(std::mem::replace(&mut self.buf, rest), whole);
+        }
+        Ok(Some(frame))
     }
 }
 
@@ -153,6 +176,46 @@ mod tests {
                 }
             }
             assert_eq!(frames, vec![vec![1, 2, 3, 4, 5], vec![9, 9, 9, 9]]);
+        }
+    }
+
+    #[test]
+    fn large_frames_come_out_whole_and_keep_what_is_in_them() {
+        let sizes = [
+            100_000,
+            70_000,
+            4,
+            3_000_000,
+            200_000,
+            5,
+            17 << 20,
+            90_000,
+            65_536,
+        ];
+        let frame =
+            |at: usize| -> Vec<u8> { (0..sizes[at]).map(|i| (at + i % 251) as u8).collect() };
+        let mut wire = Vec::new();
+        for at in 0..sizes.len() {
+            wire.put_u32(sizes[at] as u32);
+            wire.extend_from_slice(&frame(at));
+        }
+        for step in [1 << 10, 50_000, 1 << 20] {
+            let (mut reader, mut frames) = (FrameReader::default(), Vec::new());
+            for part in wire.chunks(step) {
+                let mut part = part;
+                while !part.is_empty() {
+                    let space = reader.space();
+                    let room = (space.capacity() - space.len()).min(part.len());
+                    assert!(room > 0);
+                    space.extend_from_slice(&part[..room]);
+                    part = &part[room..];
+                    while let Some(frame) = reader.next_frame(MAX_FRAME).unwrap() {
+                        frames.push(frame);
+                    }
+                }
+            }
+            assert_eq!(frames.len(), sizes.len());
+            assert!((0..sizes.len()).all(|at| frames[at] == frame(at)));
         }
     }
 

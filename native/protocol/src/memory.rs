@@ -1,11 +1,11 @@
-//! Memory for batches and requests, which is used again.
+//! Memory for batches, requests and answers, which is used again.
 //!
 //! What goes back to the system comes from there empty, page by page, at more cost than to compress
 //! what is written into it.
 
 use std::ops::{Deref, DerefMut};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
 /// Nobody looks for smaller ones: an allocator keeps those at hand.
@@ -112,9 +112,95 @@ impl AsRef<[u8]> for Memory {
     }
 }
 
+/// What large frames are read into. Whoever has a frame holds its memory; once nobody does, another frame is read into it.
+pub struct ReadMemory {
+    limit: usize,
+    /// With their sizes, the oldest first.
+    lent: Mutex<Vec<(BytesMut, usize)>>,
+}
+
+/// For all connections: what two rounds of fetches bring.
+pub static READ: ReadMemory = ReadMemory::new(32 * 1024 * 1024);
+
+impl ReadMemory {
+    /// Keeps `limit` bytes, those included that frames are still in.
+    pub const fn new(limit: usize) -> Self {
+        ReadMemory {
+            limit,
+            lent: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Empty memory for `size` bytes at least, and how large all of it is, for [`Self::put`].
+    pub fn take(&self, size: usize) -> (BytesMut, usize) {
+        let mut lent = self.lent.lock();
+        let fits = lent.iter_mut().rposition(|(memory, whole)| {
+            // Larger ones are for larger frames.
+            (size..=size.saturating_mul(4)).contains(whole) && memory.try_reclaim(size)
+        });
+        if let Some(index) = fits {
+            return lent.remove(index);
+        }
+        drop(lent);
+        // Frames differ in size; pages that are never touched cost nothing.
+        let whole = size.next_power_of_two();
+        (BytesMut::with_capacity(whole), whole)
+    }
+
+    /// Memory of `whole` bytes that a frame was cut off. Others may hold the frame still.
+    pub fn put(&self, mut memory: BytesMut, whole: usize) {
+        if whole > self.limit {
+            return;
+        }
+        memory.clear();
+        let mut lent = self.lent.lock();
+        lent.push((memory, whole));
+        let mut kept: usize = lent.iter().map(|(_, size)| size).sum();
+        while kept > self.limit {
+            // The frame in it may be held for ever.
+            kept -= lent.remove(0).1;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_read_into_again_once_nobody_holds_the_frame() {
+        let kept = ReadMemory::new(1 << 20);
+        let (mut memory, whole) = kept.take(100_000);
+        memory.extend_from_slice(&[7; 100_000]);
+        let frame = memory.split_to(100_000).freeze();
+        let place = frame.as_ptr();
+        kept.put(memory, whole);
+        let (other, size) = kept.take(90_000);
+        assert_ne!(other.as_ptr(), place);
+        assert_eq!(frame, &[7; 100_000][..]);
+        kept.put(other, size);
+        drop(frame);
+        // Both are free, and the newest goes first.
+        let (newest, _) = kept.take(90_000);
+        let (again, _) = kept.take(100_000);
+        assert_ne!(newest.as_ptr(), place);
+        assert_eq!(again.as_ptr(), place);
+        assert!(again.is_empty() && again.capacity() >= 100_000);
+    }
+
+    #[test]
+    fn no_more_is_kept_than_the_limit_and_the_oldest_goes() {
+        let kept = ReadMemory::new(1 << 20);
+        let taken: Vec<_> = (0..5).map(|_| kept.take(1 << 18)).collect();
+        let oldest = taken[0].0.as_ptr();
+        for (memory, whole) in taken {
+            kept.put(memory, whole);
+        }
+        assert_eq!(kept.lent.lock().len(), 4);
+        assert!((kept.lent.lock().iter()).all(|(memory, _)| memory.as_ptr() != oldest));
+        kept.put(BytesMut::with_capacity(2 << 20), 2 << 20);
+        assert_eq!(kept.lent.lock().len(), 4);
+    }
 
     #[test]
     fn what_is_written_stays_through_every_growth() {
