@@ -104,8 +104,14 @@ fn read_unsigned(buf: &[u8], pos: &mut usize, max_bytes: usize) -> Option<u64> {
         *pos += 1;
         return Some(u64::from(first));
     }
-    let mut value = u64::from(first & 0x7f);
-    for (i, &byte) in buf[*pos..].iter().enumerate().take(max_bytes).skip(1) {
+    // Most lengths of records and values have two bytes.
+    let second = *buf.get(*pos + 1)?;
+    let mut value = u64::from(first & 0x7f) | u64::from(second & 0x7f) << 7;
+    if second < 0x80 {
+        *pos += 2;
+        return Some(value);
+    }
+    for (i, &byte) in buf[*pos..].iter().enumerate().take(max_bytes).skip(2) {
         // The tenth byte holds the one bit that is left of 64.
         if i == MAX_VARLONG - 1 && byte > 1 {
             return None;
