@@ -10,6 +10,7 @@
 pub mod api;
 pub mod batch_reader;
 pub mod batch_writer;
+pub mod body;
 mod classes;
 pub mod compress;
 pub mod consumer_protocol;

@@ -2,6 +2,8 @@
 //!
 //! Small absolute values take few bytes: -64..=63 one byte, -8192..=8191 two, and so on.
 
+use bytes::BufMut;
+
 /// The most bytes a 32-bit value takes.
 pub const MAX_VARINT: usize = 5;
 /// The most bytes a 64-bit value takes.
@@ -75,6 +77,14 @@ pub fn write_varlong(out: &mut Vec<u8>, value: i64) {
     let mut bytes = [0; MAX_VARLONG];
     let end = put_varlong(&mut bytes, 0, value);
     out.extend_from_slice(&bytes[..end]);
+}
+
+/// Appends a varint that is not zigzag, as lengths are since KIP-482.
+#[inline]
+pub fn put_unsigned_varint(out: &mut impl BufMut, value: u32) {
+    let mut bytes = [0; MAX_VARINT];
+    let end = put_unsigned(&mut bytes, 0, u64::from(value));
+    out.put_slice(&bytes[..end]);
 }
 
 /// Reads a varint at `pos` and moves `pos` behind it.

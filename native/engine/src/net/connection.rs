@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use brod_protocol::body::Body;
 use brod_protocol::header::strip_response_header;
 use brod_protocol::{decode_response, encode, ApiVersions};
 use bytes::Bytes;
@@ -240,13 +241,13 @@ impl Connection {
     /// Queues an encoded request. Requests are written in the order of these calls.
     pub(crate) fn submit(
         &self,
-        body: Bytes,
+        body: impl Into<Body>,
         api_key: i16,
         version: i16,
         expects_response: bool,
     ) -> oneshot::Receiver<Result<Bytes, NetError>> {
         let head = Head::Request { api_key, version };
-        submit(&self.turns, head, body, expects_response)
+        submit(&self.turns, head, body.into(), expects_response)
     }
 }
 
@@ -300,7 +301,7 @@ impl Exclusive {
             version,
         };
         Answer {
-            frame: submit(&self.turns, head, body, true),
+            frame: submit(&self.turns, head, body.into(), true),
             version,
             request: std::marker::PhantomData,
         }
@@ -308,7 +309,7 @@ impl Exclusive {
 
     /// Sends bytes with nothing but their length before them, and waits for an answer of that kind.
     pub(super) async fn exchange_bare(&self, bytes: Bytes) -> Result<Bytes, NetError> {
-        submit(&self.turns, Head::Bare, bytes, true)
+        submit(&self.turns, Head::Bare, bytes.into(), true)
             .await
             .unwrap_or(Err(NetError::Closed))
     }
@@ -343,7 +344,7 @@ impl Exclusive {
 fn submit(
     turns: &mpsc::UnboundedSender<Turn>,
     head: Head,
-    body: Bytes,
+    body: Body,
     expects_response: bool,
 ) -> oneshot::Receiver<Result<Bytes, NetError>> {
     let (reply, answer) = oneshot::channel();

@@ -1,5 +1,6 @@
 //! Requests to brokers that are older than what is spoken here, and their answers.
 
+use brod_protocol::body::Body;
 use brod_protocol::legacy::{self, Sent};
 use brod_protocol::{ApiVersions, WireError};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -10,14 +11,14 @@ pub(super) fn rewrite(
     versions: &ApiVersions,
     api_key: i16,
     version: i16,
-    body: &mut Bytes,
+    body: &mut Body,
 ) -> Result<Option<Sent>, WireError> {
     let on_wire = versions.on_wire(api_key, version);
     if on_wire == version {
         return Ok(None);
     }
-    let (rewritten, sent) = legacy::request(api_key, on_wire, body.clone())?;
-    *body = rewritten;
+    let (rewritten, sent) = legacy::request(api_key, on_wire, body.clone().into_bytes())?;
+    *body = rewritten.into();
     Ok(Some(sent))
 }
 

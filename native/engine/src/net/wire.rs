@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use brod_protocol::api::longest_answer;
+use brod_protocol::body::Body;
 use brod_protocol::frame::{request_head, FrameReader, MAX_FRAME};
 use brod_protocol::header::strip_response_header;
 use brod_protocol::legacy::Sent;
@@ -50,7 +51,7 @@ pub(super) enum Turn {
 /// A request to write.
 pub(super) struct Outgoing {
     pub head: Head,
-    pub body: Bytes,
+    pub body: Body,
     /// False for Produce with acks 0: `reply` is told once the request is written.
     pub expects_response: bool,
     pub reply: Reply,
@@ -318,7 +319,8 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
                     // The place where a Fetch says its limit is another one in rewritten ones.
                     longest: match rewritten {
                         Some(_) => MAX_FRAME,
-                        None => longest_answer(api_key, version, &request.body),
+                        // Fields at the beginning, which are in one piece.
+                        None => longest_answer(api_key, version, request.body.chunk()),
                     },
                     rewritten,
                     asked: (Instant::now(), head.len() + request.body.len()),

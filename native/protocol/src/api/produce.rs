@@ -2,19 +2,19 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use bytes::{BufMut, Bytes};
 use kafka_protocol::messages::produce_response::{NodeEndpoint, PartitionProduceResponse};
 use kafka_protocol::messages::{ApiKey, ProduceRequest};
-use kafka_protocol::protocol::{Encodable, StrBytes};
+use kafka_protocol::protocol::StrBytes;
 
-use super::{text, topic_name, Api, NamedLeader, TopicId, LEADER, NODE_ENDPOINT};
+use super::{Api, NamedLeader, TopicId, LEADER, NODE_ENDPOINT};
+use crate::body::{Body, BodyWriter};
 use crate::error::ErrorCode;
-use crate::memory::Memory;
 use crate::shape::build::{
     fields, int16, int32, int64, list, nullable_string, string, tagged, uuid,
 };
 use crate::shape::Fields;
+use crate::varint::put_unsigned_varint;
 use crate::{decode_response, WireError};
 
 /// This API.
@@ -86,48 +86,133 @@ pub struct PartResult {
     pub message: Option<String>,
 }
 
-/// Encodes a request's body.
+/// The batches of one topic in a request.
+struct Topic<'a> {
+    name: &'a str,
+    id: Option<TopicId>,
+    batches: Vec<(i32, Bytes)>,
+}
+
+/// What a partition and a topic have around their batches and names, at most.
+const AROUND: usize = 32;
+
+/// Encodes a request's body. Not by the message crate, which copies the batches.
 pub fn encode<'a>(
     version: i16,
     transactional_id: Option<&str>,
     acks: i16,
     timeout_ms: i32,
     parts: impl Iterator<Item = Part<'a>>,
-) -> Result<Bytes, WireError> {
-    let mut topics: Vec<TopicProduceData> = Vec::new();
+) -> Result<Body, WireError> {
+    let topics = by_topic(parts);
+    let around = |topic: &Topic<'_>| {
+        let copied = topic.batches.iter().map(|(_, batch)| match batch {
+            batch if BodyWriter::copies(batch) => AROUND + batch.len(),
+            _ => AROUND,
+        });
+        AROUND + topic.name.len() + copied.sum::<usize>()
+    };
+    let id_len = transactional_id.map_or(0, str::len);
+    let size = AROUND + id_len + topics.iter().map(around).sum::<usize>();
+    let layout = Layout {
+        version,
+        flexible: version >= 9,
+    };
+    let mut body = BodyWriter::with_capacity(size);
+    layout.nullable_string(body.buf(), transactional_id)?;
+    body.buf().put_i16(acks);
+    body.buf().put_i32(timeout_ms);
+    layout.count(body.buf(), topics.len())?;
+    for topic in topics {
+        match TopicId::on_wire(topic.id) {
+            id if version >= 13 => body.buf().put_slice(id.as_bytes()),
+            _ => layout.nullable_string(body.buf(), Some(topic.name))?,
+        }
+        layout.count(body.buf(), topic.batches.len())?;
+        for (partition, batch) in topic.batches {
+            body.buf().put_i32(partition);
+            layout.count(body.buf(), batch.len())?;
+            body.share(batch);
+            layout.no_tags(body.buf());
+        }
+        layout.no_tags(body.buf());
+    }
+    layout.no_tags(body.buf());
+    Ok(body.finish())
+}
+
+fn by_topic<'a>(parts: impl Iterator<Item = Part<'a>>) -> Vec<Topic<'a>> {
+    let mut topics: Vec<Topic<'a>> = Vec::new();
     let mut places: HashMap<(&str, Option<TopicId>), usize> = HashMap::new();
     let mut last = None;
-    let mut size = 128;
     for part in parts {
-        size += part.batch.len() + 32;
         let topic = (part.topic, part.topic_id);
         let place = match last {
             // Neighbours are mostly of one topic.
             Some((last, place)) if last == topic => place,
             _ => *places.entry(topic).or_insert_with(|| {
-                size += part.topic.len() + 32;
-                let data = TopicProduceData::default().with_name(topic_name(part.topic));
-                topics.push(data.with_topic_id(TopicId::on_wire(part.topic_id)));
+                topics.push(Topic {
+                    name: part.topic,
+                    id: part.topic_id,
+                    batches: Vec::new(),
+                });
                 topics.len() - 1
             }),
         };
         last = Some((topic, place));
-        topics[place].partition_data.push(
-            PartitionProduceData::default()
-                .with_index(part.partition)
-                .with_records(Some(part.batch)),
-        );
+        topics[place].batches.push((part.partition, part.batch));
     }
-    let request = ProduceRequest::default()
-        .with_transactional_id(transactional_id.map(|id| text(id).into()))
-        .with_acks(acks)
-        .with_timeout_ms(timeout_ms)
-        .with_topic_data(topics);
-    let mut body = Memory::with_capacity(size);
-    request
-        .encode(&mut *body, version)
-        .map_err(|error| WireError::Malformed(format!("Produce request not encodable: {error}")))?;
-    Ok(body.freeze())
+    topics
+}
+
+/// How a version writes its fields: since KIP-482 lengths are varints of one more, and tagged fields may follow.
+struct Layout {
+    version: i16,
+    flexible: bool,
+}
+
+impl Layout {
+    /// Of a list, or of bytes.
+    fn count(&self, buf: &mut impl BufMut, count: usize) -> Result<(), WireError> {
+        let count = i32::try_from(count).map_err(|_| {
+            let version = self.version;
+            WireError::Malformed(format!(
+                "Produce v{version} cannot carry {count} of anything"
+            ))
+        })?;
+        match self.flexible {
+            true => put_unsigned_varint(buf, count as u32 + 1),
+            false => buf.put_i32(count),
+        }
+        Ok(())
+    }
+
+    fn nullable_string(&self, buf: &mut impl BufMut, text: Option<&str>) -> Result<(), WireError> {
+        let Some(text) = text else {
+            match self.flexible {
+                true => buf.put_u8(0),
+                false => buf.put_i16(-1),
+            }
+            return Ok(());
+        };
+        let too_long = |_| WireError::TooLong {
+            what: "a name",
+            length: text.len(),
+        };
+        let length = i16::try_from(text.len()).map_err(too_long)?;
+        match self.flexible {
+            true => put_unsigned_varint(buf, length as u32 + 1),
+            false => buf.put_i16(length),
+        }
+        buf.put_slice(text.as_bytes());
+        Ok(())
+    }
+
+    fn no_tags(&self, buf: &mut impl BufMut) {
+        if self.flexible {
+            buf.put_u8(0);
+        }
+    }
 }
 
 /// The results of one response. Brokers answer in the order of the request, so each partition is
@@ -221,11 +306,14 @@ mod tests {
     use super::super::testing::versions;
     use super::*;
     use bytes::BytesMut;
+    use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
     use kafka_protocol::messages::produce_response::{
         BatchIndexAndErrorMessage, LeaderIdAndEpoch, TopicProduceResponse,
     };
     use kafka_protocol::messages::{BrokerId, ProduceResponse};
-    use kafka_protocol::protocol::Decodable;
+    use kafka_protocol::protocol::{Decodable, Encodable};
+
+    use super::super::{text, topic_name};
 
     #[test]
     fn batches_are_gathered_by_topic_in_every_version() {
@@ -237,8 +325,8 @@ mod tests {
                 batch: Bytes::from_static(batch),
             };
             let parts = [part("a", 0, b"1"), part("b", 5, b"2"), part("a", 1, b"3")];
-            let mut body = encode(version, Some("txn"), -1, 1000, parts.into_iter()).unwrap();
-            let read = ProduceRequest::decode(&mut body, version).unwrap();
+            let body = encode(version, Some("txn"), -1, 1000, parts.into_iter()).unwrap();
+            let read = ProduceRequest::decode(&mut body.into_bytes(), version).unwrap();
             assert_eq!((read.acks, read.timeout_ms), (-1, 1000));
             let id = read.transactional_id.as_ref().map(|id| id.as_str());
             assert_eq!(id, Some("txn"));
@@ -247,6 +335,58 @@ mod tests {
             let second = &read.topic_data[0].partition_data[1];
             assert_eq!(second.index, 1);
             assert_eq!(second.records.as_deref(), Some(&b"3"[..]));
+        }
+    }
+
+    #[test]
+    fn every_version_is_written_as_the_message_crate_does() {
+        let sizes = [0, 1, 100, 127, 128, 10_000, 16_383, 16_384, 100_000];
+        let batch = |index: usize| Bytes::from(vec![index as u8; sizes[index % sizes.len()]]);
+        for version in versions::<ProduceRequest>() {
+            let topic_id = (version >= 13).then(|| id(7));
+            for (transactional_id, count) in
+                [(None, 0), (Some("txn"), 1), (None, 40), (Some(""), 200)]
+            {
+                let part = |index| Part {
+                    topic: "topic",
+                    topic_id,
+                    partition: index as i32,
+                    batch: batch(index),
+                };
+                let written =
+                    encode(version, transactional_id, 1, 30_000, (0..count).map(part)).unwrap();
+                let data = (0..count).map(|index| {
+                    PartitionProduceData::default()
+                        .with_index(index as i32)
+                        .with_records(Some(batch(index)))
+                });
+                let topic = TopicProduceData::default().with_partition_data(data.collect());
+                let topic = match topic_id {
+                    Some(_) => topic.with_topic_id(TopicId::on_wire(topic_id)),
+                    None => topic.with_name(topic_name("topic")),
+                };
+                let mut expected = BytesMut::new();
+                ProduceRequest::default()
+                    .with_transactional_id(transactional_id.map(|id| text(id).into()))
+                    .with_acks(1)
+                    .with_timeout_ms(30_000)
+                    .with_topic_data((count > 0).then_some(topic).into_iter().collect())
+                    .encode(&mut expected, version)
+                    .unwrap();
+                assert!(
+                    written.into_bytes() == expected,
+                    "version {version}, {count}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_an_error() {
+        let name = "x".repeat(40_000);
+        for version in versions::<ProduceRequest>() {
+            let error = encode(version, Some(&name), 1, 1, std::iter::empty()).unwrap_err();
+            assert!(matches!(error, WireError::TooLong { .. }), "{error}");
         }
     }
 
@@ -309,8 +449,8 @@ mod tests {
                 part("b", 3, 0),
                 part("a", 1, 2),
             ];
-            let mut body = encode(version, None, -1, 1000, parts.into_iter()).unwrap();
-            let read = ProduceRequest::decode(&mut body, version).unwrap();
+            let body = encode(version, None, -1, 1000, parts.into_iter()).unwrap();
+            let read = ProduceRequest::decode(&mut body.into_bytes(), version).unwrap();
             let written = read.topic_data.iter().map(|topic| {
                 assert_eq!(topic.name.as_str(), "");
                 let partitions = topic.partition_data.iter().map(|data| data.index);

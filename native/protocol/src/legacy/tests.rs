@@ -194,7 +194,9 @@ fn produced(parts: &[(&'static str, i32, Bytes)]) -> Bytes {
         partition: *partition,
         batch: batch.clone(),
     });
-    produce::encode(3, None, -1, 1000, parts).unwrap()
+    produce::encode(3, None, -1, 1000, parts)
+        .unwrap()
+        .into_bytes()
 }
 
 /// The beginning of an answer to Produce: partition 0 of topic `t`.
