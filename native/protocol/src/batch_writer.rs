@@ -112,7 +112,17 @@ pub struct BatchWriter {
 impl BatchWriter {
     /// An empty batch with room for `capacity` bytes, the header's 61 included.
     pub fn new(capacity: usize) -> Self {
-        let mut buf = Memory::with_capacity(capacity.max(at::HEADER));
+        Self::in_memory(Memory::with_capacity(capacity.max(at::HEADER)))
+    }
+
+    /// An empty batch for one record whose key, value and headers have `size` bytes.
+    pub fn for_one(size: usize) -> Self {
+        // Beside them it has about as much around it as any record, and some for headers.
+        let around = at::HEADER + MAX_RECORD_OVERHEAD + MAX_HEADER_OVERHEAD;
+        Self::in_memory(Memory::of_size(size + around))
+    }
+
+    fn in_memory(mut buf: Memory) -> Self {
         buf.resize(at::HEADER, 0);
         BatchWriter {
             buf,
@@ -413,4 +423,20 @@ fn headers_size(headers: &[Header<'_>]) -> usize {
             + value.map_or(0, <[u8]>::len);
     }
     size
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_a_known_size_has_room_and_no_more_than_that() {
+        for size in [0, 100, 100_000, 3_000_000] {
+            let mut writer = BatchWriter::for_one(size + 3);
+            let capacity = writer.buf.capacity();
+            writer.push(i64::MAX, Some(b"key"), Some(&vec![1; size]), &[]);
+            assert_eq!(writer.buf.capacity(), capacity);
+            assert!(capacity < size + 256);
+        }
+    }
 }

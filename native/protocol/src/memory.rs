@@ -14,6 +14,9 @@ pub const SMALL: usize = 64 * 1024;
 /// touched cost nothing.
 pub const LARGE: usize = (1024 + 64) * 1024;
 
+/// An allocator keeps these at hand, too, as long as they are of about the same size.
+const MEDIUM: usize = LARGE / 4;
+
 /// Things that cost more to make than to keep for the next one who needs one.
 pub struct Kept<T> {
     limit: usize,
@@ -57,6 +60,15 @@ impl Memory {
             return Memory(Vec::with_capacity(size));
         }
         Memory(FREE.take().unwrap_or_else(|| Vec::with_capacity(LARGE)))
+    }
+
+    /// As [`Self::with_capacity`], for something that will not grow: what is much smaller than [`LARGE`] does not take as
+    /// much.
+    pub fn of_size(size: usize) -> Self {
+        match size {
+            ..=MEDIUM => Memory(Vec::with_capacity(size)),
+            _ => Memory::with_capacity(size),
+        }
     }
 
     /// Makes room for `additional` bytes more, and for as much again.
