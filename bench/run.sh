@@ -236,15 +236,15 @@ for size in 1000 10000 100000 1000000; do
   n=$((messages * 100 / size))
   scenario "$size bytes, produce" produce "topic=size-$size" "messages=$n" "size=$size"
   if is_wanted "$size bytes, librdkafka produce"; then
-    peer_topic "peer-$size" 8
-    messages=$n peer_size=$size librdkafka "$size bytes, librdkafka produce" -P -t "peer-$size" -s "$size" -c "$n" -a -1 \
+    peer_topic "peer-size-$size" 8
+    messages=$n peer_size=$size librdkafka "$size bytes, librdkafka produce" -P -t "peer-size-$size" -s "$size" -c "$n" -a -1 \
       -X message.max.bytes=1100000 "${peer_spread[@]}"
   fi
   if is_wanted "$size bytes, subscribe" || is_wanted "$size bytes, librdkafka consume"; then
-    filled "full-$size" 8 "messages=$n" "size=$size" per_call=1
+    filled "full-size-$size" 8 "messages=$n" "size=$size" per_call=1
   fi
-  scenario "$size bytes, subscribe" subscribe "topic=full-$size" "messages=$n" "size=$size"
-  messages=$n peer_size=$size librdkafka "$size bytes, librdkafka consume" -G "bench-$size" -t "full-$size" -c "$n" \
+  scenario "$size bytes, subscribe" subscribe "topic=full-size-$size" "messages=$n" "size=$size"
+  messages=$n peer_size=$size librdkafka "$size bytes, librdkafka consume" -G "bench-$size" -t "full-size-$size" -c "$n" \
     -X auto.offset.reset=earliest
 done
 
