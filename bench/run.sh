@@ -213,6 +213,7 @@ if is_wanted 'TLS, librdkafka produce'; then
   peer_topic peer-tls 8
   librdkafka 'TLS, librdkafka produce' -P -t peer-tls -s 100 -c "$messages" -a -1 "${peer_spread[@]}" "${peer_tls[@]}"
 fi
+if is_some_wanted 'TLS, subscribe'; then warmed 6 subscribe topic=full-8 "${tls[@]}"; fi
 scenario 'TLS, subscribe' subscribe topic=full-8 "messages=$messages" "${tls[@]}"
 librdkafka 'TLS, librdkafka consume' -G bench-tls -t full-8 -c "$messages" -X auto.offset.reset=earliest \
   "${peer_tls[@]}"
