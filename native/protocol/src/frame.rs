@@ -195,8 +195,8 @@ mod tests {
         let frame =
             |at: usize| -> Vec<u8> { (0..sizes[at]).map(|i| (at + i % 251) as u8).collect() };
         let mut wire = Vec::new();
-        for at in 0..sizes.len() {
-            wire.put_u32(sizes[at] as u32);
+        for (at, size) in sizes.iter().enumerate() {
+            wire.put_u32(*size as u32);
             wire.extend_from_slice(&frame(at));
         }
         for step in [1 << 10, 50_000, 1 << 20] {
