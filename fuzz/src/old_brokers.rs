@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use brod_protocol::api::list_offsets::{self, AtTime};
 use brod_protocol::api::{create_topics, delete_topics, fetch, produce};
+use brod_protocol::body::Body;
 use brod_protocol::isolation::Isolation;
 use brod_protocol::{decode_response, encode, legacy};
 use bytes::Bytes;
@@ -28,6 +29,7 @@ fn requests() -> &'static [(i16, i16, Bytes)] {
         };
         let oldest = version(&produce::API);
         let produced = produce::encode(oldest, None, 1, 1000, std::iter::empty());
+        let produced = produced.map(Body::into_bytes);
         let oldest = version(&fetch::API);
         let fetched = encode(&FetchRequest::default().with_max_bytes(1000), oldest);
         let oldest = version(&list_offsets::API);
