@@ -249,13 +249,15 @@ messages_of_every_form_are_in_order(Config) ->
   with_mock(Config, fun(_Mock, Client) ->
     Dropped = begun(Client, ?ID),
     _ = [Write(Dropped, P, N) || N <- lists:seq(1, 20), P <- [0, 1]],
+    MRef = monitor(process, Dropped),
     ok = brod:abort(Dropped),
-    %% who comes too late
+    %% The answer comes before the process is gone. Who comes too late:
+    ok = receive {'DOWN', MRef, _, _, normal} -> ok after ?LIMIT_MS -> slow end,
     _ = [?assertExit({noproc, _}, brod:txn_produce_async(Dropped, ?T, P, <<>>, <<"late">>)) || P <- [0, 1, not_a_partition]],
     Tx = begun(Client, ?ID),
     ?assertError(badarg, brod:txn_produce_async(Tx, ?T, 0, <<>>, not_a_value)),
     Writers = [spawn_monitor(fun() -> [Write(Tx, P, N) || N <- lists:seq(1, 600)], exit(done) end) || P <- [0, 1]],
-    _ = [?assertEqual(done, receive {'DOWN', MRef, _, Pid, Why} -> Why after ?LIMIT_MS -> slow end) || {Pid, MRef} <- Writers],
+    _ = [?assertEqual(done, receive {'DOWN', Ref, _, Pid, Why} -> Why after ?LIMIT_MS -> slow end) || {Pid, Ref} <- Writers],
     ?assertError(badarg, brod:txn_produce_async(Tx, ?T, 0, <<>>, not_a_value)),
     ?assertError({bad_topic, topic}, brod:txn_produce_async(Tx, topic, 0, <<>>, <<"v">>)),
     ok = brod:commit(Tx),
