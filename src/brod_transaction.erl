@@ -183,7 +183,11 @@ run(Transaction, Call) when element(1, Call) =:= produce_async ->
   {Topic, Partition, Key, Value} = parts(Call),
   case is_integer(Partition) andalso give_known(Transaction, Topic, Partition, Key, Value) of
     Unknown when Unknown =:= undefined; Unknown =:= dirty; Unknown =:= false -> look_up(Transaction, Call);
-    {wait, WaitId} -> await_room(WaitId, Transaction);
+    {wait, WaitId} ->
+      MRef = monitor(process, Transaction),
+      ok = await_room(WaitId, MRef),
+      true = demonitor(MRef, [flush]),
+      ok;
     Result -> Result
   end;
 run(Transaction, Call) ->
@@ -195,10 +199,9 @@ give_known(Transaction, Topic, Partition, Key, Value) ->
     error:badarg:Stack -> bad_message(Key, Value, Stack)
   end.
 
-await_room(WaitId, Transaction) ->
-  MRef = monitor(process, Transaction),
+await_room(WaitId, MRef) ->
   receive
-    {brod_room, WaitId} -> demonitor(MRef, [flush]), ok;
+    {brod_room, WaitId} -> ok;
     {'DOWN', MRef, process, _, _} -> ok
   end.
 
@@ -217,10 +220,7 @@ produce_here(Transaction, Known, Call) ->
         {'DOWN', MRef, process, _, Reason} -> last_reply(MRef, Transaction, Call, Reason)
       end;
     {wait, WaitId} ->
-      receive
-        {brod_room, WaitId} -> ok;
-        {'DOWN', MRef, process, _, _} -> ok
-      end;
+      await_room(WaitId, MRef);
     Result ->
       Result
   after
