@@ -8,6 +8,7 @@ use kafka_protocol::messages::{ApiKey, SaslAuthenticateResponse};
 use super::{Api, SHORT};
 use crate::error::ErrorCode;
 use crate::shape::build::{bytes, fields, int16, int64, nullable_string};
+use crate::varint::put_unsigned_varint;
 
 /// This API.
 pub const API: Api = Api::new(
@@ -33,12 +34,7 @@ pub fn body(version: i16, token: &[u8]) -> Vec<u8> {
         body.extend((token.len() as i32).to_be_bytes());
         body.extend(token);
     } else {
-        let mut length = token.len() as u32 + 1;
-        while length > 0x7f {
-            body.push(length as u8 | 0x80);
-            length >>= 7;
-        }
-        body.push(length as u8);
+        put_unsigned_varint(&mut body, token.len() as u32 + 1);
         body.extend(token);
         body.push(0);
     }
