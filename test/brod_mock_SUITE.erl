@@ -3,7 +3,7 @@
 -module(brod_mock_SUITE).
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
--export([produced_is_consumed/1, ends_with_its_owner/1, crash_is_an_exit/1, kcat_both_ways/1, leader_moves/1,
+-export([produced_is_consumed/1, large_values_arrive_as_they_were/1, ends_with_its_owner/1, crash_is_an_exit/1, kcat_both_ways/1, leader_moves/1,
          broker_stops/1, looks_older/1, no_fault_harms/1]).
 -export([holes_are_read_over/1, control_batches_are_not_messages/1, lying_high_watermark_harms_no_consumer/1,
          consumer_goes_on_after_an_unclean_election/1, brokers_clock_is_seen/1, throttled_client_waits/1, throttle_ends_with_its_connection/1,
@@ -21,7 +21,7 @@
 suite() -> [{timetrap, {minutes, 8}}].
 
 all() ->
-  [produced_is_consumed, ends_with_its_owner, crash_is_an_exit, kcat_both_ways, leader_moves, broker_stops, looks_older,
+  [produced_is_consumed, large_values_arrive_as_they_were, ends_with_its_owner, crash_is_an_exit, kcat_both_ways, leader_moves, broker_stops, looks_older,
    holes_are_read_over, control_batches_are_not_messages, lying_high_watermark_harms_no_consumer,
    consumer_goes_on_after_an_unclean_election, brokers_clock_is_seen, throttled_client_waits, throttle_ends_with_its_connection,
    answer_that_is_minutes_late_is_not_waited_for, what_is_wrong_with_a_request_is_told, commands_come_by_tcp,
@@ -45,6 +45,42 @@ produced_is_consumed(_Config) ->
        ?assertEqual(lists:seq(0, 99), received(Consumer, 100))
      end || P <- [0, 1, 2]]
   end).
+
+%% Large values are not copied but lent to the engine, while the VM may free, move or append to what it has.
+large_values_arrive_as_they_were(_Config) ->
+  Whole = rand:bytes(3000000),
+  Values = [binary:part(Whole, N * 1000, Size)
+            || {N, Size} <- lists:enumerate([1, 32767, 32768, 32769, 100000, 550000, 1000000, 0, 49153])],
+  %% Two together may be more than the broker takes, so that the batch is split.
+  Forms = [fun(V) -> V end, fun(V) -> [{<<>>, V}, {<<>>, V}] end, fun(V) -> {17, V} end,
+           fun(V) -> #{value => V, headers => [{<<"h">>, <<"x">>}]} end, fun(V) -> [<<>>, [V]] end],
+  Produced = fun(Form) -> [case Form(V) of
+                             [{_, V}, {_, V}] -> [V, V];
+                             _ -> [V]
+                           end || V <- Values]
+             end,
+  [with_mock(#{topics => #{<<"t">> => 1}, version => Version}, fun(Mock, Client) ->
+     %% Nothing is sent before the processes that had the values are gone.
+     ok = brod:start_producer(Client, <<"t">>, [{max_linger_ms, 300}, {max_linger_count, 1000}, {compression, Codec}]),
+     _ = [begin
+            {_, MRef} = spawn_monitor(fun() ->
+                          [ok = brod:produce_no_ack(Client, <<"t">>, 0, <<>>, Form(binary:copy(V))) || V <- Values]
+                        end),
+            receive {'DOWN', MRef, _, _, normal} -> ok after ?LIMIT_MS -> error(slow) end
+          end || Form <- Forms],
+     %% It is made longer in place, and is somewhere else then.
+     Growing = <<Whole/binary, 1>>,
+     Part = binary:part(Growing, 2000000, 100000),
+     {ok, Ref1} = brod:produce(Client, <<"t">>, 0, <<>>, Part),
+     {ok, Ref2} = brod:produce(Client, <<"t">>, 0, <<>>, binary:part(Growing, 0, 200000)),
+     Grown = lists:foldl(fun(_, B) -> <<B/binary, Whole/binary>> end, Growing, lists:seq(1, 4)),
+     [ok = brod:sync_produce_request(Ref, ?LIMIT_MS) || Ref <- [Ref1, Ref2]],
+     Expected = lists:append([lists:append(Produced(Form)) || Form <- Forms])
+                ++ [binary:part(Grown, 2000000, 100000), binary:part(Grown, 0, 200000)],
+     %% Empty ones are null, and are read as empty.
+     Stored = [V || {0, #kafka_message{value = V}} <- brod_mock:messages(Mock, <<"t">>)],
+     ?assertEqual([erlang:md5(V) || V <- Expected], [erlang:md5(V) || V <- Stored])
+   end) || {Version, Codec} <- [{<<"4.1">>, no_compression}, {<<"4.1">>, lz4}, {<<"0.11">>, no_compression}]].
 
 ends_with_its_owner(_Config) ->
   Self = self(),

@@ -7,11 +7,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use brod_protocol::batch_writer::BatchWriter;
+use brod_protocol::batch_writer::{BatchWriter, Header};
 use rustler::{Binary, Term};
 
 use crate::atoms;
-use crate::raw::{cons, identical, tuple};
+use crate::raw::{cons, identical, lend, tuple};
 
 /// Why a call was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,10 @@ pub(crate) struct Allowance {
     /// Cells of lists that may be looked at.
     steps: usize,
 }
+
+/// Values of so many bytes stay where they are: what holds one of them there costs as much as to copy less
+/// (ADR 48).
+const LENT: usize = 32 * 1024;
 
 /// What one header costs, in cells.
 const HEADER_STEPS: usize = 4;
@@ -258,25 +262,28 @@ impl Records<'_> {
             (self.begun, self.time) = (true, ts);
         }
         let key = self.bytes(key)?;
-        let value = self.bytes(value)?;
+        let written = self.bytes(value)?;
+        let lent = written
+            .as_ref()
+            .filter(|bytes| bytes.len() >= LENT)
+            .and_then(|_| lend(value));
+        // Neither allocates where there are no headers.
+        let headers = headers.map_or(Ok(Vec::new()), |list| self.headers(list))?;
+        let slices: Vec<Header<'_>> = headers
+            .iter()
+            .map(|(name, value)| (name.as_slice(), Some(value.as_slice())))
+            .collect();
         let len = |part: &Option<Binary>| part.as_ref().map_or(0, |bytes| bytes.len());
-        let size = len(&key) + len(&value);
-        let (key, value) = (non_empty(&key), non_empty(&value));
-        match headers {
-            None => {
-                self.allowance.take(size)?;
-                self.writer.push(ts, key, value, &[]);
-            }
-            Some(headers) => {
-                let headers = self.headers(headers)?;
-                let headers_size: usize = headers.iter().map(|(n, v)| n.len() + v.len()).sum();
-                self.allowance.take(size + headers_size)?;
-                let slices: Vec<(&[u8], Option<&[u8]>)> = headers
-                    .iter()
-                    .map(|(n, v)| (n.as_slice(), Some(v.as_slice())))
-                    .collect();
-                self.writer.push(ts, key, value, &slices);
-            }
+        let copied = match lent {
+            None => len(&key) + len(&written),
+            Some(_) => len(&key),
+        };
+        let in_headers: usize = headers.iter().map(|(n, v)| n.len() + v.len()).sum();
+        self.allowance.take(copied + in_headers)?;
+        let (key, value) = (non_empty(&key), non_empty(&written));
+        match lent {
+            None => self.writer.push(ts, key, value, &slices),
+            Some(value) => self.writer.push_lent(ts, key, value, &slices),
         }
         Ok(())
     }

@@ -228,12 +228,7 @@ fn produce_dirty<'a>(
     value: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let target = Target::new(env, target)?;
-    let mut writer = match Binary::from_term(value) {
-        Ok(value) => {
-            BatchWriter::for_one(value.len() + Binary::from_term(key).map_or(0, |key| key.len()))
-        }
-        Err(_) => BatchWriter::new(64 * 1024),
-    };
+    let mut writer = BatchWriter::new(64 * 1024);
     let mut allowance = Allowance::unlimited();
     let records = write(&mut writer, &mut allowance, now_ms(), key, value)
         .map_err(|_| rustler::Error::BadArg)?;

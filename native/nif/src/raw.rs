@@ -11,11 +11,12 @@ pub(crate) mod library;
 
 use std::mem::MaybeUninit;
 
+use bytes::Bytes;
 use rustler::sys::{
     enif_get_list_cell, enif_get_tuple, enif_is_identical, enif_make_copy,
     enif_make_list_from_array, enif_make_tuple_from_array, ErlNifTerm,
 };
-use rustler::{Encoder, Env, LocalPid, OwnedEnv, Term};
+use rustler::{Binary, Encoder, Env, LocalPid, OwnedEnv, Term};
 
 /// Terms in an environment of their own.
 pub(crate) struct TermStore {
@@ -146,6 +147,36 @@ impl TermStore {
     pub(crate) fn capacity(&self) -> usize {
         self.terms.capacity()
     }
+}
+
+/// A binary that stays where it is.
+struct LentBinary {
+    /// Holds it there.
+    _env: OwnedEnv,
+    bytes: *const [u8],
+}
+
+// SAFETY: an environment may be used by one thread after the other, and the bytes do not change.
+unsafe impl Send for LentBinary {}
+
+impl AsRef<[u8]> for LentBinary {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: the environment has a term that refers to these bytes, and is cleared with `self`.
+        unsafe { &*self.bytes }
+    }
+}
+
+/// A large binary without copying it: the VM keeps those outside of processes, counts who refers to them, and
+/// moves none that somebody looked at. None for terms that are no such binaries.
+pub(crate) fn lend(term: Term<'_>) -> Option<Bytes> {
+    /// Smaller ones are part of a heap, and a copy of them would be part of the environment's.
+    const ON_HEAP: usize = 64;
+    let env = OwnedEnv::new();
+    let bytes = env.run(|env| {
+        let binary = Binary::from_term(term.in_env(env)).ok()?;
+        (binary.len() > ON_HEAP).then_some(binary.as_slice() as *const [u8])
+    })?;
+    Some(Bytes::from_owner(LentBinary { _env: env, bytes }))
 }
 
 /// None beyond the last bit.

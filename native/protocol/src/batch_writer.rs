@@ -1,12 +1,14 @@
 //! Builds v2 record batches straight in wire form.
 //!
 //! Records go behind space for the header in one buffer; sealing writes the header in place, so an
-//! uncompressed batch is never copied.
+//! uncompressed batch is never copied. Nor are values that are lent to it: these stay where they are, and
+//! the batch knows where in the buffer they belong.
 
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
 use super::batch_reader::{batches, BatchError};
+use super::body::Body;
 use super::compress::{compress, Codec, CodecError};
 use super::layout as at;
 use super::memory::Memory;
@@ -102,30 +104,64 @@ struct State {
     payload: usize,
 }
 
+/// Values that are not in a batch's buffer.
+#[derive(Debug, Clone, Default)]
+struct Lent {
+    /// With the positions in the buffer before which they belong, in order.
+    values: Vec<(usize, Bytes)>,
+    /// Bytes of all of them.
+    len: usize,
+}
+
+impl Lent {
+    fn push(&mut self, at: usize, value: Bytes) {
+        self.len += value.len();
+        self.values.push((at, value));
+    }
+
+    /// Forgets those behind position `end`.
+    fn truncate(&mut self, end: usize) {
+        let kept = self.values.partition_point(|(at, _)| *at <= end);
+        let forgotten = self.values.drain(kept..);
+        self.len -= forgotten.map(|(_, value)| value.len()).sum::<usize>();
+    }
+
+    /// All of the batch from position `from` on, in its order; no value is before that.
+    fn with<'a>(&'a self, buffer: &'a [u8], mut from: usize) -> impl Iterator<Item = &'a [u8]> {
+        let values = self.values.iter().flat_map(move |(at, value)| {
+            let before = &buffer[std::mem::replace(&mut from, *at)..*at];
+            [before, &value[..]]
+        });
+        let end = self.values.last().map_or(from, |(at, _)| *at);
+        values.chain(std::iter::once(&buffer[end..]))
+    }
+}
+
+/// The value of a record.
+enum Value<'a> {
+    Null,
+    /// Copied into the buffer.
+    Copied(&'a [u8]),
+    /// Left where it is.
+    Lent(Bytes),
+}
+
 /// An open batch.
 #[derive(Debug)]
 pub struct BatchWriter {
     buf: Memory,
+    lent: Lent,
     state: State,
 }
 
 impl BatchWriter {
     /// An empty batch with room for `capacity` bytes, the header's 61 included.
     pub fn new(capacity: usize) -> Self {
-        Self::in_memory(Memory::with_capacity(capacity.max(at::HEADER)))
-    }
-
-    /// An empty batch for one record whose key, value and headers have `size` bytes.
-    pub fn for_one(size: usize) -> Self {
-        // Beside them it has about as much around it as any record, and some for headers.
-        let around = at::HEADER + MAX_RECORD_OVERHEAD + MAX_HEADER_OVERHEAD;
-        Self::in_memory(Memory::of_size(size + around))
-    }
-
-    fn in_memory(mut buf: Memory) -> Self {
+        let mut buf = Memory::with_capacity(capacity.max(at::HEADER));
         buf.resize(at::HEADER, 0);
         BatchWriter {
             buf,
+            lent: Lent::default(),
             state: State {
                 count: 0,
                 base_timestamp: 0,
@@ -145,15 +181,42 @@ impl BatchWriter {
         value: Option<&[u8]>,
         headers: &[Header<'_>],
     ) {
+        let value = value.map_or(Value::Null, Value::Copied);
+        self.push_value(timestamp_ms, key, value, headers);
+    }
+
+    /// As [`Self::push`], with a value that is not copied unless the batch is compressed. Worth it for some
+    /// kilobytes and more, as each value goes to the socket as a piece of its own.
+    pub fn push_lent(
+        &mut self,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: Bytes,
+        headers: &[Header<'_>],
+    ) {
+        self.push_value(timestamp_ms, key, Value::Lent(value), headers);
+    }
+
+    #[inline(always)]
+    fn push_value(
+        &mut self,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: Value<'_>,
+        headers: &[Header<'_>],
+    ) {
         if self.state.count == 0 {
             self.state.base_timestamp = timestamp_ms;
         }
         let timestamp_delta = timestamp_ms.wrapping_sub(self.state.base_timestamp);
         let offset_delta = self.state.count as i32;
         let key_len = nullable_len(key);
-        let value_len = nullable_len(value);
+        let (value_len, value_size, copied) = match &value {
+            Value::Null => (-1, 0, 0),
+            Value::Copied(value) => (length_field(value.len()), value.len(), value.len()),
+            Value::Lent(value) => (length_field(value.len()), value.len(), 0),
+        };
         let key_size = key.map_or(0, <[u8]>::len);
-        let value_size = value.map_or(0, <[u8]>::len);
 
         let size = 1
             + varlong_size(timestamp_delta)
@@ -164,8 +227,9 @@ impl BatchWriter {
             + value_size
             + headers_size(headers);
 
-        if self.buf.capacity() - self.buf.len() < size + 5 {
-            self.buf.grow(size + 5);
+        let needed = size - value_size + copied + 5;
+        if self.buf.capacity() - self.buf.len() < needed {
+            self.buf.grow(needed);
         }
         let mut prefix = [0; MAX_RECORD_PREFIX];
         let mut end = put_varint(&mut prefix, 0, length_field(size));
@@ -178,8 +242,10 @@ impl BatchWriter {
             self.buf.extend_from_slice(key);
         }
         write_varint(&mut self.buf, value_len);
-        if let Some(value) = value {
-            self.buf.extend_from_slice(value);
+        match value {
+            Value::Null => {}
+            Value::Copied(value) => self.buf.extend_from_slice(value),
+            Value::Lent(value) => self.lent.push(self.buf.len(), value),
         }
         write_varint(&mut self.buf, length_field(headers.len()));
         for &(name, value) in headers {
@@ -216,7 +282,7 @@ impl BatchWriter {
     /// Bytes so far, the header's 61 included, before compression.
     #[inline]
     pub fn len(&self) -> usize {
-        self.buf.len()
+        self.buf.len() + self.lent.len
     }
 
     /// The state now, to come back to with [`BatchWriter::rollback`].
@@ -231,31 +297,50 @@ impl BatchWriter {
     /// Undoes every push since `mark` was taken from this writer. Marks taken later are void.
     pub fn rollback(&mut self, mark: Mark) {
         self.buf.truncate(mark.len);
+        self.lent.truncate(mark.len);
         self.state = mark.state;
+    }
+
+    /// All of it in one buffer.
+    fn gathered(buf: Memory, lent: &Lent) -> Memory {
+        if lent.values.is_empty() {
+            return buf;
+        }
+        let mut whole = Memory::of_size(buf.len() + lent.len);
+        for piece in lent.with(&buf, 0) {
+            whole.extend_from_slice(piece);
+        }
+        whole
     }
 
     /// Closes the batch: compresses the records and writes the header.
     ///
     /// Records that the codec does not make smaller are sent as they are.
-    pub fn seal(self, options: SealOptions) -> Result<SealedBatch, SealError> {
+    pub fn seal(mut self, options: SealOptions) -> Result<SealedBatch, SealError> {
         if self.is_empty() {
             return Err(SealError::Empty);
         }
-        let uncompressed_len = self.buf.len();
+        let uncompressed_len = self.len();
         // Readers hold the records section in one array, so this binds compressed batches too.
         if i32::try_from(uncompressed_len).is_err() {
             return Err(SealError::TooLarge {
                 size: uncompressed_len,
             });
         }
-        let (mut bytes, codec) = packed(self.buf, options.codec, options.level)?;
+        let (mut bytes, codec) = match options.codec {
+            Codec::None => (self.buf, Codec::None),
+            codec => {
+                let lent = std::mem::take(&mut self.lent);
+                packed(Self::gathered(self.buf, &lent), codec, options.level)?
+            }
+        };
 
         let mut attributes = codec as i16;
         if options.transactional {
             attributes |= at::TRANSACTIONAL_BIT;
         }
         // The count and the length fit because the whole fits 31 bits.
-        let batch_length = (bytes.len() - at::LENGTH_PREFIX) as i32;
+        let batch_length = (bytes.len() + self.lent.len - at::LENGTH_PREFIX) as i32;
         let count = self.state.count as i32;
         put(&mut bytes, at::BASE_OFFSET, 0i64.to_be_bytes());
         put(&mut bytes, at::BATCH_LENGTH, batch_length.to_be_bytes());
@@ -280,12 +365,14 @@ impl BatchWriter {
         put(&mut bytes, at::RECORD_COUNT, count.to_be_bytes());
         put_identity(
             &mut bytes,
+            &self.lent,
             options.producer_id,
             options.producer_epoch,
             options.base_sequence,
         );
         Ok(SealedBatch {
             bytes: bytes.freeze(),
+            lent: self.lent,
             record_count: self.state.count,
             uncompressed_len,
             payload: self.state.payload,
@@ -310,8 +397,9 @@ pub fn headers_size_bound(headers: &[Header<'_>]) -> usize {
 /// A batch in the form that a Produce request carries.
 #[derive(Debug, Clone)]
 pub struct SealedBatch {
-    /// From the base offset to the last record.
-    pub bytes: Bytes,
+    /// From the base offset to the last record, without the values that are lent to it.
+    bytes: Bytes,
+    lent: Lent,
     /// How many records it has.
     pub record_count: u32,
     /// Size with the header, as it was before compression.
@@ -321,6 +409,29 @@ pub struct SealedBatch {
 }
 
 impl SealedBatch {
+    /// Its size in a request.
+    #[allow(clippy::len_without_is_empty)] // It has a record.
+    pub fn len(&self) -> usize {
+        self.bytes.len() + self.lent.len
+    }
+
+    /// As it goes into a request, from the base offset to the last record.
+    pub fn body(&self) -> Body {
+        let mut pieces = Body::default();
+        let mut from = 0;
+        for (at, value) in &self.lent.values {
+            pieces.push(self.bytes.slice(std::mem::replace(&mut from, *at)..*at));
+            pieces.push(value.clone());
+        }
+        pieces.push(self.bytes.slice(from..));
+        pieces
+    }
+
+    /// As [`Self::body`], in one piece.
+    pub fn to_bytes(&self) -> Bytes {
+        self.body().into_bytes()
+    }
+
     /// Gives the batch to another producer identity, for a retry after that changed.
     ///
     /// The bytes are copied only when someone else holds them too, such as a request in flight.
@@ -328,7 +439,8 @@ impl SealedBatch {
         let mut bytes = std::mem::take(&mut self.bytes)
             .try_into_mut()
             .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-        put_identity(&mut bytes, producer_id, producer_epoch, base_sequence);
+        let lent = &self.lent;
+        put_identity(&mut bytes, lent, producer_id, producer_epoch, base_sequence);
         self.bytes = bytes.freeze();
     }
 }
@@ -349,7 +461,7 @@ pub fn split(
     }
     let mut head = BatchWriter::new(batch.uncompressed_len);
     let mut tail = BatchWriter::new(batch.uncompressed_len);
-    for read in batches(batch.bytes.clone()) {
+    for read in batches(batch.to_bytes()) {
         // What this client made itself takes what it takes.
         let records = read?.records(usize::MAX)?;
         let mut headers = Vec::new();
@@ -375,9 +487,6 @@ pub fn split(
 
 /// The batch with its records compressed, and the codec that they are in at last.
 fn packed(plain: Memory, codec: Codec, level: Option<i32>) -> Result<(Memory, Codec), CodecError> {
-    if codec == Codec::None {
-        return Ok((plain, Codec::None));
-    }
     let mut out = Memory::with_capacity(at::HEADER + plain.len() / 2);
     out.resize(at::HEADER, 0);
     compress(codec, level, &plain[at::HEADER..], &mut out)?;
@@ -388,11 +497,18 @@ fn packed(plain: Memory, codec: Codec, level: Option<i32>) -> Result<(Memory, Co
     }
 }
 
-fn put_identity(bytes: &mut [u8], producer_id: i64, producer_epoch: i16, base_sequence: i32) {
+fn put_identity(
+    bytes: &mut [u8],
+    lent: &Lent,
+    producer_id: i64,
+    producer_epoch: i16,
+    base_sequence: i32,
+) {
     put(bytes, at::PRODUCER_ID, producer_id.to_be_bytes());
     put(bytes, at::PRODUCER_EPOCH, producer_epoch.to_be_bytes());
     put(bytes, at::BASE_SEQUENCE, base_sequence.to_be_bytes());
-    let crc = crc32c::crc32c(&bytes[at::ATTRIBUTES..]);
+    let pieces = lent.with(bytes, at::ATTRIBUTES);
+    let crc = pieces.fold(0, crc32c::crc32c_append);
     put(bytes, at::CRC, crc.to_be_bytes());
 }
 
@@ -423,20 +539,4 @@ fn headers_size(headers: &[Header<'_>]) -> usize {
             + value.map_or(0, <[u8]>::len);
     }
     size
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_of_a_known_size_has_room_and_no_more_than_that() {
-        for size in [0, 100, 100_000, 3_000_000] {
-            let mut writer = BatchWriter::for_one(size + 3);
-            let capacity = writer.buf.capacity();
-            writer.push(i64::MAX, Some(b"key"), Some(&vec![1; size]), &[]);
-            assert_eq!(writer.buf.capacity(), capacity);
-            assert!(capacity < size + 256);
-        }
-    }
 }

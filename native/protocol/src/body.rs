@@ -30,6 +30,22 @@ impl Body {
         self.len == 0
     }
 
+    /// Adds a piece at the end.
+    pub fn push(&mut self, piece: Bytes) {
+        if piece.is_empty() {
+            return;
+        }
+        self.len += piece.len();
+        match self.first.is_empty() {
+            true => self.first = piece,
+            false => self.rest.push_back(piece),
+        }
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = &Bytes> {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
+
     /// All of it in one piece.
     pub fn into_bytes(mut self) -> Bytes {
         match self.rest.is_empty() {
@@ -69,8 +85,7 @@ impl Buf for Body {
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let pieces = std::iter::once(&self.first).chain(&self.rest);
-        let filled = pieces.filter(|piece| !piece.is_empty()).zip(slices);
+        let filled = self.pieces().filter(|piece| !piece.is_empty()).zip(slices);
         filled
             .map(|(piece, slice)| *slice = IoSlice::new(piece))
             .count()
@@ -102,9 +117,10 @@ impl BodyWriter {
         }
     }
 
-    /// Whether bytes that are given to [`Self::share`] need room of their own.
-    pub(crate) fn copies(bytes: &Bytes) -> bool {
-        bytes.len() < SHARED
+    /// How many of the bytes that are given to [`Self::share`] need room of their own.
+    pub(crate) fn copied(body: &Body) -> usize {
+        let pieces = body.pieces().filter(|piece| piece.len() < SHARED);
+        pieces.map(Bytes::len).sum()
     }
 
     /// Where the next bytes are written.
@@ -112,14 +128,16 @@ impl BodyWriter {
         &mut self.memory
     }
 
-    /// Adds bytes, without copying them if they are many.
-    pub(crate) fn share(&mut self, bytes: Bytes) {
-        if Self::copies(&bytes) {
-            self.memory.put_slice(&bytes);
-            return;
+    /// Adds another body, without copying its larger pieces.
+    pub(crate) fn share(&mut self, body: Body) {
+        for piece in std::iter::once(body.first).chain(body.rest) {
+            if piece.len() < SHARED {
+                self.memory.put_slice(&piece);
+            } else {
+                self.cut();
+                self.pieces.push_back(piece);
+            }
         }
-        self.cut();
-        self.pieces.push_back(bytes);
     }
 
     fn cut(&mut self) {
@@ -160,7 +178,7 @@ mod tests {
                 let bytes = vec![at as u8; size];
                 expected.extend_from_slice(&bytes);
                 match is_shared {
-                    true => writer.share(bytes.into()),
+                    true => writer.share(Bytes::from(bytes).into()),
                     false => writer.buf().put_slice(&bytes),
                 }
             }
@@ -188,7 +206,7 @@ mod tests {
         let large = Bytes::from(vec![1; SHARED]);
         let mut writer = BodyWriter::with_capacity(16);
         writer.buf().put_u8(0);
-        writer.share(large.clone());
+        writer.share(large.clone().into());
         let mut body = writer.finish();
         body.advance(1);
         assert_eq!(body.chunk().as_ptr(), large.as_ptr());

@@ -334,7 +334,7 @@ mod tests {
             codec,
             ..SealOptions::default()
         };
-        let bytes = writer.seal(options).expect("seals").bytes;
+        let bytes = writer.seal(options).expect("seals").to_bytes();
         batches(bytes).next().expect("a batch").expect("a good one")
     }
 

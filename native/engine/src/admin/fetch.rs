@@ -261,7 +261,7 @@ mod tests {
             transactional: producer >= 0,
             ..SealOptions::default()
         };
-        let mut bytes = writer.seal(options).unwrap().bytes.to_vec();
+        let mut bytes = writer.seal(options).unwrap().to_bytes().to_vec();
         bytes[..8].copy_from_slice(&base_offset.to_be_bytes());
         bytes
     }
@@ -421,7 +421,7 @@ mod tests {
             codec: Codec::Zstd,
             ..SealOptions::default()
         };
-        let records = writer.seal(options).unwrap().bytes.to_vec();
+        let records = writer.seal(options).unwrap().to_bytes().to_vec();
         assert!(records.len() < 100_000, "{}", records.len());
         records
     }

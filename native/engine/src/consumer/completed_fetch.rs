@@ -230,7 +230,7 @@ mod tests {
                 ..SealOptions::default()
             };
             let start = all.len();
-            all.extend_from_slice(&writer.seal(options).expect("seals").bytes);
+            all.extend_from_slice(&writer.seal(options).expect("seals").to_bytes());
             // The broker's part; the checksum does not cover it.
             all[start..start + 8].copy_from_slice(&(number * records).to_be_bytes());
         }

@@ -8,6 +8,7 @@ use super::cut_calls::{CutCalls, Share};
 use super::failure::{Cause, Failure};
 use brod_protocol::api::init_producer_id::ProducerId;
 use brod_protocol::batch_writer::{self, BatchWriter, SealOptions, SealedBatch};
+use brod_protocol::body;
 use brod_protocol::compress::Codec;
 
 /// Between the order numbers of two batches, so that the parts of a batch that is split, and of
@@ -90,7 +91,7 @@ impl<A: Acks> Batch<A> {
         codec: Codec,
         level: Option<i32>,
         transactional: bool,
-    ) -> Result<bytes::Bytes, Failure> {
+    ) -> Result<body::Body, Failure> {
         let (id, epoch, sequence) = match self.sequence {
             Some((producer, sequence)) => (producer.id, producer.epoch, sequence),
             None => (-1, -1, -1),
@@ -114,10 +115,10 @@ impl<A: Acks> Batch<A> {
                 })
                 .map_err(|error| Failure::Codec(error.to_string()))?,
         };
-        let bytes = sealed.bytes.clone();
+        let in_request = sealed.body();
         self.sealed_under = self.sequence;
         self.body = Body::Sealed(sealed);
-        Ok(bytes)
+        Ok(in_request)
     }
 
     /// Writes one call. True: it does not fit beside what is there, and was taken out again.
@@ -163,7 +164,7 @@ impl<A: Acks> Batch<A> {
     pub(super) fn request_bytes(&self) -> usize {
         match &self.body {
             Body::Unsealed(writer) => writer.len(),
-            Body::Sealed(sealed) => sealed.bytes.len(),
+            Body::Sealed(sealed) => sealed.len(),
         }
     }
 

@@ -23,6 +23,7 @@ use super::timers::Timers;
 use crate::error::Error;
 use crate::net::{Connection, NetError};
 use brod_protocol::api::produce::{self, Part};
+use brod_protocol::body::Body;
 use brod_protocol::compress::Codec;
 use brod_protocol::header::strip_response_header;
 
@@ -280,10 +281,10 @@ impl<R: Replies> Task<R> {
         lane: usize,
         connection: &Connection,
         items: Vec<Item<R>>,
-        batches: Vec<Bytes>,
+        batches: Vec<Body>,
         now: Instant,
     ) {
-        let bytes = batches.iter().map(Bytes::len).sum();
+        let bytes = batches.iter().map(Body::len).sum();
         let config = items[0].partition.config();
         let acks = config.required_acks;
         let transactional_id = config.transactional_id();
@@ -440,7 +441,7 @@ fn gathered(config: &ProducerConfig, limit: &SizeLimit) -> usize {
 }
 
 /// How many batches go in one request; at least one.
-fn fitting<R: Replies>(items: &[Item<R>], batches: &[Bytes], limit: usize) -> usize {
+fn fitting<R: Replies>(items: &[Item<R>], batches: &[Body], limit: usize) -> usize {
     let mut left = limit;
     let sizes = items.iter().zip(batches);
     let sizes =
@@ -456,7 +457,7 @@ fn fitting<R: Replies>(items: &[Item<R>], batches: &[Bytes], limit: usize) -> us
 }
 
 /// Brings the batches into wire form. What cannot be is failed and taken out.
-fn seal<R: Replies>(items: &mut Vec<Item<R>>) -> Vec<Bytes> {
+fn seal<R: Replies>(items: &mut Vec<Item<R>>) -> Vec<Body> {
     let to_compress = items
         .iter()
         .filter(|item| item.partition.config().codec != Codec::None)

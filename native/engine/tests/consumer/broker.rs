@@ -389,7 +389,7 @@ pub(crate) fn batch(base: i64, values: &[&str], kind: Kind) -> Bytes {
         codec: kind.codec,
         ..SealOptions::default()
     };
-    let mut sealed = &writer.seal(options).unwrap().bytes[..];
+    let mut sealed = &writer.seal(options).unwrap().to_bytes()[..];
     let mut bytes = vec![0; sealed.len()];
     sealed.copy_to_slice(&mut bytes);
     bytes[..8].copy_from_slice(&base.to_be_bytes());
@@ -417,7 +417,7 @@ pub(crate) fn batch_with(
         codec,
         ..SealOptions::default()
     };
-    let mut bytes = writer.seal(options).unwrap().bytes.to_vec();
+    let mut bytes = writer.seal(options).unwrap().to_bytes().to_vec();
     bytes[..8].copy_from_slice(&base.to_be_bytes());
     checksummed(bytes)
 }

@@ -142,7 +142,7 @@ mod tests {
             codec: Codec::Gzip,
             ..SealOptions::default()
         };
-        writer.seal(options).unwrap().bytes
+        writer.seal(options).unwrap().to_bytes()
     }
 
     fn offsets(log: &Log) -> Vec<i64> {

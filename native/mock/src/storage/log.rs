@@ -292,7 +292,7 @@ mod tests {
         for (at, value) in values.iter().enumerate() {
             writer.push(1000 + at as i64, None, Some(value.as_bytes()), &[]);
         }
-        writer.seal(options).unwrap().bytes
+        writer.seal(options).unwrap().to_bytes()
     }
 
     fn at(epoch: i32) -> How {

@@ -67,7 +67,7 @@ pub struct Part<'a> {
     /// The partition.
     pub partition: i32,
     /// In wire form.
-    pub batch: Bytes,
+    pub batch: Body,
 }
 
 /// What a broker says of one partition's batch.
@@ -90,7 +90,7 @@ pub struct PartResult {
 struct Topic<'a> {
     name: &'a str,
     id: Option<TopicId>,
-    batches: Vec<(i32, Bytes)>,
+    batches: Vec<(i32, Body)>,
 }
 
 /// What a partition and a topic have around their batches and names, at most.
@@ -106,11 +106,8 @@ pub fn encode<'a>(
 ) -> Result<Body, WireError> {
     let topics = by_topic(parts);
     let around = |topic: &Topic<'_>| {
-        let copied = topic.batches.iter().map(|(_, batch)| match batch {
-            batch if BodyWriter::copies(batch) => AROUND + batch.len(),
-            _ => AROUND,
-        });
-        AROUND + topic.name.len() + copied.sum::<usize>()
+        let copied = |(_, batch): &(i32, Body)| AROUND + BodyWriter::copied(batch);
+        AROUND + topic.name.len() + topic.batches.iter().map(copied).sum::<usize>()
     };
     let id_len = transactional_id.map_or(0, str::len);
     let size = AROUND + id_len + topics.iter().map(around).sum::<usize>();
@@ -322,7 +319,7 @@ mod tests {
                 topic,
                 topic_id: None,
                 partition,
-                batch: Bytes::from_static(batch),
+                batch: Bytes::from_static(batch).into(),
             };
             let parts = [part("a", 0, b"1"), part("b", 5, b"2"), part("a", 1, b"3")];
             let body = encode(version, Some("txn"), -1, 1000, parts.into_iter()).unwrap();
@@ -351,7 +348,7 @@ mod tests {
                     topic: "topic",
                     topic_id,
                     partition: index as i32,
-                    batch: batch(index),
+                    batch: batch(index).into(),
                 };
                 let written =
                     encode(version, transactional_id, 1, 30_000, (0..count).map(part)).unwrap();
@@ -441,7 +438,7 @@ mod tests {
                 topic,
                 topic_id: Some(id(number)),
                 partition,
-                batch: Bytes::from_static(b"1"),
+                batch: Bytes::from_static(b"1").into(),
             };
             let parts = [
                 part("a", 1, 0),

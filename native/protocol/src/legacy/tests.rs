@@ -21,7 +21,7 @@ fn batch(records: &[(i64, Kv)], codec: Codec) -> Bytes {
         codec,
         ..SealOptions::default()
     };
-    writer.seal(options).unwrap().bytes
+    writer.seal(options).unwrap().to_bytes()
 }
 
 /// Offsets, times, keys and values of all batches in the bytes.
@@ -192,7 +192,7 @@ fn produced(parts: &[(&'static str, i32, Bytes)]) -> Bytes {
         topic_id: None,
         topic,
         partition: *partition,
-        batch: batch.clone(),
+        batch: batch.clone().into(),
     });
     produce::encode(3, None, -1, 1000, parts)
         .unwrap()
@@ -217,7 +217,7 @@ fn what_the_old_format_cannot_hold_is_refused_for_its_partition_alone() {
     let mut writer = BatchWriter::new(100);
     let header = (&b"h"[..], Some(&b"v"[..]));
     writer.push(1, None, Some(b"a"), &[header]);
-    let headers = writer.seal(SealOptions::default()).unwrap().bytes;
+    let headers = writer.seal(SealOptions::default()).unwrap().to_bytes();
     let body = produced(&[("t", 0, plain), ("t", 1, zstd), ("u", 2, headers)]);
     let (_, sent) = request(0, 2, body).unwrap();
     let mut answer = stored_at(17);

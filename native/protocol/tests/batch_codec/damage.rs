@@ -15,7 +15,7 @@ proptest! {
         codec in codec_strategy(),
         cut: prop::sample::Index,
     ) {
-        let whole = sealed(&recs, codec).bytes;
+        let whole = sealed(&recs, codec).to_bytes();
         let two = Bytes::from([&whole[..], &whole[..]].concat());
         let cut = cut.index(two.len());
         let mut all = batches(two.slice(..cut));
@@ -38,7 +38,7 @@ proptest! {
         at: prop::sample::Index,
         mask in 1u8..,
     ) {
-        let mut bytes = sealed(&recs, codec).bytes.to_vec();
+        let mut bytes = sealed(&recs, codec).to_bytes().to_vec();
         let at = at.index(bytes.len());
         bytes[at] ^= mask;
         let mut all = batches(bytes.into());
@@ -58,7 +58,7 @@ proptest! {
         limit in 0usize..2000,
         part in 0usize..500,
     ) {
-        let mut bytes = sealed(&recs, codec).bytes.to_vec();
+        let mut bytes = sealed(&recs, codec).to_bytes().to_vec();
         for (at, byte) in flips {
             let at = at.index(bytes.len());
             bytes[at] = byte;
@@ -126,7 +126,7 @@ fn a_count_that_lies_is_refused() {
         (3, Found::Fewer),
         (i32::MAX, Found::Fewer),
     ] {
-        let bytes = tampered(&plain.bytes, |bytes| {
+        let bytes = tampered(&plain.to_bytes(), |bytes| {
             bytes[57..61].copy_from_slice(&count.to_be_bytes());
         });
         match read_error(&bytes) {
@@ -165,7 +165,7 @@ fn malformed_records_are_refused() {
 
 #[test]
 fn bad_headers_are_refused() {
-    let good = sealed(&[Rec::new(0, "k", "v")], Codec::None).bytes;
+    let good = sealed(&[Rec::new(0, "k", "v")], Codec::None).to_bytes();
     let first = |bytes: Bytes| {
         batches(bytes)
             .next()
@@ -203,7 +203,7 @@ fn bad_headers_are_refused() {
     }
     for offset in [-1i64, i64::MAX, i64::MAX - 1] {
         let two = sealed(&[Rec::new(0, "", ""), Rec::new(0, "", "")], Codec::None);
-        let mut bytes = two.bytes.to_vec();
+        let mut bytes = two.to_bytes().to_vec();
         bytes[..8].copy_from_slice(&offset.to_be_bytes());
         assert!(matches!(
             first(bytes.into()),
@@ -221,7 +221,7 @@ fn bad_headers_are_refused() {
 fn the_limit_of_decompression_holds() {
     let recs = [Rec::new(0, "k", &"a".repeat(10_000))];
     for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
-        let batch = only_batch(&sealed(&recs, codec).bytes);
+        let batch = only_batch(&sealed(&recs, codec).to_bytes());
         assert!(batch.records(20_000).is_ok());
         assert!(matches!(
             batch.records(9_000),

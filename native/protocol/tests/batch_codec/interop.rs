@@ -56,7 +56,7 @@ proptest! {
             level: None,
             transactional: true,
         }).expect("seals");
-        let read = other::RecordBatchDecoder::decode(&mut batch.bytes.clone()).expect("decodes");
+        let read = other::RecordBatchDecoder::decode(&mut batch.to_bytes().clone()).expect("decodes");
         let expected: Vec<_> =
             recs.iter().enumerate().map(|(offset, rec)| to_other(offset, rec)).collect();
         prop_assert_eq!(read.records, expected);

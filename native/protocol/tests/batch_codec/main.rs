@@ -2,6 +2,7 @@
 
 mod damage;
 mod interop;
+mod lent;
 mod support;
 
 use brod_protocol::batch_reader::{BatchError, ControlType, TimestampType};
@@ -17,12 +18,12 @@ proptest! {
 
     #[test]
     fn round_trip(recs in recs_strategy(20), codec in codec_strategy()) {
-        prop_assert_eq!(read_recs(&sealed(&recs, codec).bytes), recs);
+        prop_assert_eq!(read_recs(&sealed(&recs, codec).to_bytes()), recs);
     }
 
     #[test]
     fn parts_are_the_whole(recs in recs_strategy(20), bytes in 0usize..1000) {
-        let records = only_batch(&sealed(&recs, Codec::None).bytes).records(LIMIT).expect("reads");
+        let records = only_batch(&sealed(&recs, Codec::None).to_bytes()).records(LIMIT).expect("reads");
         let whole = read_while_good(&records);
         prop_assert_eq!(whole.0.len(), recs.len());
         prop_assert_eq!(read_in_parts(records, bytes), whole);
@@ -51,7 +52,7 @@ proptest! {
         writer.rollback(mark);
         prop_assert_eq!(writer.record_count() as usize, kept.len());
         let batch = writer.seal(SealOptions::default()).expect("seals");
-        prop_assert_eq!(batch.bytes, sealed(&kept, Codec::None).bytes);
+        prop_assert_eq!(batch.to_bytes(), sealed(&kept, Codec::None).to_bytes());
     }
 
     #[test]
@@ -66,7 +67,7 @@ proptest! {
             prop_assert_eq!(half.record_count() as usize, expected.len());
             if !expected.is_empty() {
                 let batch = half.seal(SealOptions::default()).expect("seals");
-                prop_assert_eq!(read_recs(&batch.bytes), expected);
+                prop_assert_eq!(read_recs(&batch.to_bytes()), expected);
             }
         }
     }
@@ -89,8 +90,8 @@ fn header_fields() {
         })
         .expect("seals");
     assert_eq!(batch.record_count, 3);
-    assert_eq!(batch.uncompressed_len, batch.bytes.len());
-    let read = only_batch(&batch.bytes);
+    assert_eq!(batch.uncompressed_len, batch.to_bytes().len());
+    let read = only_batch(&batch.to_bytes());
     assert_eq!(read.base_offset, 0);
     assert_eq!(read.partition_leader_epoch, -1);
     assert_eq!(read.attributes, 0x10);
@@ -111,21 +112,27 @@ fn an_uncompressed_batch_is_never_copied() {
     writer.push(1, Some(b"key"), Some(b"value"), &[]);
     let len = writer.len();
     let batch = writer.seal(SealOptions::default()).expect("seals");
-    assert_eq!(batch.bytes.len(), len);
-    let records = only_batch(&batch.bytes)
+    assert_eq!(batch.to_bytes().len(), len);
+    let records = only_batch(&batch.to_bytes())
         .records(0)
         .expect("no limit needed");
-    assert_eq!(records.bytes().as_ptr(), batch.bytes[HEADER..].as_ptr());
+    assert_eq!(
+        records.bytes().as_ptr(),
+        batch.to_bytes()[HEADER..].as_ptr()
+    );
 }
 
 #[test]
 fn compressed_only_when_that_is_smaller() {
     for codec in CODECS {
         let tiny = sealed(&[Rec::new(0, "", "v")], codec);
-        assert_eq!(only_batch(&tiny.bytes).codec().expect("known"), Codec::None);
+        assert_eq!(
+            only_batch(&tiny.to_bytes()).codec().expect("known"),
+            Codec::None
+        );
         let wordy = sealed(&[Rec::new(0, "k", &"word ".repeat(100))], codec);
-        assert_eq!(only_batch(&wordy.bytes).codec().expect("known"), codec);
-        assert!(codec == Codec::None || wordy.bytes.len() < wordy.uncompressed_len);
+        assert_eq!(only_batch(&wordy.to_bytes()).codec().expect("known"), codec);
+        assert!(codec == Codec::None || wordy.to_bytes().len() < wordy.uncompressed_len);
     }
 }
 
@@ -142,7 +149,7 @@ fn an_empty_batch_is_not_sealed() {
     assert!(writer.is_empty());
     writer.push(9, None, None, &[]);
     let batch = writer.seal(SealOptions::default()).expect("seals");
-    assert_eq!(only_batch(&batch.bytes).base_timestamp, 9);
+    assert_eq!(only_batch(&batch.to_bytes()).base_timestamp, 9);
 }
 
 #[test]
@@ -152,14 +159,14 @@ fn timestamps_at_the_edges_survive() {
         Rec::new(-1, "", ""),
         Rec::new(i64::MIN, "", ""),
     ];
-    assert_eq!(read_recs(&sealed(&recs, Codec::None).bytes), recs);
+    assert_eq!(read_recs(&sealed(&recs, Codec::None).to_bytes()), recs);
 }
 
 #[test]
 fn reseal_changes_the_identity_and_spares_other_holders() {
     let recs = [Rec::new(1, "k", "v")];
     let mut batch = sealed(&recs, Codec::None);
-    let in_flight = batch.bytes.clone();
+    let in_flight = batch.to_bytes().clone();
     batch.reseal(5, 6, 7);
     let old = only_batch(&in_flight);
     assert_eq!(
@@ -167,15 +174,15 @@ fn reseal_changes_the_identity_and_spares_other_holders() {
         (-1, -1, -1)
     );
 
-    let before = batch.bytes.as_ptr();
+    let before = batch.to_bytes().as_ptr();
     batch.reseal(8, 9, 10);
-    assert_eq!(batch.bytes.as_ptr(), before, "nobody else holds it");
-    let new = only_batch(&batch.bytes);
+    assert_eq!(batch.to_bytes().as_ptr(), before, "nobody else holds it");
+    let new = only_batch(&batch.to_bytes());
     assert_eq!(
         (new.producer_id, new.producer_epoch, new.base_sequence),
         (8, 9, 10)
     );
-    assert_eq!(read_recs(&batch.bytes), recs);
+    assert_eq!(read_recs(&batch.to_bytes()), recs);
 }
 
 #[test]
@@ -190,7 +197,7 @@ fn split_beyond_the_end_is_refused() {
 #[test]
 fn log_append_time_replaces_the_records_own() {
     let bytes = tampered(
-        &sealed(&[Rec::new(5, "k", "v")], Codec::None).bytes,
+        &sealed(&[Rec::new(5, "k", "v")], Codec::None).to_bytes(),
         |bytes| {
             bytes[22] |= 0x08;
             bytes[35..43].copy_from_slice(&777i64.to_be_bytes());
@@ -210,14 +217,14 @@ fn control_batches() {
         let mut writer = BatchWriter::new(0);
         writer.push(0, Some(&[0, 0, 0, kind]), Some(&[0; 6]), &[]);
         let batch = writer.seal(SealOptions::default()).expect("seals");
-        let bytes = tampered(&batch.bytes, |bytes| bytes[22] |= 0x20);
+        let bytes = tampered(&batch.to_bytes(), |bytes| bytes[22] |= 0x20);
         let batch = only_batch(&bytes);
         assert!(batch.is_control());
         let records = batch.records(LIMIT).expect("reads");
         let record = records.iter().next().expect("one").expect("good");
         assert_eq!(records.control_type(&record).expect("known"), expected);
     }
-    let records = only_batch(&sealed(&[Rec::new(0, "k", "")], Codec::None).bytes)
+    let records = only_batch(&sealed(&[Rec::new(0, "k", "")], Codec::None).to_bytes())
         .records(LIMIT)
         .expect("reads");
     let record = records.iter().next().expect("one").expect("good");
@@ -239,11 +246,11 @@ fn bare_snappy_is_read() {
     let recs = [Rec::new(3, "k", &"words ".repeat(50))];
     let plain = sealed(&recs, Codec::None);
     let bare = snap::raw::Encoder::new()
-        .compress_vec(&plain.bytes[HEADER..])
+        .compress_vec(&plain.to_bytes()[HEADER..])
         .expect("compresses");
     let bytes = tampered(&raw_batch(1, 0, &bare), |bytes| {
         bytes[22] |= 2;
-        bytes[27..43].copy_from_slice(&plain.bytes[27..43]);
+        bytes[27..43].copy_from_slice(&plain.to_bytes()[27..43]);
     });
     assert_eq!(read_recs(&bytes), recs);
 }

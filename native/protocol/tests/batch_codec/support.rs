@@ -166,7 +166,7 @@ pub(crate) fn fix_crc(bytes: &mut [u8]) {
 /// An uncompressed batch with this records section.
 pub(crate) fn raw_batch(count: i32, last_offset_delta: i32, section: &[u8]) -> Bytes {
     let one = sealed(&[Rec::new(0, "", "")], Codec::None);
-    tampered(&one.bytes, |bytes| {
+    tampered(&one.to_bytes(), |bytes| {
         bytes.truncate(HEADER);
         bytes.extend_from_slice(section);
         let length = (bytes.len() - 12) as i32;

@@ -84,7 +84,7 @@ fn messages(base: i64, epoch: i32) -> fetch::Partition {
     (0..3).for_each(|_| writer.push(1, None, Some(b"value"), &[]));
     let mut bytes = Vec::new();
     let sealed = writer.seal(SealOptions::default()).expect("seals");
-    bytes.extend_from_slice(&sealed.bytes);
+    bytes.extend_from_slice(&sealed.to_bytes());
     bytes[..8].copy_from_slice(&base.to_be_bytes());
     bytes[12..16].copy_from_slice(&epoch.to_be_bytes());
     fetch::Partition {

@@ -141,7 +141,7 @@ impl Bench {
     fn send(&mut self) -> (Batch<Calls>, i32) {
         let mut batch = self.batch();
         let bytes = batch.seal(Codec::None, None, false).unwrap();
-        let written = batches(bytes).next().unwrap().unwrap();
+        let written = batches(bytes.into_bytes()).next().unwrap().unwrap();
         (batch, written.base_sequence)
     }
 
@@ -910,7 +910,7 @@ fn records_of_a_transaction_wait_until_their_partition_belongs_to_it() {
     assert!(bench.buffer.wants_queueing(&bench.config));
     let mut batch = bench.batch();
     let written = batch.seal(Codec::None, None, true).unwrap();
-    let written = batches(written).next().unwrap().unwrap();
+    let written = batches(written.into_bytes()).next().unwrap().unwrap();
     assert!(written.is_transactional());
     assert_eq!((written.producer_id, written.base_sequence), (ID.id, 0));
 }
@@ -1063,7 +1063,7 @@ fn run_with_bad_records(bench: &mut Bench, names_them: bool) -> (Vec<Told>, Vec<
     while !bench.buffer.is_idle() {
         let mut batch = bench.batch();
         let written = batch.seal(Codec::None, None, false).unwrap();
-        let written = batches(written).next().unwrap().unwrap();
+        let written = batches(written.into_bytes()).next().unwrap().unwrap();
         let records = written.records(usize::MAX).unwrap();
         let bad: Vec<u32> = (0..)
             .zip(records.iter())
