@@ -40,12 +40,28 @@ default(undefined) -> "";
 default(Default) -> io_lib:format("`~0tp`", [Default]).
 
 types() ->
-  Levels = [client, producer, consumer, group, transaction],
+  Levels = [client, producer, consumer, group, transaction, ssl, sasl_login, sasl_oauthbearer, sasl_aws_msk_iam],
   ["%% @doc Options as types, so that dialyzer finds a name that is misspelt: docs/options.md says what each is for. Made from\n"
    "%% brod_option_table by scripts/generate-options.escript; what is written here by hand is lost.\n"
    "-module(brod_option_types).\n\n"
-   "-export_type([", lists:join(", ", [[atom_to_list(Level), "/0"] || Level <- Levels]), "]).\n",
-   [type(Level) || Level <- Levels]].
+   "-export_type([", lists:join(", ", [[atom_to_list(Level), "/0"] || Level <- [sasl | Levels]]), "]).\n",
+   [type(Level) || Level <- Levels], sasl()].
+
+%% The ways to write the option `sasl'; as a map or a list it may be any mechanism's.
+sasl() ->
+  [{mechanism, Kind, _, _, _}] = brod_option_table:rows(sasl),
+  Login = brod_option_kinds:type({one_of, [plain, scram_sha_256, scram_sha_512]}),
+  ["\n-type sasl() ::\n        ",
+   lists:join("\n      | ",
+     [["{", Login, ", User :: unicode:chardata(), Password :: unicode:chardata() | fun(() -> term())}"],
+      ["{", Login, ", File :: unicode:chardata()}"],
+      ["{", Login, ", sasl_login()}"],
+      "{oauthbearer, sasl_oauthbearer() | fun(() -> term())}",
+      "{aws_msk_iam, sasl_aws_msk_iam()}",
+      "{callback, module(), term()}",
+      ["#{mechanism := ", brod_option_kinds:type(Kind), ", atom() => term()}"],
+      "[{atom(), term()}, ...]"]),
+   ".\n"].
 
 type(Level) ->
   Rows = brod_option_table:rows(Level),
@@ -60,5 +76,7 @@ type(Level) ->
 
 %% An atom alone stands for `{Atom, true}'.
 is_flag(boolean) -> true;
+is_flag(ssl) -> true;
 is_flag({any, _}) -> true;
+is_flag({one_of, Values}) -> lists:member(true, Values);
 is_flag(_) -> false.

@@ -6,16 +6,18 @@
 
 -export_type([kind/0]).
 
-%% `{any, Words}', `{text, Words}': nobody here checks more than that. `{later, Kind}': what cannot be matters only later, if ever, and
+%% `{any, Words}': nobody here checks it. `{own, Words, Type}': whose option it is checks it, because more than a value decides or
+%% the error says which part of it is wrong. `{text, Words}': text that is not empty, as a binary. `{later, Kind}': what cannot be matters only later, if ever, and
 %% the default is used instead. `{clamped, ...}': as in brod, where no number is too small or too large. A number goes up to
 %% `Max', which is not told where it is the most that 32 bits of milliseconds or 63 bits hold.
 -type kind() ::
-        {any, Words :: string()} | {later, kind()} | {or_infinity, kind(), Means :: term()} | {one_of, [atom()]}
+        {any, Words :: string()} | {own, Words :: string(), Type :: string()} | {text, Words :: string()}
+      | {either, [kind(), ...]} | {list_of, kind()} | {later, kind()} | {or_infinity, kind(), Means :: term()} | {one_of, [atom()]}
       | {integer, unit(), Min :: integer(), Max :: integer()} | {clamped, unit(), Min :: integer(), Max :: integer()}
       | {number, unit(), above | from, Min :: number(), Max :: number()}
       | boolean | binary | name | topics | partitions | partition_list | partition_or_partitioner | pairs | {options, Level :: atom()}
       | acks | codec | linger | begin_offset | from_offset | retention | commit_interval | protocol_name | instance_id
-      | verification | socket_options.
+      | verification | socket_options | function | alpn_name | ssl | sasl.
 -type unit() :: ms | seconds | bytes | messages | none.
 
 -define(MAX_INT32, 16#7fffffff).
@@ -28,6 +30,10 @@
 %% be.
 -spec value(kind(), term()) -> {ok, term()} | {instead, term()} | error.
 value({any, _Words}, V) -> {ok, V};
+value({own, _Words, _Type}, V) -> {ok, V};
+value({text, _Words}, V) -> text_value(V);
+value({either, [Kind | Kinds]}, V) -> case value(Kind, V) of error -> value({either, Kinds}, V); Taken -> Taken end;
+value({list_of, Kind}, [_ | _] = V) -> valid(is_list_of(fun(Each) -> value(Kind, Each) =/= error end, V), V);
 value({later, Kind}, V) -> value(Kind, V);
 value({or_infinity, _Kind, Means}, infinity) -> {ok, Means};
 value({or_infinity, Kind, _Means}, V) -> value(Kind, V);
@@ -72,11 +78,25 @@ value(protocol_name, V) -> valid(brod_options:is_text(V), V);
 value(instance_id, null) -> {ok, null};
 value(instance_id, V) -> value(binary, V);
 value(verification, V) -> valid(V =:= verify_peer orelse V =:= verify_none, V);
+value(function, V) -> valid(is_function(V, 0), V);
+value(alpn_name, V) -> valid(is_binary(V) andalso byte_size(V) > 0 andalso byte_size(V) < 256, V);
+%% brod_ssl_options and brod_sasl_options look into them
+value(ssl, V) -> {ok, V};
+value(sasl, V) -> {ok, V};
 value(socket_options, V) -> valid(brod_socket_options:is_valid(V), V);
 value(_Kind, _V) -> error.
 
 valid(true, V) -> {ok, V};
 valid(false, _V) -> error.
+
+text_value(V) when is_list(V); is_binary(V) ->
+  try unicode:characters_to_binary(V) of
+    Text when is_binary(Text), Text =/= <<>> -> {ok, Text};
+    _ -> error
+  catch error:badarg -> error
+  end;
+text_value(_V) ->
+  error.
 
 is_list_of(Is, [Head | Tail]) -> Is(Head) andalso is_list_of(Is, Tail);
 is_list_of(_Is, Tail) -> Tail =:= [].
@@ -90,9 +110,13 @@ codecs() -> [no_compression, gzip, snappy, lz4, zstd].
 %% @doc In words, for the page and for errors.
 -spec text(kind()) -> string().
 text({any, Words}) -> Words;
+text({own, Words, _Type}) -> Words;
+text({text, Words}) -> Words;
+text({either, Kinds}) -> lists:flatten(lists:join(", or ", [text(Kind) || Kind <- Kinds]));
+text({list_of, Kind}) -> "list of " ++ text(Kind);
 text({later, Kind}) -> text(Kind);
 text({or_infinity, Kind, _Means}) -> text(Kind) ++ ", or infinity";
-text({one_of, Values}) -> lists:flatten(lists:join(", ", [atom_to_list(V) || V <- Values]));
+text({one_of, Values}) -> lists:flatten(lists:join(", ", [io_lib:format("~p", [V]) || V <- Values]));
 text({clamped, Unit, Min, Max}) -> text({integer, Unit, Min, Max});
 text({number, Unit, above, Min, _Max}) -> unit(Unit, "number") ++ " > " ++ number(Min);
 text({number, Unit, from, Min, _Max}) -> unit(Unit, "number") ++ " >= " ++ number(Min);
@@ -119,7 +143,11 @@ text(commit_interval) -> "seconds >= 0.1, or infinity";
 text(protocol_name) -> "text or atom";
 text(instance_id) -> "binary";
 text(verification) -> "verify_peer, verify_none";
-text(socket_options) -> "options of gen_tcp".
+text(socket_options) -> "options of gen_tcp";
+text(function) -> "a fun";
+text(alpn_name) -> "binaries";
+text(ssl) -> "true, false, or TLS options";
+text(sasl) -> "{Mechanism, User, Password}, {Mechanism, Options}, ...".
 
 unit(none, Word) -> Word;
 unit(Unit, _Word) -> atom_to_list(Unit).
@@ -128,6 +156,10 @@ number(N) -> lists:flatten(io_lib:format("~p", [N])).
 
 %% @doc As a type of a spec. It is no narrower than what is taken, so that no caller who was right becomes wrong.
 -spec type(kind()) -> string().
+type({own, _Words, Type}) -> Type;
+type({text, _Words}) -> "unicode:chardata()";
+type({either, Kinds}) -> lists:flatten(lists:join(" | ", [type(Kind) || Kind <- Kinds]));
+type({list_of, Kind}) -> "[" ++ type(Kind) ++ "]";
 type({later, Kind}) -> type(Kind);
 type({or_infinity, Kind, _Means}) -> type(Kind) ++ " | infinity";
 type({one_of, Values}) -> lists:flatten(lists:join(" | ", [io_lib:format("~p", [V]) || V <- Values]));
@@ -151,7 +183,13 @@ type(retention) -> "number()";
 type(commit_interval) -> "number() | infinity";
 type(protocol_name) -> "atom() | binary() | string()";
 type(instance_id) -> "null | binary()";
+type(verification) -> "verify_peer | verify_none";
 type(socket_options) -> "[term()]";
+type(function) -> "fun(() -> term())";
+type(alpn_name) -> "binary()";
+type(pairs) -> "[{atom() | unicode:chardata(), unicode:chardata()}] | #{atom() | unicode:chardata() => unicode:chardata()}";
+type(ssl) -> "boolean() | ssl()";
+type(sasl) -> "false | sasl()";
 type(_) -> "term()".
 
 type_of_options(producer) -> "producer()";

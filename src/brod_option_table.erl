@@ -3,7 +3,7 @@
 %% two by scripts/generate-options.escript.
 -module(brod_option_table).
 
--export([levels/0, rows/1, names/1, defaults/1, default/2, check/2, check_given/2, nearest/2, right/1]).
+-export([levels/0, rows/1, names/1, defaults/1, default/2, value/3, check/2, check_given/2, nearest/2, right/1]).
 
 -export_type([level/0, row/0, replaced/0]).
 
@@ -28,7 +28,7 @@ levels() ->
   , {ssl, "TLS", "In the option `ssl`, a list or a map. More about them, and about what Erlang's `ssl` has and the engine does not: "
                  "docs/migrating-tls.md."}
   , {sasl, "SASL", "The option `sasl` is `{Mechanism, User, Password}`, `{Mechanism, File}`, `{Mechanism, Options}` or "
-                   "`{callback, Module, Term}`."}
+                   "`{callback, Module, Term}`; or a map or a list of the mechanism's options, with this one:"}
   , {sasl_login, "SASL: plain, scram_sha_256, scram_sha_512", "The options of these mechanisms."}
   , {sasl_oauthbearer, "SASL: oauthbearer", "The options of `{oauthbearer, Options}`."}
   , {sasl_aws_msk_iam, "SASL: aws_msk_iam", "The options of `{aws_msk_iam, Options}`."}
@@ -63,6 +63,16 @@ default(Level, Name) ->
   case defaults(Level) of
     #{Name := Default} -> {ok, Default};
     #{} -> none
+  end.
+
+%% @doc The value of one option in the form that is used inside, `error' where it cannot be: for checks that look at more than one
+%% option, which go through them themselves.
+-spec value(level(), atom(), term()) -> {ok, term()} | error.
+value(Level, Name, Value) ->
+  {Name, Kind, _, _, _} = lists:keyfind(Name, 1, rows(Level)),
+  case brod_option_kinds:value(Kind, Value) of
+    {ok, Used} -> {ok, Used};
+    _ -> error
   end.
 
 %% @doc Check options, a proplist (an atom `K' counts as `{K, true}') or a map. `undefined' counts as not given, and names that are
@@ -133,7 +143,7 @@ distance_row({C, From}, [Corner | Above]) ->
 right({bad_option, {Of, Name}, unknown}) -> meant(Name, all_names(Of));
 right({bad_option, {_Of, _Name}, not_supported}) -> {see, "docs/migrating-tls.md"};
 right({bad_option, {Of, Name}, _Why}) -> may_be(Name, families(Of));
-right({bad_option, sasl, {unknown_mechanism, Mechanism}}) -> meant(Mechanism, mechanisms());
+right({bad_option, sasl, {unknown_mechanism, Mechanism}}) -> meant(Mechanism, brod_option_security:mechanisms());
 %% What is right by itself, and not with what else was given.
 right({bad_option, required_acks, Acks}) when Acks =:= 0; Acks =:= 1; Acks =:= none; Acks =:= leader_only -> {may_be, "-1 (all)"};
 right({bad_option, Name, _Value}) -> may_be(Name, [Level || {Level, _, _} <- levels()]).
@@ -151,11 +161,9 @@ may_be(Name, Levels) ->
     _ -> {see, "docs/options.md"}
   end.
 
-mechanisms() -> [plain, scram_sha_256, scram_sha_512, oauthbearer, aws_msk_iam, callback].
-
 all_names(Of) -> lists:append([names(Level) || Level <- families(Of)]).
 
-families(sasl) -> [sasl_login, sasl_oauthbearer, sasl_aws_msk_iam];
+families(sasl) -> [sasl, sasl_login, sasl_oauthbearer, sasl_aws_msk_iam];
 families(Level) -> [Level].
 
 %% @doc The options of a level, in the order of the page.
@@ -182,8 +190,8 @@ rows(connection) ->
   [ {connect_timeout, {or_infinity, {integer, ms, 1, ?MAX}, ?MAX}, 5000, 4, "Limit of connecting, with TLS and SASL."}
   , {request_timeout, {or_infinity, {integer, ms, 1, ?MAX}, ?MAX}, 240000, 4, "Limit of an answer; after it the connection is closed."}
   , {client_id, name, undefined, 4, "What brokers see in their logs and quotas. Default: the client's name."}
-  , {ssl, {any, "true, false, or TLS options"}, undefined, 4, "TLS. Certificates are verified by default."}
-  , {sasl, {any, "{Mechanism, User, Password}, {Mechanism, Options}, ..."}, undefined, 4, "Authentication."}
+  , {ssl, ssl, undefined, 4, "TLS. Certificates are verified by default."}
+  , {sasl, sasl, undefined, 4, "Authentication."}
   , {reconnect_backoff, {integer, ms, 1, ?MAX}, undefined, 5, "Pause after the first failed attempt to connect (50), doubled with each one."}
   , {reconnect_backoff_max, {integer, ms, 1, ?MAX}, undefined, 5, "The longest such pause (1000)."}
   , {query_api_versions, boolean, true, 4, "false for brokers before 0.10."}
@@ -257,70 +265,8 @@ rows(transaction) ->
   , {transaction_timeout, {integer, ms, 1, ?MAX}, 60000, 5, "After so long the broker aborts it."}
   , {producer_config, {options, producer}, [], 5, "How its messages are produced."}
   ];
-rows(ssl) ->
-  File = {any, "name of a PEM file"},
-  Taken = {any, "as in ssl"},
-  [ {verify, verification, verify_peer, 4, "Whether brokers' certificates are checked. brod 4 does not by default."}
-  , {cacertfile, File, undefined, 4, "Whom to trust; the system's roots unless it is given. Read again when it changes."}
-  , {cacerts, {any, "list of DER"}, undefined, 4, "The same as terms, such as `public_key:cacerts_get()`."}
-  , {certfile, File, undefined, 4, "The client's own certificate, for mTLS, with its chain."}
-  , {keyfile, File, undefined, 4, "Its key: PKCS#1, PKCS#8 or SEC1; RSA, ECDSA P-256 and P-384, Ed25519."}
-  , {password, {any, "text, or a fun"}, undefined, 4, "Of an encrypted key."}
-  , {cert, {any, "DER, or a list of DER"}, undefined, 4, "As `certfile`."}
-  , {key, {any, "{Type, DER}"}, undefined, 4, "As `keyfile`."}
-  , {certs_keys, {any, "list of maps"}, undefined, 4, "Several pairs of certificate and key."}
-  , {server_name_indication, {any, "text, or disable"}, undefined, 4, "Another name to ask for and to check than the broker's; disable: none."}
-  , {versions, {any, "list of 'tlsv1.2', 'tlsv1.3'"}, undefined, 4, "Which versions are offered: both."}
-  , {ciphers, {any, "list of names"}, undefined, 4, "Cipher suites, by the names of OpenSSL or IANA, or as maps of ssl."}
-  , {depth, {integer, none, 0, 255}, undefined, 4, "How long a chain of certificates may be."}
-  , {alpn_advertised_protocols, {any, "list of binaries"}, undefined, 4, "ALPN."}
-  , {reuse_sessions, {one_of, [true, false, save]}, undefined, 4, "Whether sessions are resumed: true."}
-  , {session_tickets, {one_of, [disabled, auto]}, undefined, 4, "The same, for TLS 1.3."}
-  , {customize_hostname_check, {any, "[{match_fun, F}]"}, undefined, 4, "The match fun for https, which is what is done anyway."}
-  | [{Name, Taken, undefined, 4, "Taken where it asks for what is so anyway."}
-     || Name <- [secure_renegotiate, client_renegotiation, middlebox_comp_mode, crl_check, fallback, keep_secrets, protocol,
-                 ocsp_stapling, stapling]]
-    ++ [{Name, Taken, undefined, 4, "Taken and not used."}
-        || Name <- [log_level, log_alert, hibernate_after, handshake_timeout, ssl_imp]]
-  ];
-rows(sasl) -> [];
-rows(sasl_login) ->
-  [ {username, {any, "text"}, undefined, 4, "Who logs in."}
-  , {user, {any, "text"}, undefined, 5, "The same."}
-  , {password, {any, "text, or a fun that returns it"}, undefined, 4, "A fun is called for each connection."}
-  , {file, {any, "name of a file"}, undefined, 4, "In place of these: user and password on two lines, read for each connection."}
-  ];
-rows(sasl_oauthbearer) ->
-  Text = {any, "text"},
-  [ {token, {any, "a fun"}, undefined, 5, "Returns `{ok, #{token, lifetime_ms, extensions}}`; in place of all others."}
-  , {token_endpoint, {any, "URL"}, undefined, 5, "Where tokens are asked for with client credentials."}
-  , {client_id, Text, undefined, 5, "Who asks."}
-  , {client_secret, {any, "text, or a fun that returns it"}, undefined, 5, "His secret; or one of the assertions."}
-  , {urlencode, boolean, undefined, 5, "Whether id and secret are encoded before they are put into the header (RFC 6749)."}
-  , {client_assertion, {any, "text, or a fun that returns it"}, undefined, 5, "A signed JSON web token in place of the secret."}
-  , {client_assertion_file, {any, "name of a file"}, undefined, 5, "A file that holds one."}
-  , {client_assertion_key_file, {any, "name of a PEM file"}, undefined, 5, "The key to sign one with."}
-  , {client_assertion_key_id, Text, undefined, 5, "The key's id, in the header of that token."}
-  , {client_assertion_audience, Text, undefined, 5, "Its audience: the endpoint unless given."}
-  , {scope, Text, undefined, 5, "What is asked for."}
-  , {parameters, pairs, undefined, 5, "More parameters of the request."}
-  , {extensions, pairs, undefined, 5, "SASL extensions (KIP-342)."}
-  , {ssl, {any, "true, or TLS options"}, undefined, 5, "TLS to the endpoint."}
-  , {timeout, {integer, ms, 1, ?MAX}, undefined, 5, "Limit of the request."}
-  ];
-rows(sasl_aws_msk_iam) ->
-  Text = {any, "text"},
-  [ {credentials, {any, "default, environment, profile, container, web_identity, instance, or a fun"}, undefined, 5,
-     "Where credentials come from: the usual places, one after the other, unless given."}
-  , {access_key_id, Text, undefined, 5, "Or the credentials themselves."}
-  , {secret_access_key, {any, "text, or a fun that returns it"}, undefined, 5, "With `access_key_id`."}
-  , {session_token, {any, "text, or a fun that returns it"}, undefined, 5, "Of temporary credentials."}
-  , {profile, Text, undefined, 5, "Name of a profile in AWS's files."}
-  , {region, Text, undefined, 5, "Taken from the broker's name unless given."}
-  , {role_arn, Text, undefined, 5, "A role to assume, with web identity."}
-  , {token_file, {any, "name of a file"}, undefined, 5, "Its token."}
-  , {user_agent, Text, undefined, 5, "What the broker's log shows."}
-  ];
+rows(Level) when Level =:= ssl; Level =:= sasl; Level =:= sasl_login; Level =:= sasl_oauthbearer; Level =:= sasl_aws_msk_iam ->
+  brod_option_security:rows(Level);
 rows(fetch) ->
   [ {max_wait_time, {clamped, ms, 0, ?MAX}, 1000, 4, "A broker waits no longer than this for `min_bytes`."}
   , {min_bytes, {clamped, bytes, 0, ?MAX}, 1, 4, "What it waits for."}

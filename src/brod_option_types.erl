@@ -2,7 +2,7 @@
 %% brod_option_table by scripts/generate-options.escript; what is written here by hand is lost.
 -module(brod_option_types).
 
--export_type([client/0, producer/0, consumer/0, group/0, transaction/0]).
+-export_type([sasl/0, client/0, producer/0, consumer/0, group/0, transaction/0, ssl/0, sasl_login/0, sasl_oauthbearer/0, sasl_aws_msk_iam/0]).
 
 -type client() ::
         [{endpoints, undefined | term()}
@@ -21,8 +21,8 @@
          | {connect_timeout, undefined | pos_integer() | infinity}
          | {request_timeout, undefined | pos_integer() | infinity}
          | {client_id, undefined | atom() | binary() | string()}
-         | {ssl, undefined | term()}
-         | {sasl, undefined | term()}
+         | {ssl, undefined | boolean() | ssl()}
+         | {sasl, undefined | false | sasl()}
          | {reconnect_backoff, undefined | pos_integer()}
          | {reconnect_backoff_max, undefined | pos_integer()}
          | {query_api_versions, undefined | boolean()}
@@ -35,7 +35,6 @@
          | auto_start_producers
          | enable_metrics_push
          | ssl
-         | sasl
          | query_api_versions
          | debug
          | nolink]
@@ -55,8 +54,8 @@
           connect_timeout => undefined | pos_integer() | infinity,
           request_timeout => undefined | pos_integer() | infinity,
           client_id => undefined | atom() | binary() | string(),
-          ssl => undefined | term(),
-          sasl => undefined | term(),
+          ssl => undefined | boolean() | ssl(),
+          sasl => undefined | false | sasl(),
           reconnect_backoff => undefined | pos_integer(),
           reconnect_backoff_max => undefined | pos_integer(),
           query_api_versions => undefined | boolean(),
@@ -82,7 +81,8 @@
          | {delivery_timeout_ms, undefined | pos_integer() | infinity}
          | {enable_idempotence, undefined | auto | true | false}
          | {topic_restart_delay_seconds, undefined | non_neg_integer()}
-         | {partition_restart_delay_seconds, undefined | non_neg_integer()}]
+         | {partition_restart_delay_seconds, undefined | non_neg_integer()}
+         | enable_idempotence]
       | #{required_acks => undefined | -1..1 | all | all_isr | none | leader_only,
           ack_timeout => undefined | non_neg_integer() | infinity,
           partition_buffer_limit => undefined | pos_integer(),
@@ -172,3 +172,148 @@
           max_retries => undefined | non_neg_integer(),
           transaction_timeout => undefined | pos_integer(),
           producer_config => undefined | producer()}.
+
+-type ssl() ::
+        [{verify, undefined | verify_peer | verify_none}
+         | {cacertfile, undefined | unicode:chardata()}
+         | {cacerts, undefined | [binary() | tuple()]}
+         | {certfile, undefined | unicode:chardata()}
+         | {keyfile, undefined | unicode:chardata()}
+         | {password, undefined | unicode:chardata() | fun(() -> term())}
+         | {cert, undefined | binary() | [binary()]}
+         | {key, undefined | {atom(), binary()} | fun(() -> term())}
+         | {certs_keys, undefined | [map() | [{atom(), term()}]]}
+         | {server_name_indication, undefined | disable | unicode:chardata()}
+         | {versions, undefined | ['tlsv1.2' | 'tlsv1.3']}
+         | {ciphers, undefined | binary() | [char() | unicode:chardata() | tuple() | map()]}
+         | {depth, undefined | non_neg_integer()}
+         | {alpn_advertised_protocols, undefined | [binary()]}
+         | {reuse_sessions, undefined | true | false | save}
+         | {session_tickets, undefined | disabled | auto}
+         | {customize_hostname_check, undefined | [{match_fun, fun()}] | #{match_fun => fun()}}
+         | {secure_renegotiate, undefined | true}
+         | {client_renegotiation, undefined | false}
+         | {middlebox_comp_mode, undefined | true}
+         | {crl_check, undefined | false}
+         | {fallback, undefined | false}
+         | {keep_secrets, undefined | false}
+         | {protocol, undefined | tls}
+         | {ocsp_stapling, undefined | false}
+         | {stapling, undefined | no_staple}
+         | {log_level, undefined | term()}
+         | {log_alert, undefined | term()}
+         | {hibernate_after, undefined | term()}
+         | {handshake_timeout, undefined | term()}
+         | {ssl_imp, undefined | term()}
+         | reuse_sessions
+         | secure_renegotiate
+         | middlebox_comp_mode
+         | log_level
+         | log_alert
+         | hibernate_after
+         | handshake_timeout
+         | ssl_imp]
+      | #{verify => undefined | verify_peer | verify_none,
+          cacertfile => undefined | unicode:chardata(),
+          cacerts => undefined | [binary() | tuple()],
+          certfile => undefined | unicode:chardata(),
+          keyfile => undefined | unicode:chardata(),
+          password => undefined | unicode:chardata() | fun(() -> term()),
+          cert => undefined | binary() | [binary()],
+          key => undefined | {atom(), binary()} | fun(() -> term()),
+          certs_keys => undefined | [map() | [{atom(), term()}]],
+          server_name_indication => undefined | disable | unicode:chardata(),
+          versions => undefined | ['tlsv1.2' | 'tlsv1.3'],
+          ciphers => undefined | binary() | [char() | unicode:chardata() | tuple() | map()],
+          depth => undefined | non_neg_integer(),
+          alpn_advertised_protocols => undefined | [binary()],
+          reuse_sessions => undefined | true | false | save,
+          session_tickets => undefined | disabled | auto,
+          customize_hostname_check => undefined | [{match_fun, fun()}] | #{match_fun => fun()},
+          secure_renegotiate => undefined | true,
+          client_renegotiation => undefined | false,
+          middlebox_comp_mode => undefined | true,
+          crl_check => undefined | false,
+          fallback => undefined | false,
+          keep_secrets => undefined | false,
+          protocol => undefined | tls,
+          ocsp_stapling => undefined | false,
+          stapling => undefined | no_staple,
+          log_level => undefined | term(),
+          log_alert => undefined | term(),
+          hibernate_after => undefined | term(),
+          handshake_timeout => undefined | term(),
+          ssl_imp => undefined | term()}.
+
+-type sasl_login() ::
+        [{username, undefined | unicode:chardata()}
+         | {user, undefined | unicode:chardata()}
+         | {password, undefined | unicode:chardata() | fun(() -> term())}
+         | {file, undefined | unicode:chardata()}]
+      | #{username => undefined | unicode:chardata(),
+          user => undefined | unicode:chardata(),
+          password => undefined | unicode:chardata() | fun(() -> term()),
+          file => undefined | unicode:chardata()}.
+
+-type sasl_oauthbearer() ::
+        [{token, undefined | fun(() -> term())}
+         | {token_endpoint, undefined | unicode:chardata()}
+         | {client_id, undefined | unicode:chardata()}
+         | {client_secret, undefined | unicode:chardata() | fun(() -> term())}
+         | {urlencode, undefined | boolean()}
+         | {client_assertion, undefined | unicode:chardata() | fun(() -> term())}
+         | {client_assertion_file, undefined | unicode:chardata()}
+         | {client_assertion_key_file, undefined | unicode:chardata()}
+         | {client_assertion_key_id, undefined | unicode:chardata()}
+         | {client_assertion_audience, undefined | unicode:chardata()}
+         | {scope, undefined | unicode:chardata()}
+         | {parameters, undefined | [{atom() | unicode:chardata(), unicode:chardata()}] | #{atom() | unicode:chardata() => unicode:chardata()}}
+         | {extensions, undefined | [{atom() | unicode:chardata(), unicode:chardata()}] | #{atom() | unicode:chardata() => unicode:chardata()}}
+         | {ssl, undefined | true | ssl()}
+         | {timeout, undefined | pos_integer()}
+         | urlencode]
+      | #{token => undefined | fun(() -> term()),
+          token_endpoint => undefined | unicode:chardata(),
+          client_id => undefined | unicode:chardata(),
+          client_secret => undefined | unicode:chardata() | fun(() -> term()),
+          urlencode => undefined | boolean(),
+          client_assertion => undefined | unicode:chardata() | fun(() -> term()),
+          client_assertion_file => undefined | unicode:chardata(),
+          client_assertion_key_file => undefined | unicode:chardata(),
+          client_assertion_key_id => undefined | unicode:chardata(),
+          client_assertion_audience => undefined | unicode:chardata(),
+          scope => undefined | unicode:chardata(),
+          parameters => undefined | [{atom() | unicode:chardata(), unicode:chardata()}] | #{atom() | unicode:chardata() => unicode:chardata()},
+          extensions => undefined | [{atom() | unicode:chardata(), unicode:chardata()}] | #{atom() | unicode:chardata() => unicode:chardata()},
+          ssl => undefined | true | ssl(),
+          timeout => undefined | pos_integer()}.
+
+-type sasl_aws_msk_iam() ::
+        [{credentials, undefined | default | environment | profile | container | web_identity | instance | fun(() -> term())}
+         | {access_key_id, undefined | unicode:chardata()}
+         | {secret_access_key, undefined | unicode:chardata() | fun(() -> term())}
+         | {session_token, undefined | unicode:chardata() | fun(() -> term())}
+         | {profile, undefined | unicode:chardata()}
+         | {region, undefined | unicode:chardata()}
+         | {role_arn, undefined | unicode:chardata()}
+         | {token_file, undefined | unicode:chardata()}
+         | {user_agent, undefined | unicode:chardata()}]
+      | #{credentials => undefined | default | environment | profile | container | web_identity | instance | fun(() -> term()),
+          access_key_id => undefined | unicode:chardata(),
+          secret_access_key => undefined | unicode:chardata() | fun(() -> term()),
+          session_token => undefined | unicode:chardata() | fun(() -> term()),
+          profile => undefined | unicode:chardata(),
+          region => undefined | unicode:chardata(),
+          role_arn => undefined | unicode:chardata(),
+          token_file => undefined | unicode:chardata(),
+          user_agent => undefined | unicode:chardata()}.
+
+-type sasl() ::
+        {plain | scram_sha_256 | scram_sha_512, User :: unicode:chardata(), Password :: unicode:chardata() | fun(() -> term())}
+      | {plain | scram_sha_256 | scram_sha_512, File :: unicode:chardata()}
+      | {plain | scram_sha_256 | scram_sha_512, sasl_login()}
+      | {oauthbearer, sasl_oauthbearer() | fun(() -> term())}
+      | {aws_msk_iam, sasl_aws_msk_iam()}
+      | {callback, module(), term()}
+      | #{mechanism := plain | scram_sha_256 | scram_sha_512 | oauthbearer | aws_msk_iam, atom() => term()}
+      | [{atom(), term()}, ...].

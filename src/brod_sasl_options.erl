@@ -104,9 +104,9 @@ checked({callback, Module, Opts}) when is_atom(Module) ->
 checked({callback, _, _}) ->
   bad(sasl, callback_module_is_no_atom);
 checked({Mechanism, User, Password}) when ?IS_LOGIN(Mechanism) ->
-  #{mechanism => Mechanism, user => text(user, User), password => password(Password)};
+  #{mechanism => Mechanism, user => text(sasl_login, user, User), password => password(Password)};
 checked({Mechanism, File}) when ?IS_LOGIN(Mechanism), ?IS_TEXT(File) ->
-  #{mechanism => Mechanism, file => text(file, File)};
+  #{mechanism => Mechanism, file => text(sasl_login, file, File)};
 checked({Mechanism, Opts}) when ?IS_LOGIN(Mechanism), is_map(Opts) ->
   login(Mechanism, Opts);
 checked({oauthbearer, Fun}) when is_function(Fun, 0) ->
@@ -114,7 +114,7 @@ checked({oauthbearer, Fun}) when is_function(Fun, 0) ->
 checked({oauthbearer, Opts}) when is_map(Opts) ->
   oauthbearer(Opts);
 checked({aws_msk_iam, []}) ->
-  #{mechanism => aws_msk_iam};
+  aws_msk_iam(#{});
 checked({aws_msk_iam, Opts}) when is_map(Opts) ->
   aws_msk_iam(Opts);
 checked(#{mechanism := Mechanism} = Opts) when ?IS_LOGIN(Mechanism) ->
@@ -123,40 +123,37 @@ checked(#{mechanism := Mechanism} = Opts) when is_atom(Mechanism) ->
   checked({Mechanism, maps:remove(mechanism, Opts)});
 checked(Given) when is_tuple(Given), tuple_size(Given) > 1, is_atom(element(1, Given)) ->
   Mechanism = element(1, Given),
-  bad(sasl, case lists:member(Mechanism, mechanisms()) of
+  bad(sasl, case lists:member(Mechanism, brod_option_security:mechanisms()) of
               true -> {not_options_of, Mechanism};
               false -> {unknown_mechanism, Mechanism}
             end);
 checked(_) ->
   bad(sasl, not_options).
 
-mechanisms() ->
-  [plain, scram_sha_256, scram_sha_512, oauthbearer, aws_msk_iam, callback].
-
 login(Mechanism, #{file := File} = Opts) ->
   only([file], Opts),
-  #{mechanism => Mechanism, file => text(file, File)};
+  #{mechanism => Mechanism, file => text(sasl_login, file, File)};
 login(Mechanism, #{password := Password} = Opts) ->
   only([user, username, password], Opts),
   User = maps:get(user, Opts, maps:get(username, Opts, undefined)),
-  #{mechanism => Mechanism, user => text(user, User), password => password(Password)};
+  #{mechanism => Mechanism, user => text(sasl_login, user, User), password => password(Password)};
 login(_Mechanism, _Opts) ->
   bad({sasl, password}, missing).
 
 oauthbearer(#{token := Fun} = Opts) ->
   only([token], Opts),
-  is_function(Fun, 0) orelse bad({sasl, token}, not_a_fun_of_arity_0),
-  #{mechanism => oauthbearer, token => Fun};
+  #{mechanism => oauthbearer, token => value(sasl_oauthbearer, token, Fun, not_a_fun_of_arity_0)};
 oauthbearer(Opts) ->
   only(brod_option_table:names(sasl_oauthbearer) -- [token], Opts),
   Given = given(Opts),
-  _ = text(token_endpoint, maps:get(token_endpoint, Given, undefined)),
+  _ = text(sasl_oauthbearer, token_endpoint, maps:get(token_endpoint, Given, undefined)),
   Proofs = maps:with([client_secret, client_assertion, client_assertion_file,
                       client_assertion_key_file], Given),
   maps:size(Proofs) =:= 1 orelse bad({sasl, client_secret}, one_of_secret_and_assertion),
   Named = is_map_key(client_secret, Given) orelse is_map_key(client_assertion_key_file, Given),
   is_map_key(client_id, Given) orelse not Named orelse bad({sasl, client_id}, missing),
-  #{mechanism => oauthbearer, client_credentials => maps:map(fun oauth_option/2, Given)}.
+  All = maps:merge(brod_option_table:defaults(sasl_oauthbearer), Given),
+  #{mechanism => oauthbearer, client_credentials => maps:map(fun oauth_option/2, All)}.
 
 oauth_option(Name, Value) when Name =:= client_secret; Name =:= client_assertion ->
   password(Value);
@@ -168,32 +165,25 @@ oauth_option(ssl, Value) ->
     {ok, Checked} -> Checked;
     {error, {bad_option, Option, Why}} -> bad(Option, Why)
   end;
-oauth_option(timeout, Ms) ->
-  is_integer(Ms) andalso Ms > 0 andalso Ms < 1 bsl 31 orelse bad({sasl, timeout}, Ms),
-  Ms;
-oauth_option(urlencode, Flag) ->
-  is_boolean(Flag) orelse bad({sasl, urlencode}, Flag),
-  Flag;
+oauth_option(Name, Value) when Name =:= timeout; Name =:= urlencode ->
+  value(sasl_oauthbearer, Name, Value, Value);
 oauth_option(Name, Value) ->
-  text(Name, Value).
+  text(sasl_oauthbearer, Name, Value).
 
 aws_msk_iam(Opts) ->
   only(brod_option_table:names(sasl_aws_msk_iam), Opts),
   Given = given(Opts),
   maps:is_key(access_key_id, Given) =:= maps:is_key(secret_access_key, Given)
     orelse bad({sasl, secret_access_key}, only_with_access_key_id),
-  Checked = maps:map(fun aws_option/2, Given),
+  Checked = maps:map(fun aws_option/2, maps:merge(brod_option_table:defaults(sasl_aws_msk_iam), Given)),
   Checked#{mechanism => aws_msk_iam}.
 
-aws_option(credentials, Fun) when is_function(Fun, 0) -> Fun;
 aws_option(credentials, Source) ->
-  lists:member(Source, [default, environment, profile, container, web_identity, instance])
-    orelse bad({sasl, credentials}, unknown_source),
-  Source;
+  value(sasl_aws_msk_iam, credentials, Source, unknown_source);
 aws_option(Name, Value) when Name =:= secret_access_key; Name =:= session_token ->
   password(Value);
 aws_option(Name, Value) ->
-  text(Name, Value).
+  text(sasl_aws_msk_iam, Name, Value).
 
 password(Fun) when is_function(Fun, 0) -> Fun;
 password(_) -> bad({sasl, password}, not_text).
@@ -201,7 +191,14 @@ password(_) -> bad({sasl, password}, not_text).
 pairs(Name, Given) ->
   brod_options:is_config(Given) orelse bad({sasl, Name}, not_options),
   Pairs = maps:to_list(brod_options:to_map(Given)),
-  [{text(Name, key(K)), text(Name, V)} || {K, V} <- Pairs].
+  [{part(Name, key(K)), part(Name, V)} || {K, V} <- Pairs].
+
+%% Of a pair, neither of which is an option.
+part(Name, Text) ->
+  case brod_option_kinds:value({text, "text"}, Text) of
+    {ok, Part} -> Part;
+    error -> bad({sasl, Name}, not_text)
+  end.
 
 key(Key) when is_atom(Key) -> atom_to_binary(Key, utf8);
 key(Key) -> Key.
@@ -214,14 +211,14 @@ only(Known, Opts) ->
     [Unknown | _] -> bad({sasl, Unknown}, unknown)
   end.
 
-text(Name, Text) when ?IS_TEXT(Text) ->
-  try unicode:characters_to_binary(Text) of
-    Binary when is_binary(Binary), Binary =/= <<>> -> Binary;
-    _ -> bad({sasl, Name}, not_text)
-  catch error:badarg -> bad({sasl, Name}, not_text)
-  end;
-text(Name, undefined) -> bad({sasl, Name}, missing);
-text(Name, _) -> bad({sasl, Name}, not_text).
+text(_Level, Name, undefined) -> bad({sasl, Name}, missing);
+text(Level, Name, Given) -> value(Level, Name, Given, not_text).
+
+value(Level, Name, Given, Why) ->
+  case brod_option_table:value(Level, Name, Given) of
+    {ok, Value} -> Value;
+    error -> bad({sasl, Name}, Why)
+  end.
 
 -spec bad(term(), term()) -> no_return().
 bad(Option, Why) -> throw({bad, Option, Why}).

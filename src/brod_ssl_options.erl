@@ -30,13 +30,14 @@
          }.
 
 %% Known to Erlang's ssl, but not to be had here; dropping them would weaken or change what is checked.
+%% Those of which some values can be had stand in the table.
 -define(NOT_SUPPORTED,
-        [verify_fun, partial_chain, crl_check, crl_cache, signature_algs, signature_algs_cert,
-         eccs, supported_groups, psk_identity, user_lookup_fun, srp_identity, fallback,
-         ocsp_stapling, ocsp_responder_certs, ocsp_nonce, stapling, cert_policy_opts,
+        [verify_fun, partial_chain, crl_cache, signature_algs, signature_algs_cert,
+         eccs, supported_groups, psk_identity, user_lookup_fun, srp_identity,
+         ocsp_responder_certs, ocsp_nonce, cert_policy_opts,
          cb_info, next_protocols_advertised, client_preferred_next_protocols, max_fragment_length,
          early_data, use_ticket, certificate_authorities, use_srtp, key_update_at, dh, dhfile,
-         keep_secrets, reuse_session, session_tickets, protocol, padding_check, beast_mitigation]).
+         reuse_session, padding_check, beast_mitigation]).
 
 %% @doc Check the value of the option `ssl'. `undefined': no TLS.
 -spec check(term()) -> {ok, undefined | checked()} | {error, error()}.
@@ -123,22 +124,26 @@ checked(Map) ->
   {Verify, By} = verify(Given),
   Base = #{verify => Verify, verify_by => By, roots => roots(Given),
            identities => identities(Given)},
-  lists:foldl(fun option/2, Base, lists:keysort(1, maps:to_list(Given))).
+  All = maps:merge(brod_option_table:defaults(ssl), Given),
+  lists:foldl(fun option/2, Base, lists:keysort(1, maps:to_list(All))).
 
-verify(#{verify := Verify}) when Verify =:= verify_peer; Verify =:= verify_none ->
-  {Verify, option};
-verify(#{verify := Value}) ->
-  bad(verify, Value);
+verify(#{verify := Verify}) ->
+  {value(verify, Verify), option};
 verify(_) ->
   case application:get_env(brod, ssl_default_verify) of
-    undefined -> {verify_peer, default};
-    {ok, Verify} when Verify =:= verify_peer; Verify =:= verify_none -> {Verify, application};
-    {ok, Other} -> throw({bad, ssl_default_verify, Other})
+    undefined ->
+      {ok, Verify} = brod_option_table:default(ssl, verify),
+      {Verify, default};
+    {ok, Given} ->
+      case brod_option_table:value(application, ssl_default_verify, Given) of
+        {ok, Verify} -> {Verify, application};
+        error -> throw({bad, ssl_default_verify, Given})
+      end
   end.
 
 %% As in ssl, certificates given directly count, and the file does not.
 roots(#{cacerts := Certs}) -> {der, [root(Cert) || Cert <- non_empty(cacerts, Certs)]};
-roots(#{cacertfile := File}) -> {file, text(cacertfile, File)};
+roots(#{cacertfile := File}) -> {file, value(cacertfile, File)};
 roots(_) -> system.
 
 %% What public_key:cacerts_get/0 gives is a record `cert' around it.
@@ -183,7 +188,7 @@ cert(#{cert := [_ | _] = Chain}) ->
   brod_options:is_config(Chain) andalso lists:all(fun is_binary/1, Chain) orelse bad(cert, not_der),
   {der, Chain};
 cert(#{cert := _}) -> bad(cert, not_der);
-cert(#{certfile := File}) -> {file, text(certfile, File)};
+cert(#{certfile := File}) -> {file, value(certfile, File)};
 cert(_) -> none.
 
 key(#{key := Key}) ->
@@ -195,7 +200,7 @@ key(#{key := Key}) ->
     #{} -> bad(key, not_supported);
     _ -> bad(key, not_der)
   end;
-key(#{keyfile := File}) -> {file, text(keyfile, File)};
+key(#{keyfile := File}) -> {file, value(keyfile, File)};
 key(_) -> none.
 
 password(Given) ->
@@ -217,59 +222,38 @@ revealed(Name, Secret) ->
 
 %% The rest, one by one.
 
-option({server_name_indication, disable}, Acc) ->
-  Acc#{server_name => disable};
 option({server_name_indication, Name}, Acc) ->
-  Acc#{server_name => text(server_name_indication, Name)};
+  Acc#{server_name => value(server_name_indication, Name)};
 option({versions, Versions}, Acc) ->
   Acc#{versions => [version(V) || V <- non_empty(versions, Versions)]};
 option({ciphers, Given}, Acc) ->
   ciphers(Given, Acc);
 option({depth, Depth}, Acc) ->
-  is_integer(Depth) andalso Depth >= 0 andalso Depth < 256 orelse bad(depth, Depth),
-  Acc#{depth => Depth};
+  Acc#{depth => value(depth, Depth)};
 option({alpn_advertised_protocols, Protocols}, Acc) ->
-  IsName = fun(P) -> is_binary(P) andalso P =/= <<>> andalso byte_size(P) < 256 end,
-  lists:all(IsName, non_empty(alpn_advertised_protocols, Protocols))
-    orelse bad(alpn_advertised_protocols, Protocols),
-  Acc#{alpn => Protocols};
-option({reuse_sessions, Reuse}, Acc) when Reuse =:= true; Reuse =:= false; Reuse =:= save ->
-  Acc#{resumption => Reuse =/= false};
-option({reuse_sessions, Value}, _Acc) ->
-  bad(reuse_sessions, Value);
+  Acc#{alpn => value(alpn_advertised_protocols, non_empty(alpn_advertised_protocols, Protocols))};
+option({reuse_sessions, Reuse}, Acc) ->
+  Acc#{resumption => value(reuse_sessions, Reuse) =/= false};
 option({session_tickets, disabled}, Acc) ->
   Acc#{resumption => false};
-option({session_tickets, auto}, Acc) ->
-  Acc;
 option({customize_hostname_check, Checks}, Acc) ->
   lists:foreach(fun hostname_check/1, options(customize_hostname_check, Checks)),
   Acc;
 option({Name, Value}, Acc) ->
-  case is_seen_to(Name) orelse goes_without_saying(Name, Value) of
-    true -> Acc;
-    false ->
-      bad(Name, case lists:member(Name, ?NOT_SUPPORTED ++ brod_option_table:names(ssl)) of true -> not_supported; false -> unknown end)
-  end.
+  Known = lists:member(Name, brod_option_table:names(ssl)),
+  is_seen_to(Name) orelse Known andalso brod_option_table:value(ssl, Name, Value) =/= error
+    orelse bad(Name, case Known orelse lists:member(Name, ?NOT_SUPPORTED) of true -> not_supported; false -> unknown end),
+  Acc.
 
 is_seen_to(Name) ->
   lists:member(Name, [verify, cacerts, cacertfile, cert, certfile, key, keyfile, password,
                       certs_keys]).
 
-%% What the engine does anyway, and what is about processes and logs of Erlang's ssl.
-goes_without_saying(secure_renegotiate, true) -> true;
-goes_without_saying(client_renegotiation, false) -> true;
-goes_without_saying(middlebox_comp_mode, true) -> true;
-goes_without_saying(crl_check, false) -> true;
-goes_without_saying(fallback, false) -> true;
-goes_without_saying(keep_secrets, false) -> true;
-goes_without_saying(protocol, tls) -> true;
-goes_without_saying(ocsp_stapling, false) -> true;
-goes_without_saying(stapling, no_staple) -> true;
-goes_without_saying(Name, _) -> lists:member(Name, [log_level, log_alert, hibernate_after,
-                                                    handshake_timeout, ssl_imp]).
-
-version(Version) when Version =:= 'tlsv1.2'; Version =:= 'tlsv1.3' -> Version;
-version(Version) -> bad(versions, {not_supported, Version}).
+version(Version) ->
+  case brod_option_table:value(ssl, versions, [Version]) of
+    {ok, [Taken]} -> Taken;
+    error -> bad(versions, {not_supported, Version})
+  end.
 
 %% The engine matches names as browsers do (a wildcard stands for one label), which is what the match
 %% fun for https asks for. Funs of other origin cannot be honoured.
@@ -339,14 +323,11 @@ non_empty(Name, [_ | _] = List) ->
 non_empty(Name, _) ->
   bad(Name, not_a_list).
 
-text(Name, Text) when is_list(Text); is_binary(Text) ->
-  try unicode:characters_to_binary(Text) of
-    Binary when is_binary(Binary), Binary =/= <<>> -> Binary;
-    _ -> bad(Name, Text)
-  catch error:badarg -> bad(Name, Text)
-  end;
-text(Name, Value) ->
-  bad(Name, Value).
+value(Name, Given) ->
+  case brod_option_table:value(ssl, Name, Given) of
+    {ok, Value} -> Value;
+    error -> bad(Name, Given)
+  end.
 
 -spec bad(atom(), term()) -> no_return().
 bad(Name, Why) -> throw({bad, {ssl, Name}, Why}).

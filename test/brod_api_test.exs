@@ -268,7 +268,7 @@ defmodule Brod.ApiMistakesTest do
 
   test "each option of the table is known, and found where it is misspelt" do
     for {level, _, _} <- :brod_option_table.levels(),
-        level not in [:application, :create_topics, :cg_commits, :sasl],
+        level not in [:application, :create_topics, :cg_commits],
         name <- :brod_option_table.names(level) do
       assert Brod.Options.known(level, [{name, nil}], :brod_options.known(level)) == :ok
 

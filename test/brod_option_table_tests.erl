@@ -7,6 +7,9 @@
                   {group, fun brod_group_options:new/1},
                   {transaction, fun(Given) -> brod_transaction_options:check(<<"id">>, Given) end}]).
 
+%% Those of TLS and SASL are checked beside others that each needs, and what is used has another form.
+-define(SECURED, [{Level, fun(Given) -> secured(Level, Given) end} || Level <- [ssl, sasl, sasl_login, sasl_oauthbearer, sasl_aws_msk_iam]]).
+
 each_option_has_a_text_and_no_name_is_there_twice_test_() ->
   [{atom_to_list(Level),
     fun() ->
@@ -41,7 +44,43 @@ each_option_is_checked_as_its_row_says_test_() ->
       [?assertMatch({Value, {ok, _}}, {Value, Check([{Name, Value}])}) || Value <- good(Kind)],
       [?assertMatch({Value, {error, {bad_option, _, _}}}, {Value, Check([{Name, Value}])}) || Value <- bad(Kind)]
     end}
-   || {Level, Check} <- ?CHECKED, {Name, Kind, _, _, _} <- brod_option_table:rows(Level)].
+   || {Level, Check} <- ?CHECKED ++ ?SECURED, {Name, Kind, _, _, _} <- brod_option_table:rows(Level)].
+
+secured(ssl, [{Name, _}] = Given) when Name =:= keyfile; Name =:= key; Name =:= password ->
+  brod_ssl_options:check([{certfile, "c"} | Given]);
+secured(ssl, Given) ->
+  brod_ssl_options:check(Given);
+secured(sasl, [{mechanism, Mechanism}]) ->
+  brod_sasl_options:check((beside(Mechanism))#{mechanism => Mechanism});
+secured(sasl_login, [{Name, Value}]) ->
+  brod_sasl_options:check({plain, case Name of
+                                    file -> #{file => Value};
+                                    username -> #{username => Value, password => "p"};
+                                    _ -> (beside(plain))#{Name => Value}
+                                  end});
+secured(sasl_oauthbearer, [{Name, Value}]) ->
+  %% one proof of who asks is needed, and one is allowed
+  Beside = case lists:member(Name, [client_assertion, client_assertion_file, client_assertion_key_file]) of
+             _ when Name =:= token -> #{};
+             true -> maps:remove(client_secret, beside(oauthbearer));
+             false -> beside(oauthbearer)
+           end,
+  brod_sasl_options:check({oauthbearer, Beside#{Name => Value}});
+secured(sasl_aws_msk_iam, [{Name, Value}]) ->
+  brod_sasl_options:check({aws_msk_iam, (beside(aws_msk_iam))#{Name => Value}}).
+
+beside(oauthbearer) -> #{token_endpoint => "https://id.example", client_id => "c", client_secret => "s"};
+beside(aws_msk_iam) -> #{access_key_id => "a", secret_access_key => "s"};
+beside(_Login) -> #{user => "u", password => "p"}.
+
+%% What is used where nothing is given is what is used where the defaults are.
+the_defaults_of_ssl_and_sasl_are_those_of_the_table_test_() ->
+  [?_assertEqual(maps:remove(verify_by, element(2, brod_ssl_options:check(true))),
+                 maps:remove(verify_by, element(2, brod_ssl_options:check(brod_option_table:defaults(ssl))))),
+   ?_assertMatch({ok, #{versions := ['tlsv1.2', 'tlsv1.3'], resumption := true}}, brod_ssl_options:check(true)),
+   ?_assertMatch({ok, #{client_credentials := #{urlencode := false, parameters := [], extensions := []}}},
+                 brod_sasl_options:check({oauthbearer, beside(oauthbearer)})),
+   ?_assertMatch({ok, #{credentials := default}}, brod_sasl_options:check({aws_msk_iam, []}))].
 
 good({or_infinity, Kind, _}) -> [infinity | good(Kind)];
 good({later, Kind}) -> [nonsense | good(Kind)];
@@ -55,6 +94,13 @@ good(boolean) -> [true, false];
 good(binary) -> [<<"b">>];
 good(acks) -> [-1, 0, 1, all, none];
 good(codec) -> [gzip, none];
+good({text, _}) -> ["text", <<"text">>, [<<"te">>, "xt"]];
+good({either, Kinds}) -> lists:append([good(Kind) || Kind <- Kinds]);
+good({list_of, Kind}) -> [good(Kind)];
+good(function) -> [fun() -> <<"text">> end];
+good(alpn_name) -> [<<"kafka">>];
+good(verification) -> [verify_peer, verify_none];
+good(pairs) -> [[], #{"name" => <<"value">>}, [{name, "value"}]];
 good(_) -> [].
 
 bad({or_infinity, Kind, _}) -> [soon | bad(Kind) -- [infinity]];
@@ -71,9 +117,15 @@ bad(codec) -> [brotli];
 bad(begin_offset) -> [-3, first];
 bad(partition_list) -> [all, [a]];
 bad(socket_options) -> [[{sndbuf, many}]];
+bad({text, _}) -> ["", <<>>, 1, [16#d800], text];
+bad({either, _}) -> [1, <<>>, fun(_) -> ok end];
+bad({list_of, _}) -> [[], nonsense, [nonsense], [1 | 2]];
+bad(function) -> [1, "text", fun(_) -> ok end];
+bad(verification) -> [maybe_later, true];
+bad(pairs) -> [nonsense, [{1, 2}]];
 bad(_) -> [].
 
-%% The checks of ssl and sasl are code of their own: what they take, the table has.
+%% Names, that is; values are looked at above.
 tls_has_the_options_of_the_table_test_() ->
   Known = fun(Name) ->
             case brod_ssl_options:check([{Name, nonsense}]) of

@@ -76,7 +76,7 @@ oauthbearer_test_() ->
 
 aws_msk_iam_test_() ->
   Keys = #{access_key_id => "AKIA", secret_access_key => ?SECRET, region => "eu-west-1"},
-  [?_assertEqual(#{mechanism => aws_msk_iam}, checked({aws_msk_iam, Empty})) || Empty <- [[], #{}]]
+  [?_assertEqual(#{mechanism => aws_msk_iam, credentials => default}, checked({aws_msk_iam, Empty})) || Empty <- [[], #{}]]
   ++ [?_assertMatch(#{access_key_id := <<"AKIA">>, secret_access_key := <<?SECRET>>,
                       region := <<"eu-west-1">>},
                     engine({aws_msk_iam, Keys})),
