@@ -4,7 +4,7 @@
 -behaviour(gen_server).
 
 -export([start_link/0, poll/0, differences/2]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, code_change/3, format_status/1]).
 
 -define(INTERVAL_MS, 5000).
 
@@ -28,11 +28,14 @@ init([]) ->
   _ = erlang:send_after(?SWEEP_MS, self(), sweep),
   {ok, #state{}}.
 
+handle_call(Call, From, {state, _Seen} = Old) -> handle_call(Call, From, upgraded(Old));
 handle_call(poll, _From, State) -> {reply, ok, poll(State)};
 handle_call(Call, _From, State) -> {reply, {error, {unknown_call, Call}}, State}.
 
 handle_cast(_Cast, State) -> {noreply, State}.
 
+handle_info(Info, {state, _Seen} = Old) ->
+  handle_info(Info, upgraded(Old));
 handle_info(poll, State) ->
   ok = schedule(),
   case brod_telemetry:is_enabled() of
@@ -44,6 +47,15 @@ handle_info(sweep, #state{gone = Gone} = State) ->
   {noreply, State#state{gone = brod_telemetry:forget_gone(Gone, erlang:monotonic_time(millisecond))}};
 handle_info(_Info, State) ->
   {noreply, State}.
+
+code_change(_OldVsn, {state, _Seen} = Old, _Extra) -> {ok, upgraded(Old)};
+code_change(_OldVsn, State, _Extra) -> {ok, State}.
+
+%% Of a process that began before clients that are gone were dropped. It gets here by code_change/3, or with its first message
+%% where modules are just loaded anew.
+upgraded({state, Seen}) ->
+  self() ! sweep,
+  #state{seen = Seen}.
 
 format_status(#{state := #state{seen = Seen}} = Status) -> Status#{state := #{clients => map_size(Seen)}};
 format_status(Status) -> Status.

@@ -53,6 +53,23 @@ counters_of_a_client_that_is_gone_are_dropped_after_a_while_test() ->
     [ok = application:stop(App) || App <- lists:reverse(Started), App =:= brod]
   end.
 
+%% In a release that is upgraded it goes on with what it has seen, and begins to drop what is kept of clients that are gone.
+the_poller_takes_over_the_state_of_a_version_before_test_() ->
+  Seen = #{self() => #{last_event => 7}},
+  Change = fun(Pid) -> ok = sys:suspend(Pid), ok = sys:change_code(Pid, brod_stats_poller, undefined, []), ok = sys:resume(Pid) end,
+  [{Name, fun() ->
+      {ok, Pid} = gen_server:start(brod_stats_poller, [], []),
+      _ = sys:replace_state(Pid, fun(_) -> {state, Seen} end),
+      1 = erlang:trace(Pid, true, ['receive']),
+      Upgrade(Pid),
+      receive {trace, Pid, 'receive', sweep} -> ok after 2000 -> error(nothing_is_dropped) end,
+      ?assertEqual({state, Seen, #{}}, sys:get_state(Pid)),
+      ok = gen_server:stop(Pid)
+    end}
+   || {Name, Upgrade} <- [{"told of the change", Change},
+                          {"only loaded", fun(Pid) -> {error, {unknown_call, ping}} = gen_server:call(Pid, ping) end},
+                          {"only loaded, and spoken to by nobody", fun(Pid) -> Pid ! any, ok end}]].
+
 every_event_that_the_documentation_names_is_in_the_list_test() ->
   {ok, Source} = file:read_file(source()),
   {match, Found} = re:run(Source, "`(\\[brod, [a-z_, ]+\\])'", [global, {capture, all_but_first, list}]),
