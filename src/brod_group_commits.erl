@@ -100,11 +100,42 @@ summary(#commits{generation = Generation, under_way = UnderWay, acks = Acks}) ->
 done(Result, #commit{offsets = Offsets, generation = Generation} = Commit, Commits) ->
   {Outcome, Failed} = outcome(Result, Offsets),
   ok = brod_telemetry:committed(map_size(Offsets), map_size(Failed), Outcome),
-  map_size(Failed) =:= 0 orelse
-    ?BROD_LOG_WARNING("group coordinator ~p: commit of ~p partitions failed: ~p",
-                      [self(), map_size(Failed), Result]),
+  ok = tell(Result, map_size(Failed), Generation =:= Commits#commits.generation),
   Waited = [{Waiter, Outcome} || Waiter <- Commit#commit.waiting],
   {Waited, give_back(Failed, Generation, Commits)}.
+
+%% Whether a line is due is kept beside the state, as logger keeps what lines are about: it is no matter of the group.
+tell(Result, Failed, IsCurrent) ->
+  Before = case get(brod_trouble) of undefined -> brod_trouble:new(); Kept -> Kept end,
+  Why = why(Result),
+  {Due, Trouble} = case Why of
+                     ok -> brod_trouble:passed(Before);
+                     _ -> brod_trouble:failed(Why, erlang:monotonic_time(millisecond), Before)
+                   end,
+  _ = put(brod_trouble, Trouble),
+  line(Due, Why, Failed, IsCurrent).
+
+line(quiet, _Why, _Failed, _IsCurrent) ->
+  ok;
+line({tell, Failures}, ok, _Failed, _IsCurrent) ->
+  ?BROD_LOG(notice, "group coordinator ~p: offsets are committed again; ~b commits had failed", [self(), Failures]);
+line({tell, Untold}, Why, Failed, IsCurrent) ->
+  ?BROD_LOG_WARNING("group coordinator ~p: offsets of ~b partitions could not be committed: ~ts; ~ts~ts",
+                    [self(), Failed, words(Why),
+                     case IsCurrent of
+                       true -> "the next commit takes them along";
+                       false -> "the partitions were dealt out anew meanwhile, so the last messages may be handled again"
+                     end,
+                     [io_lib:format(" (and ~b commits before, since this was logged)", [Untold]) || Untold > 0]]).
+
+why(ok) -> ok;
+why({error, Reason}) -> Reason;
+why({partial, []}) -> ok;
+why({partial, Refused}) -> lists:usort([Code || {_, _, Code} <- Refused]).
+
+words(timeout) -> io_lib:format("no answer within ~b ms", [?TIMEOUT_MS]);
+words([Code]) -> words(Code);
+words(Reason) -> io_lib:format("~0P", [Reason, 12]).
 
 %% Offsets that a later commit goes beyond are none of ours any more.
 give_back(Failed, Generation, #commits{generation = Generation, acks = Acks} = Commits) ->

@@ -36,6 +36,7 @@ coordinator_test_() ->
                      {"assignments that are none are an error of the callback", fun bad_assignments/0},
                      {"trackers", fun trackers/0},
                      {"a failed commit is tried again", fun failed_commit/0},
+                     {"commits that go on failing are told once, and when they are over", fun failing_commits/0},
                      {"an older commit never overtakes a newer one", fun commits_in_order/0},
                      {"events of an old join", fun stale_events/0},
                      {"new partitions", fun new_partitions/0},
@@ -263,6 +264,27 @@ failed_commit() ->
   brod_group_coordinator:commit_async(Pid),
   {_, 1, Offsets} = commit_request(),
   ?assertEqual([{?T, 0, 3}, {?T, 1, 2}], lists:sort(Offsets)).
+
+failing_commits() ->
+  {Pid, _} = member([]),
+  Log = brod_log:start(),
+  Commit = fun(Offset, Answer) ->
+             brod_group_coordinator:ack(Pid, 1, ?T, 0, Offset),
+             async(fun() -> brod_group_coordinator:commit_offsets(Pid) end),
+             {Ref, 1, _} = commit_request(),
+             Pid ! {brod_reply, Ref, Answer},
+             result()
+           end,
+  [{error, timeout} = Commit(Offset, {error, timeout}) || Offset <- [1, 2, 3]],
+  {error, _} = Commit(4, {partial, [{?T, 0, not_coordinator}]}),
+  [ok = Commit(Offset, ok) || Offset <- [5, 6]],
+  Lines = brod_log:all(Log, "group coordinator"),
+  brod_log:stop(Log),
+  ?assertMatch([_, _, _], Lines),
+  [?assertMatch({Line, {match, _}}, {Line, re:run(Line, Text)})
+   || {Line, Text} <- lists:zip(Lines, ["offsets of 1 partitions could not be committed: no answer within 5000 ms; the next commit takes",
+                                        "could not be committed: not_coordinator",
+                                        "offsets are committed again; 4 commits had failed"])].
 
 stale_events() ->
   {Pid, Id} = member([]),
