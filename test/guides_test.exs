@@ -11,10 +11,13 @@ defmodule Brod.GuidesTest do
               do: file
 
   # Whose Erlang blocks are one: modules and expressions of the shell.
-  @erlang_guides [Path.join(__DIR__, "../docs/guides/migrating-from-erlkaf.md")]
+  @erlang_guides Enum.map(
+                   ~w(five-minutes.md migrating-from-erlkaf.md),
+                   &Path.join([__DIR__, "../docs/guides", &1])
+                 )
 
   # What these show is the same on any Kafka.
-  @on_the_mock ~w(migrating-from-broadway_kafka.md migrating-from-erlkaf.md migrating-from-kafka_ex.md)
+  @on_the_mock ~w(five-minutes.md migrating-from-broadway_kafka.md migrating-from-erlkaf.md migrating-from-kafka_ex.md)
 
   setup_all do
     {:ok, _} = Application.ensure_all_started(:brod)
@@ -27,7 +30,7 @@ defmodule Brod.GuidesTest do
     @external_resource guide
     @tag if(Path.basename(guide) in @on_the_mock, do: :mock, else: :kafka)
 
-    test "#{Path.basename(guide)} runs" do
+    test "#{Path.basename(guide)} runs in #{language}" do
       blocks = blocks(unquote(guide), unquote(language), kafka(unquote(Path.basename(guide))))
       assert {:ok, _} = {:ok, run(unquote(language), blocks, unquote(guide))}
     end

@@ -60,10 +60,13 @@ defmodule Brod.Mock do
   def await_stable(mock, group, members \\ 1, timeout_ms \\ 5000),
     do: :brod_mock.await_stable(mock, group, members, timeout_ms)
 
-  @doc "Waits until a group has committed all that a topic holds."
+  @doc """
+  Waits until a group has committed all that a topic holds. Members commit every five seconds, unless
+  `:offset_commit_interval_seconds` of their `:group_config` is another: tests are faster with less.
+  """
   @spec await_caught_up(t(), :brod.group_id(), :brod.topic(), timeout()) ::
           :ok | {:error, :timeout}
-  def await_caught_up(mock, group, topic, timeout_ms \\ 5000),
+  def await_caught_up(mock, group, topic, timeout_ms \\ 15_000),
     do: :brod_mock.await_caught_up(mock, group, topic, timeout_ms)
 
   @doc "State, producer id and epoch of a transactional id."
