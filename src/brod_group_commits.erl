@@ -104,16 +104,11 @@ done(Result, #commit{offsets = Offsets, generation = Generation} = Commit, Commi
   Waited = [{Waiter, Outcome} || Waiter <- Commit#commit.waiting],
   {Waited, give_back(Failed, Generation, Commits)}.
 
-%% Whether a line is due is kept beside the state, as logger keeps what lines are about: it is no matter of the group.
 tell(Result, Failed, IsCurrent) ->
-  Before = case get(brod_trouble) of undefined -> brod_trouble:new(); Kept -> Kept end,
-  Why = why(Result),
-  {Due, Trouble} = case Why of
-                     ok -> brod_trouble:passed(Before);
-                     _ -> brod_trouble:failed(Why, erlang:monotonic_time(millisecond), Before)
-                   end,
-  _ = put(brod_trouble, Trouble),
-  line(Due, Why, Failed, IsCurrent).
+  case why(Result) of
+    ok -> line(brod_trouble:passes(?MODULE), ok, Failed, IsCurrent);
+    Why -> line(brod_trouble:fails(?MODULE, Why), Why, Failed, IsCurrent)
+  end.
 
 line(quiet, _Why, _Failed, _IsCurrent) ->
   ok;

@@ -154,6 +154,7 @@ subscribe({Topic, Partition} = Key, #subs{client = Client, parts = Parts} = Subs
 resubscribe(Topic, #subs{client = Client, config = Config, parts = Parts} = Subs) ->
   case brod:start_consumer(Client, Topic, Config) of
     ok ->
+      ok = works({Topic, all}),
       Keys = [Key || {{T, _} = Key, #part{consumer = undefined}} <- maps:to_list(Parts),
                      T =:= Topic],
       lists:foldl(fun subscribe/2, Subs, Keys);
@@ -177,17 +178,40 @@ begin_at(#part{acked = Acked, next = undefined}) -> Acked + 1;
 begin_at(#part{acked = Acked, next = Next}) -> max(Acked + 1, Next).
 
 %% The monitor tells a subscribe from an earlier one to the same consumer, whose answer may be late.
-subscribed(_Key, _Monitor, ok, Subs) -> Subs;
+subscribed(Key, _Monitor, ok, Subs) ->
+  ok = works(Key),
+  Subs;
 subscribed(Key, Monitor, {error, Reason}, #subs{parts = Parts} = Subs) ->
   case Parts of
     #{Key := #part{consumer = {_, Monitor}}} -> failed(Key, Reason, without_consumer(Key, Subs));
     _ -> Subs
   end.
 
-failed({Topic, Partition}, Reason, Subs) ->
-  ?BROD_LOG_WARNING("no subscription to ~ts-~p, next try in ~p ms: ~p",
-                    [Topic, Partition, ?RESUBSCRIBE_DELAY_MS, Reason]),
+failed({Topic, Partition} = Key, Reason, Subs) ->
+  case brod_trouble:fails({?MODULE, Key}, kind(Reason)) of
+    {tell, Untold} ->
+      ?BROD_LOG_WARNING("no subscription to ~ts-~p, next try in ~p ms: ~ts~ts",
+                        [Topic, Partition, ?RESUBSCRIBE_DELAY_MS, words(Reason),
+                         [io_lib:format(" (and ~b attempts before, since this was logged)", [Untold]) || Untold > 0]]);
+    quiet ->
+      ok
+  end,
   later(Subs).
+
+works({Topic, Partition} = Key) ->
+  case brod_trouble:passes({?MODULE, Key}) of
+    {tell, Attempts} -> ?BROD_LOG(notice, "subscribed to ~ts-~p; ~b attempts had failed", [Topic, Partition, Attempts]);
+    quiet -> ok
+  end.
+
+%% Without what is another one each time, such as a pid.
+kind(Reason) when is_tuple(Reason), tuple_size(Reason) > 0 -> element(1, Reason);
+kind(Reason) -> Reason.
+
+words({already_subscribed_by, Pid}) ->
+  io_lib:format("~p reads it already. In one client a partition has one subscriber: another one needs a client of its own", [Pid]);
+words(Reason) ->
+  io_lib:format("~0P", [Reason, 20]).
 
 later(#subs{timer = undefined} = Subs) ->
   Subs#subs{timer = erlang:send_after(?RESUBSCRIBE_DELAY_MS, self(), {?MODULE, resubscribe})};

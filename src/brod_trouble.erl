@@ -2,6 +2,7 @@
 %% but counting: who fails logs.
 -module(brod_trouble).
 
+-export([fails/2, passes/1]).
 -export([new/0, failed/3, passed/1]).
 
 -export_type([trouble/0]).
@@ -16,6 +17,28 @@
         }).
 
 -opaque trouble() :: #trouble{}.
+
+%% @doc As {@link failed/3}, of something that the calling process does. It is kept beside the state of that process and not in it, as logger
+%% keeps what lines are about: whether a line is due is no matter of what the process is for.
+-spec fails(What :: term(), Why :: term()) -> {tell, non_neg_integer()} | quiet.
+fails(What, Why) -> keep(What, failed(Why, erlang:monotonic_time(millisecond), kept(What))).
+
+%% @doc As {@link passed/1}, of something that the calling process does.
+-spec passes(What :: term()) -> {tell, pos_integer()} | quiet.
+passes(What) -> keep(What, passed(kept(What))).
+
+kept(What) ->
+  case get({?MODULE, What}) of
+    undefined -> new();
+    Trouble -> Trouble
+  end.
+
+keep(What, {Due, Trouble}) ->
+  _ = case Trouble =:= new() of
+        true -> erase({?MODULE, What});
+        false -> put({?MODULE, What}, Trouble)
+      end,
+  Due.
 
 -spec new() -> trouble().
 new() -> #trouble{}.

@@ -19,6 +19,7 @@ subscriptions_test_() ->
                      {"acks in any order", fun acks_in_any_order/0},
                      {"an offset out of range", fun out_of_range/0},
                      {"a subscription that fails is tried again", fun tried_again/0},
+                     {"who reads a partition already is told once", fun told_once/0},
                      {"removed partitions", fun removed/0}]].
 
 setup() ->
@@ -229,6 +230,24 @@ tried_again() ->
   {done, Subs1} = brod_subscriptions:handle_info({brod_subscribed, Tag, {error, timeout}}, Subs),
   _ = resubscribe(Subs1),
   ?assertEqual([{begin_offset, 3}], subscribed_at()).
+
+told_once() ->
+  Log = brod_log:start(),
+  Subs0 = new(message, [{0, 3}]),
+  Other = self(),
+  Refused = fun(Answer, Subs) ->
+              receive {sub, _, _, Tag} -> ok end,
+              {done, Next} = brod_subscriptions:handle_info({brod_subscribed, Tag, Answer}, Subs),
+              Next
+            end,
+  Subs = lists:foldl(fun(_, Acc) -> resubscribe_now(Refused({error, {already_subscribed_by, Other}}, Acc)) end, Subs0, [1, 2, 3]),
+  _ = Refused(ok, Subs),
+  Lines = brod_log:all(Log, "topic-0"),
+  brod_log:stop(Log),
+  ?assertMatch([_, _], Lines),
+  [?assertMatch({Line, {match, _}}, {Line, re:run(Line, Text)})
+   || {Line, Text} <- lists:zip(Lines, ["no subscription to topic-0, next try in 2000 ms: <[0-9.]+> reads it already.*client of its own",
+                                        "subscribed to topic-0; 3 attempts had failed"])].
 
 removed() ->
   Subs = new(message, [{0, 0}]),
