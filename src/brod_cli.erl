@@ -44,10 +44,18 @@ dispatch([Name | Args]) ->
         true -> help([Name]);
         false ->
           {Options, Words} = parse(Args, Spec ++ brod_cli_config:options()),
-          Fun(Options, Words)
+          try Fun(Options, Words)
+          catch throw:{missing, Option} -> throw({usage, ["--", Option, " is missing", instead(Name, Option, Words)]})
+          end
       end;
     [] -> throw({usage, ["no command ", Name, nearest(Name, [N || {N, _, _, _} <- commands()])]})
   end.
+
+%% What is given without an option's name is often what is missing. Other commands have words of their own.
+instead(Command, "topic", [Word | _]) when Command =:= "produce"; Command =:= "consume"; Command =:= "offsets" ->
+  [", did you mean brod ", Command, " --topic ", Word, "?"];
+instead(Command, _Option, _Words) ->
+  [", see brod help ", Command].
 
 -spec commands() -> [{string(), string(), spec(), fun((map(), [string()]) -> ok | {error, term()})}].
 commands() -> brod_cli_commands:all().

@@ -72,7 +72,7 @@ bindings(Options) ->
                    _ -> throw({usage, "acls create wants one of --topic, --group, --transactional-id and --cluster"})
                  end,
   Operations = case maps:get("operation", Options, []) of
-                 [] -> throw({usage, "--operation is missing"});
+                 [] -> throw({missing, "operation"});
                  Given -> Given
                end,
   [#{resource_type => number(Kind, ?KINDS), resource_name => Name, resource_pattern_type => pattern(Options, literal),

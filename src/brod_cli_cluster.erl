@@ -156,7 +156,7 @@ pairs(Name, Options) ->
 need(Name, Options) ->
   case Options of
     #{Name := Value} -> Value;
-    _ -> throw({usage, ["--", Name, " is missing"]})
+    _ -> throw({missing, Name})
   end.
 
 %% @doc A text that must be there, as bytes.

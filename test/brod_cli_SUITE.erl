@@ -199,7 +199,8 @@ doctor_says_what_is_wrong(Config) ->
 
 exit_codes(Config) ->
   ?assertEqual({2, <<>>, <<"brod: no command conume, did you mean consume?\n">>}, brod(Config, ["conume"])),
-  ?assertEqual({2, <<>>, <<"brod: --topic is missing\n">>}, brod(Config, ["consume"])),
+  ?assertEqual({2, <<>>, <<"brod: --topic is missing, see brod help consume\n">>}, brod(Config, ["consume"])),
+  ?assertEqual({2, <<>>, <<"brod: --topic is missing, did you mean brod consume --topic orders?\n">>}, brod(Config, ["consume", "orders"])),
   ?assertEqual({1, <<>>, <<"brod: nope: unknown_topic_or_partition\n">>}, brod(Config, ["consume", "-t", "nope"])),
   ?assertEqual({1, <<>>, <<"brod: failed: localhost:1 nobody listens there: check the port, and that the broker runs\n">>},
                brod(Config, ["meta", "-b", "localhost:1"])),

@@ -98,7 +98,7 @@ acls_are_made_of_options_test_() ->
                    host => undefined, operation => 1, permission_type => 1}, brod_cli_acls:filter(#{})),
    ?_assertMatch(#{resource_type := 3, resource_name := <<"g">>, operation := 3, principal := <<"User:a">>},
                  brod_cli_acls:filter(#{"group" => "g", "operation" => ["read"], "principal" => "User:a"})),
-   ?_assertThrow({usage, _}, brod_cli_acls:bindings(maps:remove("principal", Read))),
+   ?_assertThrow({missing, "principal"}, brod_cli_acls:bindings(maps:remove("principal", Read))),
    ?_assertThrow({usage, _}, brod_cli_acls:bindings(Read#{"operation" => ["fly"]})),
    ?_assertThrow({usage, _}, brod_cli_acls:bindings(Read#{"group" => "g"})),
    ?_assertThrow({usage, _}, brod_cli_acls:run(#{"operation" => ["read"]}, ["delete"]))].
