@@ -34,7 +34,7 @@ rows(ssl) ->
   , {alpn_advertised_protocols, {list_of, alpn_name}, undefined, 4, "ALPN."}
   , {reuse_sessions, {one_of, [true, false, save]}, true, 4, "Whether sessions are resumed."}
   , {session_tickets, {one_of, [disabled, auto]}, auto, 4, "The same, for TLS 1.3."}
-  , {customize_hostname_check, {own, "[{match_fun, F}]", "[{match_fun, fun()}] | #{match_fun => fun()}"}, undefined, 4,
+  , {customize_hostname_check, {own, "[{match_fun, F}]", "[{match_fun, fun((term(), term()) -> term())}] | #{match_fun => fun((term(), term()) -> term())}"}, undefined, 4,
      "The match fun for https, which is what is done anyway."}
   | [{Name, {one_of, [Value]}, undefined, 4, "Taken, because it is so anyway; another value is an error."}
      || {Name, Value} <- [{secure_renegotiate, true}, {client_renegotiation, false}, {middlebox_comp_mode, true}, {crl_check, false},

@@ -190,7 +190,7 @@
          | {alpn_advertised_protocols, undefined | [binary()]}
          | {reuse_sessions, undefined | true | false | save}
          | {session_tickets, undefined | disabled | auto}
-         | {customize_hostname_check, undefined | [{match_fun, fun()}] | #{match_fun => fun()}}
+         | {customize_hostname_check, undefined | [{match_fun, fun((term(), term()) -> term())}] | #{match_fun => fun((term(), term()) -> term())}}
          | {secure_renegotiate, undefined | true}
          | {client_renegotiation, undefined | false}
          | {middlebox_comp_mode, undefined | true}
@@ -229,7 +229,7 @@
           alpn_advertised_protocols => undefined | [binary()],
           reuse_sessions => undefined | true | false | save,
           session_tickets => undefined | disabled | auto,
-          customize_hostname_check => undefined | [{match_fun, fun()}] | #{match_fun => fun()},
+          customize_hostname_check => undefined | [{match_fun, fun((term(), term()) -> term())}] | #{match_fun => fun((term(), term()) -> term())},
           secure_renegotiate => undefined | true,
           client_renegotiation => undefined | false,
           middlebox_comp_mode => undefined | true,
