@@ -289,7 +289,8 @@ handle_cast(_Cast, St) ->
   {noreply, St}.
 
 handle_info({brod_reply, Ref, Result}, #st{pending = #pending{ref = Ref}} = St) ->
-  {noreply, finish(Result, St)};
+  %% From now on the engine delivers to the subscriber.
+  {noreply, finish(Result, St), hibernate};
 handle_info({subscribe_timeout, Ref}, #st{pending = #pending{ref = Ref}} = St) ->
   {noreply, finish({error, timeout}, St)};
 handle_info({brod_fetch_error, Handle, Number, Code, Desc},

@@ -104,8 +104,9 @@ init({Client, Topic, Partition, Config}) ->
            end,
       case open(Client, Topic, Partition, Options) of
         {ok, Handle, MRef} ->
+          %% Most have nothing to do from now on: their callers find the engine without them.
           {ok, #state{client = Client, topic = Topic, partition = Partition, config = Options,
-                      handle = Handle, client_monitor = MRef}};
+                      handle = Handle, client_monitor = MRef}, hibernate};
         {error, Reason} ->
           {stop, Reason}
       end;
