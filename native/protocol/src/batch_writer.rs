@@ -285,6 +285,12 @@ impl BatchWriter {
         self.buf.len() + self.lent.len
     }
 
+    /// As [`Self::len`], without the values that are lent to it.
+    #[inline]
+    pub fn copied(&self) -> usize {
+        self.buf.len()
+    }
+
     /// The state now, to come back to with [`BatchWriter::rollback`].
     #[inline]
     pub fn mark(&self) -> Mark {

@@ -168,6 +168,14 @@ impl<A: Acks> Batch<A> {
         }
     }
 
+    /// Bytes that it needs memory of its own for, while it is open.
+    pub(super) fn memory(&self) -> usize {
+        match &self.body {
+            Body::Unsealed(writer) => writer.copied(),
+            Body::Sealed(_) => 0,
+        }
+    }
+
     /// The records of the call that this one belongs to.
     pub(super) fn call_at(&self, record: u32) -> Range<u32> {
         let share = self.shares.iter().map(Share::records);

@@ -223,10 +223,12 @@ impl<A: Acks> Buffer<A> {
             && (!self.ready.is_empty() || self.open.as_ref().is_some_and(is_due))
     }
 
-    /// Nothing is won by lingering on: as many calls as were asked for are there, or the next one is not let in, or none comes.
+    /// Nothing is won by lingering on: as many calls as were asked for are there, or the next one does not fit or is not let in, or
+    /// none comes.
     fn has_enough(&self, config: &ProducerConfig, open: &Batch<A>) -> bool {
         self.is_last
             || open.calls >= config.max_linger_count.max(1)
+            || open.request_bytes() >= config.max_batch_size
             || self.buffered_calls > config.partition_buffer_limit
     }
 
@@ -283,7 +285,7 @@ impl<A: Acks> Buffer<A> {
 
     fn close_open(&mut self) {
         if let Some(batch) = self.open.take() {
-            self.last_size = batch.bytes;
+            self.last_size = batch.memory();
             self.ready.push_back(batch);
         }
     }

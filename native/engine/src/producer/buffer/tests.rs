@@ -274,12 +274,28 @@ fn a_full_batch_ends_a_linger_that_has_begun() {
     let mut bench = Bench::new(|config| {
         config.max_linger = Duration::from_millis(10);
         config.max_linger_count = 100;
-        config.max_batch_size = 1;
+        config.max_batch_size = 75;
     });
     bench.call("a");
     assert!(matches!(bench.take(), Take::At(_)));
     assert!(bench.call("b").wake);
     assert_eq!(names(&bench.batch()), ["a"]);
+}
+
+#[test]
+fn a_call_that_fills_a_batch_does_not_linger() {
+    let mut bench = Bench::new(|config| {
+        config.max_linger = Duration::from_millis(10);
+        config.max_linger_count = 100;
+        config.max_batch_size = 75;
+    });
+    bench.call_with("a", &[&[0; 20]]).unwrap();
+    let batch = bench.batch();
+    bench.buffer.delivered(batch, 0);
+    // Nor do others beside it.
+    bench.call("b");
+    assert!(matches!(bench.take(), Take::At(_)));
+    assert!(bench.call_with("c", &[&[0; 20]]).unwrap().wake);
 }
 
 #[test]
