@@ -9,7 +9,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/build-mock.sh priv
 dir=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$dir"' EXIT
-fail() { echo "mock-peers: $*" >&2; exit 1; }
+# As scripts/failures.sh looks for it.
+fail() { echo "FAILED: mock-peers: $*" >&2; exit 1; }
 
 # The mock ends with its standard input.
 start() {
@@ -70,7 +71,8 @@ fi
 if command -v go >/dev/null && (cd bench/peer/franz && go build -o "$dir/franz" .) 2>"$dir/errors"; then
   "$dir/franz" txn "bootstrap=$bootstrap" name=peer topic=franz messages=8000 per_txn=100 >"$dir/perf" 2>&1 ||
     fail "franz-go's transactions: $(tail -1 "$dir/perf")"
-  consumed=$(k -G franz -c 8000 -X isolation.level=read_committed franz | wc -l) || consumed=0
+  # Offsets: values are bytes, line ends among them.
+  consumed=$(k -G franz -c 8000 -X isolation.level=read_committed -f '%o\n' franz | wc -l) || consumed=0
   [ "$consumed" = 8000 ] || fail "of franz-go's 8000 messages in transactions kcat sees $consumed"
   echo "mock-peers: franz-go produces in transactions"
 else
