@@ -119,8 +119,12 @@ impl BodyWriter {
 
     /// How many of the bytes that are given to [`Self::share`] need room of their own.
     pub(crate) fn copied(body: &Body) -> usize {
-        let pieces = body.pieces().filter(|piece| piece.len() < SHARED);
-        pieces.map(Bytes::len).sum()
+        let copied = body.pieces().filter(|piece| Self::copies(piece));
+        copied.map(Bytes::len).sum()
+    }
+
+    fn copies(piece: &Bytes) -> bool {
+        piece.len() < SHARED
     }
 
     /// Where the next bytes are written.
@@ -131,7 +135,7 @@ impl BodyWriter {
     /// Adds another body, without copying its larger pieces.
     pub(crate) fn share(&mut self, body: Body) {
         for piece in std::iter::once(body.first).chain(body.rest) {
-            if piece.len() < SHARED {
+            if Self::copies(&piece) {
                 self.memory.put_slice(&piece);
             } else {
                 self.cut();

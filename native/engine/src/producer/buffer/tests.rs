@@ -269,13 +269,16 @@ fn the_count_ends_a_linger_that_has_begun() {
     assert_eq!(names(&bench.batch()), ["a", "b", "c", "d"]);
 }
 
+/// Time enough for more calls, in batches that take no second one.
+fn lingers_with_room_for_one(config: &mut ProducerConfig) {
+    config.max_linger = Duration::from_millis(10);
+    config.max_linger_count = 100;
+    config.max_batch_size = 75;
+}
+
 #[test]
 fn a_full_batch_ends_a_linger_that_has_begun() {
-    let mut bench = Bench::new(|config| {
-        config.max_linger = Duration::from_millis(10);
-        config.max_linger_count = 100;
-        config.max_batch_size = 75;
-    });
+    let mut bench = Bench::new(lingers_with_room_for_one);
     bench.call("a");
     assert!(matches!(bench.take(), Take::At(_)));
     assert!(bench.call("b").wake);
@@ -284,11 +287,7 @@ fn a_full_batch_ends_a_linger_that_has_begun() {
 
 #[test]
 fn a_call_that_fills_a_batch_does_not_linger() {
-    let mut bench = Bench::new(|config| {
-        config.max_linger = Duration::from_millis(10);
-        config.max_linger_count = 100;
-        config.max_batch_size = 75;
-    });
+    let mut bench = Bench::new(lingers_with_room_for_one);
     bench.call_with("a", &[&[0; 20]]).unwrap();
     let batch = bench.batch();
     bench.buffer.delivered(batch, 0);
