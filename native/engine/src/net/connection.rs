@@ -123,7 +123,7 @@ impl Connection {
 
     /// True once no request can succeed any more.
     pub fn is_closed(&self) -> bool {
-        self.shared.failed.load(Ordering::Acquire)
+        self.shared.has_ended()
     }
 
     /// Waits until the connection is closed, by either side.
@@ -269,6 +269,7 @@ impl WeakConnection {
 
 /// The answer to a request of an [`Exclusive`] queue.
 pub(super) struct Answer<R: Request> {
+    shared: Arc<Shared>,
     frame: oneshot::Receiver<Result<Bytes, NetError>>,
     version: i16,
     request: std::marker::PhantomData<fn(R)>,
@@ -277,7 +278,8 @@ pub(super) struct Answer<R: Request> {
 impl<R: Request> Answer<R> {
     /// Waits for the body.
     pub(super) async fn body(self) -> Result<Bytes, NetError> {
-        let frame = self.frame.await.unwrap_or(Err(NetError::Closed))?;
+        let too_late = |_| Err(self.shared.why_ended());
+        let frame = self.frame.await.unwrap_or_else(too_late)?;
         Ok(strip_response_header(frame, R::KEY, self.version)?)
     }
 
@@ -301,6 +303,7 @@ impl Exclusive {
             version,
         };
         Answer {
+            shared: self.shared.clone(),
             frame: submit(&self.turns, head, body.into(), true),
             version,
             request: std::marker::PhantomData,
@@ -311,7 +314,7 @@ impl Exclusive {
     pub(super) async fn exchange_bare(&self, bytes: Bytes) -> Result<Bytes, NetError> {
         submit(&self.turns, Head::Bare, bytes.into(), true)
             .await
-            .unwrap_or(Err(NetError::Closed))
+            .unwrap_or_else(|_| Err(self.shared.why_ended()))
     }
 
     /// Lends the stream.

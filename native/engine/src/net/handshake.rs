@@ -298,3 +298,32 @@ async fn bare(stream: Exclusive, mechanism: &Arc<dyn Mechanism>) -> Result<Sessi
     drop(exchange);
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::tls::TlsError;
+    use crate::net::Endpoint;
+
+    /// In TLS 1.3 a broker looks at the client's certificate when the client is already done: its alert may come before the
+    /// first request is on its way.
+    #[tokio::test]
+    async fn who_is_turned_away_before_the_first_request_learns_why() {
+        let (ours, _brokers) = tokio::io::duplex(1024);
+        let (reads, writes) = tokio::io::split(ours);
+        let endpoint = Endpoint {
+            host: "kafka".into(),
+            port: 9092,
+        };
+        let options = ConnectOptions::default();
+        let connection = Connection::start(reads, writes, &endpoint, &options);
+        let alert = NetError::Tls(TlsError::PeerAlert {
+            alert: "bad_certificate",
+            established: true,
+        });
+        connection.fail(alert.clone());
+        let until = Instant::now() + Duration::from_secs(30);
+        let error = begin(&connection, &options, until).await.err();
+        assert_eq!(error, Some(not_answered("api_versions", alert)));
+    }
+}

@@ -92,7 +92,8 @@ pub(super) struct Shared {
     /// Requests in flight, in order: a broker answers in the order of the requests.
     pub pending: Mutex<VecDeque<Pending>>,
     pub closed: CancellationToken,
-    pub failed: AtomicBool,
+    /// What the first who ended it gave as the reason.
+    ended: OnceLock<NetError>,
     pub throttle: Mutex<Throttle>,
     pub stats: Arc<Stats>,
     /// Of the broker at the other end.
@@ -117,7 +118,7 @@ impl Shared {
             round_trip: OnceLock::new(),
             pending: Mutex::default(),
             closed: CancellationToken::new(),
-            failed: AtomicBool::new(false),
+            ended: OnceLock::new(),
             throttle: Mutex::default(),
             opened: Instant::now(),
             used: AtomicU64::new(0),
@@ -137,13 +138,13 @@ impl Shared {
 
     /// Ends the connection. The journal is told `why`, and who waits for an answer the error.
     pub(super) fn end(&self, error: NetError, why: Event) {
-        // The flag goes up under the lock, so that no request slips in behind the last drain.
-        let (waiting, before) = {
+        // Set under the lock, so that no request slips in behind the last drain.
+        let (waiting, is_first) = {
             let mut pending = self.pending.lock();
-            let before = self.failed.swap(true, Ordering::AcqRel);
-            (std::mem::take(&mut *pending), before)
+            let is_first = self.ended.set(error.clone()).is_ok();
+            (std::mem::take(&mut *pending), is_first)
         };
-        if !before && self.established.load(Ordering::Acquire) {
+        if is_first && self.established.load(Ordering::Acquire) {
             match why {
                 Event::Closed(_) => self.broker.closes.count(),
                 _ => self.broker.disconnects.count(),
@@ -161,10 +162,20 @@ impl Shared {
         }
     }
 
+    /// Whether no request can succeed any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get().is_some()
+    }
+
+    /// What to say of a request that came too late: why the connection has ended.
+    pub(super) fn why_ended(&self) -> NetError {
+        self.ended.get().cloned().unwrap_or(NetError::Closed)
+    }
+
     /// Enters somebody who waits for a frame. False: the connection has failed.
     fn expect(&self, pending: Pending) -> bool {
         let mut queue = self.pending.lock();
-        if self.failed.load(Ordering::Acquire) {
+        if self.has_ended() {
             return false;
         }
         queue.push_back(pending);
