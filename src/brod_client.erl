@@ -284,9 +284,8 @@ open(Endpoints, ClientId, Config) ->
       {error, Reason}
   end.
 
-handle_continue(connect, #state{context = Context} = State) ->
-  #{engine := Engine, endpoints := Endpoints, options := #{connect_timeout := Timeout}} = Context,
-  Limit = min(Timeout * length(Endpoints), 16#7fffffff),
+handle_continue(connect, #state{context = #{engine := Engine} = Context} = State) ->
+  Limit = brod_engine:connect_limit(Context),
   Ref = brod_nif:op(Engine, connect, Limit),
   _ = erlang:send_after(Limit + ?CONNECT_GRACE_MS, self(), {brod_reply, Ref, {error, timeout}}),
   {noreply, State#state{connecting = Ref}};

@@ -69,8 +69,8 @@ api_versions(Pid) ->
 
 init({own, Endpoints, ConnConfig, Owner}) ->
   case brod_engine:open(Endpoints, ConnConfig) of
-    {ok, #{options := #{connect_timeout := Timeout}} = Context} ->
-      case brod_engine:connect(Context, Timeout * length(Endpoints)) of
+    {ok, Context} ->
+      case brod_engine:connect(Context) of
         ok -> start_up(Context, Owner, own, hd(Endpoints));
         {error, Reason} -> {stop, {shutdown, Reason}}
       end;

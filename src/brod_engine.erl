@@ -1,7 +1,7 @@
 %% @private Calls into the engine that wait for an answer, and clients for the length of one call.
 -module(brod_engine).
 
--export([call/3, connect/2]).
+-export([call/3, connect/1, connect_limit/1]).
 -export([open/2, open_checked/2, close/1, with_client/3, with_target/2]).
 -export([failures/2, to_binary/1, is_failures/1]).
 
@@ -12,6 +12,8 @@
 %% The engine answers in time by itself; this is the margin before we stop to believe it.
 -define(GRACE_MS, 5000).
 -define(LONGEST_RECEIVE_MS, 16#ffffffff).
+%% An endpoint whose time is up says what took so long, if it is asked for that long and a moment more.
+-define(LAST_WORDS_MS, 500).
 
 %% What an operation needs: the engine client, the checked connection options, and the endpoints
 %% as the user wrote them. That of a brod_client has more keys.
@@ -34,14 +36,18 @@ call(Engine, Op, TimeoutMs) ->
   end.
 
 %% @doc Connect an engine client to the first endpoint that answers. The error lists all endpoints.
--spec connect(context(), TimeoutMs :: non_neg_integer()) ->
-        ok | {error, [{brod:endpoint(), {term(), list()}}]}.
-connect(#{engine := Engine, endpoints := Endpoints}, TimeoutMs) ->
-  case failures(call(Engine, connect, TimeoutMs), Endpoints) of
+-spec connect(context()) -> ok | {error, [{brod:endpoint(), {term(), list()}}]}.
+connect(#{engine := Engine, endpoints := Endpoints} = Context) ->
+  case failures(call(Engine, connect, connect_limit(Context)), Endpoints) of
     ok -> ok;
     {error, [_ | _] = Failures} -> {error, Failures};
     {error, Reason} -> {error, [{Endpoint, {Reason, []}} || Endpoint <- Endpoints]}
   end.
+
+%% @doc How many ms it may take to connect: `connect_timeout' for each endpoint, which the engine counts itself, and a moment more.
+-spec connect_limit(context()) -> pos_integer().
+connect_limit(#{endpoints := Endpoints, options := #{connect_timeout := Timeout}}) ->
+  min(Timeout * length(Endpoints) + ?LAST_WORDS_MS, 16#7fffffff).
 
 %% @doc Make an engine client for `Endpoints'. `{error, {bad_option, Key, Value}}' for options that
 %% cannot be used.
@@ -116,9 +122,9 @@ close(#{engine := Engine} = Context) ->
         Result | {error, term()}.
 with_client(Endpoints, ConnConfig, Fun) ->
   case open(Endpoints, ConnConfig) of
-    {ok, #{options := #{connect_timeout := Timeout}} = Context} ->
+    {ok, Context} ->
       try
-        case connect(Context, Timeout * length(Endpoints)) of
+        case connect(Context) of
           ok -> Fun(Context);
           {error, Reason} -> {error, Reason}
         end

@@ -15,6 +15,14 @@ all_test_() ->
    [{atom_to_list(Name), fun() -> process_flag(trap_exit, true), Test() end}
     || {Name, Test} <- tests()]}.
 
+%% Were both the same, the one that tells nothing could end first.
+the_limit_of_connecting_is_beyond_those_of_the_endpoints_test() ->
+  Limit = fun(Endpoints) ->
+            brod_engine:connect_limit(#{engine => make_ref(), endpoints => Endpoints, options => #{connect_timeout => 1000}})
+          end,
+  ?assert(Limit(?DEAD) > 1000),
+  ?assert(Limit(?UP ++ ?DEAD) > 2000).
+
 tests() ->
   [ {start_again, fun start_again/0}
   , {no_endpoints, fun no_endpoints/0}

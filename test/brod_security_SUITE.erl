@@ -250,7 +250,7 @@ plugin_hangs(_) ->
     failure(sasl, [{sasl, {callback, brod_plugin_oauth, #{token => Hangs}}}, {connect_timeout, 1000}])
   end),
   ?assertMatch(?FAILED(_), Result),
-  ?assert(Ms < ?LIMIT_MS).
+  ?assert(Ms < 1000 * length(brod_security:endpoints(sasl)) + 2000).
 
 %% The relay's port is open to every process of the machine, and takes only the plugin's.
 the_relay_takes_no_stranger(_) ->
@@ -592,19 +592,14 @@ silence_after_the_handshake(_) ->
   Options = [{ssl, [{verify, verify_none}]}, {connect_timeout, 1000}],
   {Ms, Result} = timed(fun() -> failure([Endpoint], Options) end),
   ?assertMatch(?FAILED(timeout), Result),
-  ?assert(Ms < ?LIMIT_MS),
+  ?assert(Ms < 2500),
   says([Endpoint], Options, "no answer in time"),
   Stop().
 
 client_certificate_is_missing(_) ->
   Options = [{ssl, brod_security:ca()}],
-  %% Now and then the broker resets the connection so soon that its alert is lost on the way.
-  brod_test:wait_until(fun() ->
-    case failure(mtls, Options) of
-      ?FAILED({{kpro_req, _, api_versions, 0, false, []}, {tls_alert, {_, [_ | _]}}}) -> true;
-      ?FAILED({{kpro_req, _, api_versions, 0, false, []}, closed}) -> false
-    end
-  end, ?LIMIT_MS),
+  ?assertMatch(?FAILED({{kpro_req, _, api_versions, 0, false, []}, {tls_alert, {_, [_ | _]}}}),
+               failure(mtls, Options)),
   says(mtls, Options, "check the client's certificate").
 
 file_is_missing(_) ->
@@ -629,17 +624,16 @@ a_proxy_that_closes(_) ->
 
 a_server_that_stalls(_) ->
   {Endpoint, Stop} = tcp_server(fun(_Socket) -> receive never -> ok end end),
-  %% It is for all of a connection: where a busy machine takes it up before the handshake begins, the timeout is not of TLS.
-  Options = [{ssl, true}, {connect_timeout, 4000}],
+  Options = [{ssl, true}, {connect_timeout, 1000}],
   {Ms, Result} = timed(fun() -> failure([Endpoint], Options) end),
   ?assertMatch(?FAILED({failed_to_upgrade_to_ssl, timeout}), Result),
-  ?assert(Ms < ?LIMIT_MS),
+  ?assert(Ms < 2500),
   says([Endpoint], Options, "the handshake did not end in time"),
   Stop().
 
 a_token_cannot_be_had(_) ->
   Says = fun(Token) ->
-           case failure(sasl, [{sasl, {oauthbearer, #{token => Token}}}, {connect_timeout, 4000}]) of
+           case failure(sasl, [{sasl, {oauthbearer, #{token => Token}}}, {connect_timeout, 1000}]) of
              ?FAILED({sasl_auth_error, <<"OAUTHBEARER: no credentials: ", Why/binary>>}) -> Why
            end
          end,
