@@ -10,9 +10,10 @@ use parking_lot::Mutex;
 
 /// Nobody looks for smaller ones: an allocator keeps those at hand.
 pub const SMALL: usize = 64 * 1024;
-/// The default of `max_batch_size`, and what a last call may go beyond it. Pages that are never
-/// touched cost nothing.
-pub const LARGE: usize = (1024 + 64) * 1024;
+/// What the last call of a batch may go beyond the size that batches should have, for its memory to be of the usual size.
+pub const LAST_CALL: usize = 64 * 1024;
+/// The default of `max_batch_size`, and [`LAST_CALL`]. Pages that are never touched cost nothing.
+pub const LARGE: usize = 1024 * 1024 + LAST_CALL;
 
 /// An allocator keeps these at hand, too, as long as they are of about the same size.
 const MEDIUM: usize = LARGE / 4;

@@ -15,6 +15,7 @@ use super::identity::Source;
 use super::transaction::Membership;
 use brod_protocol::api::init_producer_id::ProducerId;
 use brod_protocol::batch_writer::BatchWriter;
+use brod_protocol::memory;
 
 /// How far a partition is with getting a producer id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +102,14 @@ pub(super) struct Buffer<A> {
     last_size: usize,
 }
 
+/// Room for a batch that is probably like the last one. No more than a batch of `max_size` bytes may need: of the usual
+/// size there is memory that was written into before, of a larger one each page is new.
+fn room_like(last_size: usize, max_size: usize) -> usize {
+    (last_size + last_size / 4)
+        .min(max_size.saturating_add(memory::LAST_CALL))
+        .max(512)
+}
+
 impl<A: Acks> Buffer<A> {
     /// An empty buffer.
     pub(super) fn new(config: &ProducerConfig) -> Self {
@@ -146,7 +155,7 @@ impl<A: Acks> Buffer<A> {
         let batch = match &mut self.open {
             Some(batch) => batch,
             None => {
-                let capacity = (self.last_size + self.last_size / 4).max(512);
+                let capacity = room_like(self.last_size, config.max_batch_size);
                 let batch = Batch::new(now(), self.next_order, capacity);
                 self.next_order += ORDER_STEP;
                 self.open.insert(batch)
@@ -165,7 +174,8 @@ impl<A: Acks> Buffer<A> {
         let mut bytes = added;
         if overflow {
             self.close_open();
-            let mut batch = Batch::new(now(), self.next_order, 64 * 1024);
+            let capacity = room_like(self.last_size, config.max_batch_size);
+            let mut batch = Batch::new(now(), self.next_order, capacity);
             self.next_order += ORDER_STEP;
             let (added, _) = batch
                 .add_call(usize::MAX, &mut fill)

@@ -1185,3 +1185,13 @@ fn a_topic_that_was_made_again_gets_batches_of_another_producer_id() {
     let (batch, sequence) = bench.send();
     assert_eq!((names(&batch), sequence), (vec!["new"], 0));
 }
+
+#[test]
+fn full_batches_of_the_usual_size_follow_each_other_in_memory_that_is_used_again() {
+    let usual = ProducerConfig::default().max_batch_size;
+    assert_eq!(room_like(0, usual), 512);
+    assert_eq!(room_like(100_000, usual), 125_000);
+    assert_eq!(room_like(usual, usual), memory::LARGE);
+    assert_eq!(room_like(usual - 1000, usual), memory::LARGE);
+    assert_eq!(room_like(1 << 30, usize::MAX), (1 << 30) / 4 * 5);
+}
