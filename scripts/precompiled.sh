@@ -5,7 +5,7 @@
 # PRECOMPILED_DIR (_build/precompiled) is where the archives go. The C compiler and linker for all targets is zig, from
 # PyPI; it also chooses the glibc that a library needs at least (GLIBC, 2.17). Libraries for macOS are linked without
 # Apple's SDK, whose frameworks are looked up when they are loaded; they have been started nowhere here.
-# Nobody waits for these builds, so all is optimized as one: a quarter of the size goes (ADR 46).
+# Nobody waits for these builds, so all is optimized as one, and for size where no message comes (the profile in Cargo.toml, ADR 46).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -28,7 +28,9 @@ if [ ! -e "$tools/ready" ]; then
   touch "$tools/ready"
 fi
 export PATH=$tools/bin:$PATH
-export CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1
+# Panics name files of crates: not with the folder where they lie here.
+crates=''
+for folder in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do crates+=" --remap-path-prefix=$folder="; done
 mkdir -p "$out"
 out=$(cd "$out" && pwd -P)
 
@@ -46,12 +48,12 @@ build() {
     echo "Rust's standard library for it cannot be had"
     return 1
   fi
-  if ! RUSTFLAGS="${RUSTFLAGS:-} $flags" cargo zigbuild --release --locked --package brod_nif \
+  if ! RUSTFLAGS="${RUSTFLAGS:-}$crates $flags" cargo zigbuild --profile precompiled --locked --package brod_nif \
     --target "$as" --target-dir "$target_dir" >>"$log" 2>&1; then
     echo "cargo: $(grep -m1 -E '^(error|  = note: .*(error|unable))' "$log"), see $log"
     return 1
   fi
-  if ! llvm_objcopy --strip-unneeded "$target_dir/$target/release/$built" "$out/$library" >>"$log" 2>&1; then
+  if ! llvm_objcopy --strip-unneeded "$target_dir/$target/precompiled/$built" "$out/$library" >>"$log" 2>&1; then
     echo "strip: $(tail -1 "$log")"
     return 1
   fi
