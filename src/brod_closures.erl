@@ -3,15 +3,19 @@
 %% nothing: leave this module as it is (docs/adr/0030-a-node-keeps-its-engine.md).
 -module(brod_closures).
 
--export([value/1, commit/1, ack/2]).
+-export([value/1, commit/3, ack/2]).
 
 %% @doc Returns the value. Who prints the fun does not see it.
 -spec value(Value) -> fun(() -> Value).
 value(Value) -> fun() -> Value end.
 
-%% @doc Puts an offset into a tracker.
--spec commit(brod_group_acks:tracker()) -> fun((brod:offset()) -> ok).
-commit(Tracker) -> fun(Offset) -> brod_group_acks:put(Tracker, Offset) end.
+%% @doc Puts an offset into a tracker, and acknowledges it to a worker.
+-spec commit(brod_group_acks:tracker(), pid(), brod:partition()) -> fun((brod:offset()) -> ok).
+commit(Tracker, Worker, Partition) ->
+  fun(Offset) ->
+      ok = brod_group_acks:put(Tracker, Offset),
+      brod_topic_subscriber:ack(Worker, Partition, Offset)
+  end.
 
 %% @doc Acknowledges an offset to a worker.
 -spec ack(pid(), brod:partition()) -> fun((brod:offset()) -> ok).

@@ -7,7 +7,7 @@
 %% `topic', `partition', `commit_fun' and `ack_fun', two funs of one argument, the offset.</li>
 %% <li>`handle_message(#kafka_message{} | #kafka_message_set{}, State)': `{ok, commit, State}' when
 %% the message is done with and its offset is to be committed, `{ok, ack, State}' when it is only
-%% done with (more may be fetched), `{ok, State}' when the worker will tell later, with ack/4 and
+%% done with (more may be fetched), `{ok, State}' when the worker will tell later, with ack/4 or
 %% commit/4 or the funs of `InitInfo'.</li>
 %% <li>optional `get_committed_offset(InitData, Topic, Partition) -> {ok, Offset | {begin_offset,
 %% Begin}} | undefined', when offsets are `consumer_managed': the last offset that is done
@@ -116,10 +116,12 @@ start_link(Config) when is_list(Config) ->
 start_link(Config) ->
   gen_server:start_link(?MODULE, Config, []).
 
-%% @doc Stops the workers, commits, leaves the group, and waits for all that.
+%% @doc Stops the workers, commits, leaves the group, and waits for all that. Its end is no exit signal
+%% to the caller, also when they are linked.
 -spec stop(pid()) -> ok.
 stop(Pid) ->
   Monitor = monitor(process, Pid),
+  unlink(Pid),
   gen_server:cast(Pid, stop),
   receive {'DOWN', Monitor, process, Pid, _Reason} -> ok end.
 
@@ -129,7 +131,7 @@ ack(Pid, Topic, Partition, Offset) ->
   ok = brod_group_args:offset(Topic, Partition, Offset),
   gen_server:cast(Pid, {ack, {Topic, Partition}, Offset}).
 
-%% @doc Has `Offset' committed with the next commit.
+%% @doc As ack/4, and has `Offset' committed with the next commit.
 -spec commit(pid(), brod:topic(), brod:partition(), brod:offset()) -> ok.
 commit(Pid, Topic, Partition, Offset) ->
   ok = brod_group_args:offset(Topic, Partition, Offset),
@@ -227,17 +229,15 @@ handle_call(assignments_revoked, From, St) ->
 handle_call(Call, _From, St) ->
   {reply, {error, {unknown_call, Call}}, St}.
 
-handle_cast({ack, {_Topic, Partition} = TP, Offset}, #st{workers = Workers} = St) ->
-  case Workers of
-    #{TP := Worker} -> ok = brod_topic_subscriber:ack(Worker, Partition, Offset);
-    _ -> ok
-  end,
+handle_cast({ack, TP, Offset}, St) ->
+  ok = ack_offset(TP, Offset, St),
   {noreply, St};
 handle_cast({commit, TP, Offset}, St) ->
   ok = commit_offset(TP, Offset, St),
+  ok = ack_offset(TP, Offset, St),
   {noreply, St};
 handle_cast(stop, St) ->
-  {stop, normal, St};
+  {stop, shutdown, St};
 handle_cast(_Cast, St) ->
   {noreply, St}.
 
@@ -346,6 +346,12 @@ revoked(#st{stopping = [], revoking = {From, {_Ref, Timer}}} = St) ->
   St#st{revoking = undefined};
 revoked(St) ->
   St.
+
+ack_offset(TP, Offset, #st{workers = Workers}) ->
+  case Workers of
+    #{TP := Worker} -> brod_topic_subscriber:ack(Worker, element(2, TP), Offset);
+    _ -> ok
+  end.
 
 commit_offset(TP, Offset, #st{trackers = Trackers}) ->
   case Trackers of

@@ -24,7 +24,7 @@ init(Topic, #{group_id := GroupId, partition := Partition, begin_offset := Begin
   Info = #{group_id => GroupId,
            topic => Topic,
            partition => Partition,
-           commit_fun => brod_closures:commit(Tracker),
+           commit_fun => brod_closures:commit(Tracker, self(), Partition),
            ack_fun => brod_closures:ack(self(), Partition)},
   {ok, CbState} = CbModule:init(Info, CbConfig),
   Begin = [{Partition, {begin_offset, BeginOffset}} || BeginOffset =/= undefined],

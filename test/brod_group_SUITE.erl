@@ -29,7 +29,7 @@ groups() ->
      topic_is_made_later, topics_are_created, topics_are_not_created]},
    {callbacks, [],
     [consumer_managed, consumer_managed_v1, callback_implemented, callback_implemented_v1,
-     user_data, worker_info]},
+     user_data, worker_info, commit_makes_room]},
    {others, [],
     [kcat_joins_first, kcat_joins_later, cg_commits, list_and_describe]}].
 
@@ -317,6 +317,24 @@ worker_info(Config) ->
   await_committed(Client, Group, Topic, #{0 => 7}),
   ok = stop(A),
   ?RECEIVE({probe, a, {terminate, Topic, 0, normal}}, ok).
+
+%% What is to be committed is done with: more is fetched, also when nobody says so twice.
+commit_makes_room(Config) ->
+  {Client, Group, Topic} = filled(1, 0, Config),
+  lists:foreach(fun(Value) -> fill(Client, Topic, 1, [Value]) end, numbers(1, 20)),
+  A = v2(a, Client, Group, [Topic],
+         [{on_message, fun(_) -> later end},
+          {consumer, [{begin_offset, earliest}, {prefetch_count, 0}, {prefetch_bytes, 0}, {max_bytes, 1}]}]),
+  #{commit_fun := Commit} = ?RECEIVE({probe, a, {init, Topic, 0, _, Found}}, Found),
+  lists:foreach(fun(Offset) ->
+                  ?RECEIVE({probe, a, {handled, Topic, 0, #kafka_message{offset = Offset}}}, ok),
+                  ok = case Offset rem 2 of
+                         0 -> Commit(Offset);
+                         1 -> brod_group_subscriber_v2:commit(A, Topic, 0, Offset)
+                       end
+                end, lists:seq(0, 19)),
+  await_committed(Client, Group, Topic, #{0 => 20}),
+  ok = stop(A).
 
 %%% Other clients, other calls
 
