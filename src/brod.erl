@@ -96,7 +96,7 @@
 -type fold_limits() :: #{message_count => pos_integer(), reach_offset => offset()}.
 %% `reach_offset': the last offset to fold over.
 -type fold_stop_reason() :: reached_end_of_partition | reached_message_count_limit
-                          | reached_target_offset | {fetch_failure, term()} | term().
+                          | reached_target_offset | {fetch_failure, term()} | {error, term()} | term().
 -type fold_result() :: {fold_acc(), NextOffset :: offset(), fold_stop_reason()}.
 -type group_id() :: binary().
 -type transactional_id() :: binary().
@@ -659,7 +659,8 @@ fetch(Hosts, Topic, Partition, Offset, MaxWaitTime, MinBytes, MaxBytes, ConnConf
   end.
 
 %% @doc Fold over a partition's messages from `Offset', until `Fun' returns `{error, Reason}', a
-%% limit is reached, the partition ends, or a fetch fails.
+%% limit is reached, the partition ends, or a fetch fails (`{fetch_failure, Reason}'; `{error, Reason}' where there
+%% was no way to the leader).
 -spec fold(connection() | client_id() | bootstrap(), topic(), partition(), offset(), fetch_opts(),
            Acc, fold_fun(Acc), fold_limits()) -> fold_result() when Acc :: fold_acc().
 fold(Target, Topic, Partition, Offset, Opts, Acc, Fun, Limits) ->

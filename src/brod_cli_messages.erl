@@ -205,7 +205,7 @@ fold(Topic, {P, Offset}, Each, Begin, WaitMs, Limits) ->
             (Message, Now) -> {ok, Each(P, Message, Now)}
          end,
   case brod:fold(?CLIENT, Topic, P, Offset, #{max_wait_time => WaitMs}, Begin, Show, Limits) of
-    {_, At, {fetch_failure, Reason}} ->
+    {_, At, {Failed, Reason}} when Failed =:= fetch_failure; Failed =:= error ->
       throw({failed, [Topic, io_lib:format(" ~b at ~b: ", [P, At]), brod_cli_output:reason(Reason)]});
     {Now, Next, _} -> {{P, Next}, Now}
   end.

@@ -12,16 +12,34 @@
 fold(Target, Topic, Partition, Offset, Opts, Acc, Fun, Limits) ->
   Count = maps:get(message_count, Limits, infinity),
   Last = maps:get(reach_offset, Limits, infinity),
+  is_integer(Count) andalso Count < 1 andalso error(bad_message_count),
   is_limit(Count, 1) orelse error({bad_limit, message_count, Count}),
   is_limit(Last, 0) orelse error({bad_limit, reach_offset, Last}),
-  Result = brod_engine:with_target(Target, fun(Context) ->
-    Fetch = fun(From) -> brod_calls:fetch_with(Context, Topic, Partition, From, Opts) end,
+  Result = brod_engine:with_target(Target, fun(#{endpoints := Endpoints} = Context) ->
+    Fetch = fun(From) ->
+              brod_engine:failures(brod_calls:fetch_with(Context, Topic, Partition, From, Opts), Endpoints)
+            end,
     {done, loop(Fetch, Offset, Acc, Fun, Count, Last)}
   end),
   case Result of
-    {done, Folded} -> Folded;
-    {error, Reason} -> ?BROD_FOLD_RET(Acc, Offset, {fetch_failure, Reason})
+    {done, ?BROD_FOLD_RET(_, Offset, {fetch_failure, Reason}) = Folded} when not is_pid(Target) ->
+      case is_on_the_way(Reason) of
+        true -> ?BROD_FOLD_RET(Acc, Offset, {error, Reason});
+        false -> Folded
+      end;
+    {done, Folded} ->
+      Folded;
+    {error, Reason} ->
+      ?BROD_FOLD_RET(Acc, Offset, {error, Reason})
   end.
+
+%% Whether this stands in the way to the leader, so that there was no fetch: brod tells that as an error of
+%% its own. Whoever gives a connection has got there.
+is_on_the_way(Code) when Code =:= unknown_topic_or_partition; Code =:= invalid_topic_exception;
+                         Code =:= leader_not_available; Code =:= topic_authorization_failed ->
+  true;
+is_on_the_way(Reason) ->
+  brod_engine:is_failures(Reason).
 
 is_limit(infinity, _Min) -> true;
 is_limit(N, Min) -> is_integer(N) andalso N >= Min.

@@ -435,8 +435,11 @@ folds() ->
   ?assertEqual({2, 2, reached_target_offset}, Fold(Count, #{reach_offset => 1})),
   ?assertEqual({5, 5, reached_end_of_partition}, Fold(Count, #{})),
   ?assertEqual({0, 0, stop}, Fold(fun(_, _) -> {error, stop} end, #{})),
-  ?assertEqual({0, 0, {fetch_failure, ?REFUSED}},
-               brod:fold(?DEAD, ?T, 0, 0, #{}, 0, Count, #{})).
+  ?assertEqual({0, 0, {error, ?REFUSED}},
+               brod:fold(?DEAD, ?T, 0, 0, #{}, 0, Count, #{})),
+  ?assertEqual({0, 0, {error, client_down}},
+               brod:fold(no_such_client, ?T, 0, 0, #{}, 0, Count, #{})),
+  ?assertError(bad_message_count, Fold(Count, #{message_count => 0})).
 
 producers_not_started() ->
   started(),

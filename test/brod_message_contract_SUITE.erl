@@ -229,7 +229,11 @@ fold(Config) ->
   ?assertEqual({3, 3, reached_end_of_partition},
                brod:fold(Client, Topic, 0, 0, #{}, 0, Count, #{})),
   ?assertEqual({0, 1000, {fetch_failure, offset_out_of_range}},
-               brod:fold(Client, Topic, 0, 1000, #{}, 0, Count, #{})).
+               brod:fold(Client, Topic, 0, 1000, #{}, 0, Count, #{})),
+  lists:foreach(fun(Target) ->
+                  ?assertEqual({0, 0, {error, unknown_topic_or_partition}},
+                               brod:fold(Target, Topic, 99, 0, #{}, 0, Count, #{}))
+                end, [Client, brod_test:bootstrap()]).
 
 %%% Consumers
 

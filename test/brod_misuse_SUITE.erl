@@ -257,6 +257,8 @@ is_fair(_) -> false.
 is_of_an_argument(mine, _) -> true;
 is_of_an_argument(badarg, _) -> true;
 is_of_an_argument(undef, _) -> true;
+%% as brod has it
+is_of_an_argument(bad_message_count, _) -> true;
 is_of_an_argument({badmap, _}, _) -> true;
 is_of_an_argument({badfun, _}, _) -> true;
 is_of_an_argument({badarity, _}, _) -> true;
