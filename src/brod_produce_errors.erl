@@ -85,6 +85,11 @@ message(#{value := Value} = Message) ->
     [] -> headers(maps:get(headers, Message, [])) ++ ts(maps:get(ts, Message, 0));
     [Text | _] -> [Text]
   end;
+message(Message) when is_map(Message), Message =/= #{} ->
+  case maps:without([key, ts, headers], Message) =:= #{} of
+    true -> message(Message#{value => undefined});
+    false -> text("expected a map with the key value", Message)
+  end;
 message(Message) when is_map(Message) -> text("expected a map with the key value", Message);
 message({Ts, Value}) when is_integer(Ts) -> inner(Value);
 %% The key of a nested batch is not used.
@@ -100,8 +105,7 @@ ts(Ts) when is_integer(Ts), Ts >= -(1 bsl 63), Ts < 1 bsl 63 -> [];
 ts(Ts) -> text("expected the timestamp in milliseconds as an integer of 64 bits", Ts).
 
 headers(Headers) ->
-  IsHeader = fun({Name, Value}) -> Name =/= undefined andalso Value =/= undefined andalso
-                                     is_data(Name) andalso is_data(Value);
+  IsHeader = fun({Name, Value}) -> Name =/= undefined andalso is_data(Name) andalso is_data(Value);
                 (_) -> false
              end,
   try lists:all(IsHeader, Headers) of

@@ -245,32 +245,35 @@ bytes(Messages) ->
 -spec make_part_fun(brod:partitioner()) -> brod:partition_fun().
 make_part_fun(Partitioner) -> brod_partitioner:partition_fun(Partitioner).
 
-%% @doc All ways to give a value in one form: a list of maps with `key', `value' and, if given,
-%% `ts' and `headers'. Raises `badarg' for anything else.
+%% @doc All ways to give a value in one form: a list of maps with `ts', `key' and `value', all of it
+%% binaries. Maps in a list of them have a `ts' only where one was given; what was given as a map, or
+%% alone, has `headers'. Raises `badarg' for anything else.
 -spec make_batch_input(brod:key(), brod:value()) -> [map()].
 make_batch_input(Key, {Ts, Value}) when is_integer(Ts) ->
-  [#{key => data(Key), value => data(Value), ts => Ts}];
+  [message(#{ts => Ts, key => Key, value => Value})];
 make_batch_input(Key, Map) when is_map(Map) ->
-  [message(Key, Map)];
+  [message(maps:merge(#{ts => epoch_ms(), key => Key}, Map))];
 make_batch_input(_Key, [First | _] = Batch) when is_map(First); is_tuple(First) ->
   lists:flatmap(fun element_of_batch/1, Batch);
 make_batch_input(Key, Value) ->
-  [#{key => data(Key), value => data(Value)}].
+  [message(#{ts => epoch_ms(), key => Key, value => Value})].
 
-message(Key, Map) ->
-  Message = maps:merge(#{key => Key, value => <<>>}, Map),
-  Message#{key := data(maps:get(key, Message)), value := data(maps:get(value, Message))}.
+message(Map) ->
+  Headers = lists:map(fun({Name, Value}) -> {data(Name), data(Value)};
+                         (_) -> error(badarg)
+                      end, maps:get(headers, Map, [])),
+  Map#{key => data(maps:get(key, Map, <<>>)), value => data(maps:get(value, Map, <<>>)), headers => Headers}.
 
 %% The key given beside a batch only picks the partition.
-element_of_batch(Map) when is_map(Map) -> [message(<<>>, Map)];
-element_of_batch({Key, Value}) -> nested(Key, Value, #{});
-element_of_batch({Ts, Key, Value}) when is_integer(Ts) -> nested(Key, Value, #{ts => Ts});
+element_of_batch(Map) when is_map(Map) -> [message(Map)];
+element_of_batch({Key, Value}) -> nested(epoch_ms(), Key, Value);
+element_of_batch({Ts, Key, Value}) when is_integer(Ts) -> nested(Ts, Key, Value);
 element_of_batch(_) -> error(badarg).
 
 %% The key of a nested list is that of its elements.
-nested(_Key, [First | _] = Batch, _Ts) when is_map(First); is_tuple(First) ->
+nested(_Ts, _Key, [First | _] = Batch) when is_map(First); is_tuple(First) ->
   lists:flatmap(fun element_of_batch/1, Batch);
-nested(Key, Value, Ts) -> [Ts#{key => data(Key), value => data(Value)}].
+nested(Ts, Key, Value) -> [#{ts => Ts, key => data(Key), value => data(Value)}].
 
 data(undefined) -> <<>>;
 data(Data) -> iolist_to_binary(Data).
@@ -330,8 +333,10 @@ is_normal_reason(Reason) ->
     orelse (is_tuple(Reason) andalso tuple_size(Reason) =:= 2
               andalso element(1, Reason) =:= shutdown).
 
-%% @doc Whether a process lives, on whatever node.
--spec is_pid_alive(pid()) -> boolean().
+%% @doc Whether a process lives, on whatever node; `false' for what is no pid.
+-spec is_pid_alive(pid() | term()) -> boolean().
+is_pid_alive(Pid) when not is_pid(Pid) ->
+  false;
 is_pid_alive(Pid) when node(Pid) =:= node() ->
   is_process_alive(Pid);
 is_pid_alive(Pid) ->

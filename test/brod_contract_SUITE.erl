@@ -277,7 +277,7 @@ utilities(Config) ->
     brod_utils:init_sasl_opt([{sasl, {scram_sha_256, File}}]),
   ?assertEqual({"p", <<"p">>}, {Secret(), FromFile()}),
   ?assertEqual([{sasl, {callback, m, o}}], brod_utils:init_sasl_opt([{sasl, {callback, m, o}}])),
-  ?assertEqual([#{key => <<>>, value => <<"v">>}],
+  ?assertEqual([#{key => <<>>, value => <<"v">>, headers => []}],
                brod_utils:make_batch_input(<<"dk">>, [#{value => <<"v">>}])).
 
 %%% Helpers

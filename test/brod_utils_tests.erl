@@ -1,26 +1,39 @@
 -module(brod_utils_tests).
 -include_lib("eunit/include/eunit.hrl").
 
+%% `now' stands for the time of the call.
 batch_input_test_() ->
-  [?_assertEqual(Expected, brod_utils:make_batch_input(<<"dk">>, Value))
+  [?_assertEqual(Expected, [timeless(Message) || Message <- brod_utils:make_batch_input("dk", Value)])
    || {Value, Expected} <-
-        [ {<<"a">>, [#{key => <<"dk">>, value => <<"a">>}]}
-        , {["b", <<"c">>], [#{key => <<"dk">>, value => <<"bc">>}]}
-        , {{12, <<"d">>}, [#{key => <<"dk">>, value => <<"d">>, ts => 12}]}
-        , {undefined, [#{key => <<"dk">>, value => <<>>}]}
-        , {[{<<"k">>, <<"v">>}, {5, undefined, <<"w">>}],
-           [#{key => <<"k">>, value => <<"v">>}, #{key => <<>>, value => <<"w">>, ts => 5}]}
-        , {#{value => "v", headers => [{<<"h">>, <<"x">>}]},
-           [#{key => <<"dk">>, value => <<"v">>, headers => [{<<"h">>, <<"x">>}]}]}
-        , {[#{key => "k", value => "v", ts => 1}, #{value => <<"w">>}],
-           [#{key => <<"k">>, value => <<"v">>, ts => 1}, #{key => <<>>, value => <<"w">>}]}
-        , {[{<<"n">>, [{<<"n1">>, <<"v">>}, {<<"n2">>, <<"v">>}]}],
-           [#{key => <<"n1">>, value => <<"v">>}, #{key => <<"n2">>, value => <<"v">>}]}
+        [ {<<"a">>, [alone(<<"dk">>, <<"a">>, now)]}
+        , {["b", <<"c">>], [alone(<<"dk">>, <<"bc">>, now)]}
+        , {{12, <<"d">>}, [alone(<<"dk">>, <<"d">>, 12)]}
+        , {undefined, [alone(<<"dk">>, <<>>, now)]}
+        , {[], [alone(<<"dk">>, <<>>, now)]}
+        , {#{key => <<"k">>}, [alone(<<"k">>, <<>>, now)]}
+        , {#{value => "v", headers => [{"h", ["x", $y]}, {<<"i">>, undefined}]},
+           [(alone(<<"dk">>, <<"v">>, now))#{headers := [{<<"h">>, <<"xy">>}, {<<"i">>, <<>>}]}]}
+        , {[{<<"k">>, "v"}, {5, undefined, <<"w">>}],
+           [#{key => <<"k">>, value => <<"v">>, ts => now}, #{key => <<>>, value => <<"w">>, ts => 5}]}
+        , {[#{key => "k", value => "v", ts => 1}, #{value => <<"w">>, headers => [{"h", "x"}]}],
+           [alone(<<"k">>, <<"v">>, 1), #{key => <<>>, value => <<"w">>, headers => [{<<"h">>, <<"x">>}]}]}
+        , {[{<<"n">>, [{<<"n1">>, <<"v">>}, {4, <<>>, [{3, <<"n2">>, <<"v">>}]}]}],
+           [#{key => <<"n1">>, value => <<"v">>, ts => now}, #{key => <<"n2">>, value => <<"v">>, ts => 3}]}
         ]].
+
+alone(Key, Value, Ts) -> #{key => Key, value => Value, ts => Ts, headers => []}.
+
+timeless(#{ts := Ts} = Message) ->
+  case abs(Ts - brod_utils:epoch_ms()) < 60000 of
+    true -> Message#{ts := now};
+    false -> Message
+  end;
+timeless(Message) ->
+  Message.
 
 bad_batch_input_test_() ->
   [?_assertError(badarg, brod_utils:make_batch_input(<<>>, Value))
-   || Value <- [atom, 1, [{a}], [#{value => <<>>}, <<"x">>]]].
+   || Value <- [atom, 1, [{a}], [#{value => <<>>}, <<"x">>], #{value => <<>>, headers => [h]}]].
 
 sasl_secret_is_hidden_test() ->
   [{sasl, {plain, "u", Secret}}] = brod_utils:init_sasl_opt([{sasl, {plain, "u", "p"}}]),
@@ -33,6 +46,9 @@ assertions_test() ->
   ?assertError({bad_client, <<"x">>}, brod_utils:assert_client(<<"x">>)),
   ?assertError({bad_topic, "x"}, brod_utils:assert_topics([<<"t">>, "x"])),
   ?assertError({bad_group_id, <<>>}, brod_utils:assert_group_id(<<>>)).
+
+what_is_no_pid_is_not_alive_test() ->
+  ?assertEqual([true, false, false], [brod_utils:is_pid_alive(P) || P <- [self(), undefined, {down, "", normal}]]).
 
 group_per_key_test() ->
   ?assertEqual([{a, [1, 3]}, {b, [2]}],

@@ -3,7 +3,8 @@
 //! A value is iodata, `undefined`, `{Ts, Value}`, a map with `key`, `value`, `ts`, `headers`, or a
 //! list of `{K, V}`, `{Ts, K, V}` and maps, where a `V` may be such a list again. As in brod, empty
 //! and undefined keys and values both go out as null, and the key given beside a list of messages
-//! only picks the partition.
+//! only picks the partition. A map may lack its `value` if it has one of the others and nothing else:
+//! with a misspelt one it is refused.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -239,7 +240,17 @@ impl Records<'_> {
     fn map<'a>(&mut self, map: Term<'a>, default_key: Option<Term<'a>>) -> Result<(), Refusal> {
         let env = map.get_env();
         let get = |name: rustler::Atom| map.map_get(name).ok();
-        let value = get(atoms::value()).ok_or(Refusal::BadArg)?;
+        let value = match get(atoms::value()) {
+            Some(value) => value,
+            None => {
+                let others = [atoms::key(), atoms::ts(), atoms::headers()];
+                let known = others.into_iter().filter_map(get).count();
+                if known == 0 || map.map_size().ok() != Some(known) {
+                    return Err(Refusal::BadArg);
+                }
+                atoms::undefined().to_term(env)
+            }
+        };
         let key = get(atoms::key())
             .or(default_key)
             .unwrap_or_else(|| atoms::undefined().to_term(env));
@@ -271,14 +282,14 @@ impl Records<'_> {
         let headers = headers.map_or(Ok(Vec::new()), |list| self.headers(list))?;
         let slices: Vec<Header<'_>> = headers
             .iter()
-            .map(|(name, value)| (name.as_slice(), Some(value.as_slice())))
+            .map(|(name, value)| (name.as_slice(), Some(slice(value))))
             .collect();
         let len = |part: &Option<Binary>| part.as_ref().map_or(0, |bytes| bytes.len());
         let copied = match lent {
             None => len(&key) + len(&written),
             Some(_) => len(&key),
         };
-        let in_headers: usize = headers.iter().map(|(n, v)| n.len() + v.len()).sum();
+        let in_headers: usize = headers.iter().map(|(n, v)| n.len() + len(v)).sum();
         self.allowance.take(copied + in_headers)?;
         let (key, value) = (non_empty(&key), non_empty(&written));
         match lent {
@@ -308,18 +319,18 @@ impl Records<'_> {
         Binary::from_iolist(term).map_err(|_| Refusal::BadArg)
     }
 
-    /// `[{Name, Value}]`, both iodata.
+    /// `[{Name, Value}]`, both iodata, a value also `undefined`.
     fn headers<'a>(
         &mut self,
         mut list: Term<'a>,
-    ) -> Result<Vec<(Binary<'a>, Binary<'a>)>, Refusal> {
+    ) -> Result<Vec<(Binary<'a>, Option<Binary<'a>>)>, Refusal> {
         let mut headers = Vec::new();
         while let Some((head, tail)) = cons(list) {
             self.allowance.step(HEADER_STEPS)?;
             let parts = tuple(head)
                 .filter(|parts| parts.len() == 2)
                 .ok_or(Refusal::BadArg)?;
-            headers.push((self.iodata(parts.at(0))?, self.iodata(parts.at(1))?));
+            headers.push((self.iodata(parts.at(0))?, self.bytes(parts.at(1))?));
             list = tail;
         }
         if list.is_empty_list() {
@@ -328,6 +339,11 @@ impl Records<'_> {
             Err(Refusal::BadArg)
         }
     }
+}
+
+/// What is undefined is empty.
+fn slice<'b>(part: &'b Option<Binary<'_>>) -> &'b [u8] {
+    part.as_ref().map_or(&[], |bytes| bytes.as_slice())
 }
 
 fn non_empty<'b>(part: &'b Option<Binary<'_>>) -> Option<&'b [u8]> {
