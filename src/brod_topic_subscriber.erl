@@ -5,8 +5,8 @@
 %% <ul>
 %% <li>`init(Topic, InitData) -> {ok, CommittedOffsets, State}': `CommittedOffsets' is a list of
 %% `{Partition, Offset}', the last offset that was handled; reading begins one after it.
-%% `{Partition, {begin_offset, Begin}}' says where to begin. Partitions that are not in the list
-%% begin at the `begin_offset' of the consumer options.</li>
+%% `{Partition, {begin_offset, Begin}}', `{Partition, earliest}' and `{Partition, latest}' say where to
+%% begin. Partitions that are not in the list begin at the `begin_offset' of the consumer options.</li>
 %% <li>`handle_message(Partition, #kafka_message{} | #kafka_message_set{}, State) ->
 %% {ok, ack, State} | {ok, State}'. Without `ack' the message counts as being worked on, until ack/3
 %% names its offset or a later one; meanwhile the next messages come, as far as `prefetch_count' and
@@ -36,7 +36,7 @@
         fun((brod:partition(), brod:message() | brod:message_set(), cb_state()) -> cb_ret()).
 -type begin_offset() :: brod:offset() | earliest | latest.
 -type committed_offsets() ::
-        [{brod:partition(), brod:offset() | {begin_offset, begin_offset()}}].
+        [{brod:partition(), begin_offset() | {begin_offset, begin_offset()}}].
 -type topic_subscriber_config() ::
         #{client := brod:client(),
           topic := brod:topic(),
@@ -262,6 +262,8 @@ watch_client_later(St) ->
   St.
 
 first_offset({begin_offset, Begin}) -> Begin;
+first_offset(Begin) when Begin =:= earliest; Begin =:= latest -> Begin;
+first_offset(-2) -> earliest;
 first_offset(Last) when is_integer(Last), Last >= -1 -> Last + 1.
 
 partitions(all, Count) -> lists:seq(0, Count - 1);

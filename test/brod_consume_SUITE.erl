@@ -7,7 +7,7 @@
 -export([window_of_count/1, window_of_bytes/1, slow_subscriber/1, idle_latency/1, resubscribe/1,
          subscriber_dies/1, consumer_dies/1, second_consumer/1, bad_seek/1, recreated_topic/1, offset_reset/1, begin_offsets/1, isolation/1,
          larger_than_max_bytes/1, holes_of_compaction/1, pause_and_resume/1, seek_and_lag/1,
-         topic_subscriber_acks/1, topic_subscriber_sets/1, topic_subscriber_resumes/1,
+         topic_subscriber_acks/1, topic_subscriber_sets/1, topic_subscriber_begins/1, topic_subscriber_resumes/1,
          topic_subscriber_grows/1, kept_messages/1, topic_made_again/1, unacked_are_kept/1,
          client_stops/1, crash_report/1, bad_names/1, dear_batches/1]).
 %% run on a peer
@@ -29,7 +29,7 @@ all() ->
    consumer_dies, offset_reset, begin_offsets, isolation, larger_than_max_bytes,
    holes_of_compaction, pause_and_resume, seek_and_lag, topic_subscriber_acks,
    topic_subscriber_sets,
-   topic_subscriber_resumes, topic_subscriber_grows, kept_messages, topic_made_again,
+   topic_subscriber_begins, topic_subscriber_resumes, topic_subscriber_grows, kept_messages, topic_made_again,
    unacked_are_kept, client_stops, crash_report, bad_names, dear_batches].
 
 init_per_suite(Config) -> brod_test:init_suite(Config).
@@ -446,6 +446,32 @@ handled_sets(Partition, Count) ->
     offsets(Messages) ++ handled_sets(Partition, Count - length(Messages))
   after ?LIMIT_MS -> error({still_missing, Count})
   end.
+
+%% Where init/2 says that a partition begins.
+topic_subscriber_begins(Config) ->
+  {Client, Topic} = filled(Config, brod_test:numbers(0, 4)),
+  lists:foreach(
+    fun({Committed, Expected}) ->
+        {ok, Pid} = brod:start_link_topic_subscriber(
+                      #{client => Client, topic => Topic, cb_module => ?MODULE, message_type => message,
+                        init_data => #{test => self(), return => ack, committed => [{0, Committed}]},
+                        consumer_config => [{begin_offset, latest}]}),
+        ?assertEqual({Committed, Expected}, {Committed, handled_offset()}),
+        ok = brod_topic_subscriber:stop(Pid),
+        _ = brod_test:flush()
+    end,
+    [{earliest, 0}, {-2, 0}, {0, 1}, {3, 4}, {{begin_offset, earliest}, 0}, {{begin_offset, 3}, 3}]),
+  {ok, Pid} = brod:start_link_topic_subscriber(
+                #{client => Client, topic => Topic, cb_module => ?MODULE, message_type => message,
+                  init_data => #{test => self(), return => ack, committed => [{0, latest}]},
+                  consumer_config => [{begin_offset, earliest}]}),
+  brod_test:wait_until(fun() -> brod_topic_subscriber:health_check(Pid, 5000) =:= [] end, ?LIMIT_MS),
+  %% the consumer knows where it begins when it answers
+  {ok, Consumer} = brod:get_consumer(Client, Topic, 0),
+  brod_test:wait_until(fun() -> maps:get(next_offset, brod_consumer:info(Consumer)) =:= 5 end, ?LIMIT_MS),
+  ok = brod:produce_sync(Client, Topic, 0, <<>>, <<"5">>),
+  ?assertEqual(5, handled_offset()),
+  ok = brod_topic_subscriber:stop(Pid).
 
 %% When its consumer dies, a topic subscriber goes on after what was acknowledged.
 topic_subscriber_resumes(Config) ->
