@@ -111,13 +111,14 @@ track(Pid, Generation, Topic, Partition, Tracker) ->
 -spec commit_offsets(pid()) -> ok | {error, term()}.
 commit_offsets(Pid) -> commit_offsets(Pid, []).
 
-%% @doc Commits at once what was acknowledged, and `Offsets' as if they were. Returns when Kafka has
-%% answered. `{error, not_a_member}' between generations.
+%% @doc Commits at once what was acknowledged, and `Offsets' as if they were; of several offsets of a
+%% partition the first one counts. Returns when Kafka has answered. `{error, not_a_member}' between
+%% generations.
 -spec commit_offsets(pid(), [{{brod:topic(), brod:partition()}, brod:offset()}]) ->
         ok | {error, term()}.
 commit_offsets(Pid, Offsets) ->
   ok = brod_group_args:offsets(Offsets),
-  try gen_server:call(Pid, {commit_offsets, Offsets}, ?COMMIT_CALL_TIMEOUT_MS)
+  try gen_server:call(Pid, {commit_offsets, lists:ukeysort(1, Offsets)}, ?COMMIT_CALL_TIMEOUT_MS)
   catch exit:{Reason, _} -> {error, Reason}
   end.
 
