@@ -560,13 +560,13 @@ start_link_group_subscriber_v2(Config) -> brod_group_subscriber_v2:start_link(Co
 %% Topics, metadata, offsets
 
 %% @doc {@link create_topics/4} without options to connect.
--spec create_topics([endpoint()], [map()], #{timeout => integer(), validate_only => boolean()}) ->
+-spec create_topics([endpoint()], [map() | [{atom(), term()}]], #{timeout => integer(), validate_only => boolean()}) ->
         ok | {error, term()}.
 create_topics(Hosts, Topics, Opts) -> brod_utils:create_topics(Hosts, Topics, Opts).
 
 %% @doc Create topics. A topic is a map with `name', `num_partitions', `replication_factor',
 %% `assignments' and `configs' (list of maps with `name' and `value'); `timeout' is in ms.
--spec create_topics([endpoint()], [map()], #{timeout => integer(), validate_only => boolean()},
+-spec create_topics([endpoint()], [map() | [{atom(), term()}]], #{timeout => integer(), validate_only => boolean()},
                     conn_config()) -> ok | {error, term()}.
 create_topics(Hosts, Topics, Opts, ConnConfig) ->
   brod_utils:create_topics(Hosts, Topics, Opts, ConnConfig).

@@ -34,7 +34,7 @@ get_metadata(Hosts, Topics, ConnConfig) ->
       Result
   end.
 
--spec create_topics(endpoints(), [map()], map(), brod:conn_config()) -> ok | {error, term()}.
+-spec create_topics(endpoints(), [map() | [{atom(), term()}]], map(), brod:conn_config()) -> ok | {error, term()}.
 create_topics(Hosts, Topics, Opts, ConnConfig) ->
   case brod_option_table:check(create_topics, Opts) of
     {ok, #{timeout := Timeout} = Checked, []} ->
@@ -46,18 +46,24 @@ create_topics(Hosts, Topics, Opts, ConnConfig) ->
       {error, Reason}
   end.
 
+%% As in brod, each of these may be a map or a list of pairs.
+topic_config(Topic) when is_list(Topic) ->
+  topic_config(maps:from_list(Topic));
 topic_config(Topic) ->
   #{name => text(needed(name, Topic)),
     num_partitions => maps:get(num_partitions, Topic, -1),
     replication_factor => maps:get(replication_factor, Topic, -1),
     assignments => [#{partition_index => needed(partition_index, A), broker_ids => needed(broker_ids, A)}
-                    || A <- maps:get(assignments, Topic, [])],
+                    || A <- lists:map(fun struct/1, maps:get(assignments, Topic, []))],
     configs => [#{name => text(needed(name, C)), value => text(needed(value, C))}
                 || C <- configs(maps:get(configs, Topic, []))]}.
 
 %% Kafka's form is a list of maps; names with their values are taken too.
 configs(Configs) when is_map(Configs) -> configs(maps:to_list(Configs));
-configs(Configs) -> [case C of {Name, Value} -> #{name => Name, value => Value}; _ -> C end || C <- Configs].
+configs(Configs) -> [case C of {Name, Value} -> #{name => Name, value => Value}; _ -> struct(C) end || C <- Configs].
+
+struct(Pairs) when is_list(Pairs) -> maps:from_list(Pairs);
+struct(Map) -> Map.
 
 needed(Key, Map) ->
   case Map of
