@@ -11,7 +11,7 @@ use super::batch_reader::{batches, BatchError};
 use super::body::Body;
 use super::compress::{compress, Codec, CodecError};
 use super::layout as at;
-use super::memory::Memory;
+use super::memory::{self, Memory};
 use super::varint::{put_varint, put_varlong, varint_size, varlong_size, write_varint};
 
 /// The most that a record takes beside its key, value and headers: its length, attributes, timestamp
@@ -465,8 +465,27 @@ pub fn split(
             count: batch.record_count,
         });
     }
-    let mut head = BatchWriter::new(batch.uncompressed_len);
-    let mut tail = BatchWriter::new(batch.uncompressed_len);
+    let mut halves = parts(batch, |_, _, index| index == at_record)?.into_iter();
+    let mut next = || halves.next().unwrap_or_else(|| BatchWriter::new(0));
+    Ok((next(), next()))
+}
+
+/// Takes a batch apart into open ones whose keys, values and headers are `limit` bytes at most, unless a single record has
+/// more.
+pub fn split_by_size(batch: &SealedBatch, limit: usize) -> Result<Vec<BatchWriter>, SplitError> {
+    parts(batch, |part, size, _| {
+        part.record_count() > 0 && part.payload().saturating_add(size) > limit
+    })
+}
+
+/// Another part begins where `begins` says so, which sees the part before, the bytes of the next record's key, value and
+/// headers, and its position.
+fn parts(
+    batch: &SealedBatch,
+    begins: impl Fn(&BatchWriter, usize, u32) -> bool,
+) -> Result<Vec<BatchWriter>, SplitError> {
+    let open = || BatchWriter::new(batch.uncompressed_len.min(memory::LARGE));
+    let (mut closed, mut part) = (Vec::new(), open());
     for read in batches(batch.to_bytes()) {
         // What this client made itself takes what it takes.
         let records = read?.records(usize::MAX)?;
@@ -475,20 +494,25 @@ pub fn split(
             let record = record?;
             headers.clear();
             headers.extend(record.headers);
-            let half = if index < at_record {
-                &mut head
-            } else {
-                &mut tail
-            };
-            half.push(
-                record.timestamp,
-                record.key.map(|span| records.slice(span)),
-                record.value.map(|span| records.slice(span)),
-                &headers,
-            );
+            let key = record.key.map(|span| records.slice(span));
+            let value = record.value.map(|span| records.slice(span));
+            if begins(&part, payload(key, value, &headers), index) {
+                closed.push(std::mem::replace(&mut part, open()));
+            }
+            part.push(record.timestamp, key, value, &headers);
         }
     }
-    Ok((head, tail))
+    closed.push(part);
+    Ok(closed)
+}
+
+/// The bytes of a record's key, value and headers.
+fn payload(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_>]) -> usize {
+    let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    let of_headers = headers
+        .iter()
+        .map(|(name, value)| name.len() + size(*value));
+    size(key) + size(value) + of_headers.sum::<usize>()
 }
 
 /// The batch with its records compressed, and the codec that they are in at last.

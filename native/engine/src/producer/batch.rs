@@ -7,7 +7,7 @@ use super::acks::{Acks, Split};
 use super::cut_calls::{CutCalls, Share};
 use super::failure::{Cause, Failure};
 use brod_protocol::api::init_producer_id::ProducerId;
-use brod_protocol::batch_writer::{self, BatchWriter, SealOptions, SealedBatch};
+use brod_protocol::batch_writer::{self, BatchWriter, SealOptions, SealedBatch, SplitError};
 use brod_protocol::body;
 use brod_protocol::compress::Codec;
 
@@ -188,24 +188,71 @@ impl<A: Acks> Batch<A> {
     /// Takes a batch that was sent apart before record `at`, each part with its share of the sequence
     /// numbers. Gives it back with the reason when that cannot be.
     pub(super) fn split(
-        mut self,
+        self,
         at: u32,
         cut_calls: &mut CutCalls<A>,
     ) -> Result<(Self, Self), (Box<Self>, Failure)> {
-        // A part of one that was split before is open, and is read back like one that was sent.
+        let (batch, (first, second)) = self.rewritten(|sealed| batch_writer::split(sealed, at))?;
+        Ok(batch.cut(at, first, second, cut_calls))
+    }
+
+    /// Takes a batch apart into such as have `limit` bytes of keys, values and headers at most, as far as records do.
+    pub(super) fn split_by_size(
+        self,
+        limit: usize,
+        cut_calls: &mut CutCalls<A>,
+    ) -> Result<Vec<Self>, (Box<Self>, Failure)> {
+        let (mut rest, writers) =
+            self.rewritten(|sealed| batch_writer::split_by_size(sealed, limit))?;
+        let mut parts = Vec::with_capacity(writers.len());
+        let mut writers = writers.into_iter().peekable();
+        while let Some(writer) = writers.next() {
+            if writers.peek().is_none() {
+                rest.body = Body::Unsealed(writer);
+                break;
+            }
+            let (part, behind) = rest.cut(
+                writer.record_count(),
+                writer,
+                BatchWriter::new(0),
+                cut_calls,
+            );
+            parts.push(part);
+            rest = behind;
+        }
+        parts.push(rest);
+        Ok(parts)
+    }
+
+    /// What `rewrite` makes of its bytes.
+    fn rewritten<T>(
+        mut self,
+        rewrite: impl FnOnce(&SealedBatch) -> Result<T, SplitError>,
+    ) -> Result<(Self, T), (Box<Self>, Failure)> {
+        // What is open is read back like one that was sent.
         if let Err(why) = self.seal(Codec::None, None, false) {
             return Err((Box::new(self), why));
         }
-        let parts = match &self.body {
+        let rewritten = match &self.body {
             Body::Sealed(sealed) => {
-                batch_writer::split(sealed, at).map_err(|error| Failure::Codec(error.to_string()))
+                rewrite(sealed).map_err(|error| Failure::Codec(error.to_string()))
             }
             Body::Unsealed(_) => Err(Failure::Codec("the batch is not sealed".into())),
         };
-        let (first, second) = match parts {
-            Ok(parts) => parts,
-            Err(why) => return Err((Box::new(self), why)),
-        };
+        match rewritten {
+            Ok(rewritten) => Ok((self, rewritten)),
+            Err(why) => Err((Box::new(self), why)),
+        }
+    }
+
+    /// The part before record `at` and the one behind it, whose records are in `first` and `second`.
+    fn cut(
+        self,
+        at: u32,
+        first: BatchWriter,
+        second: BatchWriter,
+        cut_calls: &mut CutCalls<A>,
+    ) -> (Self, Self) {
         let Split {
             before: first_acks,
             across,
@@ -253,7 +300,7 @@ impl<A: Acks> Batch<A> {
                 .map(|(id, start)| (id, add_sequence(start, at))),
             ..part(second, second_acks, second_shares, self.span - span)
         };
-        Ok((first, second))
+        (first, second)
     }
 }
 

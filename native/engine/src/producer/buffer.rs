@@ -12,6 +12,7 @@ use super::config::ProducerConfig;
 use super::cut_calls::CutCalls;
 use super::failure::{Cause, Failure};
 use super::identity::Source;
+use super::size_limit::SizeLimit;
 use super::transaction::Membership;
 use brod_protocol::api::init_producer_id::ProducerId;
 use brod_protocol::batch_writer::BatchWriter;
@@ -100,6 +101,8 @@ pub(super) struct Buffer<A> {
     stopping: Option<Failure>,
     /// Size of the last batch, as a guess for the next one's memory.
     last_size: usize,
+    /// Bytes of keys, values and headers that the broker takes in a batch.
+    batch_limit: SizeLimit,
 }
 
 /// Room for a batch that is probably like the last one. No more than a batch of `max_size` bytes may need: of the usual
@@ -136,6 +139,7 @@ impl<A: Acks> Buffer<A> {
             timer: None,
             stopping: None,
             last_size: 0,
+            batch_limit: SizeLimit::of_batches(),
         }
     }
 
@@ -152,16 +156,17 @@ impl<A: Acks> Buffer<A> {
         if self.stopping.is_some() {
             return Err(AppendError::Closed);
         }
+        let max_size = self.batch_limit.at_most(config.max_batch_size);
         let batch = match &mut self.open {
             Some(batch) => batch,
             None => {
-                let capacity = room_like(self.last_size, config.max_batch_size);
+                let capacity = room_like(self.last_size, max_size);
                 let batch = Batch::new(now(), self.next_order, capacity);
                 self.next_order += ORDER_STEP;
                 self.open.insert(batch)
             }
         };
-        let (added, overflow) = match batch.add_call(config.max_batch_size, &mut fill) {
+        let (added, overflow) = match batch.add_call(max_size, &mut fill) {
             Ok(added) => added,
             Err(refusal) => {
                 if batch.is_empty() {
@@ -174,7 +179,7 @@ impl<A: Acks> Buffer<A> {
         let mut bytes = added;
         if overflow {
             self.close_open();
-            let capacity = room_like(self.last_size, config.max_batch_size);
+            let capacity = room_like(self.last_size, max_size);
             let mut batch = Batch::new(now(), self.next_order, capacity);
             self.next_order += ORDER_STEP;
             let (added, _) = batch
@@ -370,6 +375,7 @@ impl<A: Acks> Buffer<A> {
                 return self.later_if_not_expired(now, expiry, expiry)
             }
         }
+        self.split_what_is_refused();
         let Some(mut batch) = self.ready.pop_front() else {
             return Take::Idle;
         };

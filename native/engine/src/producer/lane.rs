@@ -96,7 +96,7 @@ impl<R: Replies> Lane<R> {
             connection: None,
             connecting: None,
             distance: Distance::default(),
-            size_limit: SizeLimit::new(),
+            size_limit: SizeLimit::of_requests(),
             was_full: false,
         }
     }

@@ -1,5 +1,5 @@
-//! How large a request to a broker may be. Brokers and what stands before them have limits that they do
-//! not name: they hang up on a request that is larger.
+//! How large a request to a broker may be, and a batch. Brokers and what stands before them have limits that they do
+//! not name: they hang up on a request that is larger, and say of a batch that it is too large.
 
 /// No request is made smaller than this for the sake of the broker.
 const FLOOR: usize = 64 * 1024;
@@ -8,19 +8,33 @@ const FLOOR: usize = 64 * 1024;
 /// reason.
 const PATIENCE: u32 = 10_000;
 
-/// What is known of one broker's limit.
+/// So many batches, and larger ones are tried again: somebody may have raised the topic's limit, and it costs a
+/// round trip to know.
+const PATIENCE_FOR_BATCHES: u32 = 1_000;
+
+/// What is known of one limit.
 #[derive(Debug)]
 pub(super) struct SizeLimit {
     bytes: usize,
     answers: u32,
+    patience: u32,
 }
 
 impl SizeLimit {
-    /// Nothing is known.
-    pub(super) fn new() -> Self {
+    /// Nothing is known of a broker's limit for requests.
+    pub(super) fn of_requests() -> Self {
         SizeLimit {
             bytes: usize::MAX,
             answers: 0,
+            patience: PATIENCE,
+        }
+    }
+
+    /// Nothing is known of a topic's limit for batches.
+    pub(super) fn of_batches() -> Self {
+        SizeLimit {
+            patience: PATIENCE_FOR_BATCHES,
+            ..Self::of_requests()
         }
     }
 
@@ -37,13 +51,20 @@ impl SizeLimit {
         }
     }
 
-    /// A request was answered.
+    /// The broker says that so many bytes are too many.
+    pub(super) fn refused(&mut self, bytes: usize) {
+        self.bytes = self.bytes.min(bytes.saturating_sub(1));
+        self.answers = 0;
+    }
+
+    /// A request was answered, a batch was stored.
+    #[inline]
     pub(super) fn answered(&mut self) {
         if self.bytes == usize::MAX {
             return;
         }
         self.answers += 1;
-        if self.answers >= PATIENCE {
+        if self.answers >= self.patience {
             self.bytes = self.bytes.saturating_mul(2);
             self.answers = 0;
         }
@@ -56,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_close_after_a_large_request_makes_the_next_ones_smaller() {
-        let mut limit = SizeLimit::new();
+        let mut limit = SizeLimit::of_requests();
         assert_eq!(limit.at_most(1_000_000), 1_000_000);
         // Two that were in flight together count as one.
         limit.closed_after(1_000_000);
@@ -69,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_close_after_a_small_request_has_other_reasons() {
-        let mut limit = SizeLimit::new();
+        let mut limit = SizeLimit::of_requests();
         limit.closed_after(FLOOR);
         assert_eq!(limit.at_most(usize::MAX), usize::MAX);
         limit.closed_after(FLOOR + 1);
@@ -77,8 +98,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_refused_is_too_large_by_itself() {
+        let mut limit = SizeLimit::of_batches();
+        limit.refused(1_000_000);
+        limit.refused(2_000_000);
+        assert_eq!(limit.at_most(usize::MAX), 999_999);
+        for _ in 0..PATIENCE_FOR_BATCHES {
+            limit.answered();
+        }
+        assert_eq!(limit.at_most(usize::MAX), 1_999_998);
+    }
+
+    #[test]
     fn after_many_answers_larger_ones_are_tried_again() {
-        let mut limit = SizeLimit::new();
+        let mut limit = SizeLimit::of_requests();
         limit.closed_after(1_000_000);
         for _ in 1..PATIENCE {
             limit.answered();

@@ -7,7 +7,8 @@ mod support;
 
 use brod_protocol::batch_reader::{BatchError, ControlType, TimestampType};
 use brod_protocol::batch_writer::{
-    headers_size_bound, record_size_bound, split, BatchWriter, SealError, SealOptions, SplitError,
+    headers_size_bound, record_size_bound, split, split_by_size, BatchWriter, SealError,
+    SealOptions, SplitError,
 };
 use brod_protocol::compress::Codec;
 use proptest::prelude::*;
@@ -68,6 +69,31 @@ proptest! {
             if !expected.is_empty() {
                 let batch = half.seal(SealOptions::default()).expect("seals");
                 prop_assert_eq!(read_recs(&batch.to_bytes()), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn parts_are_as_large_as_they_may_be(
+        recs in recs_strategy(20),
+        codec in codec_strategy(),
+        limit in 0usize..200,
+    ) {
+        let parts = split_by_size(&sealed(&recs, codec), limit).expect("splits");
+        let sizes: Vec<usize> = parts.iter().map(BatchWriter::payload).collect();
+        let counts: Vec<u32> = parts.iter().map(BatchWriter::record_count).collect();
+        let mut all = Vec::new();
+        for part in parts {
+            all.extend(read_recs(&part.seal(SealOptions::default()).expect("seals").to_bytes()));
+        }
+        prop_assert_eq!(&all, &recs);
+        let mut from = 0;
+        for (index, (size, count)) in sizes.iter().zip(counts).enumerate() {
+            prop_assert!(*size <= limit || count == 1);
+            from += count as usize;
+            if let Some(next) = recs.get(from) {
+                let one = split_by_size(&sealed(std::slice::from_ref(next), codec), 0).expect("splits");
+                prop_assert!(size + one[0].payload() > limit, "part {} had room", index);
             }
         }
     }

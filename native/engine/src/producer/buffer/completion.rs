@@ -34,6 +34,7 @@ impl<A: Acks> Buffer<A> {
     /// The broker stored the batch.
     pub(crate) fn delivered(&mut self, batch: Batch<A>, base_offset: i64) -> Outcome<A> {
         self.landed(batch.order);
+        self.batch_limit.answered();
         if batch.shares.is_empty() {
             self.freed += batch.bytes;
             return Outcome::Delivered(batch.acks, base_offset);
@@ -77,6 +78,7 @@ impl<A: Acks> Buffer<A> {
                     return self.delivered(batch, -1);
                 }
                 _ if code.is_batch_too_large() && batch.records > 1 => {
+                    self.batch_limit.refused(batch.payload());
                     return self.split(batch);
                 }
                 _ if code.is_of_the_records() => return self.records_refused(batch, code, &[]),
@@ -283,6 +285,28 @@ impl<A: Acks> Buffer<A> {
                 Outcome::Retried
             }
             Err((batch, why)) => self.give_up(*batch, why),
+        }
+    }
+
+    /// The broker has refused batches of that size, so the next one goes in parts at once. Not one that it may have
+    /// stored: it knows that again as a whole only.
+    pub(super) fn split_what_is_refused(&mut self) {
+        let limit = self.batch_limit.at_most(usize::MAX);
+        let is_refused = |next: &Batch<A>| {
+            let is_new = next.attempts == 0 && next.sequence.is_none();
+            is_new && next.records > 1 && next.payload() > limit
+        };
+        if !self.ready.front().is_some_and(is_refused) {
+            return;
+        }
+        let Some(batch) = self.ready.pop_front() else {
+            return;
+        };
+        self.buffered_calls -= batch.calls;
+        match batch.split_by_size(limit, &mut self.cut_calls) {
+            Ok(parts) => parts.into_iter().for_each(|part| self.requeue(part)),
+            // The broker is to say what it is.
+            Err((batch, _)) => self.requeue(*batch),
         }
     }
 

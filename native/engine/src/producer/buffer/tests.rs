@@ -1195,3 +1195,72 @@ fn full_batches_of_the_usual_size_follow_each_other_in_memory_that_is_used_again
     assert_eq!(room_like(usual - 1000, usual), memory::LARGE);
     assert_eq!(room_like(1 << 30, usize::MAX), (1 << 30) / 4 * 5);
 }
+
+/// Refuses batches of more than `most` bytes of values until nothing is left; `end` records are stored before. The sizes
+/// that were sent, and who was told.
+fn run_with_limit(bench: &mut Bench, most: usize, mut end: i64) -> (Vec<usize>, Vec<Told>) {
+    let (mut sent, mut told) = (Vec::new(), Vec::new());
+    while !bench.buffer.is_idle() {
+        let (batch, sequence) = bench.send();
+        sent.push(batch.payload());
+        if batch.payload() > most {
+            let outcome = bench.fail(batch, ErrorCode::MESSAGE_TOO_LARGE);
+            assert!(matches!(outcome, Outcome::Retried));
+            continue;
+        }
+        assert_eq!(i64::from(sequence), end, "no gap, nothing twice");
+        end += i64::from(batch.records());
+        let all = match bench.buffer.delivered(batch, sequence.into()) {
+            Outcome::Retried => panic!("delivered and sent again"),
+            Outcome::Delivered(calls, base) => vec![(calls, Ok(base))],
+            Outcome::Settled(all) => all,
+        };
+        for (calls, result) in all {
+            let of_call = |(records, name): (Range<u32>, _)| {
+                (name, result.clone().map(|at| at + i64::from(records.start)))
+            };
+            told.extend(calls.0.into_iter().map(of_call));
+        }
+    }
+    (sent, told)
+}
+
+#[test]
+fn what_the_broker_has_refused_is_not_sent_as_large_again() {
+    let mut bench = Bench::idempotent(|_| {});
+    let ten: [&[u8]; 10] = [&[7; 100]; 10];
+    bench.call_with("first", &ten).unwrap();
+    let (sent, told) = run_with_limit(&mut bench, 250, 0);
+    assert_eq!(
+        sent,
+        [1000, 500, 200, 300, 100, 200, 500, 200, 300, 100, 200]
+    );
+    assert_eq!(told, [("first", Ok(0))]);
+    bench.call_with("second", &ten).unwrap();
+    let (sent, told) = run_with_limit(&mut bench, 250, 10);
+    assert_eq!(sent, [200; 5], "in parts as large as is known to be taken");
+    assert_eq!(told, [("second", Ok(10))]);
+    assert_eq!(bench.buffer.buffered_calls(), 0);
+    for name in ["a", "b", "c"] {
+        bench.call_with(name, &[&[7; 100]]).unwrap();
+    }
+    let (sent, told) = run_with_limit(&mut bench, 250, 20);
+    assert_eq!(sent, [200, 100], "calls are not gathered to more than that");
+    assert_eq!(told, [("a", Ok(20)), ("b", Ok(21)), ("c", Ok(22))]);
+}
+
+#[test]
+fn a_batch_that_may_be_stored_is_not_taken_apart_before_it_is_sent_again() {
+    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 2);
+    bench.call_with("large", &[&[7; 100][..]; 4]).unwrap();
+    let (large, _) = bench.send();
+    bench.call_with("other", &[&[7; 100][..]; 2]).unwrap();
+    let (other, _) = bench.send();
+    let outcome = bench.fail(other, ErrorCode::MESSAGE_TOO_LARGE);
+    assert!(matches!(outcome, Outcome::Retried));
+    let outcome = bench.fail(large, ErrorCode::REQUEST_TIMED_OUT);
+    assert!(matches!(outcome, Outcome::Retried));
+    bench.pass(500);
+    let (again, sequence) = bench.send();
+    assert_eq!((again.payload(), sequence), (400, 0));
+}
