@@ -5,6 +5,7 @@
 //! says, reports with [`State::answered`], and tells others what [`State::told`] hands out.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::mem::{discriminant, Discriminant};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -157,6 +158,8 @@ pub(super) struct State {
     /// Nothing follows, but the coordinator may not know: it is told once that what is open is to be aborted.
     parting: bool,
     asked: Option<Step>,
+    /// Which kind of step the deadline and the attempts are of.
+    under_way: Option<Discriminant<Step>>,
     retry_at: Option<Instant>,
     /// Attempts of the step under way.
     attempts: u32,
@@ -185,6 +188,7 @@ impl State {
             opened: None,
             parting: false,
             asked: None,
+            under_way: None,
             retry_at: None,
             attempts: 0,
             last_error: None,
@@ -381,6 +385,12 @@ impl State {
         let Some(step) = self.wanted_step(busy) else {
             return Step::Idle;
         };
+        let kind = Some(discriminant(&step));
+        if self.under_way != kind {
+            // An abort has its own time, whatever was tried in vain before.
+            self.step_over();
+            self.under_way = kind;
+        }
         let deadline = *self.deadline.get_or_insert(now + self.limits.step);
         if now >= deadline {
             let why = Trouble::Timeout(self.last_error.take());

@@ -569,3 +569,23 @@ fn an_adopted_id_is_not_taken_twice_nor_while_a_transaction_is_under_way() {
     bench.answers(Ok(Reply::Next(ID)));
     assert_eq!(bench.state.give_away(), Some(ID));
 }
+
+#[test]
+fn an_abort_has_its_own_time_however_long_something_else_was_tried_before() {
+    let abortable = Trouble::Abortable(ErrorCode::REQUEST_TIMED_OUT);
+    let spoil = |bench: &mut Bench| bench.fails(abortable.clone());
+    let go_on = |_: &mut Bench| {};
+    for before in [&spoil as &dyn Fn(&mut Bench), &go_on] {
+        let mut bench = Bench::with_partition();
+        bench.add(1);
+        bench.does(Step::AddPartitions(vec![place(1)]));
+        bench.refuses(ErrorCode::CONCURRENT_TRANSACTIONS);
+        before(&mut bench);
+        bench.state.told();
+        bench.pass(LIMITS.step);
+        bench.state.end(false);
+        bench.does(Step::End { commit: false });
+        bench.answers(Ok(Reply::Done));
+        assert_eq!(bench.state.told(), [Told::Ended(Ok(()))]);
+    }
+}
