@@ -123,9 +123,7 @@ impl<R: Replies> Driver<R> {
                 _ = sleep_until(wake_at.unwrap_or_else(Instant::now).into()), if wake_at.is_some() => {}
             }
             // What has come together is asked for together.
-            while let Ok(command) = self.commands.try_recv() {
-                self.command(command);
-            }
+            self.take_commands();
         }
         self.gate.abort();
         self.commands.close();
@@ -153,6 +151,10 @@ impl<R: Replies> Driver<R> {
                 return self.gathers_until;
             }
             let busy = awaits_idle && self.gate.is_busy();
+            // A batch that fails says so before it is over, but maybe after commands were last looked for.
+            if awaits_idle && !busy && self.take_commands() {
+                continue;
+            }
             match self.state.next(Instant::now(), busy) {
                 Step::Wait(at) => {
                     return Some(self.gathers_until.map_or(at, |until| until.min(at)));
@@ -165,6 +167,16 @@ impl<R: Replies> Driver<R> {
                 step => self.asking = Some(self.ask(step)),
             }
         }
+    }
+
+    /// True: there were some.
+    fn take_commands(&mut self) -> bool {
+        let mut any = false;
+        while let Ok(command) = self.commands.try_recv() {
+            self.command(command);
+            any = true;
+        }
+        any
     }
 
     fn command(&mut self, command: Command) {
@@ -462,3 +474,6 @@ async fn commit_offsets(
     common.groups.put(group, node);
     Ok(committed)
 }
+
+#[cfg(test)]
+mod tests;
