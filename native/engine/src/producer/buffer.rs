@@ -14,6 +14,7 @@ use super::failure::{Cause, Failure};
 use super::identity::Source;
 use super::size_limit::SizeLimit;
 use super::transaction::Membership;
+use crate::cluster::NodeId;
 use brod_protocol::api::init_producer_id::ProducerId;
 use brod_protocol::batch_writer::BatchWriter;
 use brod_protocol::memory;
@@ -80,6 +81,8 @@ pub(super) struct Buffer<A> {
     open: Option<Batch<A>>,
     ready: VecDeque<Batch<A>>,
     in_flight: VecDeque<u64>,
+    /// The broker that has them.
+    in_flight_at: Option<NodeId>,
     cut_calls: CutCalls<A>,
     buffered_calls: u32,
     /// Bytes that left since the budget was last told.
@@ -87,6 +90,9 @@ pub(super) struct Buffer<A> {
     next_order: u64,
     next_sequence: i32,
     identity: Identity,
+    /// A batch is stored under it. A broker that knows nothing of a producer takes any sequence number from it: it would
+    /// take the second batch although the first one was refused.
+    is_introduced: bool,
     membership: Membership,
     /// The transaction takes no more records: there is nothing to linger for.
     is_last: bool,
@@ -125,12 +131,14 @@ impl<A: Acks> Buffer<A> {
             open: None,
             ready: VecDeque::new(),
             in_flight: VecDeque::new(),
+            in_flight_at: None,
             cut_calls: CutCalls::new(),
             buffered_calls: 0,
             freed: 0,
             next_order: 0,
             next_sequence: 0,
             identity,
+            is_introduced: false,
             membership,
             is_last: false,
             renew_from: None,
@@ -306,15 +314,27 @@ impl<A: Acks> Buffer<A> {
     }
 
     fn in_flight_limit(&self, config: &ProducerConfig) -> usize {
-        config.in_flight_limit(self.identity != Identity::Off)
+        match self.identity {
+            Identity::Off => config.in_flight_limit(false),
+            _ if self.is_introduced => config.in_flight_limit(true),
+            _ => 1,
+        }
     }
 
-    /// The next batch to send, of at most `room` bytes, if there is one now. Anything but `At`,
+    /// The next batch to send to the broker `to`, of at most `room` bytes, if there is one now. What another broker has is
+    /// waited for, or it would come back behind what follows it. Anything but `At`,
     /// `NoRoom` and a batch with more behind it takes the partition out of the sender's queue.
-    pub(super) fn take(&mut self, config: &ProducerConfig, now: Instant, room: usize) -> Take<A> {
+    pub(super) fn take(
+        &mut self,
+        config: &ProducerConfig,
+        now: Instant,
+        room: usize,
+        to: NodeId,
+    ) -> Take<A> {
         self.queued = false;
         self.timer = None;
-        if self.in_flight.len() >= self.in_flight_limit(config) {
+        let is_elsewhere = !self.in_flight.is_empty() && self.in_flight_at != Some(to);
+        if is_elsewhere || self.in_flight.len() >= self.in_flight_limit(config) {
             return Take::Idle;
         }
         let Some(next) = self.next() else {
@@ -385,6 +405,7 @@ impl<A: Acks> Buffer<A> {
         }
         self.buffered_calls -= batch.calls;
         self.in_flight.push_back(batch.order);
+        self.in_flight_at = Some(to);
         let more = self.is_sendable(config);
         self.queued = more;
         Take::Batch { batch, more }
@@ -417,6 +438,7 @@ impl<A: Acks> Buffer<A> {
     /// Takes in a producer id, or that there is none to be had.
     pub(super) fn set_identity(&mut self, identity: Option<ProducerId>) {
         self.identity = identity.map_or(Identity::Off, Identity::Is);
+        self.is_introduced = false;
         self.forget_sequences();
         self.held_no_more();
     }
@@ -442,6 +464,7 @@ impl<A: Acks> Buffer<A> {
         self.is_last = false;
         if self.identity != Identity::Is(producer) {
             self.identity = Identity::Is(producer);
+            self.is_introduced = false;
             self.forget_sequences();
         }
         self.renew_from = None;

@@ -171,10 +171,10 @@ impl<R: Replies> Partition<R> {
         self.state.lock().buffer.waits_for(timer)
     }
 
-    /// The sender's question for work.
-    pub(super) fn take(self: &Arc<Self>, now: Instant, room: usize) -> Take<R::Acks> {
+    /// The question for work of the sender to the broker `to`.
+    pub(super) fn take(self: &Arc<Self>, now: Instant, room: usize, to: NodeId) -> Take<R::Acks> {
         let mut state = self.state.lock();
-        let taken = state.buffer.take(&self.config, now, room);
+        let taken = state.buffer.take(&self.config, now, room, to);
         if matches!(taken, Take::Batch { .. }) {
             self.let_go(state);
         }

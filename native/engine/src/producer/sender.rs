@@ -213,7 +213,8 @@ impl<R: Replies> Task<R> {
                 false => gathered(partition.config(), size_limit).saturating_sub(bytes),
             };
             let around = AROUND_BATCH + partition.topic().len();
-            match partition.take(now, room.saturating_sub(around)) {
+            let room = room.saturating_sub(around);
+            match partition.take(now, room, self.inbox.node) {
                 Take::Batch { batch, more } => {
                     bytes += batch.request_bytes() + around;
                     records += batch.records();

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use super::{Buffer, Outcome};
+use super::{Buffer, Identity, Outcome};
 use crate::producer::acks::Acks;
 use crate::producer::batch::Batch;
 use crate::producer::config::ProducerConfig;
@@ -35,6 +35,8 @@ impl<A: Acks> Buffer<A> {
     pub(crate) fn delivered(&mut self, batch: Batch<A>, base_offset: i64) -> Outcome<A> {
         self.landed(batch.order);
         self.batch_limit.answered();
+        let under = batch.sequence.map(|(producer, _)| Identity::Is(producer));
+        self.is_introduced |= under == Some(self.identity);
         if batch.shares.is_empty() {
             self.freed += batch.bytes;
             return Outcome::Delivered(batch.acks, base_offset);

@@ -51,6 +51,8 @@ struct Bench {
     config: ProducerConfig,
     buffer: Buffer<Calls>,
     now: Instant,
+    /// Who leads.
+    leader: NodeId,
 }
 
 /// The name of a call that is not to be answered.
@@ -69,9 +71,11 @@ impl Bench {
             buffer: Buffer::new(&config),
             config,
             now: Instant::now(),
+            leader: 1,
         }
     }
 
+    /// Under a producer id that the broker knows.
     fn idempotent(change: impl FnOnce(&mut ProducerConfig)) -> Self {
         let mut bench = Bench::new(|config| {
             config.idempotence = Idempotence::On;
@@ -79,6 +83,7 @@ impl Bench {
         });
         assert!(matches!(bench.take(), Take::Idle));
         bench.buffer.set_identity(Some(ID));
+        bench.buffer.is_introduced = true;
         bench
     }
 
@@ -98,6 +103,15 @@ impl Bench {
             let (batch, sequence) = self.send();
             assert_eq!((names(&batch)[0], sequence), *expected);
         }
+    }
+
+    /// As [`Self::sends`], under a producer id that is new to the broker.
+    fn sends_the_first_alone(&mut self, expected: &[(&'static str, i32)]) {
+        let (first, sequence) = self.send();
+        assert_eq!((names(&first)[0], sequence), expected[0]);
+        assert!(matches!(self.take(), Take::Idle));
+        self.buffer.delivered(first, 0);
+        self.sends(&expected[1..]);
     }
 
     fn call_with(
@@ -122,7 +136,8 @@ impl Bench {
     }
 
     fn take(&mut self) -> Take<Calls> {
-        self.buffer.take(&self.config, self.now, usize::MAX)
+        self.buffer
+            .take(&self.config, self.now, usize::MAX, self.leader)
     }
 
     fn batch(&mut self) -> Batch<Calls> {
@@ -738,7 +753,7 @@ fn what_is_behind_a_refused_batch_in_flight_goes_under_a_new_producer_id() {
     bench
         .buffer
         .set_identity(Some(ProducerId { id: 8, epoch: 0 }));
-    bench.sends(&[("b", 0), ("c", 1)]);
+    bench.sends_the_first_alone(&[("b", 0), ("c", 1)]);
 }
 
 #[test]
@@ -785,7 +800,7 @@ fn nothing_overtakes_a_batch_whose_producer_id_is_being_replaced() {
     bench
         .buffer
         .set_identity(Some(ProducerId { id: 8, epoch: 0 }));
-    bench.sends(&[("a", 0), ("b", 1), ("c", 2)]);
+    bench.sends_the_first_alone(&[("a", 0), ("b", 1), ("c", 2)]);
 }
 
 #[test]
@@ -1164,7 +1179,7 @@ fn a_hundred_bad_records_in_one_batch_leave_the_hundred_good_ones_in_order() {
 fn a_batch_that_does_not_fit_into_a_request_stays_in_the_queue() {
     let mut bench = Bench::new(|_| {});
     bench.call_with("a", &[&[0; 100]]).unwrap();
-    let taken = bench.buffer.take(&bench.config, bench.now, 100);
+    let taken = bench.buffer.take(&bench.config, bench.now, 100, 1);
     assert!(matches!(taken, Take::NoRoom));
     assert!(!bench.call("b").wake, "the sender has it in its queue");
     assert_eq!(names(&bench.batch()), ["a", "b"]);
@@ -1263,4 +1278,45 @@ fn a_batch_that_may_be_stored_is_not_taken_apart_before_it_is_sent_again() {
     bench.pass(500);
     let (again, sequence) = bench.send();
     assert_eq!((again.payload(), sequence), (400, 0));
+}
+
+#[test]
+fn the_first_batch_under_a_producer_id_goes_alone() {
+    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 5);
+    bench.buffer.set_identity(Some(ID));
+    for name in ["too large", "large"] {
+        bench.call(name);
+    }
+    let first = bench.batch();
+    let appended = bench.call("b");
+    assert!(!appended.wake);
+    // Had it gone out: a broker that knows nothing of this producer would have stored it, before the halves of the first.
+    assert!(matches!(bench.take(), Take::Idle));
+    let outcome = bench.fail(first, ErrorCode::MESSAGE_TOO_LARGE);
+    assert!(matches!(outcome, Outcome::Retried));
+    assert!(bench.buffer.wants_queueing(&bench.config));
+    let (half, sequence) = bench.send();
+    assert_eq!((names(&half), sequence), (vec!["too large"], 0));
+    assert!(matches!(bench.take(), Take::Idle));
+    bench.buffer.delivered(half, 0);
+    assert!(bench.buffer.wants_queueing(&bench.config));
+    bench.sends(&[("large", 1), ("b", 2)]);
+}
+
+#[test]
+fn a_new_leader_gets_nothing_before_the_former_one_has_answered() {
+    for mut bench in [Bench::new(|_| {}), Bench::idempotent(|_| {})] {
+        bench.config.partition_onwire_limit = 5;
+        let a = bench.sent("a");
+        bench.leader = 2;
+        bench.call("b");
+        assert!(matches!(bench.take(), Take::Idle));
+        let net = Cause::Net(NetError::Timeout);
+        let outcome = bench.buffer.failed(&bench.config, bench.now, a, net);
+        assert!(matches!(outcome, Outcome::Retried));
+        assert!(bench.buffer.wants_queueing(&bench.config));
+        bench.pass(500);
+        assert_eq!(names(&bench.batch()), ["a"]);
+        assert_eq!(names(&bench.batch()), ["b"]);
+    }
 }
