@@ -38,7 +38,8 @@
                config :: brod:consumer_config(),
                type :: message | message_set,
                parts = #{} :: #{key() => #part{}},
-               %% what has arrived and not been handled: {ConsumerPid, Key, [Message] or Set}
+               %% what has arrived and not been handled: {ConsumerPid | former, Key, [Message] or Set}; former: of a log that
+               %% is another one by now
                queue = queue:new() :: queue:queue(),
                %% a message to go on with the queue is in the mailbox
                scheduled = false :: boolean(),
@@ -217,13 +218,14 @@ later(#subs{timer = undefined} = Subs) ->
   Subs#subs{timer = erlang:send_after(?RESUBSCRIBE_DELAY_MS, self(), {?MODULE, resubscribe})};
 later(Subs) -> Subs.
 
-%% What is queued of the lost consumer is dropped when its turn comes: it will be fetched again.
-without_consumer(Key, #subs{parts = Parts} = Subs) ->
+%% What is queued of the lost consumer is dropped: it will be fetched again, maybe from the same one.
+without_consumer(Key, #subs{parts = Parts, queue = Queue} = Subs) ->
   #{Key := #part{consumer = {Pid, Monitor}} = Part} = Parts,
   demonitor(Monitor, [flush]),
   Lost = Part#part{consumer = undefined, handle = undefined, last = undefined,
-                   next = not_handed(Pid, Key, Part, queue:to_list(Subs#subs.queue))},
-  Subs#subs{parts = Parts#{Key := Lost}}.
+                   next = not_handed(Pid, Key, Part, queue:to_list(Queue))},
+  Subs#subs{parts = Parts#{Key := Lost},
+            queue = queue:filter(fun({From, Of, _}) -> From =:= former orelse Of =/= Key end, Queue)}.
 
 not_handed(Pid, Key, Part, [{Pid, Key, What} | _]) when Part#part.last =/= undefined ->
   first_offset(What);
@@ -238,15 +240,19 @@ first_offset(#kafka_message_set{messages = Messages}) -> first_offset(Messages);
 first_offset([#kafka_message{offset = Offset} | _]) -> Offset.
 
 %% The offset to go on at is gone (deleted by retention) or was never there (the topic was made
-%% anew). Whatever there is comes after the earliest offset, so nothing is skipped.
+%% anew). Whatever there is comes after the earliest offset, so nothing is skipped. What is queued cannot be fetched again; acks of
+%% it say nothing of what comes now.
 fetch_error(Pid, #kafka_fetch_error{topic = T, partition = P, error_code = offset_out_of_range},
-            #subs{parts = Parts} = Subs) ->
+            #subs{parts = Parts, queue = Queue} = Subs) ->
   Key = {T, P},
   case Parts of
     #{Key := #part{consumer = {Pid, _}} = Part} ->
       ?BROD_LOG_WARNING("offset ~p of ~ts-~p is out of range, going on at the earliest",
                         [begin_at(Part), T, P]),
-      Lost = without_consumer(Key, Subs),
+      Former = fun({From, Of, What}) when From =:= Pid, Of =:= Key -> [{former, Key, What}];
+                  (_) -> true
+               end,
+      Lost = without_consumer(Key, Subs#subs{queue = queue:filter(Former, Queue)}),
       Reset = Part#part{begin_offset = earliest, acked = undefined, last = undefined,
                         next = undefined, consumer = undefined, handle = undefined},
       subscribe(Key, Lost#subs{parts = Parts#{Key := Reset}});
@@ -279,11 +285,14 @@ work(Handler, State, #subs{queue = Queue, parts = Parts} = Subs, Deadline) ->
       {State, Subs};
     {{value, {Pid, {Topic, Partition} = Key, What}}, Rest} ->
       case Parts of
-        #{Key := #part{consumer = {Pid, _}, handle = Handle}} ->
+        #{Key := #part{consumer = Consumer, handle = Handle}} when Pid =:= former; Pid =:= element(1, Consumer) ->
           Ctx = #ctx{handler = Handler, topic = Topic, partition = Partition, consumer = Pid,
                      handle = Handle, deadline = Deadline},
           {Left, Acked, NewState} = handle(What, Ctx, State),
-          NewSubs = note_ack(Key, Acked, Subs#subs{queue = Rest}),
+          NewSubs = case Pid of
+                      former -> Subs#subs{queue = Rest};
+                      _ -> note_ack(Key, Acked, Subs#subs{queue = Rest})
+                    end,
           case Left of
             [] -> next(Handler, NewState, NewSubs, Deadline);
             _ -> {NewState, yield(NewSubs#subs{queue = queue:in_r({Pid, Key, Left}, Rest)})}
@@ -353,5 +362,6 @@ run([#kafka_message{offset = Offset} = Message | Rest], N, Ctx, State, Acked) wh
 run(Messages, _N, _Ctx, State, Acked) ->
   {Messages, Acked, State}.
 
+ack_consumer(#ctx{consumer = former}, _Offset) -> ok;
 ack_consumer(#ctx{handle = undefined, consumer = Pid}, Offset) -> brod_consumer:ack(Pid, Offset);
 ack_consumer(#ctx{handle = Handle}, Offset) -> brod_nif:consumer_ack(Handle, Offset).

@@ -18,6 +18,8 @@ subscriptions_test_() ->
                      {"late answers to a former subscribe", fun late_answer/0},
                      {"acks in any order", fun acks_in_any_order/0},
                      {"an offset out of range", fun out_of_range/0},
+                     {"messages of a log that is gone", fun former_log/0},
+                     {"what comes again from the same consumer is not handed out before", fun comes_again/0},
                      {"a subscription that fails is tried again", fun tried_again/0},
                      {"who reads a partition already is told once", fun told_once/0},
                      {"removed partitions", fun removed/0}]].
@@ -223,6 +225,36 @@ out_of_range() ->
   Error = #kafka_fetch_error{topic = ?T, partition = 0, error_code = offset_out_of_range},
   {done, _} = brod_subscriptions:handle_info({get({consumer, 0}), Error}, Subs),
   ?assertEqual([{begin_offset, earliest}], subscribed_at()).
+
+%% They have been read and may be handled, but say nothing of the new log.
+former_log() ->
+  Subs = new(message, [{0, 100}]),
+  _ = subscribed_at(),
+  Consumer = get({consumer, 0}),
+  {work, Subs1} = brod_subscriptions:handle_info({Consumer, set(0, [100, 101])}, Subs),
+  Error = #kafka_fetch_error{topic = ?T, partition = 0, error_code = offset_out_of_range},
+  {done, Subs2} = brod_subscriptions:handle_info({Consumer, Error}, Subs1),
+  ?assertEqual([{begin_offset, earliest}], subscribed_at()),
+  {Handled, Subs3} = deliver(0, [0, 1, 2], collect(ack), [], Subs2),
+  ?assertEqual([100, 101, 0, 1, 2], [O || {0, O} <- lists:reverse(Handled)]),
+  ?assertEqual(2, lists:max(acks())),
+  {done, Subs4} = brod_subscriptions:handle_info(down(0), Subs3),
+  _ = start_consumer(0),
+  _ = resubscribe_now(Subs4),
+  ?assertEqual([{begin_offset, 3}], subscribed_at()).
+
+comes_again() ->
+  Subs = new(message, [{0, 0}]),
+  _ = subscribed_at(),
+  Consumer = get({consumer, 0}),
+  {work, Subs1} = brod_subscriptions:handle_info({Consumer, set(0, [4, 5])}, Subs),
+  Error = #kafka_fetch_error{topic = ?T, partition = 0, error_code = message_too_large},
+  {done, Subs2} = brod_subscriptions:handle_info({Consumer, Error}, Subs1),
+  Subs3 = resubscribe_now(Subs2),
+  ?assertEqual([{begin_offset, 4}], subscribed_at()),
+  {Handled, Subs4} = brod_subscriptions:work(collect(ack), [], Subs3),
+  ?assertEqual([], Handled),
+  ?assertMatch({[{0, 5}, {0, 4}], _}, deliver(0, [4, 5], collect(ack), [], Subs4)).
 
 tried_again() ->
   Subs = new(message, [{0, 3}]),
