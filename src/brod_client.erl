@@ -439,6 +439,7 @@ connect_failed(Reason, #state{id = Id, context = #{endpoints := Endpoints}}) ->
 
 %% Partitions that a topic gained are found without anybody asking for them.
 refresh_metadata(#state{id = Table} = State) ->
+  ok = brod_topic_cache:forget_gone(Table),
   _ = case brod_topic_cache:known_topics(Table) of
         [] -> ok;
         Topics -> spawn(fun() -> get_metadata_safe(Table, Topics) end)

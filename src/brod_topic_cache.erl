@@ -3,7 +3,7 @@
 %% and {{last_count, Topic}, Count}, which an error leaves alone. Anybody reads, only the client writes.
 -module(brod_topic_cache).
 
--export([lookup/2, store/4, publish/3, known_topics/1, counts/1]).
+-export([lookup/2, store/4, publish/3, known_topics/1, forget_gone/1, counts/1]).
 
 -type ttl_ms() :: non_neg_integer().
 
@@ -38,7 +38,7 @@ store(Table, Topic, {ok, Count}, _TtlMs) ->
       []
   end;
 store(Table, Topic, {error, unknown_topic_or_partition = Reason}, TtlMs) ->
-  _ = has_producers(Table, Topic) orelse
+  _ = has(producer, Table, Topic) orelse
         ets:insert(Table, {{topics, Topic}, {error, Reason}, {expire, now_ms() + TtlMs}}),
   [];
 store(_Table, _Topic, {error, _}, _TtlMs) ->
@@ -51,8 +51,19 @@ publish(Table, Topic, Count) ->
                             {{last_count, Topic}, Count}]),
   ok.
 
-has_producers(Table, Topic) ->
-  ets:match(Table, {{producer, Topic, '_'}, '$1'}, 1) =/= '$end_of_table'.
+has(Kind, Table, Topic) ->
+  ets:match(Table, {{Kind, Topic, '_'}, '$1'}, 1) =/= '$end_of_table'.
+
+%% @doc Forget errors whose time is over, and the counts of topics that were not there when they were last asked for, unless they
+%% have producers or consumers: there is no end of names.
+-spec forget_gone(ets:tab()) -> ok.
+forget_gone(Table) ->
+  Error = {{topics, '$1'}, {error, '_'}, {expire, '$2'}},
+  Gone = [Topic || Topic <- ets:select(Table, [{Error, [], ['$1']}]),
+                   not has(producer, Table, Topic), not has(consumer, Table, Topic)],
+  lists:foreach(fun(Topic) -> true = ets:delete(Table, {last_count, Topic}) end, Gone),
+  _ = ets:select_delete(Table, [{Error, [{'=<', '$2', now_ms()}], [true]}]),
+  ok.
 
 %% @doc Topics whose partition count is or was known.
 -spec known_topics(ets:tab()) -> [brod:topic()].
