@@ -378,6 +378,9 @@ count(Kind, Table) ->
 
 handle_request(context, #state{context = Context} = State) ->
   {{ok, Context}, State};
+%% What was cast before is in the table.
+handle_request(registered, State) ->
+  {ok, State};
 handle_request({store_counts, Counts, Ttl}, #state{id = Table} = State) ->
   {{ok, lists:append([brod_topic_cache:store(Table, T, Result, Ttl) || {T, Result} <- Counts])}, State};
 handle_request({publish_count, Topic, Count}, #state{id = Table} = State) ->

@@ -47,6 +47,7 @@ tests() ->
   , {errors_name_the_argument, fun errors_name_the_argument/0}
   , {folds, fun folds/0}
   , {producers_not_started, fun producers_not_started/0}
+  , {producers_and_consumers_on_their_own, fun producers_and_consumers_on_their_own/0}
   , {produce, fun produce/0}
   , {produce_refused, fun produce_refused/0}
   , {produce_waits_for_room, fun produce_waits_for_room/0}
@@ -447,6 +448,22 @@ producers_not_started() ->
   ?assertEqual(NotFound, brod:get_producer(?C, ?T, 0)),
   ?assertEqual(NotFound, brod:produce_sync(?C, ?T, 0, <<>>, <<"v">>)),
   ?assertEqual(NotFound, brod:produce_sync(?C, ?T, random, <<>>, <<"v">>)).
+
+%% The client is told of it, and is not there yet when it is asked for.
+producers_and_consumers_on_their_own() ->
+  started(),
+  ok = sys:suspend(?C),
+  {ok, Producer} = brod_producer:start_link(whereis(?C), ?T, 0, []),
+  {ok, Consumer} = brod_consumer:start_link(whereis(?C), ?T, 0, []),
+  Self = self(),
+  Ask = fun(Kind, Get) -> spawn_link(fun() -> Self ! {Kind, Get(?C, ?T, 0)} end) end,
+  _ = Ask(producer, fun brod:get_producer/3),
+  _ = Ask(consumer, fun brod:get_consumer/3),
+  receive {Kind, Early} -> error({before_the_client, Kind, Early}) after 100 -> ok end,
+  ok = sys:resume(?C),
+  [receive {Of, Got} -> ?assertEqual({ok, Pid}, Got) after ?LIMIT_MS -> error({no_answer, Of}) end
+   || {Of, Pid} <- [{producer, Producer}, {consumer, Consumer}]],
+  ?assertEqual(ok, brod:produce_sync(?C, ?T, 0, <<>>, <<"v">>)).
 
 produce() ->
   Pid = with_producer(),
