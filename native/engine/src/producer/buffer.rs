@@ -463,8 +463,11 @@ impl<A: Acks> Buffer<A> {
         self.membership = Membership::Gathering;
         self.is_last = false;
         if self.identity != Identity::Is(producer) {
+            // Of an id that it knows a broker takes sequence number 0 first in a new epoch.
+            let is_known =
+                matches!(self.identity, Identity::Is(former) if former.id == producer.id);
+            self.is_introduced &= is_known;
             self.identity = Identity::Is(producer);
-            self.is_introduced = false;
             self.forget_sequences();
         }
         self.renew_from = None;

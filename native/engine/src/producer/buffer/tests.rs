@@ -1320,3 +1320,28 @@ fn a_new_leader_gets_nothing_before_the_former_one_has_answered() {
         assert_eq!(names(&bench.batch()), ["b"]);
     }
 }
+
+#[test]
+fn a_broker_that_knows_the_producer_id_gets_several_batches_of_its_next_transaction() {
+    for (next, several) in [
+        (ProducerId { epoch: 2, ..ID }, true),
+        (ProducerId { id: 8, epoch: 0 }, false),
+    ] {
+        let mut bench = transactional();
+        bench.config.partition_onwire_limit = 5;
+        bench.buffer.begin(ID);
+        bench.call("first");
+        assert!(matches!(bench.take(), Take::NotInTransaction(_)));
+        bench.buffer.joined();
+        let first = bench.batch();
+        bench.buffer.delivered(first, 0);
+        bench.buffer.transaction_ended();
+        bench.buffer.begin(next);
+        bench.call("a");
+        assert!(matches!(bench.take(), Take::NotInTransaction(_)));
+        bench.buffer.joined();
+        let _a = bench.batch();
+        bench.call("b");
+        assert_eq!(matches!(bench.take(), Take::Batch { .. }), several);
+    }
+}
