@@ -40,15 +40,12 @@ create_topics(Hosts, Topics, Opts, ConnConfig) ->
     {ok, #{timeout := Timeout} = Checked, []} ->
       ok = brod_options:warn_unknown(create_topics, Opts),
       brod_engine:with_target({Hosts, ConnConfig}, fun(Context) ->
-        call(Context, {create_topics, [topic_config(T) || T <- Topics], Checked}, Timeout + ?ON_TOP_MS)
+        call(Context, {create_topics, [topic_config(struct(T)) || T <- Topics], Checked}, Timeout + ?ON_TOP_MS)
       end);
     {error, Reason} ->
       {error, Reason}
   end.
 
-%% As in brod, each of these may be a map or a list of pairs.
-topic_config(Topic) when is_list(Topic) ->
-  topic_config(maps:from_list(Topic));
 topic_config(Topic) ->
   #{name => text(needed(name, Topic)),
     num_partitions => maps:get(num_partitions, Topic, -1),
@@ -62,6 +59,7 @@ topic_config(Topic) ->
 configs(Configs) when is_map(Configs) -> configs(maps:to_list(Configs));
 configs(Configs) -> [case C of {Name, Value} -> #{name => Name, value => Value}; _ -> struct(C) end || C <- Configs].
 
+%% As in brod, a topic, a config and an assignment may each be a map or a list of pairs.
 struct(Pairs) when is_list(Pairs) -> maps:from_list(Pairs);
 struct(Map) -> Map.
 

@@ -128,10 +128,12 @@ get_worker(Client, Kind, Topic, Partition) ->
     {ok, Pid} -> {ok, Pid};
     false ->
       case find_worker(Client, Kind, Topic, Partition) of
-        {error, {_NotFound, Topic, Partition}} = Error ->
-          find_after_growth(Client, Kind, Topic, Partition, Error);
         {error, {_NotFound, Topic}} = Error ->
-          find_registered(Client, Kind, Topic, Partition, Error);
+          find_registered(Client, Kind, Topic, Partition, fun() -> Error end);
+        {error, {_NotFound, Topic, Partition}} = Error ->
+          find_registered(Client, Kind, Topic, Partition, fun() ->
+            find_after_growth(Client, Kind, Topic, Partition, Error)
+          end);
         Result ->
           Result
       end
@@ -145,18 +147,18 @@ find_after_growth(Client, Kind, Topic, Partition, NotFound) ->
         _ = brod_metadata:fetch(Context, Topic, false),
         find_worker(Client, Kind, Topic, Partition);
       _ ->
-        find_registered(Client, Kind, Topic, Partition, NotFound)
+        NotFound
     end
   end).
 
 %% One that somebody has started on its own, under a supervisor of his, has told the client of itself: that may not
 %% have come to it.
-find_registered(Client, Kind, Topic, Partition, NotFound) ->
+find_registered(Client, Kind, Topic, Partition, Otherwise) ->
   brod_client_ref:with_context(Client, fun(#{client := Pid}) ->
     _ = brod_client_ref:call(Pid, registered),
     case lookup(Client, Kind, Topic, Partition) of
       {ok, Worker} -> {ok, Worker};
-      false -> NotFound
+      false -> Otherwise()
     end
   end).
 

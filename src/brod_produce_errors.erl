@@ -85,12 +85,11 @@ message(#{value := Value} = Message) ->
     [] -> headers(maps:get(headers, Message, [])) ++ ts(maps:get(ts, Message, 0));
     [Text | _] -> [Text]
   end;
-message(Message) when is_map(Message), Message =/= #{} ->
-  case maps:without([key, ts, headers], Message) =:= #{} of
+message(Message) when is_map(Message) ->
+  case Message =/= #{} andalso maps:without([key, ts, headers], Message) =:= #{} of
     true -> message(Message#{value => undefined});
     false -> text("expected a map with the key value", Message)
   end;
-message(Message) when is_map(Message) -> text("expected a map with the key value", Message);
 message({Ts, Value}) when is_integer(Ts) -> inner(Value);
 %% The key of a nested batch is not used.
 message({_Key, [First | _] = Value}) when is_tuple(First); is_map(First) -> inner(Value);

@@ -59,7 +59,8 @@ has(Kind, Table, Topic) ->
 -spec forget_gone(ets:tab()) -> ok.
 forget_gone(Table) ->
   Error = {{topics, '$1'}, {error, '_'}, {expire, '$2'}},
-  Gone = [Topic || Topic <- ets:select(Table, [{Error, [], ['$1']}]),
+  %% names that never were have no count, and there may be many of them: only for others it is worth to look through the table
+  Gone = [Topic || Topic <- ets:select(Table, [{Error, [], ['$1']}]), ets:member(Table, {last_count, Topic}),
                    not has(producer, Table, Topic), not has(consumer, Table, Topic)],
   lists:foreach(fun(Topic) -> true = ets:delete(Table, {last_count, Topic}) end, Gone),
   _ = ets:select_delete(Table, [{Error, [{'=<', '$2', now_ms()}], [true]}]),

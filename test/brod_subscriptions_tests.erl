@@ -222,18 +222,12 @@ lost_consumer() ->
 out_of_range() ->
   Subs = new(message, [{0, 50}]),
   ?assertEqual([{begin_offset, 50}], subscribed_at()),
-  Error = #kafka_fetch_error{topic = ?T, partition = 0, error_code = offset_out_of_range},
-  {done, _} = brod_subscriptions:handle_info({get({consumer, 0}), Error}, Subs),
+  _ = fetch_failed(offset_out_of_range, Subs),
   ?assertEqual([{begin_offset, earliest}], subscribed_at()).
 
 %% They have been read and may be handled, but say nothing of the new log.
 former_log() ->
-  Subs = new(message, [{0, 100}]),
-  _ = subscribed_at(),
-  Consumer = get({consumer, 0}),
-  {work, Subs1} = brod_subscriptions:handle_info({Consumer, set(0, [100, 101])}, Subs),
-  Error = #kafka_fetch_error{topic = ?T, partition = 0, error_code = offset_out_of_range},
-  {done, Subs2} = brod_subscriptions:handle_info({Consumer, Error}, Subs1),
+  Subs2 = fetch_failed(offset_out_of_range, queued([100, 101], new(message, [{0, 100}]))),
   ?assertEqual([{begin_offset, earliest}], subscribed_at()),
   {Handled, Subs3} = deliver(0, [0, 1, 2], collect(ack), [], Subs2),
   ?assertEqual([100, 101, 0, 1, 2], [O || {0, O} <- lists:reverse(Handled)]),
@@ -244,17 +238,23 @@ former_log() ->
   ?assertEqual([{begin_offset, 3}], subscribed_at()).
 
 comes_again() ->
-  Subs = new(message, [{0, 0}]),
-  _ = subscribed_at(),
-  Consumer = get({consumer, 0}),
-  {work, Subs1} = brod_subscriptions:handle_info({Consumer, set(0, [4, 5])}, Subs),
-  Error = #kafka_fetch_error{topic = ?T, partition = 0, error_code = message_too_large},
-  {done, Subs2} = brod_subscriptions:handle_info({Consumer, Error}, Subs1),
+  Subs2 = fetch_failed(message_too_large, queued([4, 5], new(message, [{0, 0}]))),
   Subs3 = resubscribe_now(Subs2),
   ?assertEqual([{begin_offset, 4}], subscribed_at()),
   {Handled, Subs4} = brod_subscriptions:work(collect(ack), [], Subs3),
   ?assertEqual([], Handled),
   ?assertMatch({[{0, 5}, {0, 4}], _}, deliver(0, [4, 5], collect(ack), [], Subs4)).
+
+%% These have arrived at the first subscription, and nobody has handled them.
+queued(Offsets, Subs) ->
+  _ = subscribed_at(),
+  {work, Queued} = brod_subscriptions:handle_info({get({consumer, 0}), set(0, Offsets)}, Subs),
+  Queued.
+
+fetch_failed(Code, Subs) ->
+  Error = #kafka_fetch_error{topic = ?T, partition = 0, error_code = Code},
+  {done, Failed} = brod_subscriptions:handle_info({get({consumer, 0}), Error}, Subs),
+  Failed.
 
 tried_again() ->
   Subs = new(message, [{0, 3}]),

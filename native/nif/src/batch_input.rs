@@ -347,9 +347,7 @@ fn slice<'b>(part: &'b Option<Binary<'_>>) -> &'b [u8] {
 }
 
 fn non_empty<'b>(part: &'b Option<Binary<'_>>) -> Option<&'b [u8]> {
-    part.as_ref()
-        .map(|bytes| bytes.as_slice())
-        .filter(|bytes| !bytes.is_empty())
+    Some(slice(part)).filter(|bytes| !bytes.is_empty())
 }
 
 fn timestamp(term: Term<'_>) -> Result<i64, Refusal> {

@@ -255,8 +255,7 @@ impl BatchWriter {
             self.buf.extend_from_slice(value.unwrap_or_default());
         }
 
-        let in_headers = |&(name, value): &Header<'_>| name.len() + value.map_or(0, <[u8]>::len);
-        self.state.payload += key_size + value_size + headers.iter().map(in_headers).sum::<usize>();
+        self.state.payload += key_size + value_size + headers_payload(headers);
         self.state.count += 1;
         self.state.max_timestamp = self.state.max_timestamp.max(timestamp_ms);
     }
@@ -394,10 +393,7 @@ pub const fn record_size_bound(key_len: usize, value_len: usize, headers_len: us
 
 /// The most bytes that `headers` can take in a record.
 pub fn headers_size_bound(headers: &[Header<'_>]) -> usize {
-    headers
-        .iter()
-        .map(|(name, value)| MAX_HEADER_OVERHEAD + name.len() + value.map_or(0, <[u8]>::len))
-        .sum()
+    headers.len() * MAX_HEADER_OVERHEAD + headers_payload(headers)
 }
 
 /// A batch in the form that a Produce request carries.
@@ -496,7 +492,9 @@ fn parts(
             headers.extend(record.headers);
             let key = record.key.map(|span| records.slice(span));
             let value = record.value.map(|span| records.slice(span));
-            if begins(&part, payload(key, value, &headers), index) {
+            let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+            let payload = size(key) + size(value) + headers_payload(&headers);
+            if begins(&part, payload, index) {
                 closed.push(std::mem::replace(&mut part, open()));
             }
             part.push(record.timestamp, key, value, &headers);
@@ -506,13 +504,10 @@ fn parts(
     Ok(closed)
 }
 
-/// The bytes of a record's key, value and headers.
-fn payload(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_>]) -> usize {
-    let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
-    let of_headers = headers
-        .iter()
-        .map(|(name, value)| name.len() + size(*value));
-    size(key) + size(value) + of_headers.sum::<usize>()
+/// The bytes of headers' names and values.
+fn headers_payload(headers: &[Header<'_>]) -> usize {
+    let of_header = |&(name, value): &Header<'_>| name.len() + value.map_or(0, <[u8]>::len);
+    headers.iter().map(of_header).sum()
 }
 
 /// The batch with its records compressed, and the codec that they are in at last.

@@ -202,23 +202,18 @@ impl<A: Acks> Batch<A> {
         limit: usize,
         cut_calls: &mut CutCalls<A>,
     ) -> Result<Vec<Self>, (Box<Self>, Failure)> {
-        let (mut rest, writers) =
+        let (mut rest, mut writers) =
             self.rewritten(|sealed| batch_writer::split_by_size(sealed, limit))?;
         let mut parts = Vec::with_capacity(writers.len());
-        let mut writers = writers.into_iter().peekable();
-        while let Some(writer) = writers.next() {
-            if writers.peek().is_none() {
-                rest.body = Body::Unsealed(writer);
-                break;
-            }
-            let (part, behind) = rest.cut(
-                writer.record_count(),
-                writer,
-                BatchWriter::new(0),
-                cut_calls,
-            );
+        let last = writers.pop();
+        for writer in writers {
+            let at = writer.record_count();
+            let (part, behind) = rest.cut(at, writer, BatchWriter::new(0), cut_calls);
             parts.push(part);
             rest = behind;
+        }
+        if let Some(last) = last {
+            rest.body = Body::Unsealed(last);
         }
         parts.push(rest);
         Ok(parts)

@@ -97,6 +97,15 @@ impl Bench {
         self.send().0
     }
 
+    /// The first call of a transaction, and the batch that it leaves in, with its sequence number.
+    fn sent_in_transaction(&mut self, id: ProducerId, name: &'static str) -> (Batch<Calls>, i32) {
+        self.buffer.begin(id);
+        self.call(name);
+        assert!(matches!(self.take(), Take::NotInTransaction(_)));
+        self.buffer.joined();
+        self.send()
+    }
+
     /// The next batches begin with these calls, under these sequence numbers.
     fn sends(&mut self, expected: &[(&'static str, i32)]) {
         for expected in expected {
@@ -1014,11 +1023,7 @@ fn nothing_is_gathered_any_more_once_somebody_waits_or_the_buffer_is_full() {
 fn the_next_transaction_goes_on_with_the_sequence_unless_it_has_another_epoch() {
     let mut bench = transactional();
     let sequence = |bench: &mut Bench, id| {
-        bench.buffer.begin(id);
-        bench.call("a");
-        assert!(matches!(bench.take(), Take::NotInTransaction(_)));
-        bench.buffer.joined();
-        let (batch, sequence) = bench.send();
+        let (batch, sequence) = bench.sent_in_transaction(id, "a");
         bench.buffer.delivered(batch, 0);
         bench.buffer.transaction_ended();
         sequence
@@ -1329,18 +1334,10 @@ fn a_broker_that_knows_the_producer_id_gets_several_batches_of_its_next_transact
     ] {
         let mut bench = transactional();
         bench.config.partition_onwire_limit = 5;
-        bench.buffer.begin(ID);
-        bench.call("first");
-        assert!(matches!(bench.take(), Take::NotInTransaction(_)));
-        bench.buffer.joined();
-        let first = bench.batch();
+        let (first, _) = bench.sent_in_transaction(ID, "first");
         bench.buffer.delivered(first, 0);
         bench.buffer.transaction_ended();
-        bench.buffer.begin(next);
-        bench.call("a");
-        assert!(matches!(bench.take(), Take::NotInTransaction(_)));
-        bench.buffer.joined();
-        let _a = bench.batch();
+        let _a = bench.sent_in_transaction(next, "a");
         bench.call("b");
         assert_eq!(matches!(bench.take(), Take::Batch { .. }), several);
     }
