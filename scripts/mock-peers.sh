@@ -52,7 +52,9 @@ if [ -d "$kafka_jars" ] && command -v java >/dev/null; then
   done
   tool org.apache.kafka.tools.consumer.group.ConsumerGroupCommand --bootstrap-server "$bootstrap" --describe --group java-classic \
     >"$dir/described" || fail "Kafka's groups command: $(tail -1 "$dir/errors")"
-  [ "$(awk '$2 == "t" { lag += $6; n++ } END { print n, lag }' "$dir/described")" = "4 0" ] ||
+  # A consumer that has its 500 messages leaves, perhaps before it knows where the empty partitions begin: those are not
+  # committed, and not listed.
+  [ "$(awk '$2 == "t" { committed += $4; lag += $6 } END { print committed, lag }' "$dir/described")" = "500 0" ] ||
     fail "Kafka's groups command says: $(cat "$dir/described")"
   echo "mock-peers: Kafka's console tools produce, consume in groups of both protocols, and describe them"
 else

@@ -566,6 +566,8 @@ create_topics(Hosts, Topics, Opts) -> brod_utils:create_topics(Hosts, Topics, Op
 
 %% @doc Create topics. A topic is a map with `name', `num_partitions', `replication_factor',
 %% `assignments' and `configs' (list of maps with `name' and `value'); `timeout' is in ms.
+%% Where the cluster's controller changes meanwhile, the broker asks the next one, too: a topic that
+%% this call has created can then be said to exist already.
 -spec create_topics([endpoint()], [map() | [{atom(), term()}]], #{timeout => integer(), validate_only => boolean()},
                     conn_config()) -> ok | {error, term()}.
 create_topics(Hosts, Topics, Opts, ConnConfig) ->
