@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use kafka_protocol::messages::FindCoordinatorRequest;
-
 use super::retry::Retry;
 use crate::cluster::{Cluster, NodeId};
 use crate::error::Error;
@@ -37,11 +35,8 @@ pub async fn find_coordinator(
 }
 
 async fn ask(cluster: &Cluster, kind: CoordinatorKind, id: &str) -> Result<NodeId, Error> {
-    let connection = cluster.any_connection().await?;
-    let version = connection.versions().pick::<FindCoordinatorRequest>()?;
-    let request = find_coordinator::request(version, kind, id);
-    let limit = cluster.config().request_timeout;
-    let response = connection.call_version(&request, version, limit).await?;
+    let request = |version| Ok(find_coordinator::request(version, kind, id));
+    let (version, response) = cluster.ask_any(request).await?;
     Ok(find_coordinator::read(version, response)?.node)
 }
 

@@ -1,9 +1,13 @@
 //! Asking whichever broker answers: for metadata, and for what any broker can tell.
 
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use kafka_protocol::messages::MetadataRequest;
+use kafka_protocol::protocol::Request;
 use rand::seq::SliceRandom;
 use rand::Rng;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{is_topic_name, Cluster, NodeId, Purpose, Snapshot};
 use crate::error::Error;
@@ -12,6 +16,11 @@ use crate::stats::Event;
 use brod_protocol::api::metadata::{self, Metadata, Topic};
 use brod_protocol::api::ApiError;
 use brod_protocol::error::ErrorCode;
+
+/// A broker that has not answered for so long, or in this part of the time that it has, may hang. Others can answer
+/// instead of it, or lead instead of it once the cluster has noticed, which is long before the time for an answer is up.
+pub const LATE: Duration = Duration::from_secs(1);
+const LATE_PART: u32 = 5;
 
 impl Cluster {
     /// Connects to the first bootstrap endpoint that answers, and learns the brokers.
@@ -88,8 +97,36 @@ impl Cluster {
         self.connections.hang_up();
     }
 
+    /// Asks what any broker can tell. `request` is given the version that the asked one speaks, and the answer
+    /// comes with it.
+    ///
+    /// Fails with [`Error::Unreachable`] where none answers, and otherwise as the first one that does.
+    pub async fn ask_any<R: Request>(
+        &self,
+        request: impl Fn(i16) -> Result<R, Error>,
+    ) -> Result<(i16, R::Response), Error> {
+        let limit = self.config.metadata_timeout;
+        let ask = |connection: Connection| {
+            let version = connection.versions().pick::<R>();
+            let request = version
+                .map_err(Error::from)
+                .and_then(|version| Ok((version, request(version)?)));
+            async move {
+                // What the broker does not know is an answer, too.
+                let (version, request) = match request {
+                    Ok(request) => request,
+                    Err(error) => return Ok(Err(error)),
+                };
+                let response = connection.call_version(&request, version, limit).await?;
+                Ok(Ok((version, response)))
+            }
+        };
+        self.try_brokers(ask).await?.1
+    }
+
     /// Runs `ask` against known brokers, those with an open connection first, then the bootstrap
-    /// endpoints, until one answers.
+    /// endpoints, until one answers. One that is late is not given up, but the next is asked, too: brokers that
+    /// hang would cost their time limit each, and who waits has no more time than that.
     pub(super) async fn try_brokers<T, F>(
         &self,
         ask: impl Fn(Connection) -> F,
@@ -97,46 +134,59 @@ impl Cluster {
     where
         F: std::future::Future<Output = Result<T, NetError>>,
     {
+        let limit = self.config.metadata_timeout;
+        let attempt = |node: Option<NodeId>, endpoint: Endpoint| {
+            let ask = &ask;
+            async move {
+                let answer = async {
+                    let connection = match node {
+                        Some(node) => self.connections.get(node, &endpoint, Purpose::Main).await?,
+                        None => self.connections.open(&endpoint).await?,
+                    };
+                    let answer = ask(connection.clone()).await?;
+                    Ok((connection, answer))
+                };
+                let answer = timeout(limit, answer).await;
+                answer
+                    .unwrap_or(Err(NetError::Timeout))
+                    .map_err(|error| (endpoint, error))
+            }
+        };
+        let mut to_ask = self.whom_to_ask().into_iter();
+        let mut asked = FuturesUnordered::new();
+        let mut failures = Vec::new();
+        loop {
+            let next = to_ask.next();
+            let is_last = next.is_none();
+            asked.extend(next.map(|(node, endpoint)| attempt(node, endpoint)));
+            tokio::select! {
+                biased;
+                () = self.closed.cancelled() => return Err(Error::Closed),
+                answer = asked.next() => match answer {
+                    Some(Ok(answer)) => return Ok(answer),
+                    Some(Err(failure)) => failures.push(failure),
+                    None => return Err(Error::Unreachable(failures)),
+                },
+                () = sleep((limit / LATE_PART).min(LATE)), if !is_last => {}
+            }
+        }
+    }
+
+    /// In their order: the known brokers, then the bootstrap endpoints that are none of them.
+    fn whom_to_ask(&self) -> Vec<(Option<NodeId>, Endpoint)> {
         let snapshot = self.snapshot();
         let is_open = |node| self.connections.is_open(node);
-        let nodes = in_order(&snapshot, is_open, &mut rand::rng());
-        let mut failures = Vec::new();
-        for (node, endpoint) in nodes {
-            if self.closed.is_cancelled() {
-                return Err(Error::Closed);
-            }
-            // A broker that is down must not hold up the question: others can answer it.
-            let attempt = async {
-                let connection = self.connections.get(node, endpoint, Purpose::Main).await?;
-                ask(connection.clone())
-                    .await
-                    .map(|answer| (connection, answer))
-            };
-            match timeout(self.config.metadata_timeout, attempt).await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => failures.push((endpoint.clone(), error)),
-                Err(_) => failures.push((endpoint.clone(), NetError::Timeout)),
-            }
-        }
+        let brokers = in_order(&snapshot, is_open, &mut rand::rng());
+        let mut whom: Vec<(Option<NodeId>, Endpoint)> = brokers
+            .into_iter()
+            .map(|(node, endpoint)| (Some(node), endpoint.clone()))
+            .collect();
         for endpoint in &self.config.bootstrap {
-            if self.closed.is_cancelled() {
-                return Err(Error::Closed);
-            }
-            if failures.iter().any(|(tried, _)| tried == endpoint) {
-                continue;
-            }
-            let attempt = async {
-                let connection = self.connections.open(endpoint).await?;
-                ask(connection.clone())
-                    .await
-                    .map(|answer| (connection, answer))
-            };
-            match attempt.await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => failures.push((endpoint.clone(), error)),
+            if whom.iter().all(|(_, known)| known != endpoint) {
+                whom.push((None, endpoint.clone()));
             }
         }
-        Err(Error::Unreachable(failures))
+        whom
     }
 
     /// Keeps a bootstrap connection for the broker that it turned out to lead to.

@@ -18,6 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{watch, Notify};
 use tokio_util::sync::CancellationToken;
 
+pub use ask::LATE;
 pub use backoff::Backoff;
 pub use brod_protocol::api::TopicId;
 use connections::Connections;

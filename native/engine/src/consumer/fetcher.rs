@@ -7,11 +7,13 @@
 //! first one is being delivered.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::time::timeout_at;
 
 use super::driver::PartitionDriver;
 use super::fetch_queue::{FetchQueue, FirstLane};
@@ -19,7 +21,7 @@ use super::poll::{Limits, Poll};
 use super::routing::{Claimed, FetchId};
 use super::session::{Ask, Key, Plan, Session};
 use super::subscription::NextFetch;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, LATE};
 use crate::error::Error;
 use brod_protocol::api::fetch::{self, FetchRequest};
 use brod_protocol::error::ErrorCode;
@@ -222,8 +224,16 @@ impl Lane {
         };
         let request = fetch::request(&head, plan.ask, plan.forget);
         let limit = limits.max_wait + GRACE;
-        let response = connection.call_version(&request, version, limit).await?;
-        Ok(fetch::read(response))
+        let mut late = connection.ready_at(Instant::now()) + limits.max_wait + LATE;
+        let mut call = pin!(connection.call_version(&request, version, limit));
+        loop {
+            match timeout_at(late.into(), &mut call).await {
+                Ok(response) => return Ok(fetch::read(response?)),
+                // Partitions go to their new leaders as soon as those are known.
+                Err(_) => self.cluster.request_refresh(),
+            }
+            late = Instant::now() + LATE;
+        }
     }
 
     async fn take_in(&mut self, mut answer: fetch::Answer, limits: &Limits) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use kafka_protocol::messages::{FindCoordinatorRequest, OffsetCommitRequest, OffsetFetchRequest};
+use kafka_protocol::messages::{OffsetCommitRequest, OffsetFetchRequest};
 
 use super::protocol::Coordinator;
 use super::{AssignedPartition, CommitOutcome, GroupConfig, OffsetToCommit, TopicPartitions};
@@ -34,10 +34,14 @@ pub(super) fn membership<'a>(
 
 /// Asks any broker who coordinates the group.
 pub(super) async fn find_coordinator(cluster: &Cluster, group: &str) -> Result<Coordinator, Error> {
-    let connection = cluster.any_connection().await?;
-    let version = connection.versions().pick::<FindCoordinatorRequest>()?;
-    let request = find_coordinator::request(version, CoordinatorKind::Group, group);
-    let response = connection.call_version(&request, version, PROMPT).await?;
+    let request = |version| {
+        Ok(find_coordinator::request(
+            version,
+            CoordinatorKind::Group,
+            group,
+        ))
+    };
+    let (version, response) = cluster.ask_any(request).await?;
     let found = find_coordinator::read(version, response)?;
     let endpoint = Endpoint::named(&found.host, found.port);
     let endpoint = endpoint.ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;

@@ -5,8 +5,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_protocol::messages::InitProducerIdRequest;
-
 use crate::cluster::{Backoff, Cluster};
 use crate::error::Error;
 use crate::net::NetError;
@@ -87,11 +85,8 @@ impl Identities {
 
 /// Any broker gives producer ids to those who have no transactional id.
 async fn ask(cluster: &Cluster) -> Result<ProducerId, Error> {
-    let connection = cluster.any_connection().await?;
-    let version = connection.versions().pick::<InitProducerIdRequest>()?;
-    let request = init_producer_id::request(version, None, None);
-    let limit = cluster.config().metadata_timeout;
-    let response = connection.call_version(&request, version, limit).await?;
+    let request = |version| Ok(init_producer_id::request(version, None, None));
+    let (_, response) = cluster.ask_any(request).await?;
     Ok(init_producer_id::read(&response)?)
 }
 

@@ -20,7 +20,7 @@ use super::distance::Distance;
 use super::partition::Partition;
 use super::queue::Queue;
 use super::size_limit::SizeLimit;
-use crate::cluster::{Cluster, NodeId, Purpose, TopicId};
+use crate::cluster::{Cluster, NodeId, Purpose, Snapshot, TopicId, LATE};
 use crate::error::Error;
 use crate::net::{Connection, NetError};
 
@@ -84,6 +84,8 @@ pub(super) struct Lane<R: Replies> {
     pub size_limit: SizeLimit,
     /// The last request was as large as it may be, and there was more to send.
     pub was_full: bool,
+    /// When it was last looked whether a late broker still leads.
+    looked: Option<Instant>,
 }
 
 impl<R: Replies> Lane<R> {
@@ -98,6 +100,7 @@ impl<R: Replies> Lane<R> {
             distance: Distance::default(),
             size_limit: SizeLimit::of_requests(),
             was_full: false,
+            looked: None,
         }
     }
 
@@ -155,15 +158,45 @@ impl<R: Replies> Lane<R> {
         })))
     }
 
+    /// When to look whether the broker still leads, as it does not answer.
+    pub(super) fn late_at(&self) -> Option<Instant> {
+        let request = self.in_flight.front()?;
+        let since = request.sent + self.throttled_since(request);
+        Some(self.looked.map_or(since, |looked| looked.max(since)) + LATE)
+    }
+
+    /// True, if the broker is late, and the next time is not there yet: somebody has to look whether it still leads.
+    pub(super) fn is_late(&mut self, now: Instant) -> bool {
+        let is_late = self.late_at().is_some_and(|at| at <= now);
+        if is_late {
+            self.looked = Some(now);
+        }
+        is_late
+    }
+
+    /// Whether the broker leads none of the partitions any more that the first request in line has batches of, and another
+    /// one does. If it worked, it would have said so.
+    pub(super) fn is_left(&self, snapshot: &Snapshot, node: NodeId) -> bool {
+        let items = self.in_flight.front().map(|request| &request.items);
+        let leaders = items.into_iter().flatten();
+        let leaders = leaders.filter_map(|item| item.partition.place(snapshot).0.ok());
+        let mut others = leaders.map(|leader| leader != node).peekable();
+        others.peek().is_some() && others.all(|is_other| is_other)
+    }
+
     /// By when the first request in line has to be answered. Time in which the broker wants to be left alone
     /// does not count.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let request = self.in_flight.front()?;
-        let throttled = self.connection.as_ref().map(Connection::throttled);
-        let since = throttled.map_or(Duration::ZERO, |total| {
+        Some(request.deadline + self.throttled_since(request))
+    }
+
+    /// How long the broker has wanted to be left alone since it was sent the request.
+    fn throttled_since(&self, request: &Request<R>) -> Duration {
+        let total = self.connection.as_ref().map(Connection::throttled);
+        total.map_or(Duration::ZERO, |total| {
             total.saturating_sub(request.throttled)
-        });
-        Some(request.deadline + since)
+        })
     }
 }
 

@@ -389,6 +389,8 @@ impl<R: Replies> Task<R> {
         let lanes = self.lanes.iter();
         let throttled = lanes.filter_map(|lane| lane.throttled_until(now));
         let throttled = throttled.map(|until| until.min(now + THROTTLED_CHECK));
+        let late = self.lanes.iter().filter_map(Lane::late_at);
+        let answers = answers.chain(late);
         answers.chain(self.timers.next()).chain(throttled).min()
     }
 
@@ -401,12 +403,20 @@ impl<R: Replies> Task<R> {
                     .iter()
                     .for_each(|partition| partition.expire(now));
             }
+            let is_left = self.lanes[lane].is_late(now) && self.is_left(lane);
             // A broker that hangs: whatever it was asked is asked again elsewhere.
-            if self.lanes[lane].deadline().is_some_and(|at| at <= now) {
+            if is_left || self.lanes[lane].deadline().is_some_and(|at| at <= now) {
                 self.lanes[lane].disconnect(&NetError::Timeout);
                 self.answered(lane, Err(NetError::Timeout));
             }
         }
+    }
+
+    /// Whether others lead by now than the broker that is late. If it is not known, it will be the next time.
+    fn is_left(&self, lane: usize) -> bool {
+        let cluster = &self.shared.cluster;
+        cluster.request_refresh();
+        self.lanes[lane].is_left(&cluster.snapshot(), self.inbox.node)
     }
 
     /// The client is closed: whatever is left fails.

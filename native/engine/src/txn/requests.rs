@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::messages::{
-    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, FindCoordinatorRequest,
-    InitProducerIdRequest, TxnOffsetCommitRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest,
+    TxnOffsetCommitRequest,
 };
 
 use super::config::OffsetsToAdd;
@@ -44,15 +44,11 @@ impl Asker {
 
     /// Who coordinates. Connections are made by node id, so the cluster must know the node.
     pub(super) async fn find(&self, kind: CoordinatorKind, id: &str) -> Result<NodeId, Error> {
-        let connection = self.cluster.any_connection().await?;
-        let version = connection.versions().pick::<FindCoordinatorRequest>()?;
-        if version == 0 && kind == CoordinatorKind::Transaction {
-            return Err(unsupported("FindCoordinator"));
-        }
-        let request = find_coordinator::request(version, kind, id);
-        let response = connection
-            .call_version(&request, version, self.limit)
-            .await?;
+        let request = |version| match (version, kind) {
+            (0, CoordinatorKind::Transaction) => Err(unsupported("FindCoordinator")),
+            _ => Ok(find_coordinator::request(version, kind, id)),
+        };
+        let (version, response) = self.cluster.ask_any(request).await?;
         let found = find_coordinator::read(version, response)?;
         if self.cluster.endpoint(found.node).is_none() {
             self.cluster.connect().await?;

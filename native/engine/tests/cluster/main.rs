@@ -4,15 +4,19 @@
 mod server;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
+use brod_engine::admin::{find_coordinator, CoordinatorKind};
 use brod_engine::cluster::{Cluster, ClusterConfig, Leader, Purpose};
 use brod_engine::error::Error;
 use brod_engine::net::{ConnectOptions, Endpoint, Resolver};
 use brod_protocol::error::ErrorCode;
 use bytes::Bytes;
-use kafka_protocol::messages::{ApiKey, MetadataRequest, MetadataResponse};
+use kafka_protocol::messages::{
+    ApiKey, BrokerId, FindCoordinatorResponse, MetadataRequest, MetadataResponse,
+};
 use kafka_protocol::protocol::{Decodable, StrBytes};
 use parking_lot::Mutex;
 use server::{encoded, metadata, serve, Versions};
@@ -231,6 +235,62 @@ fn serve_as(listener: TcpListener, epoch: i32) {
             async move { Some(encoded(&response, version)) }
         },
     );
+}
+
+fn coordinator(node: i32) -> FindCoordinatorResponse {
+    FindCoordinatorResponse::default().with_node_id(BrokerId(node))
+}
+
+#[tokio::test]
+async fn a_broker_that_hangs_does_not_use_up_the_time_of_who_asks() {
+    const VERSIONS: Versions = &[
+        (ApiKey::ApiVersions, 3),
+        (ApiKey::Metadata, 9),
+        (ApiKey::FindCoordinator, 3),
+    ];
+    let limit = Duration::from_secs(2);
+    let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port_of = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let bootstrap = Endpoint {
+        host: "127.0.0.1".into(),
+        port: port_of(&hanging),
+    };
+    let ports = [(1, port_of(&hanging)), (2, port_of(&other))];
+    let hangs = Arc::new(AtomicBool::new(false));
+    for (listener, hangs) in [(hanging, hangs.clone()), (other, Arc::default())] {
+        serve(
+            listener,
+            || VERSIONS,
+            move |key, version, _body| {
+                let hangs = hangs.clone();
+                let answer = match key {
+                    ApiKey::Metadata => encoded(&metadata(&ports, 1, 0), version),
+                    _ => encoded(&coordinator(2), version),
+                };
+                async move {
+                    if hangs.load(Ordering::Relaxed) {
+                        std::future::pending::<()>().await;
+                    }
+                    Some(answer)
+                }
+            },
+        );
+    }
+    let cluster = Cluster::start(ClusterConfig {
+        bootstrap: vec![bootstrap],
+        metadata_timeout: limit,
+        ..Default::default()
+    });
+    // The one connection that is open, so that it is asked first.
+    cluster.connect().await.unwrap();
+    hangs.store(true, Ordering::Relaxed);
+    let asked = tokio::time::timeout(limit, cluster.fetch_metadata(None, false)).await;
+    assert!(matches!(asked, Ok(Ok(_))), "{asked:?}");
+    let find = find_coordinator(&cluster, CoordinatorKind::Group, "g", limit);
+    let found = tokio::time::timeout(limit, find).await.unwrap().unwrap();
+    assert_eq!(found.0, 2);
+    cluster.close();
 }
 
 #[cfg(target_os = "linux")]

@@ -46,8 +46,9 @@ pub(crate) struct Log {
     /// Fetches refused for that reason.
     pub refused: u32,
     pub log_start: i64,
-    /// What metadata says: the brokers with their ports, and the epoch. Node 1 leads.
+    /// What metadata says: the brokers with their ports, who leads (None: node 1), and the epoch.
     pub brokers: Vec<(i32, u16)>,
+    pub leader: Option<i32>,
     pub leader_epoch: i32,
     pub metadata_requests: u32,
     /// Where the log of any former leader epoch ends.
@@ -65,6 +66,8 @@ pub(crate) struct Log {
     pub max_bytes: i32,
     pub lose_session: bool,
     pub hang_up: bool,
+    /// Fetches are not answered from now on.
+    pub fetches_hang: bool,
     /// Batches that are larger than what a fetch asks of their partition are left out, but for the
     /// first one of an answer (KIP-74).
     pub is_strict: bool,
@@ -183,7 +186,8 @@ impl Broker {
             ApiKey::Metadata => {
                 let mut log = self.log.lock();
                 log.metadata_requests += 1;
-                encoded(&metadata(&log.brokers, 1, log.leader_epoch), version)
+                let leader = log.leader.unwrap_or(1);
+                encoded(&metadata(&log.brokers, leader, log.leader_epoch), version)
             }
             ApiKey::ListOffsets => {
                 let request = ListOffsetsRequest::decode(&mut body, version).unwrap();
@@ -209,7 +213,11 @@ impl Broker {
                 if self.change(|log| std::mem::take(&mut log.hang_up)) {
                     return None;
                 }
-                encoded(&self.fetch(request).await, version)
+                let answer = self.fetch(request).await;
+                if self.log.lock().fetches_hang {
+                    std::future::pending::<()>().await;
+                }
+                encoded(&answer, version)
             }
             other => panic!("unexpected {other:?}"),
         };

@@ -120,3 +120,23 @@ async fn a_leader_whose_address_nobody_told_waits_for_the_metadata() {
     first.change(|log| log.brokers = known);
     assert_eq!(subscriber.offsets(1).await, [1]);
 }
+
+#[tokio::test]
+async fn a_leader_that_hangs_is_left_for_the_next_one_as_soon_as_there_is_one() {
+    let brokers = pair(0).await;
+    let consumers = connect(&brokers[0]).await;
+    let mut subscriber = subscribed(&consumers, &brokers[0]).await;
+    brokers[0].change(|log| log.fetches_hang = true);
+    for (broker, kind) in brokers.iter().zip([0, 1]) {
+        broker.change(|log| (log.leader, log.leader_epoch) = (Some(2), 1));
+        let kind = Kind {
+            epoch: kind,
+            ..Kind::default()
+        };
+        broker.append(0, 1, &["b"], kind);
+    }
+    let start = Instant::now();
+    assert_eq!(subscriber.offsets(1).await, [1]);
+    // Not when the answer has been given up.
+    assert!(start.elapsed() < Duration::from_secs(8));
+}

@@ -35,8 +35,9 @@ pub(crate) struct Named {
 
 #[derive(Default)]
 pub(crate) struct State {
-    /// What metadata says: the brokers with their ports, and the epoch. Node 1 leads.
+    /// What metadata says: the brokers with their ports, who leads (None: node 1), and the epoch.
     pub brokers: Vec<(i32, u16)>,
+    pub leader: Option<i32>,
     pub leader_epoch: i32,
     /// Another broker leads: batches are refused.
     pub moved: Option<Named>,
@@ -149,7 +150,11 @@ impl Broker {
                 let topics = request.topics.unwrap_or_default().into_iter();
                 let names = topics.filter_map(|topic| topic.name);
                 state.asked_for = names.map(|name| name.to_string()).collect();
-                let response = metadata(&state.brokers, 1, state.leader_epoch);
+                let response = metadata(
+                    &state.brokers,
+                    state.leader.unwrap_or(1),
+                    state.leader_epoch,
+                );
                 Some(encoded(&response, version))
             }
             ApiKey::Produce if std::mem::take(&mut state.hang_up) => None,

@@ -4,6 +4,7 @@
 mod broker;
 mod closing;
 mod far;
+mod hanging;
 mod lanes;
 mod lies;
 mod limits;
