@@ -196,7 +196,7 @@ rows(connection) ->
   , {reconnect_backoff_max, {integer, ms, 1, ?MAX}, undefined, 5, "The longest such pause (1000)."}
   , {query_api_versions, boolean, true, 4, "false for brokers before 0.10."}
   , {connections_max_idle_ms, {or_infinity, {integer, ms, 1, ?MAX}, ?MAX}, 540000, 5, "A connection that nobody used for so long is closed."}
-  , {extra_sock_opts, socket_options, [], 4, "nodelay, keepalive, sndbuf, recbuf, tos, ip, inet, inet6, linger, bind_to_device."}
+  , {extra_sock_opts, socket_options, [], 4, "nodelay, keepalive (on: a connection that is silent for a minute is probed), sndbuf, recbuf, tos, ip, inet, inet6, linger, bind_to_device."}
   , {debug, {any, "any"}, undefined, 4, "Taken and not used."}
   , {nolink, boolean, undefined, 4, "Of a connection: not linked to who asked for it."}
   ];

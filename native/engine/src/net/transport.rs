@@ -1,7 +1,7 @@
 //! Streams to brokers: names resolved, sockets opened, TLS on top where it is asked for.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
@@ -12,6 +12,12 @@ use super::{Endpoint, NetError, Resolver, SocketOptions};
 
 /// Names that are looked up at the same time. A resolver that hangs keeps a thread for each.
 static LOOKUPS: Semaphore = Semaphore::const_new(8);
+
+/// A connection that has been silent for so long is probed.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// What is not answered is probed again after so long.
+const PROBE_AGAIN: Duration = Duration::from_secs(10);
 
 /// The addresses of a host, as they are now. A name that is an address is not looked up.
 pub(super) async fn resolve(
@@ -87,9 +93,11 @@ async fn connect_one(address: SocketAddr, options: &SocketOptions) -> std::io::R
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     socket.set_nodelay(options.nodelay)?;
-    socket.set_keepalive(options.keepalive)?;
-    // Before connecting: the window is agreed on in the first packets.
     let raw = socket2::SockRef::from(&socket);
+    if options.keepalive {
+        raw.set_tcp_keepalive(&probes())?;
+    }
+    // Before connecting: the window is agreed on in the first packets.
     if let Some(size) = options.send_buffer {
         raw.set_send_buffer_size(size)?;
     }
@@ -114,6 +122,15 @@ async fn connect_one(address: SocketAddr, options: &SocketOptions) -> std::io::R
     socket.connect(address).await
 }
 
+/// What passes connections on (load balancers, NAT) forgets those that are silent for some minutes, and tells nobody: what is
+/// sent next goes nowhere. The system's two hours are too late for that.
+fn probes() -> socket2::TcpKeepalive {
+    let probes = socket2::TcpKeepalive::new().with_time(SILENCE);
+    #[cfg(any(target_os = "linux", target_os = "macos", windows))]
+    let probes = probes.with_interval(PROBE_AGAIN);
+    probes
+}
+
 #[cfg(unix)]
 fn set_traffic_class(socket: &socket2::Socket, class: u32) -> std::io::Result<()> {
     socket.set_tclass_v6(class)
@@ -132,4 +149,26 @@ fn bind_to_device(socket: &socket2::Socket, device: &str) -> std::io::Result<()>
 #[cfg(not(target_os = "linux"))]
 fn bind_to_device(_: &socket2::Socket, _: &str) -> std::io::Result<()> {
     Err(std::io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn silent_connections_are_probed_unless_told_otherwise() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        for keepalive in [true, false] {
+            let options = SocketOptions {
+                keepalive,
+                ..SocketOptions::default()
+            };
+            let stream = connect_one(address, &options).await.unwrap();
+            let raw = socket2::SockRef::from(&stream);
+            assert_eq!(raw.keepalive().unwrap(), keepalive);
+            let silence = raw.tcp_keepalive_time().unwrap();
+            assert_eq!(silence == SILENCE, keepalive);
+        }
+    }
 }
