@@ -1,7 +1,5 @@
 //! Asking whichever broker answers: for metadata, and for what any broker can tell.
 
-use std::time::Duration;
-
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use kafka_protocol::messages::MetadataRequest;
 use kafka_protocol::protocol::Request;
@@ -9,7 +7,7 @@ use rand::seq::SliceRandom;
 use rand::Rng;
 use tokio::time::{sleep, timeout};
 
-use super::{is_topic_name, Cluster, NodeId, Purpose, Snapshot};
+use super::{is_topic_name, Cluster, NodeId, Purpose, Snapshot, LATE};
 use crate::error::Error;
 use crate::net::{Connection, Endpoint, NetError};
 use crate::stats::Event;
@@ -17,9 +15,7 @@ use brod_protocol::api::metadata::{self, Metadata, Topic};
 use brod_protocol::api::ApiError;
 use brod_protocol::error::ErrorCode;
 
-/// A broker that has not answered for so long, or in this part of the time that it has, may hang. Others can answer
-/// instead of it, or lead instead of it once the cluster has noticed, which is long before the time for an answer is up.
-pub const LATE: Duration = Duration::from_secs(1);
+/// A broker is late, too, that has not answered in this part of a short time that it has.
 const LATE_PART: u32 = 5;
 
 impl Cluster {

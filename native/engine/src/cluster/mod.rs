@@ -5,6 +5,7 @@ mod backoff;
 mod connections;
 mod health;
 mod interest;
+mod late;
 mod metadata;
 mod refresh;
 mod refusals;
@@ -18,13 +19,13 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{watch, Notify};
 use tokio_util::sync::CancellationToken;
 
-pub use ask::LATE;
 pub use backoff::Backoff;
 pub use brod_protocol::api::TopicId;
 use connections::Connections;
 pub use connections::Purpose;
 use interest::Interests;
 pub use interest::{is_topic_name, Interest};
+pub use late::{unless_moved, LATE};
 pub use metadata::{Leader, NodeId, PartitionInfo, Snapshot, TopicInfo};
 pub use supervision::OnFailure;
 

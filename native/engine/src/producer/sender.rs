@@ -416,7 +416,14 @@ impl<R: Replies> Task<R> {
     fn is_left(&self, lane: usize) -> bool {
         let cluster = &self.shared.cluster;
         cluster.request_refresh();
-        self.lanes[lane].is_left(&cluster.snapshot(), self.inbox.node)
+        let is_left = self.lanes[lane].is_left(&cluster.snapshot(), self.inbox.node);
+        if is_left {
+            let (client, node) = (&*cluster.config().connect.client_id, self.inbox.node);
+            let broker = cluster.endpoint(node).map(|broker| broker.to_string());
+            let broker = broker.as_deref().unwrap_or("gone");
+            tracing::warn!(client, broker, node, "broker hangs, others lead by now");
+        }
+        is_left
     }
 
     /// The client is closed: whatever is left fails.

@@ -435,6 +435,7 @@ impl<R: Replies> Driver<R> {
                     Step::FindCoordinator | Step::Wait(_) | Step::Idle => Ok(state::Reply::Done),
                 }
             };
+            let answer = asker.unless_moved(node, CoordinatorKind::Transaction, &asker.id, answer);
             // Given up without closing the connection, which others wait on.
             let answer = timeout(limit, answer).await;
             Answer::Of(answer.unwrap_or(Err(Error::Timeout)))
@@ -468,8 +469,9 @@ async fn commit_offsets(
     };
     // Should this be given up halfway, the next attempt looks again.
     common.groups.forget(group);
+    let committed = asker.commit_offsets(node, producer, protocol, to_add);
     let committed = asker
-        .commit_offsets(node, producer, protocol, to_add)
+        .unless_moved(node, CoordinatorKind::Group, group, committed)
         .await?;
     common.groups.put(group, node);
     Ok(committed)

@@ -1,5 +1,6 @@
 //! What coordinators are asked.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use kafka_protocol::messages::{
 
 use super::config::OffsetsToAdd;
 use super::state::{Place, Protocol, Reply};
-use crate::cluster::{Cluster, NodeId, Purpose};
+use crate::cluster::{unless_moved, Cluster, NodeId, Purpose, LATE};
 use crate::error::Error;
 use crate::net::{Connection, NetError};
 use brod_protocol::api::find_coordinator::{self, CoordinatorKind};
@@ -57,6 +58,17 @@ impl Asker {
             Some(_) => Ok(found.node),
             None => Err(ErrorCode::COORDINATOR_NOT_AVAILABLE.into()),
         }
+    }
+
+    /// Waits for what the coordinator answers; see [`unless_moved`].
+    pub(super) async fn unless_moved<T>(
+        &self,
+        node: NodeId,
+        kind: CoordinatorKind,
+        id: &str,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        unless_moved(node, LATE, answer, || self.find(kind, id)).await
     }
 
     /// InitProducerId.

@@ -1,6 +1,7 @@
 //! The requests of the classic protocol, sent and answered, in whatever version the broker speaks.
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::{
@@ -9,7 +10,7 @@ use kafka_protocol::messages::{
 use tokio::time::timeout;
 
 use super::actions::{Answer, Counted, Heartbeat, JoinOutcome, Joined, Request};
-use crate::cluster::{Cluster, NodeId};
+use crate::cluster::{self, Cluster, NodeId, LATE};
 use crate::error::Error;
 use crate::group::protocol::Link;
 use crate::group::requests::{fetch_offsets, find_coordinator, membership, PROMPT};
@@ -20,6 +21,9 @@ use brod_protocol::api::{heartbeat, leave_group, sync_group};
 use brod_protocol::consumer_protocol::{Assignment, Subscription, PROTOCOL_TYPE};
 use brod_protocol::error::ErrorCode;
 use brod_protocol::WireError;
+
+/// What waits for other members is late after so long: a question of each member a second would be too much.
+const HELD: Duration = Duration::from_secs(5);
 
 /// Sends a request and waits for its answer.
 pub(super) async fn ask(link: Link, request: Request) -> Answer {
@@ -40,7 +44,7 @@ pub(super) async fn ask(link: Link, request: Request) -> Answer {
                 let connection = link.connection(node).await?;
                 join(&connection, config, &member_id, &terms).await
             };
-            Answer::Joined(joined.await)
+            Answer::Joined(unless_moved(&link, node, HELD, joined).await)
         }
         Request::Sync {
             node,
@@ -63,7 +67,7 @@ pub(super) async fn ask(link: Link, request: Request) -> Answer {
                 )
                 .await
             };
-            Answer::Synced(synced.await)
+            Answer::Synced(unless_moved(&link, node, HELD, synced).await)
         }
         Request::FetchOffsets { node, partitions } => {
             let offsets = async {
@@ -77,14 +81,28 @@ pub(super) async fn ask(link: Link, request: Request) -> Answer {
                 let connection = link.connection(heartbeat.node).await?;
                 let read = connection.ready_at(Instant::now());
                 beat(&connection, config, &heartbeat).await?;
+                Ok(read)
+            };
+            let taken = unless_moved(&link, heartbeat.node, LATE, taken).await;
+            let result = taken.map(|read| {
                 // A broker that throttles has not seen it before.
                 heartbeat.sent = heartbeat.sent.max(read.min(Instant::now()));
-                Ok(())
-            };
-            let result = taken.await;
+            });
             Answer::Heartbeat(heartbeat, result)
         }
     }
+}
+
+/// Waits for what the coordinator answers, unless that is late and the group has another one by now.
+async fn unless_moved<T>(
+    link: &Link,
+    node: NodeId,
+    every: Duration,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let group_id = &link.config.group_id;
+    let find = || async { Ok(find_coordinator(&link.cluster, group_id).await?.node) };
+    cluster::unless_moved(node, every, answer, find).await
 }
 
 /// Joins; the answer comes when all members have joined.
