@@ -351,7 +351,7 @@ produce_sync_offset(Client, Topic, Partition, Key, Value) ->
 -spec sync_produce_request(call_ref()) -> ok | {error, term()}.
 sync_produce_request(CallRef) -> sync_produce_request(CallRef, reply_timeout()).
 
-%% @doc Wait for the ack of a call that the calling process made; `{error, timeout}' after
+%% @doc Wait for the ack of a call that the calling process made (else `{bad_caller, Pid}' is raised); `{error, timeout}' after
 %% `Timeout' ms.
 -spec sync_produce_request(call_ref(), timeout()) -> ok | {error, term()}.
 sync_produce_request(CallRef, Timeout) ->

@@ -57,6 +57,9 @@ produce_no_ack(Pid, Key, Value) ->
 %% @doc See `brod_producer:sync_produce_request/2'.
 -spec sync_produce_request(brod:call_ref(), timeout()) ->
         {ok, brod:offset()} | {error, produce_error() | term()}.
+sync_produce_request(#brod_call_ref{caller = Caller}, _Timeout) when is_pid(Caller), Caller =/= self() ->
+  brod_args:raise({bad_caller, Caller}, io_lib:format("the reply goes to ~p, which called produce: no other process "
+                                                      "can wait for it", [Caller]));
 sync_produce_request(#brod_call_ref{callee = Callee, ref = Ref}, Timeout) ->
   MRef = monitor(process, Callee),
   receive

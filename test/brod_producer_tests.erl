@@ -26,6 +26,7 @@ tests() ->
   , {"a crash report has counts and no payloads", fun status/0}
   , {"producers that wait for their restart are started at once when asked for", fun already_present/0}
   , {"what is wrong with an argument is named", fun arguments/0}
+  , {"only who has produced can wait for the reply", fun foreign_reply/0}
   ].
 
 setup() ->
@@ -234,6 +235,15 @@ arguments() ->
                  {5, "message 2 of the batch: expected iodata or undefined as value; got the atom nil",
                   fun() -> brod:produce(?C, ?T, 0, <<>>, [#{value => <<>>}, #{value => nil}]) end},
                  {5, "proper list", fun() -> brod:produce(?C, ?T, 0, <<>>, [{<<>>, <<>>} | x]) end}]).
+
+foreign_reply() ->
+  {_Client, _Producer} = stand_alone(),
+  {ok, CallRef} = brod:produce(?C, ?T, 0, <<>>, <<"v">>),
+  Self = self(),
+  Wait = fun() -> Self ! {waited, catch brod:sync_produce_request(CallRef)} end,
+  {_, Monitor} = spawn_monitor(Wait),
+  receive {'DOWN', Monitor, process, _, normal} -> ok after ?LIMIT_MS -> error(waits) end,
+  receive {waited, Result} -> ?assertMatch({'EXIT', {{bad_caller, Self}, _}}, Result) end.
 
 text(Position, Call) ->
   try Call() of
