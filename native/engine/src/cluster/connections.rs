@@ -44,6 +44,14 @@ struct Slot {
     connection: Option<Connection>,
     backoff: Backoff,
     not_before: Option<Instant>,
+    failed: Option<Failed>,
+}
+
+/// The last attempt, if it failed.
+struct Failed {
+    at: Instant,
+    endpoint: Endpoint,
+    why: NetError,
 }
 
 type SharedSlot = Arc<tokio::sync::Mutex<Slot>>;
@@ -72,7 +80,8 @@ impl Connections {
 
     /// An open connection to the node, which listens at `endpoint`.
     ///
-    /// Waits for the backoff of an earlier failure to pass, then tries once.
+    /// Waits for the backoff of an earlier failure to pass, then tries once. An attempt that fails has failed for all who
+    /// wait for it: one after the other would take the time of an attempt for each of them.
     pub(super) async fn get(
         &self,
         node: NodeId,
@@ -80,7 +89,13 @@ impl Connections {
         purpose: Purpose,
     ) -> Result<Connection, NetError> {
         let slot = self.slot(node, purpose);
+        let asked = Instant::now();
         let mut slot = slot.lock().await;
+        if let Some(failed) = &slot.failed {
+            if failed.at > asked && failed.endpoint == *endpoint {
+                return Err(failed.why.clone());
+            }
+        }
         if let Some(connection) = &slot.connection {
             if !connection.is_closed() && connection.endpoint() == endpoint {
                 return Ok(connection.clone());
@@ -94,6 +109,7 @@ impl Connections {
             Ok(connection) => {
                 self.broker_back(node, endpoint);
                 slot.backoff.reset();
+                slot.failed = None;
                 // A broker that takes connections and drops them at once is not asked in a loop.
                 slot.not_before = Some(Instant::now() + Duration::from_millis(20));
                 slot.connection = Some(connection.clone());
@@ -101,7 +117,13 @@ impl Connections {
             }
             Err(error) => {
                 self.broker_lost(node, endpoint, &error);
-                slot.not_before = Some(Instant::now() + slot.backoff.next_wait());
+                let at = Instant::now();
+                slot.not_before = Some(at + slot.backoff.next_wait());
+                slot.failed = Some(Failed {
+                    at,
+                    endpoint: endpoint.clone(),
+                    why: error.clone(),
+                });
                 Err(error)
             }
         }
@@ -208,9 +230,32 @@ impl Connections {
                 connection: None,
                 backoff: backoff.clone(),
                 not_before: None,
+                failed: None,
             };
             Arc::new(tokio::sync::Mutex::new(slot))
         });
         slot.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_attempt_that_fails_has_failed_for_all_who_wait_for_it() {
+        let second = Duration::from_secs(1);
+        let connections = Connections::new(ConnectOptions::default(), second, second);
+        let nobody = Endpoint {
+            host: "127.0.0.1".into(),
+            port: 1,
+        };
+        let get = || connections.get(1, &nobody, Purpose::Main);
+        assert!(get().await.is_err());
+        let start = Instant::now();
+        let all = futures_util::future::join_all((0..30).map(|_| get())).await;
+        assert!(all.iter().all(|one| matches!(one, Err(NetError::Refused))));
+        // One backoff, not thirty.
+        assert!(start.elapsed() < 5 * second, "{:?}", start.elapsed());
     }
 }
