@@ -134,18 +134,20 @@ impl Cluster {
         let attempt = |node: Option<NodeId>, endpoint: Endpoint| {
             let ask = &ask;
             async move {
-                let answer = async {
-                    let connection = match node {
-                        Some(node) => self.connections.get(node, &endpoint, Purpose::Main).await?,
-                        None => self.connections.open(&endpoint).await?,
-                    };
-                    let answer = ask(connection.clone()).await?;
-                    Ok((connection, answer))
+                let connected = match node {
+                    Some(node) => {
+                        let get = self.connections.get(node, &endpoint, Purpose::Main);
+                        // It may have to wait until it may try again.
+                        let connected = timeout(limit, get).await;
+                        connected.unwrap_or(Err(NetError::Timeout))
+                    }
+                    None => self.connections.open(&endpoint).await,
                 };
-                let answer = timeout(limit, answer).await;
-                answer
-                    .unwrap_or(Err(NetError::Timeout))
-                    .map_err(|error| (endpoint, error))
+                let answered = match connected {
+                    Ok(connection) => ask(connection.clone()).await.map(|a| (connection, a)),
+                    Err(error) => Err(error),
+                };
+                answered.map_err(|error| (endpoint, error))
             }
         };
         let mut to_ask = self.whom_to_ask().into_iter();

@@ -176,7 +176,7 @@ impl<R: Replies> Lane<R> {
 
     /// Whether the broker leads none of the partitions any more that the first request in line has batches of, and another
     /// one does. If it worked, it would have said so.
-    pub(super) fn is_left(&self, snapshot: &Snapshot, node: NodeId) -> bool {
+    pub(super) fn others_lead(&self, snapshot: &Snapshot, node: NodeId) -> bool {
         let items = self.in_flight.front().map(|request| &request.items);
         let leaders = items.into_iter().flatten();
         let leaders = leaders.filter_map(|item| item.partition.place(snapshot).0.ok());

@@ -403,9 +403,9 @@ impl<R: Replies> Task<R> {
                     .iter()
                     .for_each(|partition| partition.expire(now));
             }
-            let is_left = self.lanes[lane].is_late(now) && self.is_left(lane);
+            let others_lead = self.lanes[lane].is_late(now) && self.others_lead(lane);
             // A broker that hangs: whatever it was asked is asked again elsewhere.
-            if is_left || self.lanes[lane].deadline().is_some_and(|at| at <= now) {
+            if others_lead || self.lanes[lane].deadline().is_some_and(|at| at <= now) {
                 self.lanes[lane].disconnect(&NetError::Timeout);
                 self.answered(lane, Err(NetError::Timeout));
             }
@@ -413,17 +413,17 @@ impl<R: Replies> Task<R> {
     }
 
     /// Whether others lead by now than the broker that is late. If it is not known, it will be the next time.
-    fn is_left(&self, lane: usize) -> bool {
+    fn others_lead(&self, lane: usize) -> bool {
         let cluster = &self.shared.cluster;
         cluster.request_refresh();
-        let is_left = self.lanes[lane].is_left(&cluster.snapshot(), self.inbox.node);
-        if is_left {
+        let others_lead = self.lanes[lane].others_lead(&cluster.snapshot(), self.inbox.node);
+        if others_lead {
             let (client, node) = (&*cluster.config().connect.client_id, self.inbox.node);
             let broker = cluster.endpoint(node).map(|broker| broker.to_string());
             let broker = broker.as_deref().unwrap_or("gone");
             tracing::warn!(client, broker, node, "broker hangs, others lead by now");
         }
-        is_left
+        others_lead
     }
 
     /// The client is closed: whatever is left fails.
