@@ -49,6 +49,11 @@ impl Cluster {
             answered => answered,
         };
         let mut response = answer?;
+        let (client, now) = (&*self.config.connect.client_id, &response.cluster_id);
+        if let Some(before) = replaced(&mut self.id.lock(), now.as_deref()) {
+            let (broker, now) = (connection.endpoint(), now.as_deref());
+            tracing::warn!(client, %broker, before, now, "the broker is of another cluster");
+        }
         response
             .brokers
             .retain(|broker| u16::try_from(broker.port).is_ok());
@@ -200,6 +205,12 @@ impl Cluster {
     }
 }
 
+/// Keeps the id of the cluster. Some: another one was known.
+fn replaced(known: &mut Option<String>, now: Option<&str>) -> Option<String> {
+    let now = now.filter(|now| known.as_deref() != Some(*now))?;
+    known.replace(now.to_owned())
+}
+
 fn is_sent_back(refusal: &ApiError) -> bool {
     let code = ErrorCode::REBOOTSTRAP_REQUIRED;
     matches!(refusal, ApiError::Refused { code: said, .. } if *said == code)
@@ -217,4 +228,19 @@ fn in_order<'a>(
     brokers.shuffle(random);
     brokers.sort_by_key(|(node, _)| !is_open(*node));
     brokers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_cluster_is_noticed_each_time_it_changes() {
+        let mut known = None;
+        // Brokers before 0.10.1 do not say.
+        let told = [Some("a"), Some("a"), None, Some("b"), Some("b"), Some("a")];
+        let before = told.map(|now| replaced(&mut known, now));
+        let [a, b] = ["a", "b"].map(|id| Some(id.to_owned()));
+        assert_eq!(before, [None, None, None, a, None, b]);
+    }
 }

@@ -78,6 +78,8 @@ pub struct Cluster {
     /// Topics whose leaders are of interest.
     interests: Arc<Interests>,
     refresh: Notify,
+    /// The cluster's id, as a broker said last.
+    id: Mutex<Option<String>>,
     /// Why the last refresh failed, if it did.
     refresh_failure: Mutex<Option<NetError>>,
     changes: watch::Sender<u64>,
@@ -94,6 +96,7 @@ impl Cluster {
             snapshot: RwLock::default(),
             interests: Arc::default(),
             refresh: Notify::new(),
+            id: Mutex::default(),
             refresh_failure: Mutex::default(),
             changes: watch::Sender::new(0),
             closed: CancellationToken::new(),

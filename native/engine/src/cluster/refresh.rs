@@ -68,6 +68,10 @@ async fn refresh(cluster: &Cluster, topics: Vec<String>) -> Result<(), Error> {
         if topics.is_empty() || cluster.fetch_metadata(Some(&[]), false).await.is_err() {
             return Err(error);
         }
+        // They may just have come back.
+        let Err(error) = cluster.fetch_metadata(Some(&topics), false).await else {
+            continue;
+        };
         match &*topics {
             [topic] => {
                 let client = &*cluster.config.connect.client_id;
