@@ -139,20 +139,21 @@ impl Cluster {
         let attempt = |node: Option<NodeId>, endpoint: Endpoint| {
             let ask = &ask;
             async move {
-                let connected = match node {
-                    Some(node) => {
-                        let get = self.connections.get(node, &endpoint, Purpose::Main);
-                        // It may have to wait until it may try again.
-                        let connected = timeout(limit, get).await;
-                        connected.unwrap_or(Err(NetError::Timeout))
-                    }
-                    None => self.connections.open(&endpoint).await,
+                let answer = async {
+                    let connection = match node {
+                        Some(node) => {
+                            let get = self.connections.get(node, &endpoint, Purpose::Main);
+                            // It may have to wait until it may try again.
+                            timeout(limit, get)
+                                .await
+                                .unwrap_or(Err(NetError::Timeout))?
+                        }
+                        None => self.connections.open(&endpoint).await?,
+                    };
+                    let answer = ask(connection.clone()).await?;
+                    Ok((connection, answer))
                 };
-                let answered = match connected {
-                    Ok(connection) => ask(connection.clone()).await.map(|a| (connection, a)),
-                    Err(error) => Err(error),
-                };
-                answered.map_err(|error| (endpoint, error))
+                answer.await.map_err(|error| (endpoint, error))
             }
         };
         let mut to_ask = self.whom_to_ask().into_iter();
@@ -160,7 +161,7 @@ impl Cluster {
         let mut failures = Vec::new();
         loop {
             let next = to_ask.next();
-            let is_last = next.is_none();
+            let is_asked = next.is_some();
             asked.extend(next.map(|(node, endpoint)| attempt(node, endpoint)));
             tokio::select! {
                 biased;
@@ -170,7 +171,7 @@ impl Cluster {
                     Some(Err(failure)) => failures.push(failure),
                     None => return Err(Error::Unreachable(failures)),
                 },
-                () = sleep((limit / LATE_PART).min(LATE)), if !is_last => {}
+                () = sleep((limit / LATE_PART).min(LATE)), if is_asked => {}
             }
         }
     }

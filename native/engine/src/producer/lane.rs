@@ -67,6 +67,14 @@ pub(super) enum Event {
     Connected(Result<(), Error>),
 }
 
+/// When a request that is not answered is looked at. Time in which the broker wants to be left alone does not count.
+pub(super) struct AnswerLimits {
+    /// Whether the broker still leads.
+    pub late: Instant,
+    /// It is given up.
+    pub deadline: Instant,
+}
+
 type Connecting = Pin<Box<dyn Future<Output = Result<Connection, Error>> + Send>>;
 
 /// See the module's text.
@@ -158,16 +166,9 @@ impl<R: Replies> Lane<R> {
         })))
     }
 
-    /// When to look whether the broker still leads, as it does not answer.
-    pub(super) fn late_at(&self) -> Option<Instant> {
-        let request = self.in_flight.front()?;
-        let since = request.sent + self.throttled_since(request);
-        Some(self.looked.map_or(since, |looked| looked.max(since)) + LATE)
-    }
-
     /// True, if the broker is late, and the next time is not there yet: somebody has to look whether it still leads.
     pub(super) fn is_late(&mut self, now: Instant) -> bool {
-        let is_late = self.late_at().is_some_and(|at| at <= now);
+        let is_late = self.limits().is_some_and(|limits| limits.late <= now);
         if is_late {
             self.looked = Some(now);
         }
@@ -184,18 +185,17 @@ impl<R: Replies> Lane<R> {
         others.peek().is_some() && others.all(|is_other| is_other)
     }
 
-    /// By when the first request in line has to be answered. Time in which the broker wants to be left alone
-    /// does not count.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    /// Of the first request in line.
+    pub(super) fn limits(&self) -> Option<AnswerLimits> {
         let request = self.in_flight.front()?;
-        Some(request.deadline + self.throttled_since(request))
-    }
-
-    /// How long the broker has wanted to be left alone since it was sent the request.
-    fn throttled_since(&self, request: &Request<R>) -> Duration {
         let total = self.connection.as_ref().map(Connection::throttled);
-        total.map_or(Duration::ZERO, |total| {
+        let throttled = total.map_or(Duration::ZERO, |total| {
             total.saturating_sub(request.throttled)
+        });
+        let sent = request.sent + throttled;
+        Some(AnswerLimits {
+            late: self.looked.map_or(sent, |looked| looked.max(sent)) + LATE,
+            deadline: request.deadline + throttled,
         })
     }
 }

@@ -384,13 +384,12 @@ impl<R: Replies> Task<R> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let answers = self.lanes.iter().filter_map(Lane::deadline);
+        let answers = self.lanes.iter().filter_map(Lane::limits);
+        let answers = answers.map(|limits| limits.late.min(limits.deadline));
         let now = Instant::now();
         let lanes = self.lanes.iter();
         let throttled = lanes.filter_map(|lane| lane.throttled_until(now));
         let throttled = throttled.map(|until| until.min(now + THROTTLED_CHECK));
-        let late = self.lanes.iter().filter_map(Lane::late_at);
-        let answers = answers.chain(late);
         answers.chain(self.timers.next()).chain(throttled).min()
     }
 
@@ -405,7 +404,8 @@ impl<R: Replies> Task<R> {
             }
             let others_lead = self.lanes[lane].is_late(now) && self.others_lead(lane);
             // A broker that hangs: whatever it was asked is asked again elsewhere.
-            if others_lead || self.lanes[lane].deadline().is_some_and(|at| at <= now) {
+            let is_over = |lane: &Lane<R>| lane.limits().is_some_and(|at| at.deadline <= now);
+            if others_lead || is_over(&self.lanes[lane]) {
                 self.lanes[lane].disconnect(&NetError::Timeout);
                 self.answered(lane, Err(NetError::Timeout));
             }

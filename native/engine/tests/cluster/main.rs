@@ -36,9 +36,20 @@ struct Script {
 
 type SharedScript = Arc<Mutex<Script>>;
 
+fn port_of(listener: &TcpListener) -> u16 {
+    listener.local_addr().unwrap().port()
+}
+
+fn on_loopback(port: u16) -> Endpoint {
+    Endpoint {
+        host: "127.0.0.1".into(),
+        port,
+    }
+}
+
 async fn start() -> (Arc<Cluster>, SharedScript) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let port = port_of(&listener);
     let script = SharedScript::default();
     let broker = script.clone();
     serve(
@@ -61,10 +72,7 @@ async fn start() -> (Arc<Cluster>, SharedScript) {
         },
     );
     let cluster = Cluster::start(ClusterConfig {
-        bootstrap: vec![Endpoint {
-            host: "127.0.0.1".into(),
-            port,
-        }],
+        bootstrap: vec![on_loopback(port)],
         refresh_backoff: Duration::from_millis(1),
         ..Default::default()
     });
@@ -140,9 +148,9 @@ async fn a_refusal_that_names_the_known_leader_wakes_nobody() {
 #[tokio::test]
 async fn when_all_known_brokers_are_gone_the_cluster_is_found_again_where_it_was_first_found() {
     let bootstrap = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = bootstrap.local_addr().unwrap().port();
+    let port = port_of(&bootstrap);
     let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let brokers = Arc::new(Mutex::new((1, first.local_addr().unwrap().port())));
+    let brokers = Arc::new(Mutex::new((1, port_of(&first))));
     let said = brokers.clone();
     let answer = move |_key, version, _body: Bytes| {
         let (node, port) = *said.lock();
@@ -151,10 +159,7 @@ async fn when_all_known_brokers_are_gone_the_cluster_is_found_again_where_it_was
     };
     serve(bootstrap, || VERSIONS, answer.clone());
     let cluster = Cluster::start(ClusterConfig {
-        bootstrap: vec![Endpoint {
-            host: "127.0.0.1".into(),
-            port,
-        }],
+        bootstrap: vec![on_loopback(port)],
         refresh_backoff: Duration::from_millis(1),
         ..Default::default()
     });
@@ -163,7 +168,7 @@ async fn when_all_known_brokers_are_gone_the_cluster_is_found_again_where_it_was
     // The one broker that it knows goes, and another one comes elsewhere (KIP-899).
     drop(first);
     let second = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    *brokers.lock() = (2, second.local_addr().unwrap().port());
+    *brokers.lock() = (2, port_of(&second));
     serve(second, || VERSIONS, answer.clone());
     cluster.request_refresh();
     eventually(&cluster, |c| {
@@ -176,7 +181,7 @@ async fn when_all_known_brokers_are_gone_the_cluster_is_found_again_where_it_was
     assert!(!connection.is_closed());
     // The same broker at another address.
     let moved = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = moved.local_addr().unwrap().port();
+    let port = port_of(&moved);
     serve(moved, || VERSIONS, answer);
     *brokers.lock() = (2, port);
     cluster.request_refresh();
@@ -225,7 +230,7 @@ async fn broker_at(address: SocketAddr) -> TcpListener {
 }
 
 fn serve_as(listener: TcpListener, epoch: i32) {
-    let port = listener.local_addr().unwrap().port();
+    let port = port_of(&listener);
     serve(
         listener,
         || VERSIONS,
@@ -251,11 +256,7 @@ async fn a_broker_that_hangs_does_not_use_up_the_time_of_who_asks() {
     let limit = Duration::from_secs(2);
     let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port_of = |listener: &TcpListener| listener.local_addr().unwrap().port();
-    let bootstrap = Endpoint {
-        host: "127.0.0.1".into(),
-        port: port_of(&hanging),
-    };
+    let bootstrap = on_loopback(port_of(&hanging));
     let ports = [(1, port_of(&hanging)), (2, port_of(&other))];
     let hangs = Arc::new(AtomicBool::new(false));
     for (listener, hangs) in [(hanging, hangs.clone()), (other, Arc::default())] {
@@ -297,7 +298,7 @@ async fn a_broker_that_hangs_does_not_use_up_the_time_of_who_asks() {
 #[tokio::test]
 async fn a_broker_whose_name_leads_to_another_address_is_found_there() {
     let first = broker_at(SocketAddr::new(loopback(2), 0)).await;
-    let port = first.local_addr().unwrap().port();
+    let port = port_of(&first);
     let addresses = Arc::new(Mutex::new(vec![loopback(2)]));
     serve_as(first, 1);
     let cluster = Cluster::start(of_names(&addresses, port));
@@ -321,7 +322,7 @@ async fn a_broker_whose_name_leads_to_another_address_is_found_there() {
 async fn each_address_of_a_bootstrap_name_is_tried() {
     // One that refuses, one that takes connections and says nothing, and one that answers.
     let good = broker_at(SocketAddr::new(loopback(4), 0)).await;
-    let port = good.local_addr().unwrap().port();
+    let port = port_of(&good);
     let _silent = broker_at(SocketAddr::new(loopback(3), port)).await;
     serve_as(good, 1);
     let addresses = Arc::new(Mutex::new(vec![loopback(2), loopback(3), loopback(4)]));
@@ -336,11 +337,7 @@ async fn brokers_that_send_a_client_back_are_left_for_where_it_first_found_the_c
     let bootstrap = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let old = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let new = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port_of = |listener: &TcpListener| listener.local_addr().unwrap().port();
-    let endpoint = Endpoint {
-        host: "127.0.0.1".into(),
-        port: port_of(&bootstrap),
-    };
+    let endpoint = on_loopback(port_of(&bootstrap));
     let (old_port, new_port) = (port_of(&old), port_of(&new));
     // Leader epochs of the cluster behind the same address start over.
     let brokers = Arc::new(Mutex::new((1, old_port, 7)));
