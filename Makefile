@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup build cli test lint fmt precompiled docs dashboard demo bench bench-compare soak chaos malformed fuzz sanitize compat matrix kafka-up kafka-down clean
+.PHONY: help setup build cli test lint fmt precompiled package docs dashboard demo bench bench-compare soak chaos malformed fuzz sanitize compat matrix kafka-up kafka-down clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -23,6 +23,9 @@ cli: build ## the command line as a folder that may be copied, _build/cli/bin/br
 
 precompiled: ## the library for other machines, as archives with checksums in _build/precompiled (zig, from PyPI)
 	@scripts/precompiled.sh
+
+package: ## brod-VERSION.tar as hex would have it, in _build/package (nothing is published)
+	@scripts/package.escript _build/package
 
 test: ## every test, the ones on a real Kafka included
 	@scripts/test.sh

@@ -85,17 +85,15 @@ defmodule Brod.MixProject do
     ]
   end
 
-  # What is needed to build it where it is used; no more.
   defp package do
     [
-      licenses: app_src(:licenses),
+      licenses: strings(:licenses),
       links: links(),
-      files:
-        ~w(lib bin src include native scripts docs/options.md docs/migrating-tls.md docs/guides docs/livebook) ++
-          ~w(Cargo.toml Cargo.lock mix.exs rebar.config rebar.config.script rebar.lock) ++
-          ~w(README.md CHANGELOG.md LICENSE) ++ Path.wildcard("checksum-brod_nif.exs")
+      files: strings(:files) ++ Enum.filter(strings(:include_files), &File.exists?/1)
     ]
   end
+
+  defp strings(key), do: Enum.map(app_src(key), &to_string/1)
 
   # Nobody but who publishes it knows where this repository is then: BROD_SOURCE_URL says it.
   defp links do
