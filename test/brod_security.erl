@@ -33,7 +33,7 @@ client_certificate() -> [{certfile, tls_file("client.pem")}, {keyfile, tls_file(
 %% @doc Create a SCRAM user, or change its password.
 set_password(User, Password) ->
   %% Kafka takes one change of a user a request
-  [set_password(User, list_to_binary(Password), Scram)
+  [set_password(User, unicode:characters_to_binary(Password), Scram)
    || Scram <- [{1, sha256, 32}, {2, sha512, 64}]],
   ok.
 

@@ -18,7 +18,7 @@ all() -> [{group, ways}, {group, plugins}, {group, load}, {group, faults}].
 
 groups() ->
   [{ways, [],
-    [tls, tls_map, mtls, plain, plain_fun, plain_file, scram_256, scram_512, oauthbearer,
+    [tls, tls_map, mtls, plain, plain_fun, plain_file, scram_256, scram_512, scram_password_as_typed, oauthbearer,
      sasl_over_tls, oauthbearer_signed, client_credentials, a_token_endpoint_refuses, bound_to_a_device,
      tls_options_of_erlang, without_client,
      what_the_client_was_given_comes_back_without_secrets]},
@@ -75,6 +75,14 @@ plain_file(Config) ->
   main_job(sasl, [{sasl, {plain, File}}]).
 
 scram_256(_) -> main_job(sasl, [{sasl, {scram_sha_256, "alice", "alice-secret"}}]).
+
+%% As Kafka has it: SASLprep would write a ligature and a no-break space otherwise.
+scram_password_as_typed(_) ->
+  Password = "pen\x{fb01}\x{a0}x",
+  ok = brod_security:set_password("dora", Password),
+  allow_all("dora"),
+  Sasl = {sasl, {scram_sha_512, "dora", unicode:characters_to_binary(Password)}},
+  {ok, _} = brod:get_metadata(brod_security:endpoints(sasl), [], [Sasl]).
 
 scram_512(_) ->
   main_job(sasl, [{sasl, #{mechanism => scram_sha_512, username => <<"alice">>,

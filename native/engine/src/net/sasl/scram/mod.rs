@@ -6,8 +6,6 @@ mod message;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use base64::engine::general_purpose::STANDARD;
@@ -23,14 +21,11 @@ use message::{escape, ServerFinal, ServerFirst};
 /// A message of a server is shorter than this.
 const CHALLENGE_LIMIT: usize = 16 * 1024;
 
-/// SCRAM with one of two hashes.
+/// SCRAM with one of two hashes. User and password count as they were typed, without the SASLprep of RFC 4013: so Kafka's own
+/// tools store them, and its clients send them (ADR 22).
 pub struct Scram {
     hash: ScramHash,
     logins: Arc<dyn Provider<Login>>,
-    /// User and password are sent as they were typed.
-    as_typed: AtomicBool,
-    /// SASLprep changes user or password.
-    preparing_matters: AtomicBool,
     memory: Arc<Memory>,
 }
 
@@ -40,20 +35,14 @@ impl Scram {
         Scram {
             hash,
             logins: Arc::new(logins),
-            as_typed: AtomicBool::new(false),
-            preparing_matters: AtomicBool::new(false),
             memory: Arc::default(),
         }
     }
 
     fn exchange(&self, login: Login, nonce: String) -> ScramExchange {
-        let prepared = prepare(&login);
-        let matters = prepared != login;
-        self.preparing_matters.store(matters, Ordering::Relaxed);
-        let as_typed = self.as_typed.load(Ordering::Relaxed);
         ScramExchange {
             hash: self.hash,
-            login: if as_typed { login } else { prepared },
+            login,
             nonce,
             state: State::Start,
             memory: self.memory.clone(),
@@ -73,25 +62,6 @@ impl Mechanism for Scram {
             let nonce = STANDARD.encode(rand::random::<[u8; 24]>());
             Ok(Box::new(self.exchange(login, nonce)) as Box<dyn Exchange>)
         })
-    }
-
-    fn refused(&self) {
-        // Kafka's own tools store passwords as they are typed, others prepare them: the other way next time.
-        if self.preparing_matters.load(Ordering::Relaxed) {
-            self.as_typed.fetch_xor(true, Ordering::Relaxed);
-        }
-    }
-}
-
-/// SASLprep (RFC 4013). What it forbids is taken as it stands: the broker has accepted it as a password.
-fn prepare(login: &Login) -> Login {
-    let prepare = |text| stringprep::saslprep(text).unwrap_or(Cow::Borrowed(text));
-    Login {
-        user: prepare(&login.user).into_owned(),
-        password: match login.password.expose_str().map(prepare) {
-            Some(Cow::Owned(prepared)) => prepared.into(),
-            _ => login.password.clone(),
-        },
     }
 }
 
