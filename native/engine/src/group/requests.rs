@@ -102,6 +102,9 @@ pub(super) async fn commit(
 ) -> Result<CommitOutcome, Error> {
     let member = membership(config, generation, member_id);
     let version = commit_version(connection, &member, config.retention_ms)?;
+    let asked = offsets
+        .iter()
+        .map(|offset| (offset.topic.as_str(), offset.partition));
     let offsets = offsets.iter().map(|offset| Commit {
         topic: &offset.topic,
         partition: offset.partition,
@@ -110,7 +113,7 @@ pub(super) async fn commit(
     });
     let request = offset_commit::request(version, &member, config.retention_ms, offsets)?;
     let response = connection.call_version(&request, version, limit).await?;
-    Ok(offset_commit::read(response)?)
+    Ok(offset_commit::read(&response, asked)?)
 }
 
 fn commit_version(

@@ -98,11 +98,11 @@ impl Asker {
         let connection = self.connection(node).await?;
         let version = connection.versions().pick::<AddPartitionsToTxnRequest>()?;
         let places = places.iter().map(|(topic, index)| (&**topic, *index));
-        let request = add_partitions_to_txn::request(&self.id, producer, places);
+        let request = add_partitions_to_txn::request(&self.id, producer, places.clone());
         let response = connection
             .call_version(&request, version, self.limit)
             .await?;
-        add_partitions_to_txn::read(&response)?;
+        add_partitions_to_txn::read(&response, places)?;
         Ok(Reply::Done)
     }
 
@@ -154,7 +154,9 @@ impl Asker {
         let response = connection
             .call_version(&request, version, self.limit)
             .await?;
-        txn_offset_commit::read(&response)?;
+        let asked = to_add.offsets.iter();
+        let asked = asked.map(|(topic, partition, ..)| (topic.as_str(), *partition));
+        txn_offset_commit::read(&response, asked)?;
         Ok(Reply::Done)
     }
 

@@ -1,5 +1,7 @@
 //! AddPartitionsToTxn: partitions that a transaction is about to write to (KIP-98).
 
+use std::collections::HashSet;
+
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::{
     AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, ApiKey, ProducerId as WireId,
@@ -56,19 +58,28 @@ pub fn request<'a>(
         .with_v3_and_below_topics(topics.collect())
 }
 
-/// Whether all partitions were added. Brokers add all of them or none, and name the culprits: the others
+/// Whether all partitions that it was `asked` for were added. Brokers add all of them or none, and name the culprits: the others
 /// are `operation_not_attempted`.
-pub fn read(response: &AddPartitionsToTxnResponse) -> Result<(), ApiError> {
-    let topics = response.results_by_topic_v3_and_below.iter();
+pub fn read<'a>(
+    response: &AddPartitionsToTxnResponse,
+    asked: impl IntoIterator<Item = (&'a str, i32)>,
+) -> Result<(), ApiError> {
+    let mut answered = HashSet::new();
     let mut refused = None;
-    for partition in topics.flat_map(|topic| &topic.results_by_partition) {
-        match ErrorCode(partition.partition_error_code) {
-            ErrorCode::NO_ERROR => {}
-            code @ ErrorCode::OPERATION_NOT_ATTEMPTED => refused = refused.or(Some(code)),
-            code => return Err(code.into()),
+    for topic in &response.results_by_topic_v3_and_below {
+        for partition in &topic.results_by_partition {
+            answered.insert((topic.name.as_str(), partition.partition_index));
+            match ErrorCode(partition.partition_error_code) {
+                ErrorCode::NO_ERROR => {}
+                code @ ErrorCode::OPERATION_NOT_ATTEMPTED => refused = refused.or(Some(code)),
+                code => return Err(code.into()),
+            }
         }
     }
-    refused.map_or(Ok(()), |code| Err(code.into()))
+    match refused {
+        Some(code) => Err(code.into()),
+        None => ApiError::check_complete(API.name, asked, &answered),
+    }
 }
 
 #[cfg(test)]
@@ -106,9 +117,8 @@ mod tests {
                 .with_results_by_partition(partitions.collect());
             let response = AddPartitionsToTxnResponse::default()
                 .with_results_by_topic_v3_and_below(vec![topic]);
-            read(&over_the_wire::<AddPartitionsToTxnRequest>(
-                &response, version,
-            ))
+            let response = over_the_wire::<AddPartitionsToTxnRequest>(&response, version);
+            read(&response, [("a", 0)])
         };
         let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
         let not_attempted = ErrorCode::OPERATION_NOT_ATTEMPTED;
@@ -119,5 +129,14 @@ mod tests {
             let all = answer(version, &[not_attempted]);
             assert_eq!(all, Err(not_attempted.into()));
         }
+    }
+
+    #[test]
+    fn a_partition_of_which_nothing_is_said_may_not_be_added() {
+        let lacks = Err(ApiError::lacks("AddPartitionsToTxn", "a-0"));
+        assert_eq!(
+            read(&AddPartitionsToTxnResponse::default(), [("a", 0)]),
+            lacks
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! Why an answer is not the one that was hoped for.
 
+use std::collections::HashSet;
+
 use crate::error::ErrorCode;
 
 /// See the module.
@@ -32,6 +34,21 @@ impl ApiError {
     /// An answer without what was asked for.
     pub(crate) fn lacks(api: &str, what: impl std::fmt::Display) -> ApiError {
         ApiError::Malformed(format!("the {api} response lacks {what}"))
+    }
+
+    /// An answer that refuses nothing has to say so of each partition: what it does not name was maybe not done.
+    pub(crate) fn check_complete<'a>(
+        api: &str,
+        asked: impl IntoIterator<Item = (&'a str, i32)>,
+        answered: &HashSet<(&str, i32)>,
+    ) -> Result<(), ApiError> {
+        let mut asked = asked.into_iter();
+        match asked.find(|place| !answered.contains(place)) {
+            None => Ok(()),
+            Some((topic, partition)) => {
+                Err(ApiError::lacks(api, format_args!("{topic}-{partition}")))
+            }
+        }
     }
 }
 

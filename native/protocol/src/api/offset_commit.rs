@@ -1,5 +1,7 @@
 //! OffsetCommit: stores how far a group has got.
 
+use std::collections::HashSet;
+
 use super::{by_topic, group_id, text, topic_name, Api, ApiError, Membership};
 use crate::error::ErrorCode;
 use crate::shape::build::{fields, int16, int32, list, string, uuid};
@@ -89,12 +91,17 @@ pub fn request<'a>(
         .with_topics(topics.collect()))
 }
 
-/// The partitions that the broker refused one by one. An error about the member or the group is the
-/// request's.
-pub fn read(response: OffsetCommitResponse) -> Result<Vec<(String, i32, ErrorCode)>, ApiError> {
+/// The partitions that the broker refused one by one, of those that it was `asked` for. An error about the member or the group is
+/// the request's.
+pub fn read<'a>(
+    response: &OffsetCommitResponse,
+    asked: impl IntoIterator<Item = (&'a str, i32)>,
+) -> Result<Vec<(String, i32, ErrorCode)>, ApiError> {
     let mut refused = Vec::new();
-    for topic in response.topics {
-        for partition in topic.partitions {
+    let mut answered = HashSet::new();
+    for topic in &response.topics {
+        for partition in &topic.partitions {
+            answered.insert((topic.name.as_str(), partition.partition_index));
             let code = ErrorCode(partition.error_code);
             if code.concerns_group() {
                 return Err(code.into());
@@ -104,6 +111,7 @@ pub fn read(response: OffsetCommitResponse) -> Result<Vec<(String, i32, ErrorCod
             }
         }
     }
+    ApiError::check_complete(API.name, asked, &answered)?;
     Ok(refused)
 }
 
@@ -178,7 +186,8 @@ mod tests {
                 .with_name(topic_name("t"))
                 .with_partitions(vec![partition]);
             let response = OffsetCommitResponse::default().with_topics(vec![topic]);
-            read(over_the_wire::<OffsetCommitRequest>(&response, version))
+            let response = over_the_wire::<OffsetCommitRequest>(&response, version);
+            read(&response, [("t", 3)])
         };
         for version in versions::<OffsetCommitRequest>() {
             assert_eq!(answer(version, ErrorCode::NO_ERROR), Ok(vec![]));
@@ -187,5 +196,11 @@ mod tests {
             let code = ErrorCode::ILLEGAL_GENERATION;
             assert_eq!(answer(version, code), Err(code.into()));
         }
+    }
+
+    #[test]
+    fn an_offset_of_which_nothing_is_said_may_not_be_committed() {
+        let lacks = Err(ApiError::lacks("OffsetCommit", "t-3"));
+        assert_eq!(read(&OffsetCommitResponse::default(), [("t", 3)]), lacks);
     }
 }

@@ -1,6 +1,8 @@
 //! TxnOffsetCommit: offsets that a group has got to once a transaction commits (KIP-98). With the member
 //! and its generation, one that has lost its partitions cannot commit (KIP-447).
 
+use std::collections::HashSet;
+
 use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
@@ -10,8 +12,7 @@ use kafka_protocol::messages::{
 
 use super::init_producer_id::ProducerId;
 use super::offset_commit::Commit;
-use super::{by_topic, group_id, text, topic_name, Api, ApiError, Membership};
-use crate::error::ErrorCode;
+use super::{by_topic, check, group_id, text, topic_name, Api, ApiError, Membership};
 use crate::shape::build::{fields, int16, int32, list, string};
 
 /// This API.
@@ -76,20 +77,26 @@ pub fn request<'a>(
         .with_group_instance_id(member.instance_id(version, NAMES_MEMBER)?))
 }
 
-/// Whether all offsets are part of the transaction: the first refusal is the request's.
-pub fn read(response: &TxnOffsetCommitResponse) -> Result<(), ApiError> {
-    let topics = response.topics.iter();
-    let mut codes = topics
-        .flat_map(|topic| &topic.partitions)
-        .map(|partition| ErrorCode(partition.error_code));
-    let refused = codes.find(|code| !code.is_ok());
-    refused.map_or(Ok(()), |code| Err(code.into()))
+/// Whether all offsets that it was `asked` for are part of the transaction: the first refusal is the request's.
+pub fn read<'a>(
+    response: &TxnOffsetCommitResponse,
+    asked: impl IntoIterator<Item = (&'a str, i32)>,
+) -> Result<(), ApiError> {
+    let mut answered = HashSet::new();
+    for topic in &response.topics {
+        for partition in &topic.partitions {
+            answered.insert((topic.name.as_str(), partition.partition_index));
+            check(partition.error_code)?;
+        }
+    }
+    ApiError::check_complete(API.name, asked, &answered)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::{as_read, over_the_wire, versions};
     use super::*;
+    use crate::error::ErrorCode;
     use kafka_protocol::messages::txn_offset_commit_response::{
         TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
     };
@@ -146,12 +153,19 @@ mod tests {
                     .with_name(topic_name("a"))
                     .with_partitions(partitions.collect());
                 let response = TxnOffsetCommitResponse::default().with_topics(vec![topic]);
-                read(&over_the_wire::<TxnOffsetCommitRequest>(&response, version))
+                let response = over_the_wire::<TxnOffsetCommitRequest>(&response, version);
+                read(&response, [("a", 0)])
             };
             assert_eq!(answer(&[ErrorCode::NO_ERROR]), Ok(()));
             let code = ErrorCode::ILLEGAL_GENERATION;
             let refused = answer(&[ErrorCode::NO_ERROR, code]);
             assert_eq!(refused, Err(code.into()));
         }
+    }
+
+    #[test]
+    fn an_offset_of_which_nothing_is_said_may_not_be_part_of_the_transaction() {
+        let lacks = Err(ApiError::lacks("TxnOffsetCommit", "a-0"));
+        assert_eq!(read(&TxnOffsetCommitResponse::default(), [("a", 0)]), lacks);
     }
 }
