@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use brod_engine::producer::{Acks, Split, WhenFull};
 use brod_protocol::memory::Kept;
-use rustler::{Env, LocalPid, NifResult, Term};
+use rustler::{Env, LocalPid, Term};
 
 use crate::atoms;
 use crate::raw::{identical, tuple, TermStore};
@@ -209,19 +209,19 @@ impl<'a> Target<'a> {
 
     #[inline]
     /// From what `brod_nif:produce/4` is given.
-    pub(crate) fn new(env: Env<'a>, term: Term<'a>) -> NifResult<Self> {
+    pub(crate) fn new(env: Env<'a>, term: Term<'a>) -> Option<Self> {
         if term.is_ref() {
-            return Ok(Target::Caller(env.pid(), term));
+            return Some(Target::Caller(env.pid(), term));
         }
         if term.is_fun() {
-            return Ok(Target::Fun(term));
+            return Some(Target::Fun(term));
         }
         if let Some(pair) = tuple(term).filter(|pair| pair.len() == 2 && pair.at(0).is_pid()) {
-            return Ok(Target::Process(pair.at(0), pair.at(1)));
+            return Some(Target::Process(pair.at(0), pair.at(1)));
         }
         if identical(term, atoms::no_ack().to_term(env)) {
-            return Ok(Target::Nobody);
+            return Some(Target::Nobody);
         }
-        Err(rustler::Error::BadArg)
+        None
     }
 }

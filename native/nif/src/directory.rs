@@ -81,16 +81,19 @@ static BY_PROCESS: LazyLock<HashMap<Process, Producer, RandomState>> =
 static TRANSACTIONS: LazyLock<HashMap<Process, Txn, RandomState>> =
     LazyLock::new(|| HashMap::builder().hasher(RandomState::default()).build());
 
-/// Runs `body` with the producer of a partition, if there is one.
+/// What `body` makes of the producer of a partition; `nobody` where there is none.
 #[inline]
-pub(crate) fn at<R>(place: &Place<'_>, body: impl FnOnce(&Producer) -> R) -> Option<R> {
-    BY_PLACE.pin().get(place).map(body)
+pub(crate) fn at<R>(place: &Place<'_>, nobody: R, body: impl FnOnce(&Producer) -> R) -> R {
+    BY_PLACE.pin().get(place).map_or(nobody, body)
 }
 
-/// Runs `body` with the producer that a process has opened, if `pid` is one that has.
+/// What `body` makes of the producer that a process has opened; `nobody` if `pid` is none that has.
 #[inline]
-pub(crate) fn of<R>(pid: Term<'_>, body: impl FnOnce(&Producer) -> R) -> Option<R> {
-    BY_PROCESS.pin().get(&Process::new(pid)).map(body)
+pub(crate) fn of<R>(pid: Term<'_>, nobody: R, body: impl FnOnce(&Producer) -> R) -> R {
+    BY_PROCESS
+        .pin()
+        .get(&Process::new(pid))
+        .map_or(nobody, body)
 }
 
 /// Makes the producer of a process known.

@@ -151,10 +151,11 @@ fn produce<'a>(
     key: Term<'a>,
     value: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let outcome = directory::of(process, |producer| {
+    let undefined = Some(atoms::undefined().to_term(env));
+    let outcome = directory::of(process, undefined, |producer| {
         append(env, producer, target, key, value)
     });
-    outcome.unwrap_or_else(|| Ok(atoms::undefined().to_term(env)))
+    outcome.ok_or(rustler::Error::BadArg)
 }
 
 #[rustler::nif]
@@ -167,19 +168,25 @@ fn produce_to<'a>(
     key: Term<'a>,
     value: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let unknown = || Ok(atoms::undefined().to_term(env));
-    let (Ok(topic), Ok(partition)) = (Binary::from_term(topic), partition.decode()) else {
-        return unknown();
+    let undefined = atoms::undefined().to_term(env);
+    let Ok(topic) = Binary::from_term(topic) else {
+        return Ok(undefined);
+    };
+    let Ok(partition) = partition.decode() else {
+        return Ok(undefined);
     };
     let place = Place {
         client,
         topic: topic.as_slice(),
         partition,
     };
-    let outcome = directory::at(&place, |producer| append(env, producer, target, key, value));
-    outcome.unwrap_or_else(unknown)
+    let outcome = directory::at(&place, Some(undefined), |producer| {
+        append(env, producer, target, key, value)
+    });
+    outcome.ok_or(rustler::Error::BadArg)
 }
 
+/// None: these are no target, key and value. It is two words in registers; rustler's `Result` is three, of which one is a byte.
 #[inline]
 fn append<'a>(
     env: Env<'a>,
@@ -187,7 +194,7 @@ fn append<'a>(
     target: Term<'a>,
     key: Term<'a>,
     value: Term<'a>,
-) -> NifResult<Term<'a>> {
+) -> Option<Term<'a>> {
     let target = Target::new(env, target)?;
     let now = now_ms();
     let mut waiter_id = None;
@@ -210,13 +217,13 @@ fn append<'a>(
         Ok(appended) => taken(env, producer, appended, waiter_id),
         Err(AppendError::Closed) => (atoms::error(), atoms::closed()).encode(env),
         Err(AppendError::Refused(Refusal::TooMuch)) => atoms::dirty().to_term(env),
-        Err(AppendError::Refused(Refusal::BadArg)) => return Err(rustler::Error::BadArg),
+        Err(AppendError::Refused(Refusal::BadArg)) => return None,
     };
     if outcome.is_pid() {
-        return Ok(outcome);
+        return Some(outcome);
     }
     // What is left to do needs the producer that answered, not one that may follow it.
-    Ok(make_tuple(env, [producer.encode(env), outcome]))
+    Some(make_tuple(env, [producer.encode(env), outcome]))
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -227,7 +234,7 @@ fn produce_dirty<'a>(
     key: Term<'a>,
     value: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let target = Target::new(env, target)?;
+    let target = Target::new(env, target).ok_or(rustler::Error::BadArg)?;
     let mut writer = BatchWriter::new(64 * 1024);
     let mut allowance = Allowance::unlimited();
     let records = write(&mut writer, &mut allowance, now_ms(), key, value)

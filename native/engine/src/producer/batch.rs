@@ -121,14 +121,15 @@ impl<A: Acks> Batch<A> {
         Ok(in_request)
     }
 
-    /// Writes one call. True: it does not fit beside what is there, and was taken out again.
+    /// Writes one call: how many bytes it has. None: it does not fit beside what is there, and was taken out again.
+    #[inline]
     pub(super) fn add_call<E>(
         &mut self,
         max_size: usize,
         fill: &mut impl FnMut(&mut BatchWriter, &mut A, u32) -> Result<(), E>,
-    ) -> Result<(usize, bool), E> {
+    ) -> Result<Option<usize>, E> {
         let Body::Unsealed(writer) = &mut self.body else {
-            return Ok((0, true));
+            return Ok(None);
         };
         let mark = writer.mark();
         let acks_mark = self.acks.mark();
@@ -141,12 +142,13 @@ impl<A: Acks> Batch<A> {
         if writer.len() > max_size && self.calls > 0 {
             writer.rollback(mark);
             self.acks.rollback(acks_mark);
-            return Ok((0, true));
+            return Ok(None);
         }
         self.records = writer.record_count();
         self.calls += 1;
-        self.bytes += writer.len() - before;
-        Ok((writer.len() - before, false))
+        let added = writer.len() - before;
+        self.bytes += added;
+        Ok(Some(added))
     }
 
     /// One call that was encoded beforehand.

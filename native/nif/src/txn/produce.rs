@@ -72,13 +72,16 @@ fn txn_produce_known<'a>(
     value: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let undefined = || Ok(atoms::undefined().to_term(env));
-    let (Ok(topic), Ok(index)) = (Binary::from_term(topic), index.decode()) else {
+    let Ok(topic) = Binary::from_term(topic) else {
+        return undefined();
+    };
+    let Ok(index) = index.decode() else {
         return undefined();
     };
     let Ok(topic) = std::str::from_utf8(topic.as_slice()) else {
         return undefined();
     };
-    let target = Target::new(env, target)?;
+    let target = Target::new(env, target).ok_or(rustler::Error::BadArg)?;
     let outcome = directory::transaction_of(process, |txn| {
         let mut call = Call::new(env, target, key, value, Allowance::for_normal_scheduler);
         let appended = txn
@@ -98,7 +101,7 @@ fn produce<'a>(
     (key, value): (Term<'a>, Term<'a>),
     allowance: fn() -> Allowance,
 ) -> NifResult<Term<'a>> {
-    let target = Target::new(env, target)?;
+    let target = Target::new(env, target).ok_or(rustler::Error::BadArg)?;
     if topic.len() > LONGEST_TOPIC {
         let code = reason::code(env, ErrorCode::INVALID_TOPIC_EXCEPTION);
         return Ok((atoms::error(), code).encode(env));

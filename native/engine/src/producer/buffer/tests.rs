@@ -47,6 +47,15 @@ impl Acks for Calls {
     }
 }
 
+/// What there is to know after a call.
+#[derive(Debug, PartialEq, Eq)]
+struct Appended {
+    over_limit: bool,
+    wake: bool,
+    /// By how much the buffered bytes grew.
+    bytes: usize,
+}
+
 struct Bench {
     config: ProducerConfig,
     buffer: Buffer<Calls>,
@@ -129,7 +138,7 @@ impl Bench {
         values: &[&[u8]],
     ) -> Result<Appended, AppendError<()>> {
         let now = self.now;
-        self.buffer.append(
+        let bytes = self.buffer.append(
             &self.config,
             || now,
             |writer, acks: &mut Calls, first| {
@@ -141,7 +150,16 @@ impl Bench {
                 }
                 Ok(())
             },
-        )
+        )?;
+        Ok(self.appended(bytes))
+    }
+
+    fn appended(&mut self, bytes: usize) -> Appended {
+        Appended {
+            wake: self.buffer.wakes(&self.config),
+            over_limit: self.buffer.is_over_limit(&self.config),
+            bytes,
+        }
     }
 
     fn take(&mut self) -> Take<Calls> {

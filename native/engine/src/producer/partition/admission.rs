@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Partition, State};
 use crate::producer::acks::Replies;
-use crate::producer::buffer::{AppendError, Appended};
+use crate::producer::buffer::AppendError;
 use brod_protocol::batch_writer::BatchWriter;
 
 /// Bytes taken from the client's budget at once: the counter is shared by all callers of all
@@ -56,8 +56,8 @@ impl<R: Replies> Partition<R> {
         if when_full != WhenFull::Take && self.is_full(&state, when_full) {
             return Ok(self.turn_away(state, waiter));
         }
-        let appended = state.buffer.append(&self.config, Instant::now, fill)?;
-        Ok(self.after_append(state, appended, waiter))
+        let bytes = state.buffer.append(&self.config, Instant::now, fill)?;
+        Ok(self.after_append(state, bytes, waiter))
     }
 
     /// Adds one large call, encoded beforehand, as a batch of its own.
@@ -72,10 +72,8 @@ impl<R: Replies> Partition<R> {
         if when_full != WhenFull::Take && self.is_full(&state, when_full) {
             return Ok(self.turn_away(state, waiter));
         }
-        let appended = state
-            .buffer
-            .append_batch(&self.config, Instant::now(), writer, acks)?;
-        Ok(self.after_append(state, appended, waiter))
+        let bytes = state.buffer.append_batch(Instant::now(), writer, acks)?;
+        Ok(self.after_append(state, bytes, waiter))
     }
 
     fn is_full(&self, state: &State<R>, when_full: WhenFull) -> bool {
@@ -121,12 +119,14 @@ impl<R: Replies> Partition<R> {
     fn after_append(
         self: &Arc<Self>,
         mut state: parking_lot::MutexGuard<'_, State<R>>,
-        appended: Appended,
+        bytes: usize,
         waiter: impl FnOnce() -> Option<R::Waiter>,
     ) -> Append {
-        let out_of_bytes = self.take_bytes(&mut state, appended.bytes);
+        let wakes = state.buffer.wakes(&self.config);
+        let is_over_limit = state.buffer.is_over_limit(&self.config);
+        let out_of_bytes = self.take_bytes(&mut state, bytes);
         let mut result = Append::Done;
-        if appended.over_limit || out_of_bytes {
+        if is_over_limit || out_of_bytes {
             if let Some(waiter) = waiter() {
                 state.waiters.push_back(waiter);
                 result = Append::Wait;
@@ -135,7 +135,7 @@ impl<R: Replies> Partition<R> {
         let waits = out_of_bytes && result == Append::Wait && !state.waits_for_bytes;
         state.waits_for_bytes |= waits;
         drop(state);
-        if appended.wake {
+        if wakes {
             self.host.route(self.clone());
         }
         if waits {
