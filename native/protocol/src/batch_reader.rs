@@ -128,6 +128,12 @@ pub enum BatchError {
     },
 }
 
+impl From<Box<BatchError>> for BatchError {
+    fn from(error: Box<BatchError>) -> BatchError {
+        *error
+    }
+}
+
 impl BatchError {
     /// The error code that subscribers get to see.
     pub fn code(&self) -> ErrorCode {

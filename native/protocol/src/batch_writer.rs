@@ -487,7 +487,7 @@ fn parts(
         let records = read?.records(usize::MAX)?;
         let mut headers = Vec::new();
         for (index, record) in (0u32..).zip(records.iter()) {
-            let record = record?;
+            let record = record.map_err(|error| *error)?;
             headers.clear();
             headers.extend(record.headers);
             let key = record.key.map(|span| records.slice(span));

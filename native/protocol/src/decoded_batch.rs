@@ -26,10 +26,11 @@ impl DecodedBatch {
 
     /// The records that were asked for. Ends after the first error.
     #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = Result<Record<'_>, BatchError>> {
+    pub fn iter(&self) -> impl Iterator<Item = Result<Record<'_>, Box<BatchError>>> {
         let from = self.from;
-        self.records
-            .iter()
-            .skip_while(move |record| matches!(record, Ok(record) if record.offset < from))
+        let is_wanted = move |record: &Result<Record<'_>, _>| {
+            record.as_ref().map_or(true, |record| record.offset >= from)
+        };
+        self.records.iter().filter(is_wanted)
     }
 }

@@ -92,9 +92,14 @@ pub fn put_unsigned_varint(out: &mut impl BufMut, value: u32) {
 /// `None` when the bytes end too early or do not fit 32 bits; `pos` then stays where it was.
 #[inline]
 pub fn read_varint(buf: &[u8], pos: &mut usize) -> Option<i32> {
-    let mut end = *pos;
-    let raw = u32::try_from(read_unsigned(buf, &mut end, MAX_VARINT)?).ok()?;
-    *pos = end;
+    // Most have a byte: a function is not called for them.
+    let raw = match *buf.get(*pos)? {
+        first @ 0..=0x7f => {
+            *pos += 1;
+            u32::from(first)
+        }
+        _ => read_long_varint(buf, pos)?,
+    };
     Some((raw >> 1) as i32 ^ -((raw & 1) as i32))
 }
 
@@ -103,19 +108,29 @@ pub fn read_varint(buf: &[u8], pos: &mut usize) -> Option<i32> {
 /// `None` when the bytes end too early or do not fit 64 bits; `pos` then stays where it was.
 #[inline]
 pub fn read_varlong(buf: &[u8], pos: &mut usize) -> Option<i64> {
-    let raw = read_unsigned(buf, pos, MAX_VARLONG)?;
+    let raw = match *buf.get(*pos)? {
+        first @ 0..=0x7f => {
+            *pos += 1;
+            u64::from(first)
+        }
+        _ => read_unsigned(buf, pos, MAX_VARLONG)?,
+    };
     Some((raw >> 1) as i64 ^ -((raw & 1) as i64))
 }
 
+#[inline(never)]
+fn read_long_varint(buf: &[u8], pos: &mut usize) -> Option<u32> {
+    let mut end = *pos;
+    let raw = u32::try_from(read_unsigned(buf, &mut end, MAX_VARINT)?).ok()?;
+    *pos = end;
+    Some(raw)
+}
+
+/// One of two bytes or more.
 #[inline]
 fn read_unsigned(buf: &[u8], pos: &mut usize, max_bytes: usize) -> Option<u64> {
-    let first = *buf.get(*pos)?;
-    if first < 0x80 {
-        *pos += 1;
-        return Some(u64::from(first));
-    }
-    // Most lengths of records and values have two bytes.
-    let second = *buf.get(*pos + 1)?;
+    // Most lengths of records and values have two.
+    let (first, second) = (*buf.get(*pos)?, *buf.get(*pos + 1)?);
     let mut value = u64::from(first & 0x7f) | u64::from(second & 0x7f) << 7;
     if second < 0x80 {
         *pos += 2;

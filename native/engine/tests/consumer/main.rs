@@ -48,7 +48,7 @@ impl Sink for Recorder {
                         let _ = self.0.send(Event::Message(record.offset, text));
                     }
                     Err(error) => {
-                        delivered.failed = Some(error);
+                        delivered.failed = Some(*error);
                         return delivered;
                     }
                 }

@@ -154,7 +154,8 @@ pub enum RecordIter<'a> {
 }
 
 impl<'a> Iterator for RecordIter<'a> {
-    type Item = Result<Record<'a>, BatchError>;
+    /// The error is boxed: with a large one beside it, each record would be copied from place to place byte by byte.
+    type Item = Result<Record<'a>, Box<BatchError>>;
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
@@ -205,7 +206,7 @@ pub struct Headers<'a> {
     // Checked when the record was read.
     bytes: &'a [u8],
     pos: usize,
-    left: u32,
+    left: usize,
 }
 
 impl<'a> Iterator for Headers<'a> {
@@ -221,7 +222,7 @@ impl<'a> Iterator for Headers<'a> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left as usize, Some(self.left as usize))
+        (self.left, Some(self.left))
     }
 }
 

@@ -54,6 +54,33 @@ impl Frame {
         }
     }
 
+    #[cold]
+    fn unreadable(&self, index: u32, fault: Fault) -> Box<BatchError> {
+        let (base_offset, limit) = (self.base_offset, self.limit);
+        Box::new(match fault {
+            Fault::Malformed(what) => BatchError::MalformedRecord {
+                base_offset,
+                index,
+                what,
+            },
+            Fault::TooLarge(memory) => BatchError::RecordTooLarge {
+                base_offset,
+                index,
+                memory,
+                limit,
+            },
+        })
+    }
+
+    #[cold]
+    fn out_of_order(&self, index: u32, delta: i32) -> Box<BatchError> {
+        Box::new(BatchError::InvalidOffsetDelta {
+            base_offset: self.base_offset,
+            index,
+            delta,
+        })
+    }
+
     /// The records section does not hold as many as the header says.
     pub(crate) fn mismatch(&self, found: Found) -> BatchError {
         BatchError::CountMismatch {
@@ -184,39 +211,26 @@ impl<'a> RecordIter<'a> {
         part
     }
 
-    fn read(&mut self) -> Result<Option<Record<'a>>, BatchError> {
+    #[inline]
+    fn read(&mut self) -> Result<Option<Record<'a>>, Box<BatchError>> {
         let records = self.records;
+        let frame = &records.frame;
         let bytes: &'a [u8] = &records.bytes;
         let at_end = self.pos == bytes.len();
         if self.index == records.record_count || at_end {
-            let found = match (self.index == records.record_count, at_end) {
-                (true, true) => return Ok(None),
-                (true, false) => Found::More,
-                (false, _) => Found::Fewer,
+            return match (self.index == records.record_count, at_end) {
+                (true, true) => Ok(None),
+                (true, false) => Err(Box::new(frame.mismatch(Found::More))),
+                (false, _) => Err(Box::new(frame.mismatch(Found::Fewer))),
             };
-            return Err(records.frame.mismatch(found));
         }
-        let frame = &records.frame;
-        let raw = read_record(bytes, &mut self.pos, frame.limit).map_err(|fault| match fault {
-            Fault::Malformed(what) => BatchError::MalformedRecord {
-                base_offset: frame.base_offset,
-                index: self.index,
-                what,
-            },
-            Fault::TooLarge(memory) => BatchError::RecordTooLarge {
-                base_offset: frame.base_offset,
-                index: self.index,
-                memory,
-                limit: frame.limit,
-            },
-        })?;
+        let raw = match read_record(bytes, &mut self.pos, frame.limit) {
+            Ok(raw) => raw,
+            Err(fault) => return Err(frame.unreadable(self.index, fault)),
+        };
         let delta = raw.offset_delta;
         if delta <= self.last_delta || delta > frame.last_offset_delta {
-            return Err(BatchError::InvalidOffsetDelta {
-                base_offset: frame.base_offset,
-                index: self.index,
-                delta,
-            });
+            return Err(frame.out_of_order(self.index, delta));
         }
         self.last_delta = delta;
         self.index += 1;
@@ -233,7 +247,7 @@ impl<'a> RecordIter<'a> {
 }
 
 impl<'a> Iterator for RecordIter<'a> {
-    type Item = Result<Record<'a>, BatchError>;
+    type Item = Result<Record<'a>, Box<BatchError>>;
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
@@ -294,7 +308,7 @@ fn read_record<'a>(bytes: &'a [u8], pos: &mut usize, limit: usize) -> Result<Raw
     let headers = Headers {
         bytes,
         pos: *pos,
-        left: count,
+        left: count as usize,
     };
     for _ in 0..count {
         read_nullable(bytes, pos)
