@@ -103,8 +103,8 @@ impl Targets {
 }
 
 impl ErlAcks {
-    #[inline]
     /// Notes the target of a call with so many records; nothing when nobody is to be told.
+    #[inline]
     pub(crate) fn add(&mut self, target: &Target<'_>, first: u32, records: u32) {
         if !matches!(target, Target::Nobody) {
             let spare = || SPARE.take().unwrap_or_default();
@@ -207,8 +207,8 @@ impl<'a> Target<'a> {
         }
     }
 
-    #[inline]
     /// From what `brod_nif:produce/4` is given.
+    #[inline(always)]
     pub(crate) fn new(env: Env<'a>, term: Term<'a>) -> Option<Self> {
         if term.is_ref() {
             return Some(Target::Caller(env.pid(), term));

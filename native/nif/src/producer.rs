@@ -19,7 +19,7 @@ use crate::codecs::CODECS;
 use crate::directory::{self, Place, Process};
 use crate::dispatcher::Dispatcher;
 use crate::options::{BadOption, Options};
-use crate::raw::make_tuple;
+use crate::raw::{int, make_tuple};
 use crate::reason;
 use crate::replies::{ErlReplies, Waiter};
 use crate::runtime;
@@ -172,7 +172,7 @@ fn produce_to<'a>(
     let Ok(topic) = Binary::from_term(topic) else {
         return Ok(undefined);
     };
-    let Ok(partition) = partition.decode() else {
+    let Some(partition) = int(partition) else {
         return Ok(undefined);
     };
     let place = Place {

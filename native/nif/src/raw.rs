@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use rustler::sys::{
-    enif_get_list_cell, enif_get_tuple, enif_is_identical, enif_make_copy,
+    enif_get_int, enif_get_list_cell, enif_get_tuple, enif_is_identical, enif_make_copy,
     enif_make_list_from_array, enif_make_tuple_from_array, ErlNifTerm,
 };
 use rustler::{Binary, Encoder, Env, LocalPid, OwnedEnv, Term};
@@ -256,6 +256,16 @@ pub(crate) fn cons<'a>(list: Term<'a>) -> Option<(Term<'a>, Term<'a>)> {
             Term::new(env, tail.assume_init()),
         ))
     }
+}
+
+/// A number that an i32 holds. rustler's `decode` says so in a `Result` of bytes and words, which takes longer to copy than
+/// the number to be read.
+#[inline]
+pub(crate) fn int(term: Term<'_>) -> Option<i32> {
+    let mut number = 0;
+    // SAFETY: reads a valid term, and the out argument is valid.
+    let found = unsafe { enif_get_int(term.get_env().as_c_arg(), term.as_c_arg(), &mut number) };
+    (found != 0).then_some(number)
 }
 
 /// Makes a tuple.

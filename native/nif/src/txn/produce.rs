@@ -16,6 +16,7 @@ use crate::atoms;
 use crate::batch_input::{now_ms, write, Allowance, Refusal};
 use crate::directory;
 use crate::producer::{new_waiter, LONGEST_TOPIC};
+use crate::raw::int;
 use crate::reason;
 use crate::replies::Waiter;
 
@@ -75,7 +76,7 @@ fn txn_produce_known<'a>(
     let Ok(topic) = Binary::from_term(topic) else {
         return undefined();
     };
-    let Ok(index) = index.decode() else {
+    let Some(index) = int(index) else {
         return undefined();
     };
     let Ok(topic) = std::str::from_utf8(topic.as_slice()) else {
