@@ -92,6 +92,13 @@ impl Interests {
     }
 }
 
+impl Interest {
+    /// The topic's name, one for all who are interested in it. None: no topic can have that name.
+    pub fn topic(&self) -> Option<&Arc<str>> {
+        self.topic.as_ref()
+    }
+}
+
 impl Drop for Interest {
     fn drop(&mut self) {
         if let Some(topic) = &self.topic {

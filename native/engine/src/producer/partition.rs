@@ -95,15 +95,16 @@ impl<R: Replies> Partition<R> {
             leader: (0, Err(ErrorCode::LEADER_NOT_AVAILABLE)),
             topic_id: None,
         };
-        let (topic, state) = (topic.into(), Mutex::new(state));
+        // Names are compared for each batch: one that all partitions share is in the cache by then.
+        let shared = interest.topic().cloned();
         Arc::new(Partition {
             host,
             budget,
-            topic,
+            topic: shared.unwrap_or_else(|| topic.into()),
             index,
             config,
             replies,
-            state,
+            state: Mutex::new(state),
             _interest: interest,
             stats: ProduceStats::default(),
             dropped: AtomicU64::new(0),
