@@ -32,10 +32,12 @@ package(Folder) ->
   end.
 
 metadata(About) ->
-  Text = fun(Key) -> unicode:characters_to_binary(proplists:get_value(Key, About)) end,
-  Texts = fun(Key) -> [unicode:characters_to_binary(Value) || Value <- proplists:get_value(Key, About)] end,
+  Value = fun(Key) -> proplists:get_value(Key, About) end,
+  Text = fun(Key) -> unicode:characters_to_binary(Value(Key)) end,
+  Texts = fun(Key) -> [unicode:characters_to_binary(Each) || Each <- Value(Key)] end,
+  Links = [{unicode:characters_to_binary(Name), unicode:characters_to_binary(Url)} || {Name, Url} <- Value(links)],
   #{<<"name">> => <<"brod">>, <<"app">> => <<"brod">>, <<"version">> => Text(vsn), <<"description">> => Text(description),
-    <<"licenses">> => Texts(licenses), <<"links">> => #{}, <<"requirements">> => #{}, <<"build_tools">> => Texts(build_tools)}.
+    <<"licenses">> => Texts(licenses), <<"links">> => maps:from_list(Links), <<"requirements">> => #{}, <<"build_tools">> => Texts(build_tools)}.
 
 %% Those of the list and all below its folders, as hex sees them: {name in the package, path}.
 files(Patterns, Root) ->
