@@ -47,6 +47,7 @@ static SPARE: Kept<Targets> = Kept::new(256);
 const SPARE_TERMS: usize = 8 * 1024;
 
 impl Targets {
+    #[inline(always)]
     fn add(&mut self, target: &Target<'_>, first: u32, records: u32) {
         let is_fun = match *target {
             Target::Nobody => return,
@@ -104,7 +105,7 @@ impl Targets {
 
 impl ErlAcks {
     /// Notes the target of a call with so many records; nothing when nobody is to be told.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add(&mut self, target: &Target<'_>, first: u32, records: u32) {
         if !matches!(target, Target::Nobody) {
             let spare = || SPARE.take().unwrap_or_default();

@@ -140,7 +140,7 @@ struct Records<'w> {
 }
 
 /// Writes all the records of one call, and returns how many they are. A call of none is refused.
-#[inline]
+#[inline(always)]
 pub(crate) fn write<'a>(
     writer: &mut BatchWriter,
     allowance: &mut Allowance,
@@ -156,7 +156,7 @@ pub(crate) fn write<'a>(
     }
 }
 
-#[inline]
+#[inline(always)]
 fn write_all<'a>(
     writer: &mut BatchWriter,
     allowance: &mut Allowance,
@@ -171,21 +171,9 @@ fn write_all<'a>(
         begun: false,
     };
     if value.is_binary() {
-        return records.push(now, key, value, None);
+        return records.write(now, key, value, &[]);
     }
-    if value.is_map() {
-        return records.map(value, Some(key));
-    }
-    if let Some(parts) = tuple(value) {
-        return match parts.len() {
-            2 => records.push(timestamp(parts.at(0))?, key, parts.at(1), None),
-            _ => Err(Refusal::BadArg),
-        };
-    }
-    if is_batch(value) {
-        return records.batch(value);
-    }
-    records.push(now, key, value, None)
+    records.other(now, key, value)
 }
 
 /// A list is a batch by its first element; any other list is iodata.
@@ -195,6 +183,23 @@ fn is_batch(value: Term<'_>) -> bool {
 }
 
 impl Records<'_> {
+    /// What is not one binary.
+    fn other<'a>(&mut self, now: i64, key: Term<'a>, value: Term<'a>) -> Result<(), Refusal> {
+        if value.is_map() {
+            return self.map(value, Some(key));
+        }
+        if let Some(parts) = tuple(value) {
+            return match parts.len() {
+                2 => self.push(timestamp(parts.at(0))?, key, parts.at(1)),
+                _ => Err(Refusal::BadArg),
+            };
+        }
+        if is_batch(value) {
+            return self.batch(value);
+        }
+        self.push(now, key, value)
+    }
+
     /// No recursion: batches may be nested deeper than a scheduler's stack is.
     fn batch<'a>(&mut self, mut list: Term<'a>) -> Result<(), Refusal> {
         let mut outer: Vec<Term<'a>> = Vec::new();
@@ -234,7 +239,7 @@ impl Records<'_> {
         if is_batch(value) {
             return Ok(Some(value));
         }
-        self.push(ts, key, value, None).map(|()| None)
+        self.push(ts, key, value).map(|()| None)
     }
 
     fn map<'a>(&mut self, map: Term<'a>, default_key: Option<Term<'a>>) -> Result<(), Refusal> {
@@ -258,16 +263,38 @@ impl Records<'_> {
             Some(ts) => timestamp(ts)?,
             None => self.time,
         };
-        self.push(ts, key, value, get(atoms::headers()))
+        match get(atoms::headers()) {
+            Some(headers) => self.push_with_headers(ts, key, value, headers),
+            None => self.push(ts, key, value),
+        }
     }
 
-    #[inline]
-    fn push(
+    fn push(&mut self, ts: i64, key: Term<'_>, value: Term<'_>) -> Result<(), Refusal> {
+        self.write(ts, key, value, &[])
+    }
+
+    fn push_with_headers(
         &mut self,
         ts: i64,
         key: Term<'_>,
         value: Term<'_>,
-        headers: Option<Term<'_>>,
+        headers: Term<'_>,
+    ) -> Result<(), Refusal> {
+        let headers = self.headers(headers)?;
+        let slices: Vec<Header<'_>> = headers
+            .iter()
+            .map(|(name, value)| (name.as_slice(), Some(slice(value))))
+            .collect();
+        self.write(ts, key, value, &slices)
+    }
+
+    #[inline(always)]
+    fn write(
+        &mut self,
+        ts: i64,
+        key: Term<'_>,
+        value: Term<'_>,
+        headers: &[Header<'_>],
     ) -> Result<(), Refusal> {
         if !self.begun {
             (self.begun, self.time) = (true, ts);
@@ -278,23 +305,17 @@ impl Records<'_> {
             .as_ref()
             .filter(|bytes| bytes.len() >= LENT)
             .and_then(|_| lend(value));
-        // Neither allocates where there are no headers.
-        let headers = headers.map_or(Ok(Vec::new()), |list| self.headers(list))?;
-        let slices: Vec<Header<'_>> = headers
-            .iter()
-            .map(|(name, value)| (name.as_slice(), Some(slice(value))))
-            .collect();
-        let len = |part: &Option<Binary>| part.as_ref().map_or(0, |bytes| bytes.len());
         let copied = match lent {
-            None => len(&key) + len(&written),
-            Some(_) => len(&key),
+            None => slice(&key).len() + slice(&written).len(),
+            Some(_) => slice(&key).len(),
         };
-        let in_headers: usize = headers.iter().map(|(n, v)| n.len() + len(v)).sum();
+        let in_header = |(name, value): &Header<'_>| name.len() + value.map_or(0, <[u8]>::len);
+        let in_headers: usize = headers.iter().map(in_header).sum();
         self.allowance.take(copied + in_headers)?;
         let (key, value) = (non_empty(&key), non_empty(&written));
         match lent {
-            None => self.writer.push(ts, key, value, &slices),
-            Some(value) => self.writer.push_lent(ts, key, value, &slices),
+            None => self.writer.push(ts, key, value, headers),
+            Some(value) => self.writer.push_lent(ts, key, value, headers),
         }
         Ok(())
     }

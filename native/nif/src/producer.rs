@@ -1,5 +1,6 @@
 //! Producing: the NIFs.
 
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -7,6 +8,7 @@ use brod_engine::producer::{Append, AppendError, Idempotence, Partition, Produce
 use brod_engine::tasks::boxed;
 use brod_protocol::batch_writer::BatchWriter;
 use brod_protocol::error::ErrorCode;
+use rustler::codegen_runtime::inventory;
 use rustler::schedule::consume_timeslice;
 use rustler::types::atom::Atom;
 use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
@@ -19,6 +21,7 @@ use crate::codecs::CODECS;
 use crate::directory::{self, Place, Process};
 use crate::dispatcher::Dispatcher;
 use crate::options::{BadOption, Options};
+use crate::raw::message_nif::{message_nif, MessageNif};
 use crate::raw::{int, make_tuple};
 use crate::reason;
 use crate::replies::{ErlReplies, Waiter};
@@ -143,51 +146,54 @@ fn producer_withdraw(env: Env<'_>, producer: Producer) -> Atom {
     atoms::ok()
 }
 
-#[rustler::nif]
-fn produce<'a>(
-    env: Env<'a>,
-    process: Term<'a>,
-    target: Term<'a>,
-    key: Term<'a>,
-    value: Term<'a>,
-) -> NifResult<Term<'a>> {
-    let undefined = Some(atoms::undefined().to_term(env));
-    let outcome = directory::of(process, undefined, |producer| {
-        append(env, producer, target, key, value)
-    });
-    outcome.ok_or(rustler::Error::BadArg)
+/// To a producer's process.
+struct Produce;
+
+inventory::submit!(message_nif::<4, Produce>());
+
+impl MessageNif<4> for Produce {
+    const NAME: &'static CStr = c"produce";
+
+    fn call<'a>(env: Env<'a>, args: [Term<'a>; 4]) -> Option<Term<'a>> {
+        let [process, target, key, value] = args;
+        let undefined = Some(atoms::undefined().to_term(env));
+        directory::of(process, undefined, |producer| {
+            append(env, producer, target, key, value)
+        })
+    }
 }
 
-#[rustler::nif]
-fn produce_to<'a>(
-    env: Env<'a>,
-    client: Atom,
-    topic: Term<'a>,
-    partition: Term<'a>,
-    target: Term<'a>,
-    key: Term<'a>,
-    value: Term<'a>,
-) -> NifResult<Term<'a>> {
-    let undefined = atoms::undefined().to_term(env);
-    let Ok(topic) = Binary::from_term(topic) else {
-        return Ok(undefined);
-    };
-    let Some(partition) = int(partition) else {
-        return Ok(undefined);
-    };
-    let place = Place {
-        client,
-        topic: topic.as_slice(),
-        partition,
-    };
-    let outcome = directory::at(&place, Some(undefined), |producer| {
-        append(env, producer, target, key, value)
-    });
-    outcome.ok_or(rustler::Error::BadArg)
+/// To the partition of a client's topic.
+struct ProduceTo;
+
+inventory::submit!(message_nif::<6, ProduceTo>());
+
+impl MessageNif<6> for ProduceTo {
+    const NAME: &'static CStr = c"produce_to";
+
+    fn call<'a>(env: Env<'a>, args: [Term<'a>; 6]) -> Option<Term<'a>> {
+        let [client, topic, partition, target, key, value] = args;
+        let undefined = Some(atoms::undefined().to_term(env));
+        let client = Atom::from_term(client).ok()?;
+        let Ok(topic) = Binary::from_term(topic) else {
+            return undefined;
+        };
+        let Some(partition) = int(partition) else {
+            return undefined;
+        };
+        let place = Place {
+            client,
+            topic: topic.as_slice(),
+            partition,
+        };
+        directory::at(&place, undefined, |producer| {
+            append(env, producer, target, key, value)
+        })
+    }
 }
 
-/// None: these are no target, key and value. It is two words in registers; rustler's `Result` is three, of which one is a byte.
-#[inline]
+/// None: these are no target, key and value.
+#[inline(always)]
 fn append<'a>(
     env: Env<'a>,
     producer: &Producer,
@@ -214,6 +220,7 @@ fn append<'a>(
         consume_timeslice(env, percent);
     }
     let outcome = match result {
+        Ok(Append::Done) => return Some(producer.partition.replies().process().encode(env)),
         Ok(appended) => taken(env, producer, appended, waiter_id),
         Err(AppendError::Closed) => (atoms::error(), atoms::closed()).encode(env),
         Err(AppendError::Refused(Refusal::TooMuch)) => atoms::dirty().to_term(env),

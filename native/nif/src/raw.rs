@@ -1,4 +1,5 @@
-//! The only unsafe code: terms kept outside of a NIF call, and in `library` how the VM loads all this.
+//! The only unsafe code: terms kept outside of a NIF call, in `library` how the VM loads all this, and in `message_nif` how it
+//! calls what every message goes through.
 //!
 //! A message is gathered in an environment of its own while its batch fills, by NIF calls that
 //! hold the batch's lock, and later sent from a tokio thread. rustler's `SavedTerm` would cost an
@@ -8,6 +9,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod library;
+pub(crate) mod message_nif;
 
 use std::mem::MaybeUninit;
 

@@ -227,7 +227,7 @@ impl BatchWriter {
             + value_size
             + headers_size(headers);
 
-        let needed = size - value_size + copied + 5;
+        let needed = size - value_size + copied + MAX_RECORD_PREFIX;
         if self.buf.capacity() - self.buf.len() < needed {
             self.buf.grow(needed);
         }
@@ -237,7 +237,10 @@ impl BatchWriter {
         end = put_varlong(&mut prefix, end, timestamp_delta);
         end = put_varint(&mut prefix, end, offset_delta);
         end = put_varint(&mut prefix, end, key_len);
-        self.buf.extend_from_slice(&prefix[..end]);
+        // All of it, as what has a constant size is copied without a call.
+        let start = self.buf.len();
+        self.buf.extend_from_slice(&prefix);
+        self.buf.truncate(start + end);
         if let Some(key) = key {
             self.buf.extend_from_slice(key);
         }

@@ -122,7 +122,7 @@ impl<A: Acks> Batch<A> {
     }
 
     /// Writes one call: how many bytes it has. None: it does not fit beside what is there, and was taken out again.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add_call<E>(
         &mut self,
         max_size: usize,

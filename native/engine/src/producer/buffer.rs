@@ -146,7 +146,7 @@ impl<A: Acks> Buffer<A> {
     ///
     /// The result is a number alone, and what else there is to know after a call is asked for: a struct of small fields in a
     /// `Result` is written byte by byte and read as words, for which the processor waits (2 % of what producing costs).
-    #[inline]
+    #[inline(always)]
     pub(super) fn append<E>(
         &mut self,
         config: &ProducerConfig,
@@ -230,7 +230,7 @@ impl<A: Acks> Buffer<A> {
     }
 
     /// After an append, whether the sender must be told: there is something to send that it does not know of. Once.
-    #[inline]
+    #[inline(always)]
     pub(super) fn wakes(&mut self, config: &ProducerConfig) -> bool {
         // With as many batches in flight as may be, the next completion looks again.
         let wake = (!self.queued || self.lingers_in_vain(config))

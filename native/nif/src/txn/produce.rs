@@ -1,11 +1,13 @@
 //! Messages on their way into a transaction.
 
+use std::ffi::CStr;
 use std::sync::Arc;
 
 use brod_engine::producer::{Append, AppendError, Failure, Partition, WhenFull};
 use brod_engine::txn::Trouble;
 use brod_protocol::batch_writer::BatchWriter;
 use brod_protocol::error::ErrorCode;
+use rustler::codegen_runtime::inventory;
 use rustler::schedule::consume_timeslice;
 use rustler::{Binary, Encoder, Env, NifResult, Term};
 
@@ -17,6 +19,7 @@ use crate::batch_input::{now_ms, write, Allowance, Refusal};
 use crate::directory;
 use crate::producer::{new_waiter, LONGEST_TOPIC};
 use crate::raw::int;
+use crate::raw::message_nif::{message_nif, MessageNif};
 use crate::reason;
 use crate::replies::Waiter;
 
@@ -62,35 +65,35 @@ fn txn_produce_dirty<'a>(
 
 /// As [`txn_produce`] with the process of a transaction, for a partition that it has been given messages for already: the way of
 /// every message but the first. `undefined`: it has not, or it takes no messages.
-#[rustler::nif]
-fn txn_produce_known<'a>(
-    env: Env<'a>,
-    process: Term<'a>,
-    target: Term<'a>,
-    topic: Term<'a>,
-    index: Term<'a>,
-    key: Term<'a>,
-    value: Term<'a>,
-) -> NifResult<Term<'a>> {
-    let undefined = || Ok(atoms::undefined().to_term(env));
-    let Ok(topic) = Binary::from_term(topic) else {
-        return undefined();
-    };
-    let Some(index) = int(index) else {
-        return undefined();
-    };
-    let Ok(topic) = std::str::from_utf8(topic.as_slice()) else {
-        return undefined();
-    };
-    let target = Target::new(env, target).ok_or(rustler::Error::BadArg)?;
-    let outcome = directory::transaction_of(process, |txn| {
-        let mut call = Call::new(env, target, key, value, Allowance::for_normal_scheduler);
-        let appended = txn
-            .txn
-            .with_known_partition(topic, index, |partition| call.append(partition))?;
-        Some(call.answer(txn, Ok(appended)))
-    });
-    outcome.flatten().unwrap_or_else(undefined)
+struct TxnProduceKnown;
+
+inventory::submit!(message_nif::<6, TxnProduceKnown>());
+
+impl MessageNif<6> for TxnProduceKnown {
+    const NAME: &'static CStr = c"txn_produce_known";
+
+    fn call<'a>(env: Env<'a>, args: [Term<'a>; 6]) -> Option<Term<'a>> {
+        let [process, target, topic, index, key, value] = args;
+        let undefined = Some(atoms::undefined().to_term(env));
+        let Ok(topic) = Binary::from_term(topic) else {
+            return undefined;
+        };
+        let Some(index) = int(index) else {
+            return undefined;
+        };
+        let Ok(topic) = std::str::from_utf8(topic.as_slice()) else {
+            return undefined;
+        };
+        let target = Target::new(env, target)?;
+        let outcome = directory::transaction_of(process, |txn| {
+            let mut call = Call::new(env, target, key, value, Allowance::for_normal_scheduler);
+            let appended = txn
+                .txn
+                .with_known_partition(topic, index, |partition| call.append(partition))?;
+            Some(call.answer(txn, Ok(appended)).ok())
+        });
+        outcome.flatten().unwrap_or(undefined)
+    }
 }
 
 /// `ok`, `{wait, Id}`, `dirty`, or `{error, R}`.

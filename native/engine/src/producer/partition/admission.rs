@@ -46,6 +46,7 @@ pub enum Append {
 impl<R: Replies> Partition<R> {
     /// Adds one call's records to the open batch, in this thread; see [`Buffer::append`](crate::producer::buffer::Buffer::append) for
     /// `fill`. Past the limits `waiter` is asked for who is to be held up, if anyone.
+    #[inline(always)]
     pub fn append<E>(
         self: &Arc<Self>,
         when_full: WhenFull,
@@ -116,6 +117,7 @@ impl<R: Replies> Partition<R> {
         }));
     }
 
+    #[inline(always)]
     fn after_append(
         self: &Arc<Self>,
         mut state: parking_lot::MutexGuard<'_, State<R>>,
@@ -145,6 +147,7 @@ impl<R: Replies> Partition<R> {
     }
 
     /// Counts bytes in, from what is reserved if that is enough. True when the budget is used up.
+    #[inline(always)]
     fn take_bytes(&self, state: &mut State<R>, bytes: usize) -> bool {
         if let Some(left) = state.reserved.checked_sub(bytes) {
             state.reserved = left;
