@@ -29,7 +29,9 @@ pub async fn offset_fetch(
             let request = offset_fetch::request(version, group, partitions, stable);
             let limit = cluster.config().request_timeout;
             let response = connection.call_version(&request, version, limit).await?;
-            Ok(offset_fetch::read(version, response)?)
+            let found = offset_fetch::read(version, response)?;
+            offset_fetch::check_complete(&found, partitions.unwrap_or_default())?;
+            Ok(found)
         };
         match attempt.await {
             Ok(topics) => return Ok(topics),

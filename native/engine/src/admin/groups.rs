@@ -79,9 +79,9 @@ async fn describe_at(
 ) -> Result<Vec<DescribedGroup>, Error> {
     let connection = cluster.connection(node, Purpose::Main).await?;
     let names = groups.iter().map(|group| group.as_str());
-    let request = |_version| describe_groups::request(names);
+    let request = |_version| describe_groups::request(names.clone());
     let response = call::<DescribeGroupsRequest>(cluster, &connection, request).await?;
-    Ok(describe_groups::read(response))
+    Ok(describe_groups::read(response, names)?)
 }
 
 fn in_order(mut described: Vec<DescribedGroup>, groups: &[String]) -> Vec<DescribedGroup> {

@@ -24,7 +24,9 @@ pub async fn create_topics(
     limit: Duration,
 ) -> Result<(), Error> {
     let request = |_version| create_topics::request(topics, timeout, validate_only);
-    at_controller(cluster, request, limit, create_topics::read).await
+    let names = || topics.iter().map(|topic| topic.name.as_str());
+    let read = |response: &_| create_topics::read(response, names());
+    at_controller(cluster, request, limit, read).await
 }
 
 /// Deletes topics. `timeout` is how long the controller may take to do it.
@@ -37,7 +39,8 @@ pub async fn delete_topics(
     limit: Duration,
 ) -> Result<(), Error> {
     let request = |version| delete_topics::request(version, names, timeout);
-    at_controller(cluster, request, limit, delete_topics::read).await
+    let read = |response: &_| delete_topics::read(response, names.iter().map(String::as_str));
+    at_controller(cluster, request, limit, read).await
 }
 
 /// Sends a request to the controller. It is sent again only where the first one had no effect.

@@ -1,5 +1,6 @@
 //! CreateTopics.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use kafka_protocol::messages::create_topics_request::{
@@ -89,10 +90,18 @@ fn creatable(topic: &NewTopic) -> CreatableTopic {
         .with_configs(configs.collect())
 }
 
-/// Fails with the first topic that failed, in the broker's words; others may have been created.
-pub fn read(response: &CreateTopicsResponse) -> Result<(), ApiError> {
-    let mut topics = response.topics.iter();
-    topics.try_for_each(|topic| ApiError::check(topic.error_code, topic.error_message.as_deref()))
+/// Whether all topics that it was `asked` for were created. Fails with the first topic that failed, in the broker's words;
+/// others may have been created.
+pub fn read<'a>(
+    response: &CreateTopicsResponse,
+    asked: impl IntoIterator<Item = &'a str>,
+) -> Result<(), ApiError> {
+    let mut answered = HashSet::new();
+    for topic in &response.topics {
+        answered.insert(topic.name.as_str());
+        ApiError::check(topic.error_code, topic.error_message.as_deref())?;
+    }
+    ApiError::check_all_named(API.name, asked, &answered)
 }
 
 #[cfg(test)]
@@ -130,9 +139,10 @@ mod tests {
 
     #[test]
     fn the_first_topic_that_failed_is_the_error_in_the_brokers_words() {
-        let good = CreatableTopicResult::default;
+        let named = |name| CreatableTopicResult::default().with_name(topic_name(name));
+        let good = || named("t");
         let bad = |words: Option<&str>| {
-            CreatableTopicResult::default()
+            named("u")
                 .with_error_code(ErrorCode::TOPIC_ALREADY_EXISTS.0)
                 .with_error_message(words.map(text))
         };
@@ -143,9 +153,12 @@ mod tests {
         for version in versions::<CreateTopicsRequest>() {
             let answer = |topics: Vec<CreatableTopicResult>| {
                 let response = CreateTopicsResponse::default().with_topics(topics);
-                read(&over_the_wire::<CreateTopicsRequest>(&response, version))
+                let response = over_the_wire::<CreateTopicsRequest>(&response, version);
+                read(&response, ["t"])
             };
             assert_eq!(answer(vec![good()]), Ok(()));
+            let lacks = Err(ApiError::lacks("CreateTopics", "t"));
+            assert_eq!(answer(vec![named("v")]), lacks);
             let failed = vec![good(), bad(Some("it exists")), bad(Some("second"))];
             assert_eq!(answer(failed), Err(error(Some("it exists"))));
             for nothing in [None, Some("")] {

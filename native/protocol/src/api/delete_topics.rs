@@ -1,5 +1,6 @@
 //! DeleteTopics.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
@@ -41,10 +42,18 @@ pub fn request(version: i16, names: &[String], within: Duration) -> DeleteTopics
     request.with_topics(names.map(state).collect())
 }
 
-/// Fails with the first topic that failed; others may have been deleted.
-pub fn read(response: &DeleteTopicsResponse) -> Result<(), ApiError> {
-    let mut topics = response.responses.iter();
-    topics.try_for_each(|topic| check(topic.error_code))
+/// Whether all topics that it was `asked` for were deleted. Fails with the first topic that failed; others may have been
+/// deleted.
+pub fn read<'a>(
+    response: &DeleteTopicsResponse,
+    asked: impl IntoIterator<Item = &'a str>,
+) -> Result<(), ApiError> {
+    let mut answered = HashSet::new();
+    for topic in &response.responses {
+        answered.extend(topic.name.as_ref().map(|name| name.as_str()));
+        check(topic.error_code)?;
+    }
+    ApiError::check_all_named(API.name, asked, &answered)
 }
 
 #[cfg(test)]
@@ -84,7 +93,19 @@ mod tests {
         for version in versions::<DeleteTopicsRequest>() {
             let response = over_the_wire::<DeleteTopicsRequest>(&response, version);
             let code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
-            assert_eq!(read(&response), Err(code.into()));
+            assert_eq!(read(&response, ["t"]), Err(code.into()));
+        }
+    }
+
+    #[test]
+    fn a_topic_of_which_nothing_is_said_may_not_be_deleted() {
+        let deleted = DeletableTopicResult::default().with_name(Some(topic_name("t")));
+        let response = DeleteTopicsResponse::default().with_responses(vec![deleted]);
+        for version in versions::<DeleteTopicsRequest>() {
+            let response = over_the_wire::<DeleteTopicsRequest>(&response, version);
+            assert_eq!(read(&response, ["t"]), Ok(()));
+            let lacks = Err(ApiError::lacks("DeleteTopics", "u"));
+            assert_eq!(read(&response, ["t", "u"]), lacks);
         }
     }
 }

@@ -1,9 +1,11 @@
 //! DescribeGroups: the state of groups and who is in them.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, DescribeGroupsRequest, DescribeGroupsResponse};
 
-use super::{group_id, owned, Api};
+use super::{group_id, owned, Api, ApiError};
 use crate::error::ErrorCode;
 use crate::shape::build::{bytes, fields, int16, int32, list, nullable_string, string};
 use crate::shape::Fields;
@@ -82,8 +84,17 @@ pub fn request<'a>(groups: impl IntoIterator<Item = &'a str>) -> DescribeGroupsR
     DescribeGroupsRequest::default().with_groups(groups.into_iter().map(group_id).collect())
 }
 
-/// In the broker's order.
-pub fn read(response: DescribeGroupsResponse) -> Vec<DescribedGroup> {
+/// The groups that it was `asked` for, in the broker's order.
+pub fn read<'a>(
+    response: DescribeGroupsResponse,
+    asked: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<DescribedGroup>, ApiError> {
+    let answered: HashSet<&str> = response
+        .groups
+        .iter()
+        .map(|g| g.group_id.as_str())
+        .collect();
+    ApiError::check_all_named(API.name, asked, &answered)?;
     let groups = response.groups.into_iter().map(|group| DescribedGroup {
         error: ErrorCode(group.error_code),
         group_id: group.group_id.to_string(),
@@ -103,7 +114,7 @@ pub fn read(response: DescribeGroupsResponse) -> Vec<DescribedGroup> {
             })
             .collect(),
     });
-    groups.collect()
+    Ok(groups.collect())
 }
 
 #[cfg(test)]
@@ -150,7 +161,9 @@ mod tests {
                 members: vec![member],
             };
             let response = over_the_wire::<DescribeGroupsRequest>(&response, version);
-            assert_eq!(read(response), vec![group]);
+            assert_eq!(read(response.clone(), ["a"]), Ok(vec![group]));
+            let lacks = Err(ApiError::lacks("DescribeGroups", "b"));
+            assert_eq!(read(response, ["a", "b"]), lacks);
         }
     }
 }

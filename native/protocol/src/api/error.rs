@@ -50,6 +50,19 @@ impl ApiError {
             }
         }
     }
+
+    /// The same of an answer about things that have names.
+    pub(crate) fn check_all_named<'a>(
+        api: &str,
+        asked: impl IntoIterator<Item = &'a str>,
+        answered: &HashSet<&str>,
+    ) -> Result<(), ApiError> {
+        let mut asked = asked.into_iter();
+        match asked.find(|name| !answered.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(ApiError::lacks(api, name)),
+        }
+    }
 }
 
 impl From<ErrorCode> for ApiError {

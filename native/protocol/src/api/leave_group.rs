@@ -1,5 +1,7 @@
 //! LeaveGroup: a member goes, so that the others need not wait for the session timeout.
 
+use std::collections::HashSet;
+
 use super::{check, group_id, text, Api, ApiError, Membership, SHORT};
 use crate::shape::build::{fields, int16, int32, list, nullable_string, string};
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
@@ -42,10 +44,17 @@ pub fn request(version: i16, member: &Membership<'_>) -> LeaveGroupRequest {
 }
 
 /// Whether the member is out.
-pub fn read(response: &LeaveGroupResponse) -> Result<(), ApiError> {
+pub fn read(version: i16, response: &LeaveGroupResponse, member_id: &str) -> Result<(), ApiError> {
     check(response.error_code)?;
-    let mut members = response.members.iter();
-    members.try_for_each(|member| check(member.error_code))
+    if version < LISTS {
+        return Ok(());
+    }
+    let mut answered = HashSet::new();
+    for member in &response.members {
+        answered.insert(member.member_id.as_str());
+        check(member.error_code)?;
+    }
+    ApiError::check_all_named(API.name, [member_id], &answered)
 }
 
 #[cfg(test)]
@@ -75,18 +84,43 @@ mod tests {
         }
     }
 
+    fn of_member(id: &str, code: ErrorCode) -> LeaveGroupResponse {
+        let member = MemberResponse::default()
+            .with_member_id(text(id))
+            .with_error_code(code.0);
+        LeaveGroupResponse::default().with_members(vec![member])
+    }
+
     #[test]
     fn the_members_own_code_counts_as_the_requests() {
         let code = ErrorCode::UNKNOWN_MEMBER_ID;
         for version in versions::<LeaveGroupRequest>() {
             let response = match version {
-                LISTS.. => LeaveGroupResponse::default()
-                    .with_members(vec![MemberResponse::default().with_error_code(code.0)]),
+                LISTS.. => of_member("m", code),
                 _ => LeaveGroupResponse::default().with_error_code(code.0),
             };
             let response = over_the_wire::<LeaveGroupRequest>(&response, version);
-            assert_eq!(read(&response), Err(code.into()));
+            assert_eq!(read(version, &response, "m"), Err(code.into()));
         }
-        assert_eq!(read(&LeaveGroupResponse::default()), Ok(()));
+    }
+
+    #[test]
+    fn a_member_of_which_nothing_is_said_may_not_be_out() {
+        let of_all = LeaveGroupResponse::default;
+        for version in versions::<LeaveGroupRequest>() {
+            let lacks = || Err(ApiError::lacks("LeaveGroup", "m"));
+            let answers = match version {
+                LISTS.. => vec![
+                    (of_member("m", ErrorCode::NO_ERROR), Ok(())),
+                    (of_member("n", ErrorCode::NO_ERROR), lacks()),
+                    (of_all(), lacks()),
+                ],
+                _ => vec![(of_all(), Ok(()))],
+            };
+            for (response, expected) in answers {
+                let response = over_the_wire::<LeaveGroupRequest>(&response, version);
+                assert_eq!(read(version, &response, "m"), expected);
+            }
+        }
     }
 }

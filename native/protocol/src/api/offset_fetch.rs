@@ -1,5 +1,7 @@
 //! OffsetFetch: how far a group has got.
 
+use std::collections::HashSet;
+
 use super::{check, group_id, owned, topic_name, Api, ApiError};
 use crate::error::ErrorCode;
 use crate::shape::build::{fields, int16, int32, int64, list, nullable_string, string, uuid};
@@ -148,6 +150,24 @@ pub fn read(version: i16, response: OffsetFetchResponse) -> Result<Vec<Committed
     Ok(topics.collect())
 }
 
+/// Whether all partitions that it was `asked` for are among those `found`: of one that is missing nobody knows whether an offset is
+/// committed.
+pub fn check_complete(
+    found: &[CommittedTopic],
+    asked: &[(String, Vec<i32>)],
+) -> Result<(), ApiError> {
+    let mut answered = HashSet::new();
+    for topic in found {
+        let partitions = topic.partitions.iter();
+        answered.extend(partitions.map(|p| (topic.name.as_str(), p.partition)));
+    }
+    let asked = asked.iter().flat_map(|(topic, partitions)| {
+        let partitions = partitions.iter();
+        partitions.map(|partition| (topic.as_str(), *partition))
+    });
+    ApiError::check_complete(API.name, asked, &answered)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{as_read, over_the_wire, versions};
@@ -226,6 +246,20 @@ mod tests {
             OffsetFetchResponse::default().with_groups(vec![group])
         };
         over_the_wire::<OffsetFetchRequest>(&response, version)
+    }
+
+    #[test]
+    fn a_partition_of_which_nothing_is_said_may_have_an_offset() {
+        let (ok, bad) = (ErrorCode::NO_ERROR, ErrorCode::UNSTABLE_OFFSET_COMMIT);
+        for version in versions::<OffsetFetchRequest>() {
+            let found = read(version, answer(version, ok, bad)).unwrap();
+            let asked = |partitions| check_complete(&found, &[("t".to_owned(), partitions)]);
+            assert_eq!(asked(vec![1]), Ok(()));
+            assert_eq!(
+                asked(vec![1, 2]),
+                Err(ApiError::lacks("OffsetFetch", "t-2"))
+            );
+        }
     }
 
     #[test]

@@ -240,7 +240,7 @@ pub(super) async fn leave(
     let version = connection.versions().pick::<LeaveGroupRequest>()?;
     let request = leave_group::request(version, &membership(config, -1, &member_id));
     let response = connection.call_version(&request, version, PROMPT).await?;
-    match leave_group::read(&response).map_err(Error::from) {
+    match leave_group::read(version, &response, &member_id).map_err(Error::from) {
         // The broker has let go of the member already.
         Err(error) if error.code() == Some(ErrorCode::UNKNOWN_MEMBER_ID) => Ok(()),
         result => result,
