@@ -295,13 +295,17 @@ no_ack_drops(_Config) ->
     brod_test:stop_client(Client)
   end.
 
-%% A message of a batch that comes without a time has that of the batch's first.
+%% A message that comes without a time has that of the call, whatever times others beside it have.
 times_of_a_batch(Config) ->
   {Client, Topic} = started(Config, 1, []),
-  ok = brod:produce_sync(Client, Topic, 0, <<>>, [#{value => <<"1">>, ts => 1000}, #{value => <<"2">>},
-                                                  {2000, <<>>, <<"3">>}, {<<>>, <<"4">>}]),
-  ?assertEqual([1000, 1000, 2000, 1000],
-               [Ts || #kafka_message{ts = Ts} <- brod_test:fetch_all(Client, Topic, 0)]).
+  Before = os:system_time(millisecond),
+  ok = brod:produce_sync(Client, Topic, 0, <<>>,
+                         [#{value => <<"1">>, ts => 1000}, #{value => <<"2">>}, {2000, <<>>, <<"3">>}, {<<>>, <<"4">>},
+                          {3000, <<>>, [{<<>>, <<"5">>}, #{value => <<"6">>}]}]),
+  After = os:system_time(millisecond),
+  Times = [Ts || #kafka_message{ts = Ts} <- brod_test:fetch_all(Client, Topic, 0)],
+  ?assertEqual([1000, now, 2000, now, now, now],
+               [case Ts >= Before andalso Ts =< After of true -> now; false -> Ts end || Ts <- Times]).
 
 %% The topic of the same name is another one: offsets and sequence numbers begin anew.
 topic_made_again(Config) ->

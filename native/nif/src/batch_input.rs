@@ -134,9 +134,8 @@ pub(crate) fn now_ms() -> i64 {
 struct Records<'w> {
     writer: &'w mut BatchWriter,
     allowance: &'w mut Allowance,
-    /// For records without a time: now, or once there is one in the call, the first record's.
-    time: i64,
-    begun: bool,
+    /// For records without a time.
+    now: i64,
 }
 
 /// Writes all the records of one call, and returns how many they are. A call of none is refused.
@@ -167,8 +166,7 @@ fn write_all<'a>(
     let mut records = Records {
         writer,
         allowance,
-        time: now,
-        begun: false,
+        now,
     };
     if value.is_binary() {
         return records.write(now, key, value, &[]);
@@ -232,7 +230,7 @@ impl Records<'_> {
         }
         let parts = tuple(element).ok_or(Refusal::BadArg)?;
         let (ts, key, value) = match parts.len() {
-            2 => (self.time, parts.at(0), parts.at(1)),
+            2 => (self.now, parts.at(0), parts.at(1)),
             3 => (timestamp(parts.at(0))?, parts.at(1), parts.at(2)),
             _ => return Err(Refusal::BadArg),
         };
@@ -261,7 +259,7 @@ impl Records<'_> {
             .unwrap_or_else(|| atoms::undefined().to_term(env));
         let ts = match get(atoms::ts()) {
             Some(ts) => timestamp(ts)?,
-            None => self.time,
+            None => self.now,
         };
         match get(atoms::headers()) {
             Some(headers) => self.push_with_headers(ts, key, value, headers),
@@ -296,9 +294,6 @@ impl Records<'_> {
         value: Term<'_>,
         headers: &[Header<'_>],
     ) -> Result<(), Refusal> {
-        if !self.begun {
-            (self.begun, self.time) = (true, ts);
-        }
         let key = self.bytes(key)?;
         let written = self.bytes(value)?;
         let lent = written

@@ -150,8 +150,8 @@ pub fn read(version: i16, response: OffsetFetchResponse) -> Result<Vec<Committed
     Ok(topics.collect())
 }
 
-/// Whether all partitions that it was `asked` for are among those `found`: of one that is missing nobody knows whether an offset is
-/// committed.
+/// Whether all partitions that it was `asked` for are among those `found`: of one that is missing nobody knows whether an
+/// offset is committed.
 pub fn check_complete(
     found: &[CommittedTopic],
     asked: &[(String, Vec<i32>)],
