@@ -46,7 +46,7 @@
              , msg_ts/0, offset/0, offset_time/0, offsets_to_commit/0, partition/0
              , partition_assignment/0, partition_fun/0, partitioner/0, portnum/0
              , produce_ack_cb/0, produce_reply/0, produce_result/0, producer_config/0
-             , received_assignments/0, topic/0, topic_partition/0, transaction/0
+             , received_assignments/0, topic/0, topic_config/0, topic_partition/0, transaction/0
              , transaction_config/0, transactional_id/0, value/0 ]).
 
 -include("brod_int.hrl").
@@ -62,6 +62,9 @@
 -type bootstrap() :: [endpoint()] | {[endpoint()], conn_config()}.
 -type topic() :: binary().
 -type partition() :: non_neg_integer().
+-type topic_config() :: map() | [{atom(), term()}].
+%% A topic to create: `name', and what it shall be like, `num_partitions', `replication_factor', `assignments' and `configs'.
+%% It, and each of its assignments and configs, is a map or a list of pairs.
 -type topic_partition() :: {topic(), partition()}.
 -type offset() :: integer().
 -type offset_time() :: earliest | latest | integer().
@@ -560,15 +563,15 @@ start_link_group_subscriber_v2(Config) -> brod_group_subscriber_v2:start_link(Co
 %% Topics, metadata, offsets
 
 %% @doc {@link create_topics/4} without options to connect.
--spec create_topics([endpoint()], [map() | [{atom(), term()}]], #{timeout => integer(), validate_only => boolean()}) ->
+-spec create_topics([endpoint()], [topic_config()], #{timeout => integer(), validate_only => boolean()}) ->
         ok | {error, term()}.
 create_topics(Hosts, Topics, Opts) -> brod_utils:create_topics(Hosts, Topics, Opts).
 
-%% @doc Create topics. A topic is a map with `name', `num_partitions', `replication_factor',
-%% `assignments' and `configs' (list of maps with `name' and `value'); `timeout' is in ms.
+%% @doc Create topics, each a {@type topic_config()}: `name', `num_partitions', `replication_factor', `assignments' (each with
+%% `partition_index' and `broker_ids') and `configs' (each with `name' and `value'); `timeout' is in ms.
 %% Where the cluster's controller changes meanwhile, the broker asks the next one, too: a topic that
 %% this call has created can then be said to exist already.
--spec create_topics([endpoint()], [map() | [{atom(), term()}]], #{timeout => integer(), validate_only => boolean()},
+-spec create_topics([endpoint()], [topic_config()], #{timeout => integer(), validate_only => boolean()},
                     conn_config()) -> ok | {error, term()}.
 create_topics(Hosts, Topics, Opts, ConnConfig) ->
   brod_utils:create_topics(Hosts, Topics, Opts, ConnConfig).

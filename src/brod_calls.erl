@@ -34,7 +34,7 @@ get_metadata(Hosts, Topics, ConnConfig) ->
       Result
   end.
 
--spec create_topics(endpoints(), [map() | [{atom(), term()}]], map(), brod:conn_config()) -> ok | {error, term()}.
+-spec create_topics(endpoints(), [brod:topic_config()], map(), brod:conn_config()) -> ok | {error, term()}.
 create_topics(Hosts, Topics, Opts, ConnConfig) ->
   case brod_option_table:check(create_topics, Opts) of
     {ok, #{timeout := Timeout} = Checked, []} ->

@@ -37,13 +37,13 @@ get_metadata(Hosts, Topics) -> get_metadata(Hosts, Topics, []).
 get_metadata(Hosts, Topics, ConnConfig) -> brod_calls:get_metadata(Hosts, Topics, ConnConfig).
 
 %% @doc Create topics without options to connect.
--spec create_topics(endpoints(), [map() | [{atom(), term()}]], map()) -> ok | {error, term()}.
+-spec create_topics(endpoints(), [brod:topic_config()], map()) -> ok | {error, term()}.
 create_topics(Hosts, Topics, Opts) -> create_topics(Hosts, Topics, Opts, []).
 
 %% @doc Create topics. `Opts': `timeout' in ms, and `validate_only'. An error is Kafka's text or
 %% code for the first topic that failed, or the list of endpoints that cannot be reached. Raises
 %% `{missing_key, Key, Map}' where a topic lacks its `name', or a config or an assignment a key.
--spec create_topics(endpoints(), [map() | [{atom(), term()}]], map(), brod:conn_config()) -> ok | {error, term()}.
+-spec create_topics(endpoints(), [brod:topic_config()], map(), brod:conn_config()) -> ok | {error, term()}.
 create_topics(Hosts, Topics, Opts, ConnConfig) ->
   brod_calls:create_topics(Hosts, Topics, Opts, ConnConfig).
 
