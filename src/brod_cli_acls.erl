@@ -10,6 +10,7 @@
                      alter_configs, idempotent_write]).
 -define(PERMISSIONS, [any, deny, allow]).
 -define(CLUSTER, "kafka-cluster").
+-define(VSN, 1).
 
 %% @doc What the command takes.
 -spec options() -> brod_cli:spec().
@@ -33,8 +34,9 @@ run(Options, ["list"]) ->
     Other -> Other
   end;
 run(Options, ["create"]) ->
-  case ask(Options, create_acls, #{creations => bindings(Options)}) of
-    {ok, #{creation_responses := Answers}} -> brod_cli_cluster:first_error(Answers);
+  Bindings = bindings(Options),
+  case brod_cli_cluster:answer_controller(Options, create_acls, ?VSN, #{creations => Bindings}) of
+    {ok, #{creation_responses := Answers}} -> brod_cli_cluster:all_done(Answers, length(Bindings));
     Other -> Other
   end;
 run(Options, ["delete"]) ->
@@ -46,8 +48,8 @@ run(Options, ["delete"]) ->
       case ask(Options, delete_acls, #{filters => [Filter]}) of
         {ok, #{filter_responses := [#{error_code := no_error, matching_acls := Deleted}]}} ->
           ok = rows(Options, Deleted),
-          brod_cli_cluster:first_error(Deleted);
-        {ok, #{filter_responses := [#{error_code := Code, error_message := Text}]}} -> {error, {Code, Text}};
+          brod_cli_cluster:all_done(Deleted, 0);
+        {ok, #{filter_responses := Answers}} -> brod_cli_cluster:all_done(Answers, 1);
         Other -> Other
       end;
     _ ->
@@ -56,7 +58,7 @@ run(Options, ["delete"]) ->
   end;
 run(_Options, _Words) -> brod_cli_commands:usage("acls").
 
-ask(Options, Api, Fields) -> brod_cli_cluster:ask_controller(Options, Api, 1, Fields).
+ask(Options, Api, Fields) -> brod_cli_cluster:ask_controller(Options, Api, ?VSN, Fields).
 
 rows(Options, Acls) ->
   brod_cli_output:rows(Options, [kind, name, pattern, principal, host, operation, permission],

@@ -1,7 +1,7 @@
 %% @private The way of the command line's commands to a cluster, and what they have in common.
 -module(brod_cli_cluster).
 
--export([target/1, metadata/3, with_client/2, must/2, ask/5, answer/5, ask_controller/4, first_error/1, controller/2, broker/3, coordinator/3]).
+-export([target/1, metadata/3, with_client/2, must/2, ask/5, answer/5, ask_controller/4, answer_controller/4, all_done/2, controller/2, broker/3, coordinator/3]).
 -export([partitions/2, resolve/3, position/3, number/1, pairs/2, need/2, need_text/2, text/1]).
 
 -include("brod_kafka.hrl").
@@ -74,13 +74,24 @@ ask_controller(Options, Api, Vsn, Fields) ->
   {Endpoints, Config} = target(Options),
   ask(controller(Endpoints, Config), Config, Api, Vsn, Fields).
 
-%% @doc The first of many answers that is an error, with what the broker says of it.
--spec first_error([map()]) -> ok | {error, {atom(), binary() | undefined}}.
-first_error(Answers) ->
-  case [{Code, Text} || #{error_code := Code, error_message := Text} <- Answers, Code =/= no_error] of
-    [] -> ok;
-    [Error | _] -> {error, Error}
+%% @doc As {@link ask_controller/4}, with the whole answer.
+-spec answer_controller(map(), atom(), non_neg_integer(), map()) -> {ok, map()} | {error, term()}.
+answer_controller(Options, Api, Vsn, Fields) ->
+  {Endpoints, Config} = target(Options),
+  answer(controller(Endpoints, Config), Config, Api, Vsn, Fields).
+
+%% @doc Whether a broker says of each of so many things that they are done; else the first error, with what it says of it.
+%% Of what an answer leaves out nobody knows.
+-spec all_done([map()], Asked :: non_neg_integer()) -> ok | {error, {atom(), binary() | undefined} | atom() | binary()}.
+all_done(Answers, Asked) ->
+  case [error_of(Answer) || #{error_code := Code} = Answer <- Answers, Code =/= no_error] of
+    [Error | _] -> {error, Error};
+    [] when length(Answers) < Asked -> {error, <<"the broker's answer leaves out what was asked for">>};
+    [] -> ok
   end.
+
+error_of(#{error_code := Code, error_message := Text}) -> {Code, Text};
+error_of(#{error_code := Code}) -> Code.
 
 %% @doc The controller, or any broker if there is none.
 -spec controller([brod:endpoint()], config()) -> brod:endpoint().

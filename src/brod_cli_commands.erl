@@ -113,9 +113,8 @@ topics(Options, Words) ->
       Fields = #{topic_partitions => [#{topic => brod_cli_cluster:text(Name),
                                         new_partitions => #{count => brod_cli_cluster:need("partitions", Options), assignment => undefined}}],
                  timeout => ?LIMIT_MS, validate_only => false},
-      case brod_cli_cluster:ask(brod_cli_cluster:controller(Endpoints, Config), Config, create_partitions, 1, Fields) of
-        {ok, #{topic_errors := [#{error_code := no_error}]}} -> ok;
-        {ok, #{topic_errors := [#{error_code := Code, error_message := Text}]}} -> {error, {Code, Text}};
+      case brod_cli_cluster:answer(brod_cli_cluster:controller(Endpoints, Config), Config, create_partitions, 1, Fields) of
+        {ok, #{topic_errors := Answers}} -> brod_cli_cluster:all_done(Answers, 1);
         Other -> Other
       end;
     _ -> usage("topics")
@@ -137,7 +136,7 @@ configs(Options, [What, Kind, Name]) when What =:= "describe"; What =:= "set" ->
           rows(Options, [name, value, source],
                [[N, case V of null -> <<>>; undefined -> <<>>; _ -> V end, source(S)]
                 || #{config_name := N, config_value := V, config_source := S} <- Entries]);
-        {ok, #{resources := [#{error_code := Code, error_message := Text}]}} -> {error, {Code, Text}};
+        {ok, #{resources := Answers}} -> brod_cli_cluster:all_done(Answers, 1);
         Other -> Other
       end;
     "set" ->
@@ -145,8 +144,7 @@ configs(Options, [What, Kind, Name]) when What =:= "describe"; What =:= "set" ->
       Changes =/= [] orelse throw({usage, "--set key=value; key= goes back to the default"}),
       Fields = #{resources => [Resource#{configs => Changes}], validate_only => false},
       case brod_cli_cluster:ask(Broker, Config, incremental_alter_configs, 0, Fields) of
-        {ok, #{responses := [#{error_code := no_error}]}} -> ok;
-        {ok, #{responses := [#{error_code := Code, error_message := Text}]}} -> {error, {Code, Text}};
+        {ok, #{responses := Answers}} -> brod_cli_cluster:all_done(Answers, 1);
         Other -> Other
       end
   end;

@@ -2,6 +2,7 @@
 -module(brod_cli_groups).
 
 -export([groups/2, commits/2]).
+-export([offsets/1]).
 
 -include("brod_int.hrl").
 
@@ -14,10 +15,17 @@ groups(Options, Words) ->
   case Words of
     ["list" | _] ->
       {ok, _} = brod_cli_cluster:must(brod_cli_cluster:metadata(Endpoints, [], Config), "no metadata"),
-      All = brod:list_all_groups(Endpoints, Config),
-      brod_cli_output:rows(Options, [group, protocol, broker],
-           [[Id, Type, iolist_to_binary([brod_engine:to_binary(H), ":", integer_to_list(P)])]
-            || {{H, P}, Groups} <- All, is_list(Groups), #brod_cg{id = Id, protocol_type = Type} <- Groups]);
+      All = [{iolist_to_binary([brod_engine:to_binary(H), ":", integer_to_list(P)]), Groups}
+             || {{H, P}, Groups} <- brod:list_all_groups(Endpoints, Config)],
+      ok = brod_cli_output:rows(Options, [group, protocol, broker],
+                                [[Id, Type, Broker]
+                                 || {Broker, Groups} <- All, is_list(Groups), #brod_cg{id = Id, protocol_type = Type} <- Groups]),
+      %% What the others tell is not all there is.
+      case [{Broker, Reason} || {Broker, {error, Reason}} <- All] of
+        [] -> ok;
+        [{Broker, Reason} | _] ->
+          {error, iolist_to_binary(["the groups of ", Broker, " are missing: ", brod_cli_output:reason(Reason)])}
+      end;
     ["describe", Group] ->
       Coordinator = brod_cli_cluster:coordinator(Endpoints, Config, Group),
       case brod:describe_groups(Coordinator, Config, [brod_cli_cluster:text(Group)]) of
@@ -44,8 +52,7 @@ groups(Options, Words) ->
       Coordinator = brod_cli_cluster:coordinator(Endpoints, Config, Group),
       Fields = #{groups_names => [brod_cli_cluster:text(Group)]},
       case brod_cli_cluster:ask(Coordinator, Config, delete_groups, 1, Fields) of
-        {ok, #{results := [#{error_code := no_error}]}} -> ok;
-        {ok, #{results := [#{error_code := Code}]}} -> {error, Code};
+        {ok, #{results := Answers}} -> brod_cli_cluster:all_done(Answers, 1);
         Other -> Other
       end;
     _ -> brod_cli_commands:usage("groups")
@@ -84,8 +91,17 @@ read(Group) ->
 
 committed(Group) ->
   {ok, Topics} = brod_cli_cluster:must(brod:fetch_committed_offsets(?CLIENT, brod_cli_cluster:text(Group)), Group),
-  lists:sort([{T, P, O} || #{name := T, partitions := Ps} <- Topics,
-                           #{partition_index := P, committed_offset := O} <- Ps, O >= 0]).
+  offsets(Topics).
+
+%% @doc The committed offsets of an answer. One that cannot be told is not one that is not there.
+-spec offsets([map()]) -> [{brod:topic(), brod:partition(), brod:offset()}].
+offsets(Topics) ->
+  All = lists:sort([{T, P, O, Code} || #{name := T, partitions := Ps} <- Topics,
+                                       #{partition_index := P, committed_offset := O, error_code := Code} <- Ps]),
+  case [Untold || {_, _, _, Code} = Untold <- All, Code =/= no_error] of
+    [] -> [{T, P, O} || {T, P, O, _} <- All, O >= 0];
+    [{T, P, _, Code} | _] -> throw({failed, io_lib:format("~ts, partition ~b: ~ts", [T, P, brod_cli_output:reason(Code)])})
+  end.
 
 reset(Options, Group, Endpoints, Config) ->
   Topic = brod_cli_cluster:need_text("topic", Options),
@@ -111,10 +127,9 @@ commit(Coordinator, Config, Group, Topic, Offsets) ->
              topics => [#{name => Topic, partitions => Partitions}]},
   case brod_cli_cluster:ask(Coordinator, Config, offset_commit, 2, Fields) of
     {ok, #{topics := Answers}} ->
-      case lists:usort([Code || #{partitions := Ps} <- Answers, #{error_code := Code} <- Ps]) -- [no_error] of
-        [] -> ok;
-        [unknown_member_id | _] -> {error, <<"the group has members: stop them first">>};
-        [Code | _] -> {error, Code}
+      case brod_cli_cluster:all_done([P || #{partitions := Ps} <- Answers, P <- Ps], length(Offsets)) of
+        {error, unknown_member_id} -> {error, <<"the group has members: stop them first">>};
+        Result -> Result
       end;
     {error, _} = Error -> Error
   end.

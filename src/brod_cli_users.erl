@@ -48,7 +48,7 @@ known(Options, Names) ->
 
 alter(Options, Fields) ->
   case ask(Options, alter_user_scram_credentials, Fields) of
-    {ok, #{results := Results}} -> brod_cli_cluster:first_error(Results);
+    {ok, #{results := Results}} -> brod_cli_cluster:all_done(Results, 1);
     Other -> Other
   end.
 

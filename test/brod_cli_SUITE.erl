@@ -5,18 +5,20 @@
 -export([topics_are_piped/1, a_group_goes_on_where_it_was/1, bench_tells_rates/1, what_a_broker_lacks_is_said/1,
          progress_and_colours_are_for_terminals/1]).
 -export([lines_are_produced_and_consumed/1, json_lines_come_back/1, consuming_starts_and_ends_where_told/1,
-         follow_waits_for_more/1, topics_live/1, groups_move/1, doctor_says_what_is_wrong/1, exit_codes/1]).
+         follow_waits_for_more/1, topics_live/1, groups_move/1, groups_that_are_not_told_are_missed/1,
+         doctor_says_what_is_wrong/1, exit_codes/1]).
 
 -include_lib("eunit/include/eunit.hrl").
 
 -define(LIMIT_MS, 60000).
+-define(CLUSTER_AUTHORIZATION_FAILED, 31).
 
 suite() -> [{timetrap, {seconds, 240}}].
 
 all() ->
   [lines_are_produced_and_consumed, json_lines_come_back, consuming_starts_and_ends_where_told, follow_waits_for_more,
    topics_are_piped, a_group_goes_on_where_it_was, bench_tells_rates, what_a_broker_lacks_is_said,
-   progress_and_colours_are_for_terminals, topics_live, groups_move, doctor_says_what_is_wrong, exit_codes].
+   progress_and_colours_are_for_terminals, topics_live, groups_move, groups_that_are_not_told_are_missed, doctor_says_what_is_wrong, exit_codes].
 
 init_per_suite(Config) -> brod_test:init_mock_suite(Config).
 
@@ -107,6 +109,17 @@ a_group_goes_on_where_it_was(Config) ->
   ?assertEqual({0, <<"c\n">>, <<>>}, Consume(["-n", "1"])),
   ?assertEqual({0, <<>>, <<>>}, Consume(["--idle", "1"])),
   ?assertMatch({2, <<>>, <<"brod: a group goes on where it was: no --from\n">>}, Consume(["--from", "earliest"])).
+
+%% A list that is not whole looks like one that is.
+groups_that_are_not_told_are_missed(Config) ->
+  {ok, Mock} = brod_mock:start(#{brokers => 2}),
+  [{Host, Port}, {_, Other}] = brod_mock:endpoints(Mock),
+  List = ["groups", "list", "--brokers", Host ++ ":" ++ integer_to_list(Port)],
+  ?assertMatch({0, _, <<>>}, brod(Config, List)),
+  ok = brod_mock:fault(Mock, #{api => <<"ListGroups">>, broker => 2, action => {error, ?CLUSTER_AUTHORIZATION_FAILED}}),
+  Says = iolist_to_binary(io_lib:format("brod: failed: the groups of ~s:~b are missing: cluster_authorization_failed~n", [Host, Other])),
+  ?assertMatch({1, _, Says}, brod(Config, List)),
+  ok = brod_mock:stop(Mock).
 
 bench_tells_rates(Config) ->
   {0, Produced, <<>>} = brod(Config, ["bench", "produce", "-t", "t", "-n", "1000", "--size", "10", "--compression", "lz4", "--json"]),

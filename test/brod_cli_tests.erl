@@ -103,6 +103,24 @@ acls_are_made_of_options_test_() ->
    ?_assertThrow({usage, _}, brod_cli_acls:bindings(Read#{"group" => "g"})),
    ?_assertThrow({usage, _}, brod_cli_acls:run(#{"operation" => ["read"]}, ["delete"]))].
 
+what_an_answer_leaves_out_is_not_done_test_() ->
+  Done = #{error_code => no_error, error_message => undefined},
+  Refused = #{error_code => invalid_request, error_message => <<"no">>},
+  [?_assertEqual(ok, brod_cli_cluster:all_done([Done, Done], 2)),
+   ?_assertEqual(ok, brod_cli_cluster:all_done([], 0)),
+   ?_assertMatch({error, <<"the broker's answer leaves out", _/binary>>}, brod_cli_cluster:all_done([Done], 2)),
+   ?_assertMatch({error, <<"the broker's answer leaves out", _/binary>>}, brod_cli_cluster:all_done([], 1)),
+   ?_assertEqual({error, {invalid_request, <<"no">>}}, brod_cli_cluster:all_done([Done, Refused], 3)),
+   ?_assertEqual({error, unknown_member_id}, brod_cli_cluster:all_done([Done, #{error_code => unknown_member_id}], 2))].
+
+an_offset_that_is_not_told_is_not_one_that_is_not_there_test() ->
+  Partition = fun(P, Offset, Code) -> #{partition_index => P, committed_offset => Offset, error_code => Code, metadata => <<>>} end,
+  Of = fun(Partitions) -> brod_cli_groups:offsets([#{name => <<"t">>, partitions => Partitions}]) end,
+  Told = [Partition(1, 4, no_error), Partition(0, 7, no_error), Partition(2, -1, no_error)],
+  ?assertEqual([{<<"t">>, 0, 7}, {<<"t">>, 1, 4}], Of(Told)),
+  {failed, Text} = catch Of([Partition(3, -1, unstable_offset_commit) | Told]),
+  ?assertEqual("t, partition 3: unstable_offset_commit", lists:flatten(Text)).
+
 kafka_gets_a_hash_and_no_password_test() ->
   #{name := <<"ann">>, mechanism := 2, iterations := 4096, salt := Salt, salted_password := Hash} = Upsertion =
     brod_cli_users:upsertion("ann", <<"secret">>, brod_cli_users:mechanism("SCRAM-SHA-512"), 4096),
