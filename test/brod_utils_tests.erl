@@ -1,5 +1,6 @@
 -module(brod_utils_tests).
 -include_lib("eunit/include/eunit.hrl").
+-include("../src/brod_kafka.hrl").
 
 %% `now' stands for the time of the call.
 batch_input_test_() ->
@@ -49,6 +50,13 @@ assertions_test() ->
 
 what_is_no_pid_is_not_alive_test() ->
   ?assertEqual([true, false, false], [brod_utils:is_pid_alive(P) || P <- [self(), undefined, {down, "", normal}]]).
+
+a_member_that_could_not_leave_is_told_test() ->
+  Left = fun(Vsn, Fields) -> brod_utils:parse_rsp(#kpro_rsp{api = leave_group, vsn = Vsn, msg = Fields#{error_code => no_error}}) end,
+  Member = fun(Code) -> #{member_id => <<"m">>, group_instance_id => <<"i">>, error_code => Code} end,
+  ?assertEqual(ok, Left(0, #{})),
+  ?assertEqual(ok, Left(3, #{members => [Member(no_error)]})),
+  ?assertEqual({error, unknown_member_id}, Left(3, #{members => [Member(no_error), Member(unknown_member_id)]})).
 
 group_per_key_test() ->
   ?assertEqual([{a, [1, 3]}, {b, [2]}],

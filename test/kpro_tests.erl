@@ -96,6 +96,36 @@ requests_are_made_in_every_version_test() ->
   ?assertMatch(#kpro_req{api = txn_offset_commit}, kpro_req_lib:txn_offset_commit(<<"g">>, Txn, #{{<<"t">>, 0} => {5, <<"u">>}, {<<"t">>, 1} => 6}, <<>>)),
   ?assertMatch(#kpro_req{api = produce}, kpro_req_lib:produce(3, <<"t">>, 0, [#{value => <<"v">>}], #{txn_ctx => Txn, first_sequence => 0})).
 
+what_an_answer_leaves_out_is_not_part_of_the_transaction_test() ->
+  Txn = fun(Answer) -> #{transactional_id => <<"t">>, producer_id => 1, producer_epoch => 0, connection => answering(Answer)} end,
+  Added = fun(Codes) ->
+            Partitions = [#{partition_index => P, partition_error_code => Code} || {P, Code} <- Codes],
+            kpro:txn_send_partitions(Txn(#{results => [#{name => <<"t">>, results_by_partition => Partitions}]}), [{<<"t">>, 0}, {<<"t">>, 1}])
+          end,
+  ?assertEqual(ok, Added([{0, no_error}, {1, no_error}])),
+  ?assertEqual({error, [{<<"t">>, 1, unknown_server_error}]}, Added([{0, no_error}])),
+  ?assertEqual({error, [{<<"t">>, 0, not_coordinator}, {<<"t">>, 1, unknown_server_error}]}, Added([{0, not_coordinator}])),
+  Committed = fun(Offsets, Codes) ->
+                Answer = #{topics => [#{name => <<"t">>, partitions => [#{partition_index => P, error_code => Code} || {P, Code} <- Codes]}]},
+                kpro:txn_offset_commit(answering(Answer), <<"g">>, Txn(#{}), Offsets)
+              end,
+  Offsets = #{{<<"t">>, 0} => 5, {<<"t">>, 1} => {6, <<"m">>}},
+  ?assertEqual(ok, Committed(Offsets, [{0, no_error}, {1, no_error}])),
+  [?assertEqual({error, [{{<<"t">>, 1}, unknown_server_error}]}, Committed(Given, [{0, no_error}]))
+   || Given <- [Offsets, maps:to_list(Offsets)]].
+
+%% A connection whose broker answers one request.
+answering(Answer) ->
+  spawn(fun() ->
+          receive
+            {{From, Tag}, {send, #kpro_req{ref = Ref}}} ->
+              From ! {Tag, ok},
+              From ! {msg, self(), #kpro_rsp{ref = Ref, msg = Answer}},
+              receive stop -> ok end
+          after 5000 -> ok
+          end
+        end).
+
 responses_are_decoded_with_their_headers_test() ->
   ?assertEqual(#kpro_rsp{ref = false, api = heartbeat, vsn = 0, msg = #{error_code => unknown_member_id}},
                kpro_rsp_lib:decode(heartbeat, 0, <<25:16>>, false)),

@@ -37,9 +37,10 @@ checked({error, Reason}) -> {error, Reason}.
 add_partitions_to_txn(#{connection := Connection} = Txn, TopicPartitions, Opts) ->
   case request(Connection, kpro_req_lib:add_partitions_to_txn(Txn, TopicPartitions), Opts) of
     {ok, #{results := Topics}} ->
-      refused([{Topic, Partition, Code}
-               || #{name := Topic, results_by_partition := Partitions} <- Topics,
-                  #{partition_index := Partition, partition_error_code := Code} <- Partitions, Code =/= ?no_error]);
+      Answered = [{{Topic, Partition}, Code}
+                  || #{name := Topic, results_by_partition := Partitions} <- Topics,
+                     #{partition_index := Partition, partition_error_code := Code} <- Partitions],
+      refused([{Topic, Partition, Code} || {{Topic, Partition}, Code} <- not_done(TopicPartitions, Answered)]);
     {error, Reason} -> {error, Reason}
   end.
 
@@ -49,11 +50,21 @@ txn_offset_commit(Connection, GroupId, Txn, Offsets, Opts) ->
   Req = kpro_req_lib:txn_offset_commit(GroupId, Txn, Offsets, maps:get(user_data, Opts, <<>>)),
   case request(Connection, Req, Opts) of
     {ok, #{topics := Topics}} ->
-      refused([{{Topic, Partition}, Code}
-               || #{name := Topic, partitions := Partitions} <- Topics,
-                  #{partition_index := Partition, error_code := Code} <- Partitions, Code =/= ?no_error]);
+      Answered = [{{Topic, Partition}, Code}
+                  || #{name := Topic, partitions := Partitions} <- Topics,
+                     #{partition_index := Partition, error_code := Code} <- Partitions],
+      Asked = case is_map(Offsets) of true -> maps:keys(Offsets); false -> [TP || {TP, _} <- Offsets] end,
+      refused(not_done(Asked, Answered));
     {error, Reason} -> {error, Reason}
   end.
+
+%% What was refused, and what the answer says nothing of: that may not be done.
+not_done(Asked, Answered) ->
+  Missing = lists:usort([{name(Topic), Partition} || {Topic, Partition} <- Asked]) -- [TP || {TP, _} <- Answered],
+  [Refused || {_, Code} = Refused <- Answered, Code =/= ?no_error] ++ [{TP, unknown_server_error} || TP <- Missing].
+
+name(Topic) when is_atom(Topic) -> atom_to_binary(Topic);
+name(Topic) -> iolist_to_binary(Topic).
 
 refused([]) -> ok;
 refused(Errors) -> {error, Errors}.

@@ -68,7 +68,7 @@ pub async fn fetch_once(
         let response = at_leader(cluster, topic, partition, limit, |node| async move {
             let connection = cluster.connection(node, purpose.clone()).await?;
             let response = call(cluster, &connection, request).await?;
-            Ok(fetch::read(response).only()?)
+            Ok(fetch::read(response).only(topic, partition)?)
         })
         .await?;
         let records = response.records.clone();
@@ -116,9 +116,10 @@ fn request(topic: &str, partition: i32, offset: i64, options: FetchOptions) -> F
 
 /// What the messages from `offset` on are, or where to look next.
 fn interpret(answer: fetch::Partition, offset: i64, options: FetchOptions) -> Result<Step, Error> {
+    // -1: the broker is too old for transactions.
     let stable_offset = match options.isolation {
-        Isolation::ReadCommitted => answer.last_stable_offset,
-        Isolation::ReadUncommitted => answer.high_watermark,
+        Isolation::ReadCommitted if answer.last_stable_offset >= 0 => answer.last_stable_offset,
+        _ => answer.high_watermark,
     };
     let mut aborted = answer.aborted;
     let mut read = batches(answer.records);
@@ -307,6 +308,12 @@ mod tests {
         let committed = interpret(data(), 0, Isolation::ReadCommitted).unwrap();
         assert_eq!(offsets(committed).0, 2);
         let all = interpret(data(), 0, Isolation::ReadUncommitted).unwrap();
+        assert_eq!(offsets(all).0, 5);
+        let without_transactions = fetch::Partition {
+            last_stable_offset: -1,
+            ..data()
+        };
+        let all = interpret(without_transactions, 0, Isolation::ReadCommitted).unwrap();
         assert_eq!(offsets(all).0, 5);
     }
 

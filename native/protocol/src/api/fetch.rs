@@ -228,13 +228,15 @@ impl Answer {
         })
     }
 
-    /// What it says of the one partition that was asked for.
-    pub fn only(self) -> Result<Partition, ApiError> {
+    /// What it says of the one partition that was asked for, by name.
+    pub fn only(self, topic: &str, partition: i32) -> Result<Partition, ApiError> {
         check(self.error.0)?;
-        let first = self.partitions().next();
-        let (_, partition) = first.ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?;
-        check(partition.error.0)?;
-        Ok(partition)
+        let asked = key(topic, partition);
+        let found = self.partitions().find(|(place, _)| *place == asked);
+        let (_, found) =
+            found.ok_or_else(|| ApiError::lacks(API.name, format_args!("{topic}-{partition}")))?;
+        check(found.error.0)?;
+        Ok(found)
     }
 }
 
@@ -518,13 +520,19 @@ mod tests {
     fn errors_of_the_answer_and_of_its_only_partition_are_errors() {
         let code = ErrorCode::OFFSET_OUT_OF_RANGE;
         let partition = PartitionData::default().with_error_code(code.0);
-        let topic = FetchableTopicResponse::default().with_partitions(vec![partition]);
-        let response = FetchResponse::default().with_responses(vec![topic]);
-        assert_eq!(read(response).only().unwrap_err(), code.into());
-        let response = FetchResponse::default().with_error_code(code.0);
-        assert_eq!(read(response).only().unwrap_err(), code.into());
-        let nothing = read(FetchResponse::default()).only();
-        assert_eq!(nothing.unwrap_err(), ErrorCode::UNKNOWN_SERVER_ERROR.into());
+        let topic = FetchableTopicResponse::default()
+            .with_topic(topic_name("t"))
+            .with_partitions(vec![partition]);
+        let of_partition = FetchResponse::default().with_responses(vec![topic]);
+        let of_all = FetchResponse::default().with_error_code(code.0);
+        for response in [of_partition.clone(), of_all] {
+            let answer = read(response).only("t", 0);
+            assert_eq!(answer.unwrap_err(), code.into());
+        }
+        for response in [of_partition, FetchResponse::default()] {
+            let answer = read(response).only("t", 3);
+            assert_eq!(answer.unwrap_err(), ApiError::lacks("Fetch", "t-3"));
+        }
     }
 
     #[test]
