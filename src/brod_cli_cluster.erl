@@ -1,7 +1,8 @@
 %% @private The way of the command line's commands to a cluster, and what they have in common.
 -module(brod_cli_cluster).
 
--export([target/1, metadata/3, with_client/2, must/2, ask/5, answer/5, ask_controller/4, answer_controller/4, all_done/2, controller/2, broker/3, coordinator/3]).
+-export([target/1, metadata/3, with_client/2, must/2, ask/5, answer/5, ask_controller/4, answer_controller/4, all_done/2]).
+-export([controller/2, broker/3, coordinator/3]).
 -export([partitions/2, resolve/3, position/3, number/1, pairs/2, need/2, need_text/2, text/1]).
 
 -include("brod_kafka.hrl").

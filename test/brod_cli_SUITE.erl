@@ -18,7 +18,8 @@ suite() -> [{timetrap, {seconds, 240}}].
 all() ->
   [lines_are_produced_and_consumed, json_lines_come_back, consuming_starts_and_ends_where_told, follow_waits_for_more,
    topics_are_piped, a_group_goes_on_where_it_was, bench_tells_rates, what_a_broker_lacks_is_said,
-   progress_and_colours_are_for_terminals, topics_live, groups_move, groups_that_are_not_told_are_missed, doctor_says_what_is_wrong, exit_codes].
+   progress_and_colours_are_for_terminals, topics_live, groups_move, groups_that_are_not_told_are_missed,
+   doctor_says_what_is_wrong, exit_codes].
 
 init_per_suite(Config) -> brod_test:init_mock_suite(Config).
 
@@ -117,7 +118,8 @@ groups_that_are_not_told_are_missed(Config) ->
   List = ["groups", "list", "--brokers", Host ++ ":" ++ integer_to_list(Port)],
   ?assertMatch({0, _, <<>>}, brod(Config, List)),
   ok = brod_mock:fault(Mock, #{api => <<"ListGroups">>, broker => 2, action => {error, ?CLUSTER_AUTHORIZATION_FAILED}}),
-  Says = iolist_to_binary(io_lib:format("brod: failed: the groups of ~s:~b are missing: cluster_authorization_failed~n", [Host, Other])),
+  Says = iolist_to_binary(["brod: failed: the groups of ", Host, ":", integer_to_list(Other),
+                           " are missing: cluster_authorization_failed\n"]),
   ?assertMatch({1, _, Says}, brod(Config, List)),
   ok = brod_mock:stop(Mock).
 

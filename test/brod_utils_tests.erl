@@ -52,7 +52,9 @@ what_is_no_pid_is_not_alive_test() ->
   ?assertEqual([true, false, false], [brod_utils:is_pid_alive(P) || P <- [self(), undefined, {down, "", normal}]]).
 
 a_member_that_could_not_leave_is_told_test() ->
-  Left = fun(Vsn, Fields) -> brod_utils:parse_rsp(#kpro_rsp{api = leave_group, vsn = Vsn, msg = Fields#{error_code => no_error}}) end,
+  Left = fun(Vsn, Fields) ->
+           brod_utils:parse_rsp(#kpro_rsp{api = leave_group, vsn = Vsn, msg = Fields#{error_code => no_error}})
+         end,
   Member = fun(Code) -> #{member_id => <<"m">>, group_instance_id => <<"i">>, error_code => Code} end,
   ?assertEqual(ok, Left(0, #{})),
   ?assertEqual(ok, Left(3, #{members => [Member(no_error)]})),

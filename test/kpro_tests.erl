@@ -97,16 +97,20 @@ requests_are_made_in_every_version_test() ->
   ?assertMatch(#kpro_req{api = produce}, kpro_req_lib:produce(3, <<"t">>, 0, [#{value => <<"v">>}], #{txn_ctx => Txn, first_sequence => 0})).
 
 what_an_answer_leaves_out_is_not_part_of_the_transaction_test() ->
-  Txn = fun(Answer) -> #{transactional_id => <<"t">>, producer_id => 1, producer_epoch => 0, connection => answering(Answer)} end,
+  Txn = fun(Answer) ->
+          #{transactional_id => <<"t">>, producer_id => 1, producer_epoch => 0, connection => answering(Answer)}
+        end,
   Added = fun(Codes) ->
             Partitions = [#{partition_index => P, partition_error_code => Code} || {P, Code} <- Codes],
-            kpro:txn_send_partitions(Txn(#{results => [#{name => <<"t">>, results_by_partition => Partitions}]}), [{<<"t">>, 0}, {<<"t">>, 1}])
+            Answer = #{results => [#{name => <<"t">>, results_by_partition => Partitions}]},
+            kpro:txn_send_partitions(Txn(Answer), [{<<"t">>, 0}, {<<"t">>, 1}])
           end,
   ?assertEqual(ok, Added([{0, no_error}, {1, no_error}])),
   ?assertEqual({error, [{<<"t">>, 1, unknown_server_error}]}, Added([{0, no_error}])),
   ?assertEqual({error, [{<<"t">>, 0, not_coordinator}, {<<"t">>, 1, unknown_server_error}]}, Added([{0, not_coordinator}])),
   Committed = fun(Offsets, Codes) ->
-                Answer = #{topics => [#{name => <<"t">>, partitions => [#{partition_index => P, error_code => Code} || {P, Code} <- Codes]}]},
+                Partitions = [#{partition_index => P, error_code => Code} || {P, Code} <- Codes],
+                Answer = #{topics => [#{name => <<"t">>, partitions => Partitions}]},
                 kpro:txn_offset_commit(answering(Answer), <<"g">>, Txn(#{}), Offsets)
               end,
   Offsets = #{{<<"t">>, 0} => 5, {<<"t">>, 1} => {6, <<"m">>}},
