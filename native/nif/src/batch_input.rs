@@ -134,8 +134,10 @@ pub(crate) fn now_ms() -> i64 {
 struct Records<'w> {
     writer: &'w mut BatchWriter,
     allowance: &'w mut Allowance,
-    /// For records without a time.
+    /// For pairs, which have no time, and for a map without one that is the first of all.
     now: i64,
+    /// The time of the first one, which other maps without a time have, as in kafka_protocol.
+    first: Option<i64>,
 }
 
 /// Writes all the records of one call, and returns how many they are. A call of none is refused.
@@ -167,6 +169,7 @@ fn write_all<'a>(
         writer,
         allowance,
         now,
+        first: None,
     };
     if value.is_binary() {
         return records.write(now, key, value, &[]);
@@ -259,7 +262,7 @@ impl Records<'_> {
             .unwrap_or_else(|| atoms::undefined().to_term(env));
         let ts = match get(atoms::ts()) {
             Some(ts) => timestamp(ts)?,
-            None => self.now,
+            None => self.first.unwrap_or(self.now),
         };
         match get(atoms::headers()) {
             Some(headers) => self.push_with_headers(ts, key, value, headers),
@@ -268,6 +271,7 @@ impl Records<'_> {
     }
 
     fn push(&mut self, ts: i64, key: Term<'_>, value: Term<'_>) -> Result<(), Refusal> {
+        self.first.get_or_insert(ts);
         self.write(ts, key, value, &[])
     }
 
@@ -278,6 +282,7 @@ impl Records<'_> {
         value: Term<'_>,
         headers: Term<'_>,
     ) -> Result<(), Refusal> {
+        self.first.get_or_insert(ts);
         let headers = self.headers(headers)?;
         let slices: Vec<Header<'_>> = headers
             .iter()
