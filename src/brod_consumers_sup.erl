@@ -120,21 +120,18 @@ post_init({topic, ClientPid, Topic, Config}) ->
   end.
 
 wanted(Partitions, Config) ->
-  case option(partitions, Config, []) of
+  case brod_options:given(partitions, Config, []) of
     [] -> Partitions;
     Some -> [P || P <- Partitions, lists:member(P, Some)]
   end.
 
 topic_spec(ClientPid, Topic, Config) ->
-  Delay = option(topic_restart_delay_seconds, Config, ?DEFAULT_TOPIC_RESTART_DELAY),
+  Delay = brod_options:given(topic_restart_delay_seconds, Config, ?DEFAULT_TOPIC_RESTART_DELAY),
   {Topic, {brod_supervisor3, start_link, [?MODULE, {topic, ClientPid, Topic, Config}]},
    {permanent, Delay}, infinity, supervisor, [?MODULE]}.
 
 %% Transient: a consumer that somebody stops stays down until it is asked for again.
 partition_spec(ClientPid, Topic, Partition, Config) ->
-  Delay = option(partition_restart_delay_seconds, Config, ?DEFAULT_PARTITION_RESTART_DELAY),
+  Delay = brod_options:given(partition_restart_delay_seconds, Config, ?DEFAULT_PARTITION_RESTART_DELAY),
   {Partition, {brod_consumer, start_supervised, [ClientPid, Topic, Partition, Config]},
    {transient, Delay}, 5000, worker, [brod_consumer]}.
-
-option(Key, Config, Default) ->
-  maps:get(Key, brod_options:to_map(Config), Default).

@@ -189,7 +189,7 @@ rows(client) ->
 rows(connection) ->
   [ {connect_timeout, {or_infinity, {integer, ms, 1, ?MAX}, ?MAX}, 5000, 4, "Limit of connecting, with TLS and SASL."}
   , {request_timeout, {or_infinity, {integer, ms, 1, ?MAX}, ?MAX}, 240000, 4, "Limit of an answer; after it the connection is closed."}
-  , {client_id, name, undefined, 4, "What brokers see in their logs and quotas. Default: the client's name."}
+  , {client_id, name, undefined, 4, "What brokers see in their logs and quotas: of a client always its name, of other connections this, or `kpro-client`."}
   , {ssl, ssl, undefined, 4, "TLS. Certificates are verified by default."}
   , {sasl, sasl, undefined, 4, "Authentication."}
   , {reconnect_backoff, {integer, ms, 1, ?MAX}, undefined, 5, "Pause after the first failed attempt to connect (50), doubled with each one."}

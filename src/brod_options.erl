@@ -7,7 +7,7 @@
 
 -export([client/1, connection/1, producer/1, consumer/1, connection_keys/0]).
 -export([known/1, unknown/2]).
--export([to_map/1, is_config/1, is_text/1, unusable/1, engine_config/1, hide_secrets/1, warn_unknown/2, warn_unknown_once/2, describe/1]).
+-export([to_map/1, given/3, is_config/1, is_text/1, unusable/1, engine_config/1, hide_secrets/1, warn_unknown/2, warn_unknown_once/2, describe/1]).
 
 -export_type([error/0]).
 
@@ -113,6 +113,14 @@ to_map(Config) when is_map(Config) ->
 to_map(Config) ->
   is_config(Config) orelse brod_args:raise({bad_options, Config}, "a list or a map of options", Config),
   maps:from_list([case E of {K, V} -> {K, V}; K -> {K, true} end || E <- lists:reverse(Config)]).
+
+%% @doc One of the options, or the default where it is not given, or is `undefined'.
+-spec given(atom(), list() | map(), term()) -> term().
+given(Key, Config, Default) ->
+  case to_map(Config) of
+    #{Key := Value} when Value =/= undefined -> Value;
+    _ -> Default
+  end.
 
 %% @doc Log which options nobody reads, each with the known name that is nearest to it. Meant for where a user's options come
 %% in, not for each process that reads them.

@@ -136,17 +136,11 @@ post_init({topic, ClientPid, Topic, Config}) ->
   end.
 
 topic_spec(ClientPid, Topic, Config) ->
-  Delay = option(topic_restart_delay_seconds, Config, ?DEFAULT_TOPIC_RESTART_DELAY),
+  Delay = brod_options:given(topic_restart_delay_seconds, Config, ?DEFAULT_TOPIC_RESTART_DELAY),
   {Topic, {brod_supervisor3, start_link, [?MODULE, {topic, ClientPid, Topic, Config}]},
    {permanent, Delay}, infinity, supervisor, [?MODULE]}.
 
 partition_spec(ClientPid, Topic, Partition, Config) ->
-  Delay = option(partition_restart_delay_seconds, Config, ?DEFAULT_PARTITION_RESTART_DELAY),
+  Delay = brod_options:given(partition_restart_delay_seconds, Config, ?DEFAULT_PARTITION_RESTART_DELAY),
   {Partition, {brod_producer, start_link, [ClientPid, Topic, Partition, Config]},
    {permanent, max(1, Delay)}, 5000, worker, [brod_producer]}.
-
-option(Key, Config, Default) ->
-  case brod_options:to_map(Config) of
-    #{Key := Value} when Value =/= undefined -> Value;
-    _ -> Default
-  end.

@@ -120,12 +120,18 @@ is_options(Given) ->
   brod_options:is_config(Given) andalso (is_map(Given) orelse lists:all(IsOption, Given)).
 
 checked(Map) ->
-  Given = maps:filter(fun(_, Value) -> Value =/= undefined end, Map),
+  Given = versions(maps:filter(fun(_, Value) -> Value =/= undefined end, Map)),
   {Verify, By} = verify(Given),
   Base = #{verify => Verify, verify_by => By, roots => roots(Given),
            identities => identities(Given)},
   All = maps:merge(brod_option_table:defaults(ssl), Given),
   lists:foldl(fun option/2, Base, lists:keysort(1, maps:to_list(All))).
+
+%% `version' is how the example in brod 4's documentation spells it.
+versions(#{version := Version} = Given) ->
+  maps:merge(#{versions => Version}, maps:remove(version, Given));
+versions(Given) ->
+  Given.
 
 verify(#{verify := Verify}) ->
   {value(verify, Verify), option};

@@ -6,7 +6,8 @@
 %% <li>`init(Topic, InitData) -> {ok, CommittedOffsets, State}': `CommittedOffsets' is a list of
 %% `{Partition, Offset}', the last offset that was handled; reading begins one after it.
 %% `{Partition, {begin_offset, Begin}}', `{Partition, earliest}' and `{Partition, latest}' say where to
-%% begin. Partitions that are not in the list begin at the `begin_offset' of the consumer options.</li>
+%% begin. Partitions that are not in the list, or there with `undefined', begin at the `begin_offset' of the
+%% consumer options.</li>
 %% <li>`handle_message(Partition, #kafka_message{} | #kafka_message_set{}, State) ->
 %% {ok, ack, State} | {ok, State}'. Without `ack' the message counts as being worked on, until ack/3
 %% names its offset or a later one; meanwhile the next messages come, as far as `prefetch_count' and
@@ -36,7 +37,7 @@
         fun((brod:partition(), brod:message() | brod:message_set(), cb_state()) -> cb_ret()).
 -type begin_offset() :: brod:offset() | earliest | latest.
 -type committed_offsets() ::
-        [{brod:partition(), begin_offset() | {begin_offset, begin_offset()}}].
+        [{brod:partition(), undefined | begin_offset() | {begin_offset, begin_offset()}}].
 -type topic_subscriber_config() ::
         #{client := brod:client(),
           topic := brod:topic(),
@@ -167,7 +168,7 @@ init(#{client := Client, topic := Topic, cb_module := CbModule} = Config) ->
            cb_module = CbModule,
            cb_state = CbState,
            consumer_config = ConsumerConfig,
-           committed = maps:from_list([{P, first_offset(O)} || {P, O} <- Committed]),
+           committed = maps:from_list([{P, first_offset(O)} || {P, O} <- Committed, O =/= undefined]),
            subs = brod_subscriptions:new(Client, ConsumerConfig, MessageType)},
    {continue, start}}.
 

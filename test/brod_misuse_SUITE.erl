@@ -3,7 +3,7 @@
 -module(brod_misuse_SUITE).
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
--export([wrong_arguments_hurt_their_caller_only/1, what_a_killed_dispatcher_had_is_told/1]).
+-export([wrong_arguments_hurt_their_caller_only/1, what_a_killed_dispatcher_had_is_told/1, undefined_counts_as_not_given/1]).
 -export([init/2, handle_message/2, handle_message/3, handle_message/4]).
 -export([get_committed_offsets/2, assign_partitions/3, assignments_received/4, assignments_revoked/1]).
 
@@ -19,7 +19,7 @@
 
 suite() -> [{timetrap, {minutes, 10}}].
 
-all() -> [wrong_arguments_hurt_their_caller_only, what_a_killed_dispatcher_had_is_told].
+all() -> [wrong_arguments_hurt_their_caller_only, what_a_killed_dispatcher_had_is_told, undefined_counts_as_not_given].
 
 init_per_suite(Config) ->
   case brod_test:init_mock_suite(Config) of
@@ -122,6 +122,34 @@ what_a_killed_dispatcher_had_is_told(_Config) ->
   ok = brod_log:stop(Log),
   ok = brod:stop_client(Client),
   ok = brod_mock:stop(Mock).
+
+%% Configurations are often written with what may not be there: `[{partitions, Env}]', a last offset out of a table.
+undefined_counts_as_not_given(_Config) ->
+  {ok, Mock} = brod_mock:start(#{topics => #{?T => 1}}),
+  Tried = [{Start, Option, brod_test:outcome(fun() -> start_with(Start, Option, Mock) end)}
+           || Start <- [start_producer, start_consumer],
+              Option <- [topic_restart_delay_seconds, partition_restart_delay_seconds, partitions],
+              {Start, Option} =/= {start_producer, partitions}],
+  ?assertEqual([], [Each || {_, _, Outcome} = Each <- Tried, Outcome =/= {ret, ok}]),
+  Client = brod_misuse_committed,
+  ok = brod:start_client(brod_mock:endpoints(Mock), Client, ?CONNECT),
+  ok = brod:start_producer(Client, ?T, []),
+  ok = brod:produce_sync(Client, ?T, 0, <<>>, <<"first">>),
+  Self = self(),
+  Tell = fun(0, #kafka_message{value = Value}, St) -> Self ! {handled, Value}, {ok, ack, St} end,
+  {ok, Subscriber} = brod_topic_subscriber:start_link(Client, ?T, all, [{begin_offset, earliest}], [{0, undefined}], message,
+                                                      Tell, none),
+  receive {handled, Value} -> ?assertEqual(<<"first">>, Value) after ?LIMIT_MS -> error(nothing_handled) end,
+  ok = brod_topic_subscriber:stop(Subscriber),
+  ok = brod:stop_client(Client),
+  ok = brod_mock:stop(Mock).
+
+start_with(Start, Option, Mock) ->
+  Client = brod_test:unique_name("undefined"),
+  ok = brod:start_client(brod_mock:endpoints(Mock), Client, ?CONNECT),
+  Result = brod:Start(Client, ?T, [{Option, undefined}]),
+  ok = brod:stop_client(Client),
+  Result.
 
 %% Each function with arguments that are right, in part: as far as a call of it with them would not disturb the others.
 calls(C, Hosts, #{producer := Producer, consumer := Consumer, topic_subscriber := Topic, group_subscriber := Group,

@@ -153,6 +153,12 @@ what_goes_without_saying_is_taken_test_() ->
    || {Option, Value} <- [{secure_renegotiate, true}, {log_level, error}, {crl_check, false},
                           {hibernate_after, 5000}, {verify_fun, undefined}]].
 
+%% The example in brod 4's documentation has it, which ssl passes over.
+version_is_taken_for_versions_test_() ->
+  [?_assertEqual(engine([{versions, ['tlsv1.3']}]), engine([{version, ['tlsv1.3']}])),
+   ?_assertEqual(engine([{versions, ['tlsv1.3']}]), engine(#{version => ['tlsv1.2'], versions => ['tlsv1.3']})),
+   bad(versions, {not_supported, 'tlsv1.1'}, [{version, ['tlsv1.2', 'tlsv1.1']}])].
+
 what_is_no_list_of_options_is_refused_test_() ->
   [?_assertEqual({error, {bad_option, ssl, not_options}}, brod_ssl_options:check(Given))
    || Given <- [yes, "text", 1, [{1, 2}]]].

@@ -51,7 +51,11 @@ endpoints_test() ->
   ?assertEqual([{"a", 1}, {"b", 2}], kpro:parse_endpoints("a:1,b:2")),
   ?assertEqual([{"h", 9093}], kpro:parse_endpoints(ssl, "a:1,SSL://H:9093,sasl_ssl://s:3,plaintext://p")),
   ?assertEqual([{"p", 9092}], kpro:parse_endpoints(plaintext, "plaintext://p")),
-  ?assertEqual([], kpro:parse_endpoints("")).
+  ?assertEqual([], kpro:parse_endpoints("")),
+  %% IPv6: in brackets where there is a port
+  ?assertEqual([{"::1", 1234}, {"fd00::5", 9092}, {"fd00::6", 9092}, {"h", 1}],
+               kpro:parse_endpoints("[::1]:1234,[fd00::5] FD00::6 h:1")),
+  ?assertEqual([{"fd00::5", 1234}], kpro:parse_endpoints(ssl, "SSL://[FD00::5]:1234")).
 
 fields_test() ->
   ?assertEqual({1, d}, {kpro:find(a, #{a => 1}), kpro:find(b, [{a, 1}], d)}),

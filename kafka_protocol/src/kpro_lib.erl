@@ -116,7 +116,7 @@ ok({error, Reason}) -> error(Reason);
 ok(Result) -> Result.
 
 %% @doc Endpoints from text such as `"localhost:9092,ssl://host:9093"': those of a protocol, or those without one.
-%% Without a port it is 9092.
+%% Without a port it is 9092. An IPv6 address with one is in brackets.
 -spec parse_endpoints(kpro:protocol() | undefined, string()) -> [kpro:endpoint()].
 parse_endpoints(Protocol, Text) ->
   [Endpoint || Part <- string:lexemes(string:lowercase(Text), ",\n "), {P, Endpoint} <- [endpoint(Part)], P =:= Protocol].
@@ -127,10 +127,15 @@ endpoint("sasl_plaintext://" ++ Rest) -> {sasl_plaintext, host_port(Rest)};
 endpoint("sasl_ssl://" ++ Rest) -> {sasl_ssl, host_port(Rest)};
 endpoint(Rest) -> {undefined, host_port(Rest)}.
 
+host_port("[" ++ Text) ->
+  case string:split(Text, "]") of
+    [Host, ":" ++ Port] -> {Host, list_to_integer(Port)};
+    [Host, ""] -> {Host, 9092}
+  end;
 host_port(Text) ->
-  case string:split(Text, ":", trailing) of
+  case string:split(Text, ":", all) of
     [Host, Port] -> {Host, list_to_integer(Port)};
-    [Host] -> {Host, 9092}
+    _HostOrIpv6 -> {Text, 9092}
   end.
 
 %% Steps
