@@ -171,10 +171,10 @@ fn write_all<'a>(
         now,
         first: None,
     };
-    if value.is_binary() {
-        return records.write(now, key, value, &[]);
+    match Binary::from_term(value) {
+        Ok(binary) => records.write(now, key, value, Some(binary), &[]),
+        Err(_) => records.other(now, key, value),
     }
-    records.other(now, key, value)
 }
 
 /// A list is a batch by its first element; any other list is iodata.
@@ -272,7 +272,8 @@ impl Records<'_> {
 
     fn push(&mut self, ts: i64, key: Term<'_>, value: Term<'_>) -> Result<(), Refusal> {
         self.first.get_or_insert(ts);
-        self.write(ts, key, value, &[])
+        let written = self.bytes(value)?;
+        self.write(ts, key, value, written, &[])
     }
 
     fn push_with_headers(
@@ -288,19 +289,21 @@ impl Records<'_> {
             .iter()
             .map(|(name, value)| (name.as_slice(), Some(slice(value))))
             .collect();
-        self.write(ts, key, value, &slices)
+        let written = self.bytes(value)?;
+        self.write(ts, key, value, written, &slices)
     }
 
+    /// `written` are the bytes of `value`.
     #[inline(always)]
     fn write(
         &mut self,
         ts: i64,
         key: Term<'_>,
         value: Term<'_>,
+        written: Option<Binary<'_>>,
         headers: &[Header<'_>],
     ) -> Result<(), Refusal> {
         let key = self.bytes(key)?;
-        let written = self.bytes(value)?;
         let lent = written
             .as_ref()
             .filter(|bytes| bytes.len() >= LENT)

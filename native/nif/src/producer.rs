@@ -220,15 +220,14 @@ fn append<'a>(
         consume_timeslice(env, percent);
     }
     let outcome = match result {
-        Ok(Append::Done) => return Some(producer.partition.replies().process().encode(env)),
-        Ok(appended) => taken(env, producer, appended, waiter_id),
+        Ok(appended) => match what_to_wait_for(env, appended, waiter_id) {
+            Some(wait) => wait,
+            None => return Some(process(env, producer)),
+        },
         Err(AppendError::Closed) => (atoms::error(), atoms::closed()).encode(env),
         Err(AppendError::Refused(Refusal::TooMuch)) => atoms::dirty().to_term(env),
         Err(AppendError::Refused(Refusal::BadArg)) => return None,
     };
-    if outcome.is_pid() {
-        return Some(outcome);
-    }
     // What is left to do needs the producer that answered, not one that may follow it.
     Some(make_tuple(env, [producer.encode(env), outcome]))
 }
@@ -255,7 +254,9 @@ fn produce_dirty<'a>(
             waiter(env, &target, &mut waiter_id)
         });
     Ok(match result {
-        Ok(appended) => taken(env, producer, appended, waiter_id),
+        Ok(appended) => {
+            what_to_wait_for(env, appended, waiter_id).unwrap_or_else(|| process(env, producer))
+        }
         Err(_) => (atoms::error(), atoms::closed()).encode(env),
     })
 }
@@ -279,18 +280,17 @@ pub(crate) fn new_waiter(env: Env<'_>) -> Waiter {
     }
 }
 
-/// The producer process, or whom to wait for.
-fn taken<'a>(
-    env: Env<'a>,
-    producer: &ProducerResource,
-    appended: Append,
-    waiter_id: Option<u64>,
-) -> Term<'a> {
+/// For a caller that is held up.
+fn what_to_wait_for(env: Env<'_>, appended: Append, waiter_id: Option<u64>) -> Option<Term<'_>> {
     match (appended, waiter_id) {
-        (Append::Wait, Some(id)) => (atoms::wait(), id).encode(env),
-        (Append::Full, Some(id)) => (atoms::full(), id).encode(env),
-        _ => producer.partition.replies().process().encode(env),
+        (Append::Wait, Some(id)) => Some((atoms::wait(), id).encode(env)),
+        (Append::Full, Some(id)) => Some((atoms::full(), id).encode(env)),
+        _ => None,
     }
+}
+
+fn process<'a>(env: Env<'a>, producer: &ProducerResource) -> Term<'a> {
+    producer.partition.replies().process().encode(env)
 }
 
 #[rustler::nif]
