@@ -313,7 +313,7 @@ start_worker(#brod_received_assignment{topic = Topic, partition = Partition, beg
   ConsumerConfig = maps:get(consumer_config, Config, []),
   StartOptions = #{group_id => GroupId,
                    partition => Partition,
-                   begin_offset => brod_group_options:begin_offset(Begin, ConsumerConfig),
+                   begin_offset => begin_offset(Begin, ConsumerConfig),
                    cb_module => CbModule,
                    cb_config => maps:get(init_data, Config, undefined),
                    tracker => Tracker},
@@ -325,6 +325,11 @@ start_worker(#brod_received_assignment{topic = Topic, partition = Partition, beg
       message_type => maps:get(message_type, Config, message_set),
       cb_module => brod_group_subscriber_worker,
       init_data => StartOptions}).
+
+%% Who is at 0 has read nothing: where the begin of the log is gone, what is left of it is read, whatever `offset_reset_policy'
+%% says (as in brod from 3.16.5 on).
+begin_offset(0, _ConsumerConfig) -> earliest;
+begin_offset(Begin, ConsumerConfig) -> brod_group_options:begin_offset(Begin, ConsumerConfig).
 
 %% The answer is given when all workers have stopped; meanwhile this process serves its callers.
 revoke(From, St) ->

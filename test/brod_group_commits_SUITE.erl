@@ -4,6 +4,7 @@
 
 -include_lib("stdlib/include/assert.hrl").
 -include("../include/brod.hrl").
+-include("../src/brod_kafka.hrl").
 
 -compile([export_all, nowarn_export_all]).
 
@@ -25,7 +26,7 @@ all() -> [{group, commits}, {group, processes}].
 groups() ->
   [{commits, [],
     [commits_on_stop, commits_within_interval, no_committed_offset, consumer_used_before,
-     offset_out_of_range, ack_without_commit, acks_during_revoke, acks_of_old_generation,
+     offset_out_of_range, zero_is_the_earliest, ack_without_commit, acks_during_revoke, acks_of_old_generation,
      commit_offsets, revoke_waits_for_callback, stuck_callback_is_given_up,
      killed_worker_loses_no_ack, retention]},
    {processes, [],
@@ -106,6 +107,16 @@ offset_out_of_range(Config) ->
   _ = collect(numbers(11, 20), ?LIMIT_MS),
   ok = stop(A),
   ?assertEqual(#{0 => 20}, committed(Client, Group, Topic)).
+
+%% Of a group that is at 0 nothing was read: what is left of the log is, although the policy is to go on at its end.
+zero_is_the_earliest(Config) ->
+  {Client, Group, Topic} = filled(1, 10, Config),
+  ok = brod_cg_commits:run(Client, [{id, Group}, {topic, Topic}, {offsets, [{0, 0}]}]),
+  ok = delete_records(Client, Topic, 5),
+  A = v2(a, Client, Group, [Topic], [{consumer, [{offset_reset_policy, reset_to_latest}]}]),
+  _ = collect(numbers(6, 10), ?LIMIT_MS),
+  ok = stop(A),
+  ?assertEqual(#{0 => 10}, committed(Client, Group, Topic)).
 
 ack_without_commit(Config) ->
   {Client, Group, Topic} = filled(1, 10, Config),
@@ -320,3 +331,13 @@ health_check(Config) ->
 %%% Helpers
 
 stop(Pid) -> brod_group_subscriber_v2:stop(Pid).
+
+%% Has the broker drop what is before an offset of partition 0.
+delete_records(Client, Topic, Offset) ->
+  {ok, Leader} = brod_client:get_leader_connection(Client, Topic, 0),
+  Partition = #{partition => 0, offset => Offset},
+  Request = brod_kafka_build:make(delete_records, 1,
+                                  #{topics => [#{topic => Topic, partitions => [Partition]}], timeout => ?LIMIT_MS}),
+  {ok, #kpro_rsp{msg = #{topics := [#{partitions := [#{error_code := no_error}]}]}}} =
+    brod_kafka_response:exchange(Leader, Request, ?LIMIT_MS),
+  ok.
