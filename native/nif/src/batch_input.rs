@@ -173,7 +173,7 @@ fn write_all<'a>(
     };
     match Binary::from_term(value) {
         Ok(binary) => records.write(now, key, value, Some(binary), &[]),
-        Err(_) => records.other(now, key, value),
+        Err(_) => records.other(key, value),
     }
 }
 
@@ -185,7 +185,7 @@ fn is_batch(value: Term<'_>) -> bool {
 
 impl Records<'_> {
     /// What is not one binary.
-    fn other<'a>(&mut self, now: i64, key: Term<'a>, value: Term<'a>) -> Result<(), Refusal> {
+    fn other<'a>(&mut self, key: Term<'a>, value: Term<'a>) -> Result<(), Refusal> {
         if value.is_map() {
             return self.map(value, Some(key));
         }
@@ -198,7 +198,7 @@ impl Records<'_> {
         if is_batch(value) {
             return self.batch(value);
         }
-        self.push(now, key, value)
+        self.push(self.now, key, value)
     }
 
     /// No recursion: batches may be nested deeper than a scheduler's stack is.

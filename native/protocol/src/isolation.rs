@@ -14,6 +14,14 @@ pub enum Isolation {
 }
 
 impl Isolation {
+    /// Where what is seen of a log ends. The last stable offset is -1 where the broker is too old for transactions.
+    pub fn end(self, high_watermark: i64, last_stable_offset: i64) -> i64 {
+        match self {
+            Isolation::ReadCommitted if last_stable_offset >= 0 => last_stable_offset,
+            _ => high_watermark,
+        }
+    }
+
     /// The number in requests.
     pub const fn on_wire(self) -> i8 {
         match self {

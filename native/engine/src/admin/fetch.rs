@@ -116,11 +116,9 @@ fn request(topic: &str, partition: i32, offset: i64, options: FetchOptions) -> F
 
 /// What the messages from `offset` on are, or where to look next.
 fn interpret(answer: fetch::Partition, offset: i64, options: FetchOptions) -> Result<Step, Error> {
-    // -1: the broker is too old for transactions.
-    let stable_offset = match options.isolation {
-        Isolation::ReadCommitted if answer.last_stable_offset >= 0 => answer.last_stable_offset,
-        _ => answer.high_watermark,
-    };
+    let stable_offset = options
+        .isolation
+        .end(answer.high_watermark, answer.last_stable_offset);
     let mut aborted = answer.aborted;
     let mut read = batches(answer.records);
     let mut shown = Shown::new(options);

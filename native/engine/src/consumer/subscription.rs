@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::completed_fetch::CompletedFetch;
-use super::config::{
-    ConsumerConfig, Isolation, OffsetResetPolicy, SHARED_MAX_BYTES, SHARED_PREFETCH_BYTES,
-};
+use super::config::{ConsumerConfig, OffsetResetPolicy, SHARED_MAX_BYTES, SHARED_PREFETCH_BYTES};
 use super::info::Info;
 use super::sink::Delivered;
 use super::window::Window;
@@ -363,13 +361,9 @@ impl Subscription {
 
     /// The end as subscribers see it.
     pub(super) fn visible_end(&self) -> Option<i64> {
-        self.end.map(|(high_watermark, last_stable)| {
-            // -1: the broker is too old for transactions.
-            match self.config.isolation {
-                Isolation::ReadCommitted if last_stable >= 0 => last_stable,
-                _ => high_watermark,
-            }
-        })
+        let isolation = self.config.isolation;
+        self.end
+            .map(|(high_watermark, last_stable)| isolation.end(high_watermark, last_stable))
     }
 
     /// A sink is about to be called.

@@ -42,13 +42,8 @@ impl ApiError {
         asked: impl IntoIterator<Item = (&'a str, i32)>,
         answered: &HashSet<(&str, i32)>,
     ) -> Result<(), ApiError> {
-        let mut asked = asked.into_iter();
-        match asked.find(|place| !answered.contains(place)) {
-            None => Ok(()),
-            Some((topic, partition)) => {
-                Err(ApiError::lacks(api, format_args!("{topic}-{partition}")))
-            }
-        }
+        let place = |(topic, partition)| format!("{topic}-{partition}");
+        ApiError::check_each(api, asked, |one| answered.contains(one), place)
     }
 
     /// The same of an answer about things that have names.
@@ -57,10 +52,19 @@ impl ApiError {
         asked: impl IntoIterator<Item = &'a str>,
         answered: &HashSet<&str>,
     ) -> Result<(), ApiError> {
+        ApiError::check_each(api, asked, |one| answered.contains(one), str::to_owned)
+    }
+
+    fn check_each<T>(
+        api: &str,
+        asked: impl IntoIterator<Item = T>,
+        is_answered: impl Fn(&T) -> bool,
+        name: impl FnOnce(T) -> String,
+    ) -> Result<(), ApiError> {
         let mut asked = asked.into_iter();
-        match asked.find(|name| !answered.contains(name)) {
+        match asked.find(|one| !is_answered(one)) {
             None => Ok(()),
-            Some(name) => Err(ApiError::lacks(api, name)),
+            Some(missing) => Err(ApiError::lacks(api, name(missing))),
         }
     }
 }
