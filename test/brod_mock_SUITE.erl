@@ -4,7 +4,7 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([produced_is_consumed/1, large_values_arrive_as_they_were/1, ends_with_its_owner/1, crash_is_an_exit/1, kcat_both_ways/1, leader_moves/1,
-         broker_stops/1, looks_older/1, no_fault_harms/1]).
+         leader_that_hangs_keeps_nothing_from_the_next_one/1, broker_stops/1, looks_older/1, no_fault_harms/1]).
 -export([holes_are_read_over/1, control_batches_are_not_messages/1, lying_high_watermark_harms_no_consumer/1,
          consumer_goes_on_after_an_unclean_election/1, brokers_clock_is_seen/1, throttled_client_waits/1, throttle_ends_with_its_connection/1,
          answer_that_is_minutes_late_is_not_waited_for/1, what_is_wrong_with_a_request_is_told/1,
@@ -21,7 +21,8 @@
 suite() -> [{timetrap, {minutes, 8}}].
 
 all() ->
-  [produced_is_consumed, large_values_arrive_as_they_were, ends_with_its_owner, crash_is_an_exit, kcat_both_ways, leader_moves, broker_stops, looks_older,
+  [produced_is_consumed, large_values_arrive_as_they_were, ends_with_its_owner, crash_is_an_exit, kcat_both_ways, leader_moves,
+   leader_that_hangs_keeps_nothing_from_the_next_one, broker_stops, looks_older,
    holes_are_read_over, control_batches_are_not_messages, lying_high_watermark_harms_no_consumer,
    consumer_goes_on_after_an_unclean_election, brokers_clock_is_seen, throttled_client_waits, throttle_ends_with_its_connection,
    answer_that_is_minutes_late_is_not_waited_for, what_is_wrong_with_a_request_is_told, commands_come_by_tcp,
@@ -125,6 +126,30 @@ leader_moves(_Config) ->
      end || N <- lists:seq(1, 6)],
     ?assertEqual(lists:seq(1, 6), stored(Mock, <<"t">>))
   end).
+
+%% What it was asked, what waited behind that for a new connection to it, and what is read of it go to the next leader,
+%% however long connecting may take.
+leader_that_hangs_keeps_nothing_from_the_next_one(_Config) ->
+  {ok, Mock} = brod_mock:start(#{brokers => 2, topics => #{<<"t">> => 2}}),
+  Lead = fun(Node) -> [ok = brod_mock:move_leader(Mock, <<"t">>, P, Node) || P <- [0, 1]] end,
+  _ = Lead(1),
+  Client = list_to_atom("mock" ++ pid_to_list(Mock)),
+  ok = brod:start_client(brod_mock:endpoints(Mock), Client, [{connect_timeout, 10 * ?LIMIT_MS}]),
+  ok = brod:start_producer(Client, <<"t">>, [{ack_timeout, 10 * ?LIMIT_MS}, {max_retries, -1}]),
+  [ok = brod:produce_sync(Client, <<"t">>, P, <<>>, <<"0">>) || P <- [0, 1]],
+  Consumer = subscribed(Client),
+  [0] = received(Consumer, 1),
+  Met = brod_mock:faults_met(Mock),
+  ok = brod_mock:fault(Mock, #{broker => 1, api => <<"Produce">>, nth => 1, times => 1000, action => drop}),
+  {ok, Asked} = brod:produce(Client, <<"t">>, 0, <<>>, <<"1">>),
+  true = brod_test:wait_until(fun() -> brod_mock:faults_met(Mock) > Met end, ?LIMIT_MS),
+  ok = brod_mock:fault(Mock, #{broker => 1, nth => 1, times => 1000, action => drop}),
+  {ok, Behind} = brod:produce(Client, <<"t">>, 1, <<>>, <<"1">>),
+  _ = Lead(2),
+  [ok = brod:sync_produce_request(Ref, ?LIMIT_MS) || Ref <- [Asked, Behind]],
+  ?assertEqual([1], received(Consumer, 1)),
+  ok = brod:stop_client(Client),
+  ok = brod_mock:stop(Mock).
 
 broker_stops(_Config) ->
   with_mock(#{topics => #{<<"t">> => 3}}, fun(Mock, Client) ->

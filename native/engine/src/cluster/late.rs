@@ -3,11 +3,11 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
-use super::NodeId;
+use super::{Cluster, NodeId};
 use crate::error::Error;
 
 /// A broker that has not answered for so long may hang.
@@ -36,6 +36,20 @@ where
             found = find() => if found.is_ok_and(|other| other != node) {
                 return Err(Error::Timeout);
             }
+        }
+    }
+}
+
+impl Cluster {
+    /// Waits for what a leader does. While it is `late`, the brokers are asked who leads by now: [`Cluster::changes`] tells.
+    pub async fn watched<T>(&self, mut late: Instant, answer: impl Future<Output = T>) -> T {
+        let mut answer = pin!(answer);
+        loop {
+            match timeout_at(late.into(), &mut answer).await {
+                Ok(answer) => return answer,
+                Err(_) => self.request_refresh(),
+            }
+            late = Instant::now() + LATE;
         }
     }
 }

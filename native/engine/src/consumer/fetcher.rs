@@ -7,13 +7,11 @@
 //! first one is being delivered.
 
 use std::collections::HashMap;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::time::timeout_at;
 
 use super::driver::PartitionDriver;
 use super::fetch_queue::{FetchQueue, FirstLane};
@@ -202,7 +200,9 @@ impl Lane {
     async fn exchange(&mut self, limits: &Limits) -> Result<fetch::Answer, Error> {
         let queue = &self.queue;
         let purpose = queue.purpose(self.number);
-        let connection = self.cluster.connection(queue.node, purpose).await?;
+        let connecting = self.cluster.connection(queue.node, purpose);
+        let late = Instant::now() + LATE;
+        let connection = self.cluster.watched(late, connecting).await?;
         queue.uses(self.number, connection.clone());
         let knows_ids = self.session.knows_ids();
         let version = connection
@@ -224,16 +224,10 @@ impl Lane {
         };
         let request = fetch::request(&head, plan.ask, plan.forget);
         let limit = limits.max_wait + GRACE;
-        let mut late = connection.ready_at(Instant::now()) + limits.max_wait + LATE;
-        let mut call = pin!(connection.call_version(&request, version, limit));
-        loop {
-            match timeout_at(late.into(), &mut call).await {
-                Ok(response) => return Ok(fetch::read(response?)),
-                // Partitions go to their new leaders as soon as those are known.
-                Err(_) => self.cluster.request_refresh(),
-            }
-            late = Instant::now() + LATE;
-        }
+        let late = connection.ready_at(Instant::now()) + limits.max_wait + LATE;
+        let call = connection.call_version(&request, version, limit);
+        // Partitions go to their new leaders as soon as those are known.
+        Ok(fetch::read(self.cluster.watched(late, call).await?))
     }
 
     async fn take_in(&mut self, mut answer: fetch::Answer, limits: &Limits) {

@@ -94,6 +94,8 @@ pub(super) struct Lane<R: Replies> {
     pub was_full: bool,
     /// When it was last looked whether a late broker still leads.
     looked: Option<Instant>,
+    /// The version of the snapshot by which the queue was last looked through.
+    routed_by: Option<u64>,
 }
 
 impl<R: Replies> Lane<R> {
@@ -109,6 +111,7 @@ impl<R: Replies> Lane<R> {
             size_limit: SizeLimit::of_requests(),
             was_full: false,
             looked: None,
+            routed_by: None,
         }
     }
 
@@ -124,11 +127,39 @@ impl<R: Replies> Lane<R> {
         self.connection = None;
         if self.connecting.is_none() {
             let (cluster, purpose) = (cluster.clone(), self.purpose.clone());
-            self.connecting = Some(Box::pin(
-                async move { cluster.connection(node, purpose).await },
-            ));
+            self.connecting = Some(Box::pin(async move {
+                let late = Instant::now() + LATE;
+                let connecting = cluster.connection(node, purpose);
+                cluster.watched(late, connecting).await
+            }));
         }
         None
+    }
+
+    pub(super) fn is_connecting(&self) -> bool {
+        self.connecting.is_some()
+    }
+
+    /// Takes out what waits for the broker to be connected to, although others lead it by now: an attempt to connect to
+    /// one that is gone may take long. Looks once at each version of the snapshot.
+    pub(super) fn led_by_others(
+        &mut self,
+        cluster: &Cluster,
+        node: NodeId,
+    ) -> Vec<Arc<Partition<R>>> {
+        if !self.is_connecting() {
+            return Vec::new();
+        }
+        let snapshot = cluster.snapshot();
+        if self.routed_by.replace(snapshot.version) == Some(snapshot.version) {
+            return Vec::new();
+        }
+        let leads = |partition: &Arc<Partition<R>>| partition.leader(&snapshot).ok() == Some(node);
+        let (stay, go): (Vec<_>, Vec<_>) = self.queue.drain().partition(leads);
+        for partition in stay {
+            self.queue.push(partition);
+        }
+        go
     }
 
     /// Until when the broker would let a request wait (KIP-219), if it would. It said so on this connection: the next

@@ -64,6 +64,7 @@ struct Task<R: Replies> {
 /// Sends until the cluster is closed.
 pub(super) async fn run<R: Replies>(inbox: Arc<Inbox<R>>, shared: Arc<Shared<R>>) {
     let (cluster, first_lane) = (shared.cluster.clone(), shared.first_lane);
+    let mut changes = cluster.changes();
     let mut task = Task {
         inbox: inbox.clone(),
         shared,
@@ -73,6 +74,7 @@ pub(super) async fn run<R: Replies>(inbox: Arc<Inbox<R>>, shared: Arc<Shared<R>>
     loop {
         task.send_ready();
         let deadline = task.next_deadline();
+        let is_connecting = task.lanes.iter().any(Lane::is_connecting);
         tokio::select! {
             biased;
             _ = cluster.closed().cancelled() => break,
@@ -81,6 +83,7 @@ pub(super) async fn run<R: Replies>(inbox: Arc<Inbox<R>>, shared: Arc<Shared<R>>
                 Event::Connected(result) => task.connected(lane, result),
             },
             _ = inbox.notify.notified() => {}
+            _ = changes.changed(), if is_connecting => {}
             _ = sleep_until(deadline) => task.deadline_passed(),
         }
     }
@@ -116,6 +119,11 @@ impl<R: Replies> Task<R> {
         }
         while let Some((lane, connection)) = self.next_lane(now) {
             self.send_one(lane, &connection, now);
+        }
+        for lane in &mut self.lanes {
+            for partition in lane.led_by_others(&self.shared.cluster, self.inbox.node) {
+                self.shared.route(partition);
+            }
         }
     }
 
