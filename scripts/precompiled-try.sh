@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Starts the libraries of `make precompiled` where they are to run, as far as one Linux on x86_64 can: each produces to a Kafka in
-# memory on this machine and fetches what it has produced; the one for musl, for which Debian has no Erlang, is only loaded.
-#   precompiled-try.sh [NAME...]    of: gnu (Debian 11, glibc 2.31), aarch64 (Debian 13 in qemu), musl. Needs root, debootstrap, and for
-#                                   aarch64 mmdebstrap and qemu-user-static
+# memory on this machine and fetches what it has produced.
+#   precompiled-try.sh [NAME...]    of: gnu (Debian 11, glibc 2.31), aarch64 (Debian 13 in qemu), musl and musl_aarch64 (an Erlang that
+#                                   scripts/erlang-musl.sh builds). Needs root, debootstrap, and for aarch64 mmdebstrap
 # PRECOMPILED_DIR (_build/precompiled) is where the archives are.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -60,8 +60,16 @@ try_gnu() {
     erl -noshell -pa ebin -eval "$1"' bash "$(program gnu)"
 }
 
+# Programs for aarch64 run as any others from now on.
+start_qemu() {
+  command -v update-binfmts >/dev/null || apt-get install -y -qq binfmt-support qemu-user-static >&2
+  mountpoint -q /proc/sys/fs/binfmt_misc || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
+  [ -e /proc/sys/fs/binfmt_misc/qemu-aarch64 ] || update-binfmts --enable qemu-aarch64
+}
+
 try_aarch64() {
   local root=$chroots/trixie-arm64
+  start_qemu
   # Its packages are only unpacked: nothing of them has to run for that.
   if [ ! -e "$root/usr/bin/erl" ]; then
     rm -rf "$root"
@@ -69,34 +77,30 @@ try_aarch64() {
       --include=erlang-base,erlang-crypto,erlang-ssl,libc-bin,bash,dash,coreutils,sed trixie "$root"
     cp "$(command -v qemu-aarch64-static)" "$root/usr/bin/"
   fi
-  mountpoint -q /proc/sys/fs/binfmt_misc || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
-  [ -e /proc/sys/fs/binfmt_misc/qemu-aarch64 ] || update-binfmts --enable qemu-aarch64
   application "$root" aarch64-unknown-linux-gnu
   erlc -I include -o "$root/brod/ebin" src/*.erl >/dev/null
   # Without +JMsingle the code that the VM has made is not seen by qemu.
   chroot "$root" env HOME=/root LANG=C.UTF-8 erl +S 1 +JMsingle true -noshell -pa /brod/ebin -eval "$(program aarch64)"
 }
 
-# musl's loader of Debian, and a program that it starts; the functions that the VM supplies are looked up when they are called.
-try_musl() {
-  command -v musl-gcc >/dev/null || apt-get install -y -qq musl-tools >&2
-  cat >"$work/load.c" <<'C'
-#include <dlfcn.h>
-#include <stdio.h>
-int main(int count, char **words) {
-  void *library = dlopen(words[1], RTLD_LAZY);
-  if (!library) { fprintf(stderr, "%s\n", dlerror()); return 1; }
-  return dlsym(library, "nif_init") ? 0 : 1;
+# musl ARCH: in an Erlang that is built for it
+musl() {
+  local root
+  root=$(scripts/erlang-musl.sh "$1")
+  application "$root" "$1-unknown-linux-musl"
+  erlc -I include -o "$root/brod/ebin" src/*.erl >/dev/null
+  # What `erl` would do, which is not built.
+  env -i HOME=/root LANG=C.UTF-8 BINDIR=/erts ROOTDIR=/erlang EMU=beam PROGNAME=erl "$(command -v chroot)" "$root" /erts/beam.smp -S 1 \
+    -- -root /erlang -bindir /erts -progname erl -- -home /root -- -noshell -pa /brod/ebin -eval "$(program "musl on $1")" </dev/null
 }
-C
-  # musl resolves all functions at once: those of the VM have to be there.
-  unpack x86_64-unknown-linux-musl "$work/musl.so"
-  nm -D --undefined-only "$work/musl.so" | awk '$2 ~ /^enif_/ { print "void " $2 "(void) {}" }' | sort -u >>"$work/load.c"
-  musl-gcc -rdynamic -o "$work/load" "$work/load.c"
-  "$work/load" "$work/musl.so"
-  echo "musl: loaded, and nif_init is there"
+
+try_musl() { musl x86_64; }
+
+try_musl_aarch64() {
+  start_qemu
+  musl aarch64
 }
 
 start_mock
-[ $# -gt 0 ] || set -- gnu aarch64 musl
+[ $# -gt 0 ] || set -- gnu aarch64 musl musl_aarch64
 for name in "$@"; do "try_$name"; done
