@@ -26,7 +26,7 @@ all() -> [{group, commits}, {group, processes}].
 groups() ->
   [{commits, [],
     [commits_on_stop, commits_within_interval, no_committed_offset, consumer_used_before,
-     offset_out_of_range, zero_is_the_earliest, ack_without_commit, acks_during_revoke, acks_of_old_generation,
+     offset_out_of_range, callback_says_where_to_go_on, zero_is_the_earliest, ack_without_commit, acks_during_revoke, acks_of_old_generation,
      commit_offsets, revoke_waits_for_callback, stuck_callback_is_given_up,
      killed_worker_loses_no_ack, retention]},
    {processes, [],
@@ -105,6 +105,22 @@ offset_out_of_range(Config) ->
   _ = collect(numbers(1, 10), ?LIMIT_MS),
   fill(Client, Topic, 1, numbers(11, 20)),
   _ = collect(numbers(11, 20), ?LIMIT_MS),
+  ok = stop(A),
+  ?assertEqual(#{0 => 20}, committed(Client, Group, Topic)).
+
+%% A callback module with handle_info/2 hears that the offset is gone, and may go on elsewhere.
+callback_says_where_to_go_on(Config) ->
+  {Client, Group, Topic} = filled(1, 10, Config),
+  ok = brod_cg_commits:run(Client, [{id, Group}, {topic, Topic}, {offsets, [{0, 1000}]}]),
+  Test = self(),
+  Latest = fun({Consumer, #kafka_fetch_error{} = Error}) ->
+               Test ! {told, Error, brod:subscribe(Consumer, self(), [{begin_offset, latest}])}
+           end,
+  A = v2(a, Client, Group, [Topic], [{consumer, []}, {on_info, Latest}]),
+  ?assertEqual({#kafka_fetch_error{topic = Topic, partition = 0, error_code = offset_out_of_range}, ok},
+               ?RECEIVE({told, Error, Subscribed}, {Error, Subscribed})),
+  fill(Client, Topic, 1, numbers(11, 20)),
+  ?assertEqual(lists:sort(numbers(11, 20)), lists:sort(maps:keys(collect(numbers(11, 20), ?LIMIT_MS)))),
   ok = stop(A),
   ?assertEqual(#{0 => 20}, committed(Client, Group, Topic)).
 
