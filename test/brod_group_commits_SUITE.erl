@@ -340,7 +340,15 @@ health_check(Config) ->
   A = v2(a, Client, Group, [Topic]),
   wait_until(fun() -> brod_group_subscriber_v2:health_check(A, ?LIMIT_MS) =:= healthy end,
              ?LIMIT_MS),
+  %% Another group gets nothing of the topic from the same client.
+  B = v2(b, Client, unique("g"), [Topic]),
+  _ = await_assigned([B], tps(Topic, 2)),
+  #{{Topic, 0} := Worker} = brod_group_subscriber_v2:get_workers(A),
+  {error, Errors} = brod_group_subscriber_v2:health_check(B, ?LIMIT_MS),
+  ?assertMatch([_], [E || #{cause := #{partition := 0, reason := {already_subscribed_by, Pid}}} = E <- Errors, Pid =:= Worker]),
   ok = stop(A),
+  wait_until(fun() -> brod_group_subscriber_v2:health_check(B, ?LIMIT_MS) =:= healthy end, ?LIMIT_MS),
+  ok = stop(B),
   ?assertMatch({error, [#{cause := #{reason := _}}]},
                brod_group_subscriber_v2:health_check(A, ?LIMIT_MS)).
 
