@@ -22,7 +22,7 @@ context(Client) ->
 -spec with_context(brod:client(), fun((brod_client:context()) -> Result)) -> Result | {error, term()}.
 with_context(Client, Fun) ->
   case context(Client) of
-    {ok, Context} -> Fun(Context);
+    {ok, Context} -> brod_engine:ended(Fun(Context), Context);
     {error, Reason} -> {error, Reason}
   end.
 

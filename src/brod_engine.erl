@@ -3,7 +3,7 @@
 
 -export([call/3, connect/1, connect_limit/1]).
 -export([open/2, open_checked/2, close/1, with_client/3, with_target/2]).
--export([failures/2, to_binary/1, is_failures/1]).
+-export([failures/2, ended/2, to_binary/1, is_failures/1]).
 
 -export_type([context/0, target/0]).
 
@@ -14,6 +14,8 @@
 -define(LONGEST_RECEIVE_MS, 16#ffffffff).
 %% An endpoint whose time is up says what took so long, if it is asked for that long and a moment more.
 -define(LAST_WORDS_MS, 500).
+%% Of the counters of a client, not what has happened: no event has such a number yet.
+-define(NO_EVENTS, 16#7fffffffffffffff).
 
 %% What an operation needs: the engine client, the checked connection options, and the endpoints
 %% as the user wrote them. That of a brod_client has more keys.
@@ -145,9 +147,20 @@ with_target({Endpoints, ConnConfig}, Fun) ->
   with_client(Endpoints, ConnConfig, run(Fun));
 with_target(Target, Fun) ->
   case context(Target) of
-    {ok, Context} -> (run(Fun))(Context);
+    {ok, Context} -> ended((run(Fun))(Context), Context);
     {error, Reason} -> {error, Reason}
   end.
+
+%% @doc A client that is stopped while somebody asks it is one that is down. The engine has the same word for a connection that was
+%% closed.
+-spec ended(term(), context()) -> term().
+ended({error, closed}, #{engine := Engine}) ->
+  case brod_nif:client_stats(Engine, ?NO_EVENTS) of
+    #{closed := true} -> {error, client_down};
+    _ -> {error, closed}
+  end;
+ended(Result, _Context) ->
+  Result.
 
 run(Fun) ->
   fun(#{endpoints := Endpoints} = Context) -> failures(Fun(Context), Endpoints) end.

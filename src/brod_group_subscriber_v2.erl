@@ -141,14 +141,15 @@ commit(Pid, Topic, Partition, Offset) ->
 -spec get_workers(pid()) -> #{topic_partition() => pid()}.
 get_workers(Pid) -> gen_server:call(Pid, get_workers, infinity).
 
-%% @doc Whether each partition has a consumer that reaches its leader. `TimeoutMs' is for each step.
+%% @doc Whether each partition has a consumer that reaches its leader, and whose messages go to nobody else.
+%% `TimeoutMs' is for each step.
 -spec health_check(pid(), timeout()) -> healthy | rebalancing | {error, [map()]}.
 health_check(Pid, TimeoutMs) ->
   try gen_server:call(Pid, {health_check, TimeoutMs}, TimeoutMs) of
     rebalancing ->
       rebalancing;
-    {Client, Partitions} ->
-      case lists:append([check(Client, TP, TimeoutMs) || TP <- Partitions]) of
+    {Client, Workers} ->
+      case lists:append([check(Client, TP, Worker, TimeoutMs) || {TP, Worker} <- Workers]) of
         [] -> healthy;
         Errors -> {error, Errors}
       end
@@ -157,9 +158,16 @@ health_check(Pid, TimeoutMs) ->
   end.
 
 %% The worker is not asked: it may be busy with a message, and healthy.
-check(Client, {Topic, Partition}, TimeoutMs) ->
+check(Client, {Topic, Partition}, Worker, TimeoutMs) ->
   Result = case brod:get_consumer(Client, Topic, Partition) of
-             {ok, Consumer} -> brod_consumer:check_connectivity(Consumer, TimeoutMs);
+             {ok, Consumer} ->
+               case brod_consumer:info(Consumer) of
+                 %% Such as another group with the same client.
+                 #{subscriber := Other} when is_pid(Other), Other =/= Worker ->
+                   {error, {already_subscribed_by, Other}};
+                 _ ->
+                   brod_consumer:check_connectivity(Consumer, TimeoutMs)
+               end;
              {error, _} = Error -> Error
            end,
   case Result of
@@ -221,7 +229,7 @@ handle_call(get_workers, _From, St) ->
 handle_call({health_check, _TimeoutMs}, _From, #st{generation = undefined} = St) ->
   {reply, rebalancing, St};
 handle_call({health_check, _TimeoutMs}, _From, #st{config = #{client := Client}} = St) ->
-  {reply, {Client, maps:keys(St#st.workers)}, St};
+  {reply, {Client, maps:to_list(St#st.workers)}, St};
 handle_call({assignments_received, Generation, Assignments}, _From, St) ->
   start_workers(Assignments, St#st{generation = Generation, trackers = #{}});
 handle_call(assignments_revoked, From, St) ->

@@ -169,7 +169,7 @@ families(Level) -> [Level].
 %% @doc The options of a level, in the order of the page.
 -spec rows(level()) -> [row()].
 rows(client) ->
-  [ {endpoints, {any, "list of {Host, Port}; in Elixir also \"host:port,host:port\""}, undefined, 4, "Brokers to ask first. Only in the application environment and in "
+  [ {endpoints, {any, "list of {Host, Port}; in Brod.Client also \"host:port,host:port\""}, undefined, 4, "Brokers to ask first. Only in the application environment and in "
      "`Brod.Client`."}
   , {restart_delay_seconds, {number, seconds, from, 0, ?MAX_SECONDS}, 10, 4, "After so long a client that ended is started again."}
   , {get_metadata_timeout_seconds, {or_infinity, {integer, seconds, 1, ?MAX_SECONDS}, ?MAX_SECONDS}, 5, 4, "Limit of one question for metadata."}

@@ -247,15 +247,21 @@ fetch_error(Pid, #kafka_fetch_error{topic = T, partition = P, error_code = offse
   Key = {T, P},
   case Parts of
     #{Key := #part{consumer = {Pid, _}} = Part} ->
-      ?BROD_LOG_WARNING("offset ~p of ~ts-~p is out of range, going on at the earliest",
-                        [begin_at(Part), T, P]),
       Former = fun({From, Of, What}) when From =:= Pid, Of =:= Key -> [{former, Key, What}];
                   (_) -> true
                end,
-      Lost = without_consumer(Key, Subs#subs{queue = queue:filter(Former, Queue)}),
-      Reset = Part#part{begin_offset = earliest, acked = undefined, last = undefined,
-                        next = undefined, consumer = undefined, handle = undefined},
-      subscribe(Key, Lost#subs{parts = Parts#{Key := Reset}});
+      Marked = Subs#subs{queue = queue:filter(Former, Queue)},
+      Forgetful = Part#part{acked = undefined, last = undefined, next = undefined},
+      case is_seen_to(Pid) of
+        true ->
+          Marked#subs{parts = Parts#{Key := Forgetful}};
+        false ->
+          ?BROD_LOG_WARNING("offset ~p of ~ts-~p is out of range, going on at the earliest",
+                            [begin_at(Part), T, P]),
+          Lost = without_consumer(Key, Marked),
+          Reset = Forgetful#part{begin_offset = earliest, consumer = undefined, handle = undefined},
+          subscribe(Key, Lost#subs{parts = Parts#{Key := Reset}})
+      end;
     _ -> Subs
   end;
 fetch_error(Pid, #kafka_fetch_error{topic = T, partition = P, error_code = message_too_large},
@@ -263,13 +269,24 @@ fetch_error(Pid, #kafka_fetch_error{topic = T, partition = P, error_code = messa
   %% Its consumer goes on, with nothing to do until somebody subscribes again.
   Key = {T, P},
   case Parts of
-    #{Key := #part{consumer = {Pid, _}}} -> failed(Key, message_too_large, without_consumer(Key, Subs));
+    #{Key := #part{consumer = {Pid, _}}} ->
+      case is_seen_to(Pid) of
+        true -> Subs;
+        false -> failed(Key, message_too_large, without_consumer(Key, Subs))
+      end;
     _ -> Subs
   end;
 fetch_error(_Pid, #kafka_fetch_error{topic = T, partition = P, error_code = Code}, Subs) ->
   %% The consumer stops by itself, and is subscribed to again.
   ?BROD_LOG_WARNING("fetch error on ~ts-~p: ~p", [T, P, Code]),
   Subs.
+
+%% A callback that was told of the error has subscribed again where it wants to go on, or somebody has sought.
+is_seen_to(Consumer) ->
+  case brod_consumer:info(Consumer) of
+    #{active := true} -> true;
+    _ -> false
+  end.
 
 %%% Handling messages
 

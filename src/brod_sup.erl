@@ -53,7 +53,7 @@ clients() ->
 %% @private
 init(clients) ->
   %% first, for it exits where they are wrong
-  Specs = [client_spec(C) || C <- application:get_env(brod, clients, [])],
+  Specs = [client_spec(C) || C <- configured()],
   ?BROD_HANDLES = ets:new(?BROD_HANDLES, [named_table, public, set, {read_concurrency, true},
                                           {write_concurrency, true}]),
   ?BROD_JOURNAL = ets:new(?BROD_JOURNAL, [named_table, public, set, {write_concurrency, true}]),
@@ -63,6 +63,13 @@ init(clients) ->
 %% @private
 post_init(_) ->
   ignore.
+
+configured() ->
+  case application:get_env(brod, clients, []) of
+    Clients when is_list(Clients) -> Clients;
+    %% such as a map, or nil
+    Other -> exit({bad_clients, Other})
+  end.
 
 client_spec({ClientId, Config}) when is_atom(ClientId) ->
   client_spec(maps:get(endpoints, brod_options:to_map(Config), []), ClientId, Config);

@@ -13,7 +13,7 @@
 lookup(Table, Topic) ->
   try ets:lookup(Table, {topics, Topic}) of
     [] -> false;
-    [{_, Count, {added, _}}] when is_integer(Count) -> {ok, Count};
+    [{_, Count, _Added}] when is_integer(Count) -> {ok, Count};
     [{_, {error, Reason}, {expire, Expire}}] ->
       case now_ms() < Expire of
         true -> {error, Reason};

@@ -12,7 +12,10 @@
 %% {ok, ack, State} | {ok, State}'. Without `ack' the message counts as being worked on, until ack/3
 %% names its offset or a later one; meanwhile the next messages come, as far as `prefetch_count' and
 %% `prefetch_bytes' allow.</li>
-%% <li>optional `handle_info(Message, State) -> {noreply, State}': any other message.</li>
+%% <li>optional `handle_info(Message, State) -> {noreply, State}': any other message, and
+%% `{ConsumerPid, #kafka_fetch_error{}}'. Where the offset is gone (`offset_out_of_range') it may say where to go on:
+%% `brod:subscribe(ConsumerPid, self(), [{begin_offset, latest}])'. Otherwise the partition goes on at its earliest
+%% message.</li>
 %% <li>optional `terminate(Reason, State)'.</li>
 %% </ul>
 %%
@@ -56,7 +59,7 @@
 -callback handle_message(brod:partition(), brod:message() | brod:message_set(), cb_state()) ->
   cb_ret().
 
-%% Called for any other message that the process gets. Without it they are dropped.
+%% Called for any other message that the process gets, and for fetch errors. Without it they are dropped.
 -callback handle_info(term(), cb_state()) -> {noreply, cb_state()}.
 
 %% Called when the process ends, with the reason.
@@ -210,6 +213,11 @@ handle_info({?MODULE, watch_client}, St) ->
 handle_info({?MODULE, growth_check}, St) ->
   schedule_growth_check(St),
   {noreply, add_new_partitions(St)};
+handle_info({_Consumer, #kafka_fetch_error{}} = Info, St) ->
+  %% The callback has its turn first: what it leaves as it is, the subscriptions see to.
+  {noreply, #st{subs = Subs} = NewSt} = forward(Info, St),
+  {done, NewSubs} = brod_subscriptions:handle_info(Info, Subs),
+  {noreply, NewSt#st{subs = NewSubs}};
 handle_info(Info, St) ->
   case brod_subscriptions:handle_info(Info, St#st.subs) of
     {work, Subs} ->

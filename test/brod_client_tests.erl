@@ -127,6 +127,9 @@ bad_options() ->
                brod:start_client(?UP, ?C, [{connect_timeout, -1}])),
   ?assertEqual({error, {bad_option, endpoints, [{"h", 0}]}},
                brod:start_link_client([{"h", 0}], ?C)),
+  %% one string is not for Erlang, and says so
+  Text = unicode:characters_to_list(brod_options:describe({bad_option, endpoints, <<"h:9092">>})),
+  ?assertNotEqual(nomatch, string:find(Text, "{Host, Port}; in Brod.Client also")),
   ?assertEqual({error, {bad_option, {ssl, verify_fun}, not_supported}},
                brod:start_link_client(?UP, ?C, [{ssl, [{verify_fun, fun() -> ok end}]}])),
   Pid = started(),

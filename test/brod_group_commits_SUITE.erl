@@ -26,7 +26,7 @@ all() -> [{group, commits}, {group, processes}].
 groups() ->
   [{commits, [],
     [commits_on_stop, commits_within_interval, no_committed_offset, consumer_used_before,
-     offset_out_of_range, zero_is_the_earliest, ack_without_commit, acks_during_revoke, acks_of_old_generation,
+     offset_out_of_range, callback_says_where_to_go_on, zero_is_the_earliest, ack_without_commit, acks_during_revoke, acks_of_old_generation,
      commit_offsets, revoke_waits_for_callback, stuck_callback_is_given_up,
      killed_worker_loses_no_ack, retention]},
    {processes, [],
@@ -105,6 +105,22 @@ offset_out_of_range(Config) ->
   _ = collect(numbers(1, 10), ?LIMIT_MS),
   fill(Client, Topic, 1, numbers(11, 20)),
   _ = collect(numbers(11, 20), ?LIMIT_MS),
+  ok = stop(A),
+  ?assertEqual(#{0 => 20}, committed(Client, Group, Topic)).
+
+%% A callback module with handle_info/2 hears that the offset is gone, and may go on elsewhere.
+callback_says_where_to_go_on(Config) ->
+  {Client, Group, Topic} = filled(1, 10, Config),
+  ok = brod_cg_commits:run(Client, [{id, Group}, {topic, Topic}, {offsets, [{0, 1000}]}]),
+  Test = self(),
+  Latest = fun({Consumer, #kafka_fetch_error{} = Error}) ->
+               Test ! {told, Error, brod:subscribe(Consumer, self(), [{begin_offset, latest}])}
+           end,
+  A = v2(a, Client, Group, [Topic], [{consumer, []}, {on_info, Latest}]),
+  ?assertEqual({#kafka_fetch_error{topic = Topic, partition = 0, error_code = offset_out_of_range}, ok},
+               ?RECEIVE({told, Error, Subscribed}, {Error, Subscribed})),
+  fill(Client, Topic, 1, numbers(11, 20)),
+  ?assertEqual(lists:sort(numbers(11, 20)), lists:sort(maps:keys(collect(numbers(11, 20), ?LIMIT_MS)))),
   ok = stop(A),
   ?assertEqual(#{0 => 20}, committed(Client, Group, Topic)).
 
@@ -324,7 +340,15 @@ health_check(Config) ->
   A = v2(a, Client, Group, [Topic]),
   wait_until(fun() -> brod_group_subscriber_v2:health_check(A, ?LIMIT_MS) =:= healthy end,
              ?LIMIT_MS),
+  %% Another group gets nothing of the topic from the same client.
+  B = v2(b, Client, unique("g"), [Topic]),
+  _ = await_assigned([B], tps(Topic, 2)),
+  #{{Topic, 0} := Worker} = brod_group_subscriber_v2:get_workers(A),
+  {error, Errors} = brod_group_subscriber_v2:health_check(B, ?LIMIT_MS),
+  ?assertMatch([_], [E || #{cause := #{partition := 0, reason := {already_subscribed_by, Pid}}} = E <- Errors, Pid =:= Worker]),
   ok = stop(A),
+  wait_until(fun() -> brod_group_subscriber_v2:health_check(B, ?LIMIT_MS) =:= healthy end, ?LIMIT_MS),
+  ok = stop(B),
   ?assertMatch({error, [#{cause := #{reason := _}}]},
                brod_group_subscriber_v2:health_check(A, ?LIMIT_MS)).
 

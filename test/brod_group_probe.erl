@@ -9,7 +9,7 @@
 -export([await_assigned/2, collect/2, committed/3, await_committed/4, coordinator/1]).
 -export([filled/3, fill/4, ends/2, tps/2, members/2, assignment/1, assigned/1, first_revocation/1]).
 %% callbacks
--export([init/2, handle_message/2, handle_message/4, terminate/2, get_committed_offset/3,
+-export([init/2, handle_message/2, handle_message/4, handle_info/2, terminate/2, get_committed_offset/3,
          assign_partitions/3, get_committed_offsets/2, get_committed_offsets/3,
          assignments_received/4, assignments_revoked/1, user_data/1]).
 
@@ -17,10 +17,10 @@
 
 -define(LIMIT_MS, 30000).
 
--record(probe, {tag, owner, on_message, stored, assign}).
+-record(probe, {tag, owner, on_message, on_info, stored, assign}).
 
 %% @doc Starts a v2 subscriber, not linked to the caller. Options of the group, and beside them:
-%% `on_message' fun(Message) -> commit | ack | later (default commit), `stored' fun(T, P) ->
+%% `on_message' fun(Message) -> commit | ack | later (default commit), `on_info' fun(Info), `stored' fun(T, P) ->
 %% what get_committed_offset answers, `assign' fun(Members, TopicPartitions) -> Assignments,
 %% `type' message | message_set, `consumer' options of the consumer.
 v2(Tag, Client, Group, Topics) -> v2(Tag, Client, Group, Topics, []).
@@ -43,6 +43,7 @@ v1(Tag, Client, Group, Topics, Options) ->
 probe(Tag, Options) ->
   #probe{tag = Tag, owner = self(),
          on_message = proplists:get_value(on_message, Options, fun(_) -> commit end),
+         on_info = proplists:get_value(on_info, Options, fun(_) -> ok end),
          stored = proplists:get_value(stored, Options, fun(_, _) -> undefined end),
          assign = proplists:get_value(assign, Options)}.
 
@@ -55,7 +56,7 @@ consumer_options(Options) ->
   proplists:get_value(consumer, Options, [{begin_offset, earliest}]).
 
 group_options(Options) ->
-  Ours = [on_message, stored, assign, type, consumer, hold],
+  Ours = [on_message, on_info, stored, assign, type, consumer, hold],
   lists:foldl(fun proplists:delete/2, Options, Ours) ++
     [{session_timeout_seconds, 6}, {rebalance_timeout_seconds, 20},
      {heartbeat_rate_seconds, 0.3}, {offset_commit_interval_seconds, 1}].
@@ -86,6 +87,10 @@ handle(Topic, Partition, Message, #probe{on_message = OnMessage} = Probe) ->
   Result = OnMessage(Message),
   tell(Probe, {handled, Topic, Partition, Message}),
   Result.
+
+handle_info(Info, {_, _, #probe{on_info = OnInfo}} = State) ->
+  _ = OnInfo(Info),
+  {noreply, State}.
 
 terminate(Reason, {Topic, Partition, Probe}) ->
   tell(Probe, {terminate, Topic, Partition, Reason}).

@@ -3,7 +3,8 @@
 -module(brod_misuse_SUITE).
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
--export([wrong_arguments_hurt_their_caller_only/1, what_a_killed_dispatcher_had_is_told/1, undefined_counts_as_not_given/1]).
+-export([wrong_arguments_hurt_their_caller_only/1, what_a_killed_dispatcher_had_is_told/1, undefined_counts_as_not_given/1,
+         a_client_that_is_stopped_meanwhile_is_down/1]).
 -export([init/2, handle_message/2, handle_message/3, handle_message/4]).
 -export([get_committed_offsets/2, assign_partitions/3, assignments_received/4, assignments_revoked/1]).
 
@@ -19,7 +20,9 @@
 
 suite() -> [{timetrap, {minutes, 10}}].
 
-all() -> [wrong_arguments_hurt_their_caller_only, what_a_killed_dispatcher_had_is_told, undefined_counts_as_not_given].
+all() ->
+  [wrong_arguments_hurt_their_caller_only, what_a_killed_dispatcher_had_is_told, undefined_counts_as_not_given,
+   a_client_that_is_stopped_meanwhile_is_down].
 
 init_per_suite(Config) ->
   case brod_test:init_mock_suite(Config) of
@@ -122,6 +125,28 @@ what_a_killed_dispatcher_had_is_told(_Config) ->
   ok = brod_log:stop(Log),
   ok = brod:stop_client(Client),
   ok = brod_mock:stop(Mock).
+
+%% Who asks the cluster through a client while somebody stops it.
+a_client_that_is_stopped_meanwhile_is_down(_Config) ->
+  Client = brod_misuse_stopped,
+  Calls = [{<<"Metadata">>, fun() -> brod:get_partitions_count(Client, ?T) end},
+           {<<"Metadata">>, fun() -> brod:start_consumer(Client, ?T, []) end},
+           {<<"Fetch">>, fun() -> brod:fetch(Client, ?T, 0, 0) end},
+           {<<"FindCoordinator">>, fun() -> brod_client:get_group_coordinator(Client, <<"g">>) end}],
+  [begin
+     {ok, Mock} = brod_mock:start(#{topics => #{?T => 1}}),
+     ok = brod:start_client(brod_mock:endpoints(Mock), Client),
+     %% it is connected, and has not counted the partitions yet
+     {ok, 0} = brod:resolve_offset(Client, ?T, 0),
+     ok = brod_mock:fault(Mock, #{api => Api, action => {delay_answer, ?LIMIT_MS}}),
+     {Caller, Monitor} = spawn_monitor(fun() -> exit({told, Call()}) end),
+     true = brod_test:wait_until(fun() -> brod_mock:faults_met(Mock) > 0 end, ?LIMIT_MS),
+     ok = brod:stop_client(Client),
+     receive {'DOWN', Monitor, process, Caller, Told} -> ?assertEqual({told, {error, client_down}}, Told)
+     after ?LIMIT_MS -> error(not_told)
+     end,
+     ok = brod_mock:stop(Mock)
+   end || {Api, Call} <- Calls].
 
 %% Configurations are often written with what may not be there: `[{partitions, Env}]', a last offset out of a table.
 undefined_counts_as_not_given(_Config) ->

@@ -18,6 +18,7 @@ subscriptions_test_() ->
                      {"late answers to a former subscribe", fun late_answer/0},
                      {"acks in any order", fun acks_in_any_order/0},
                      {"an offset out of range", fun out_of_range/0},
+                     {"a callback that sees to a fetch error", fun seen_to/0},
                      {"messages of a log that is gone", fun former_log/0},
                      {"what comes again from the same consumer is not handed out before", fun comes_again/0},
                      {"a subscription that fails is tried again", fun tried_again/0},
@@ -32,6 +33,7 @@ setup() ->
                  #{{subscribe_async, 4} => fun(C, _, Opts, Tag) -> tell({sub, C, Opts, Tag}) end,
                    {unsubscribe_async, 2} => fun(C, _) -> tell({unsub, C}) end,
                    {handle, 1} => fun(C) -> {handle, C} end,
+                   {info, 1} => fun(_) -> #{active => get(seen_to) =:= true} end,
                    {ack, 2} => fun(C, Offset) -> tell({ack, {handle, C}, Offset}) end}),
   ok = brod_fake_nif:load([]),
   ok = brod_fake_nif:watch(Test).
@@ -224,6 +226,20 @@ out_of_range() ->
   ?assertEqual([{begin_offset, 50}], subscribed_at()),
   _ = fetch_failed(offset_out_of_range, Subs),
   ?assertEqual([{begin_offset, earliest}], subscribed_at()).
+
+%% Nobody subscribes once more; acks from before say nothing of what comes now.
+seen_to() ->
+  Subs1 = queued([100, 101], new(message, [{0, 100}])),
+  put(seen_to, true),
+  Subs2 = fetch_failed(offset_out_of_range, Subs1),
+  {Handled, Subs3} = deliver(0, [0, 1], collect(ack), [], Subs2),
+  ?assertEqual([100, 101, 0, 1], [O || {0, O} <- lists:reverse(Handled)]),
+  Subs4 = fetch_failed(message_too_large, Subs3),
+  receive {sub, _, _, _} -> error(subscribed_again) after 0 -> ok end,
+  {done, Subs5} = brod_subscriptions:handle_info(down(0), Subs4),
+  _ = start_consumer(0),
+  _ = resubscribe_now(Subs5),
+  ?assertEqual([{begin_offset, 2}], subscribed_at()).
 
 %% They have been read and may be handled, but say nothing of the new log.
 former_log() ->

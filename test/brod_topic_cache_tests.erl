@@ -19,3 +19,9 @@ what_is_known_of_topics_that_are_gone_is_forgotten_test() ->
   ?assertEqual({ok, 3}, brod_topic_cache:lookup(Table, <<"there">>)),
   ?assertEqual(Unknown, brod_topic_cache:lookup(Table, <<"deleted">>)),
   ?assertEqual([], ets:lookup(Table, {topics, <<"misspelt">>})).
+
+%% Applications stand in for a client with a table of brod 4's rows, and do not care for the time.
+rows_of_somebody_elses_table_test() ->
+  Table = ets:new(cache, [set]),
+  true = ets:insert(Table, {{topics, <<"t">>}, 3, erlang:monotonic_time()}),
+  ?assertEqual({ok, 3}, brod_topic_cache:lookup(Table, <<"t">>)).

@@ -82,6 +82,8 @@ clients_of_the_environment_are_checked_test_() ->
           end)
    || {Clients, Reason} <-
         [{[{<<"x">>, [{endpoints, [{"h", 1}]}]}], {bad_client_id, <<"x">>}},
+         {nil, {bad_clients, nil}},
+         {#{x => []}, {bad_clients, #{x => []}}},
          {[{x, []}], "No endpoints found in brod client 'x' config"}]].
 
 pmap_is_in_order_and_has_a_limit_test() ->
