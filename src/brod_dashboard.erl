@@ -125,7 +125,7 @@ partition(#{topic := Topic, partition := Partition} = Consumer, Groups) ->
    }.
 
 %% An error has stopped it, or its subscriber has left.
-reading(#{active := false, errors := N}) when N > 0 -> <<"stopped">>;
+reading(#{stopped := true}) -> <<"stopped">>;
 reading(#{active := false}) -> <<"nobody reads it">>;
 reading(#{paused := true}) -> <<"paused">>;
 reading(_) -> <<>>.

@@ -16,11 +16,11 @@ info() ->
 stats(Consumers) ->
   #{brokers => [], producers => [#{topic => <<"t">>, partition => P, records_sent => 10, bytes_sent => 100, batches_failed => 0,
                                    batches_retried => 1, buffered_calls => P, waiting_callers => 0} || P <- [0, 1]],
-    consumers => Consumers, events => []}.
+    consumers => Consumers, stopped => [], events => []}.
 
 consumer(Partition, Lag) ->
   #{topic => <<"t">>, partition => Partition, lag => Lag, position => 7, records => 3, bytes => 30, errors => 0,
-    pending_count => 1, paused => false, active => true}.
+    pending_count => 1, paused => false, active => true, stopped => false}.
 
 read(Term) -> brod_json:decode(iolist_to_binary(brod_json:encode(Term))).
 
@@ -43,7 +43,7 @@ partitions_are_summed_by_topic_and_sorted_by_lag_test() ->
 
 a_partition_that_nobody_reads_is_told_from_one_that_an_error_has_stopped_test() ->
   Idle = (consumer(0, 0))#{active := false},
-  Client = read(brod_dashboard:client(info(), stats([Idle, Idle#{errors := 1}, (consumer(0, 0))#{paused := true}, consumer(0, 0)]))),
+  Client = read(brod_dashboard:client(info(), stats([Idle, Idle#{stopped := true}, (consumer(0, 0))#{paused := true}, consumer(0, 0)]))),
   ?assertMatch(#{<<"partitions">> := [#{<<"state">> := <<"nobody reads it">>}, #{<<"state">> := <<"stopped">>},
                                       #{<<"state">> := <<"paused">>}, #{<<"state">> := <<>>}]}, Client).
 

@@ -1,5 +1,8 @@
 //! What a client has done so far, as terms.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use brod_engine::cluster::Snapshot;
 use brod_engine::consumer::Info;
 use brod_engine::net::Endpoint;
@@ -27,19 +30,35 @@ fn client_stats(env: Env<'_>, client: Client, since: u64) -> Term<'_> {
         .iter()
         .map(|(endpoint, stats)| broker(env, &snapshot, endpoint, stats))
         .collect();
-    let producers: Vec<_> = client
-        .producers
-        .partitions()
-        .iter()
-        .map(|partition| {
-            let place = (&**partition.topic(), partition.index());
-            producer(env, place, partition.load(), partition.stats())
-        })
+    let partitions = client.producers.partitions();
+    let mut by_place = BTreeMap::new();
+    for partition in &partitions {
+        // One that was started again is beside the former as long as somebody holds that; they have one set of counters.
+        let place = (&**partition.topic(), partition.index());
+        let (load, _) = by_place
+            .entry(place)
+            .or_insert(((0, 0, 0), partition.stats()));
+        let more = partition.load();
+        *load = (load.0 + more.0, load.1 + more.1, load.2 + more.2);
+    }
+    let producers: Vec<_> = by_place
+        .into_iter()
+        .map(|(place, (load, stats))| producer(env, place, load, stats))
         .collect();
     let mut consumers = Vec::new();
-    client.consumers.each(|topic, partition, info, stats| {
-        consumers.push(consumer(env, (topic, partition), &info, stats));
-    });
+    let mut all_stopped: BTreeSet<(Arc<str>, i32)> = stats.failing().into_iter().collect();
+    client
+        .consumers
+        .each(|topic, partition, info, stats, stopped| {
+            consumers.push(consumer(env, (topic, partition), &info, stats, stopped));
+            if stopped {
+                all_stopped.insert((topic.into(), partition));
+            }
+        });
+    let all_stopped: Vec<_> = all_stopped
+        .iter()
+        .map(|(topic, partition)| (binary(env, topic.as_bytes()), *partition))
+        .collect();
     let events = stats.journal.since(since);
     let events: Vec<_> = events.iter().map(|noted| event(env, noted)).collect();
     map(
@@ -48,6 +67,7 @@ fn client_stats(env: Env<'_>, client: Client, since: u64) -> Term<'_> {
             ("brokers", brokers.encode(env)),
             ("producers", producers.encode(env)),
             ("consumers", consumers.encode(env)),
+            ("stopped", all_stopped.encode(env)),
             ("events", events.encode(env)),
             ("controller", node(env, Some(snapshot.controller))),
             ("rebootstraps", stats.rebootstraps.get().encode(env)),
@@ -148,6 +168,7 @@ fn consumer<'a>(
     (topic, partition): (&str, i32),
     info: &Info,
     stats: &ConsumeStats,
+    stopped: bool,
 ) -> Term<'a> {
     let number = |value: Option<i64>| match value {
         Some(value) => value.encode(env),
@@ -166,6 +187,7 @@ fn consumer<'a>(
             ("pending_bytes", info.pending_bytes.encode(env)),
             ("paused", info.paused.encode(env)),
             ("active", info.active.encode(env)),
+            ("stopped", stopped.encode(env)),
             ("node", node(env, info.node)),
             ("fetches", stats.fetches.get().encode(env)),
             ("bytes_fetched", stats.bytes_fetched.get().encode(env)),

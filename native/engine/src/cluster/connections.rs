@@ -148,6 +148,11 @@ impl Connections {
         }
     }
 
+    /// Whether the last attempt to connect there has failed.
+    pub(super) fn is_unreachable(&self, endpoint: &Endpoint) -> bool {
+        self.health.lock().is_unreachable(endpoint)
+    }
+
     /// Whether the node can be asked without connecting first.
     pub(super) fn is_open(&self, node: NodeId) -> bool {
         let slot = self.slots.lock().get(&(node, Purpose::Main)).cloned();
@@ -178,6 +183,7 @@ impl Connections {
             .lock()
             .may_ask(endpoint, Instant::now().into())?;
         let opened = Connection::open(endpoint, &self.options).await;
+        self.health.lock().attempted(endpoint, opened.is_ok());
         let mut refusals = self.refusals.lock();
         match &opened {
             Ok(_) => refusals.succeeded(endpoint),

@@ -1,9 +1,10 @@
 //! Which brokers can be reached, as an operator wants to be told: when that changes, not at each attempt. No I/O.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::NodeId;
+use crate::net::Endpoint;
 
 /// A broker that comes and goes is spoken of at most that often.
 const QUIET: Duration = Duration::from_secs(10);
@@ -12,6 +13,8 @@ const QUIET: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Health {
     outages: HashMap<NodeId, Outage>,
+    /// Where the last attempt to connect has failed.
+    unreachable: HashSet<Endpoint>,
 }
 
 #[derive(Debug)]
@@ -42,6 +45,20 @@ impl Health {
         outage.told = Some(now);
         outage.is_told = true;
         true
+    }
+
+    /// What came of an attempt to connect.
+    pub(super) fn attempted(&mut self, endpoint: &Endpoint, is_open: bool) {
+        if is_open {
+            self.unreachable.remove(endpoint);
+        } else if !self.unreachable.contains(endpoint) {
+            self.unreachable.insert(endpoint.clone());
+        }
+    }
+
+    /// Whether it is not known to be back since an attempt has failed.
+    pub(super) fn is_unreachable(&self, endpoint: &Endpoint) -> bool {
+        self.unreachable.contains(endpoint)
     }
 
     /// A connection to the broker is open. Some: tell that it is back after so long.
@@ -79,6 +96,22 @@ mod tests {
             health.connected(1, now + second * SECOND);
         }
         assert_eq!(told, 10);
+    }
+
+    #[test]
+    fn a_broker_is_unreachable_from_an_attempt_that_failed_to_one_that_did_not() {
+        let mut health = Health::default();
+        let [one, other] = [1, 2].map(|port| Endpoint {
+            host: "b".into(),
+            port,
+        });
+        health.attempted(&one, true);
+        assert!(!health.is_unreachable(&one));
+        health.attempted(&one, false);
+        health.attempted(&one, false);
+        assert!(health.is_unreachable(&one) && !health.is_unreachable(&other));
+        health.attempted(&one, true);
+        assert!(!health.is_unreachable(&one));
     }
 
     #[test]

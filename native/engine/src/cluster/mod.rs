@@ -6,6 +6,7 @@ mod connections;
 mod health;
 mod interest;
 mod late;
+mod lost;
 mod metadata;
 mod refresh;
 mod refusals;
@@ -51,6 +52,8 @@ pub struct ClusterConfig {
     pub reconnect_backoff: (Duration, Duration),
     /// Shortest time between two metadata requests that errors asked for.
     pub refresh_backoff: Duration,
+    /// Time between two looks whether brokers that could not be reached are back.
+    pub lost_check: Duration,
     /// Whom to tell when the client fails by a defect of its own.
     pub on_failure: Option<OnFailure>,
 }
@@ -65,6 +68,7 @@ impl Default for ClusterConfig {
             metadata_max_age: Duration::from_secs(300),
             reconnect_backoff: (Duration::from_millis(50), Duration::from_secs(1)),
             refresh_backoff: Duration::from_millis(100),
+            lost_check: Duration::from_secs(5),
             on_failure: None,
         }
     }
@@ -103,6 +107,7 @@ impl Cluster {
         });
         let runtime = tokio::runtime::Handle::current();
         cluster.supervise(&runtime, "metadata", refresh::run(cluster.clone()));
+        cluster.supervise(&runtime, "lost brokers", lost::run(cluster.clone()));
         cluster
     }
 

@@ -4,7 +4,7 @@
 mod delivery;
 mod positions;
 
-use std::sync::atomic::AtomicI32;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -56,7 +56,9 @@ pub(super) struct PartitionDriver {
     key: Key,
     state: Mutex<State>,
     delivery_ended: Notify,
-    stats: ConsumeStats,
+    stats: Arc<ConsumeStats>,
+    /// Whether an error was the last that came of a fetch.
+    failed: AtomicBool,
 }
 
 impl PartitionDriver {
@@ -70,6 +72,7 @@ impl PartitionDriver {
         let key = fetch::key(topic, partition);
         let topic: Arc<str> = topic.into();
         PartitionDriver {
+            stats: environment.cluster.stats().consumed(&topic, partition),
             environment,
             topic: topic.clone(),
             partition,
@@ -80,7 +83,7 @@ impl PartitionDriver {
                 feed: None,
             }),
             delivery_ended: Notify::new(),
-            stats: ConsumeStats::default(),
+            failed: AtomicBool::new(false),
         }
     }
 
@@ -148,6 +151,12 @@ impl PartitionDriver {
         self.state.lock().routing.info()
     }
 
+    /// Whether an error keeps it, or had stopped the one before it a moment ago and nothing was fetched since.
+    pub(super) fn is_stopped(&self) -> bool {
+        let waits_for_user = self.failed.load(Ordering::Relaxed) && !self.info().active;
+        waits_for_user || self.stats.is_failing(Instant::now())
+    }
+
     // What the cluster and the fetchers tell.
 
     /// See [`Routing::metadata_changed`].
@@ -198,6 +207,10 @@ impl PartitionDriver {
     ) -> Option<NextFetch> {
         self.stats.fetches.count();
         self.stats.bytes_fetched.add(answer.records.len() as u64);
+        if answer.error.is_ok() {
+            self.failed.store(false, Ordering::Relaxed);
+            self.stats.works();
+        }
         let cluster = &self.environment.cluster;
         let named_leader = answer.leader.clone();
         let (snapshot, now) = (cluster.snapshot(), Instant::now());
@@ -296,7 +309,8 @@ impl PartitionDriver {
                 code,
                 text,
             } => {
-                self.stats.errors.count();
+                self.failed.store(true, Ordering::Relaxed);
+                self.stats.failed(Instant::now());
                 let sink = state.sink.clone();
                 failures.extend(sink.map(|sink| (sink, generation, code, text)));
             }

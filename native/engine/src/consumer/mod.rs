@@ -135,8 +135,8 @@ impl Consumers {
         })
     }
 
-    /// Shows each consumer: topic, partition, what is known of it, and what it has done.
-    pub fn each(&self, mut show: impl FnMut(&str, i32, Info, &ConsumeStats)) {
+    /// Shows each consumer: topic, partition, what is known of it, what it has done, and whether an error has stopped it.
+    pub fn each(&self, mut show: impl FnMut(&str, i32, Info, &ConsumeStats, bool)) {
         let all: Vec<_> = self.partitions.lock().values().cloned().collect();
         for driver in all {
             show(
@@ -144,6 +144,7 @@ impl Consumers {
                 driver.partition(),
                 driver.info(),
                 driver.stats(),
+                driver.is_stopped(),
             );
         }
     }

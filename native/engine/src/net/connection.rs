@@ -107,6 +107,11 @@ impl Connection {
         &self.shared.endpoint
     }
 
+    /// What the client calls itself.
+    pub(super) fn client_id(&self) -> &str {
+        &self.shared.client_id
+    }
+
     /// What the broker speaks.
     pub fn versions(&self) -> &ApiVersions {
         static NONE: OnceLock<ApiVersions> = OnceLock::new();
@@ -291,6 +296,17 @@ impl<R: Request> Answer<R> {
 }
 
 impl Exclusive {
+    /// Waits until what others have asked is answered. A broker answers in order, and may hold back the answer to a
+    /// Fetch or a JoinGroup for long.
+    pub(super) async fn settled(&self) -> Result<(), NetError> {
+        let (reply, settled) = oneshot::channel();
+        let _ = self.turns.send(Turn::Settle(reply));
+        match settled.await {
+            Ok(()) if !self.shared.has_ended() => Ok(()),
+            _ => Err(self.shared.why_ended()),
+        }
+    }
+
     /// Queues a request.
     pub(super) fn ask<R: Request>(&self, request: &R, version: i16) -> Result<Answer<R>, NetError> {
         Ok(self.ask_encoded(encode(request, version)?, version))

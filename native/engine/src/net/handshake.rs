@@ -56,13 +56,13 @@ pub(super) async fn begin(
     .inspect_err(|error| connection.fail(error.clone()))
 }
 
-/// Authenticates a live connection again, in time for its session's end. Requests wait from the first
-/// request of the handshake to the last token, which is a round trip at most; answers to earlier ones come
-/// as ever.
+/// Authenticates a live connection again, in time for its session's end. Requests wait until those before them are
+/// answered, as they would at the broker, and then for the handshake, which is two round trips. That alone has the
+/// limit. A session that ends meanwhile is no harm: a broker takes a handshake after that, too.
 pub(super) async fn again(
     connection: &Connection,
     sasl: &Sasl,
-    until: Instant,
+    limit: Duration,
 ) -> Result<Session, NetError> {
     let prepared = match sasl {
         // Whatever takes long is done before requests have to wait.
@@ -73,6 +73,8 @@ pub(super) async fn again(
         Sasl::External(_) => None,
     };
     let stream = connection.exclusive();
+    stream.settled().await?;
+    let until = Instant::now() + limit;
     let opening = Opening::Again(prepared);
     let talk = authenticate(stream, connection.versions(), sasl, opening, until);
     match timeout_at(until.into(), talk).await {

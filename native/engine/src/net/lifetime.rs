@@ -56,11 +56,6 @@ impl Watcher {
                         return;
                     };
                     if let Err(error) = self.renew(&connection).await {
-                        tracing::warn!(
-                            broker = %connection.endpoint(),
-                            %error,
-                            "the broker did not accept the client again"
-                        );
                         return connection.fail(error);
                     }
                     due = Instant::now();
@@ -79,19 +74,25 @@ impl Watcher {
         let Some(sasl) = self.sasl.clone() else {
             return Ok(());
         };
-        let until = Instant::now() + self.limit;
-        match handshake::again(connection, &sasl, until).await {
+        let (client, broker) = (connection.client_id(), connection.endpoint());
+        match handshake::again(connection, &sasl, self.limit).await {
             Ok(session) => {
                 self.note(&sasl, Ok(()));
                 self.plan.renewed(session, Instant::now());
             }
             // Nothing was sent yet. The session lasts a while longer, and a token may come.
             Err(NetError::Sasl(error)) if !error.is_refusal() => {
-                tracing::warn!(broker = %connection.endpoint(), %error, "session not renewed yet");
+                tracing::warn!(client, %broker, %error, "session not renewed yet");
                 self.plan.postponed(Instant::now());
             }
-            Err(error) => {
+            Err(NetError::Sasl(error)) => {
+                tracing::warn!(client, %broker, %error, "the broker did not accept the client again");
                 self.note(&sasl, Err(error.to_string()));
+                return Err(error.into());
+            }
+            // The connection is lost, as it may be at any time: that says nothing of the credentials.
+            Err(error) => {
+                tracing::debug!(client, %broker, %error, "connection lost while the session was renewed");
                 return Err(error);
             }
         }

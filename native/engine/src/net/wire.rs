@@ -2,6 +2,7 @@
 //! queued, the other hands each frame that comes to whoever waits for it.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use brod_protocol::{ApiVersions, WireError};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, Notify};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,8 @@ pub(super) enum Turn {
     Request(Outgoing),
     /// Writes nothing else until these are written and their queue is closed.
     Exclusive(mpsc::UnboundedReceiver<Turn>),
+    /// Waits until all that was written is answered, and says so.
+    Settle(oneshot::Sender<()>),
     /// Writes what comes here, as it comes, until that queue is closed; whatever the broker sends
     /// meanwhile goes back the other way.
     Loan {
@@ -91,6 +94,8 @@ pub(super) struct Shared {
     pub round_trip: OnceLock<Duration>,
     /// Requests in flight, in order: a broker answers in the order of the requests.
     pub pending: Mutex<VecDeque<Pending>>,
+    /// Told of each answer.
+    answered: Notify,
     pub closed: CancellationToken,
     /// What the first who ended it gave as the reason.
     ended: OnceLock<NetError>,
@@ -117,6 +122,7 @@ impl Shared {
             versions: OnceLock::new(),
             round_trip: OnceLock::new(),
             pending: Mutex::default(),
+            answered: Notify::new(),
             closed: CancellationToken::new(),
             ended: OnceLock::new(),
             throttle: Mutex::default(),
@@ -195,6 +201,22 @@ impl Shared {
     /// Whether an answer is waited for.
     pub(super) fn is_busy(&self) -> bool {
         !self.pending.lock().is_empty()
+    }
+
+    /// Waits until no answer is waited for, or the connection has ended.
+    async fn settled(&self) {
+        loop {
+            let mut answered = pin!(self.answered.notified());
+            // From now on none is missed.
+            answered.as_mut().enable();
+            if !self.is_busy() {
+                return;
+            }
+            tokio::select! {
+                _ = self.closed.cancelled() => return,
+                _ = answered => {}
+            }
+        }
     }
 }
 
@@ -276,6 +298,11 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     async fn take(&mut self, turn: Turn) -> Result<(), NetError> {
         match turn {
             Turn::Request(request) => self.request(request).await,
+            Turn::Settle(reply) => {
+                self.shared.settled().await;
+                let _ = reply.send(());
+                Ok(())
+            }
             Turn::Loan {
                 to_broker,
                 from_broker,
@@ -440,6 +467,7 @@ fn deliver(frames: &mut FrameReader, shared: &Shared) -> Result<(), NetError> {
             None => return Err(NetError::NotKafka("it answers what was not asked".into())),
             Some(Pending::Bare(reply)) => {
                 let _ = reply.send(Ok(frame));
+                shared.answered.notify_waiters();
             }
             Some(Pending::Loan(borrower)) => {
                 let mut whole = BytesMut::with_capacity(4 + frame.len());
@@ -461,6 +489,7 @@ fn deliver(frames: &mut FrameReader, shared: &Shared) -> Result<(), NetError> {
                 ..
             }) => {
                 drop(pending);
+                shared.answered.notify_waiters();
                 broker.answered(api_key, sent, frame.len() + 4, asked.elapsed());
                 let answered = i32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);
                 if answered != correlation_id {

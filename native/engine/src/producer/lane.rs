@@ -22,7 +22,7 @@ use super::queue::Queue;
 use super::size_limit::SizeLimit;
 use crate::cluster::{Cluster, NodeId, Purpose, Snapshot, TopicId, LATE};
 use crate::error::Error;
-use crate::net::{Connection, NetError};
+use crate::net::{Connection, Endpoint, NetError};
 
 /// Lanes to one broker.
 pub(super) const LANES: usize = 2;
@@ -214,6 +214,11 @@ impl<R: Replies> Lane<R> {
         let leaders = leaders.filter_map(|item| item.partition.place(snapshot).0.ok());
         let mut others = leaders.map(|leader| leader != node).peekable();
         others.peek().is_some() && others.all(|is_other| is_other)
+    }
+
+    /// Where it is connected to.
+    pub(super) fn endpoint(&self) -> Option<&Endpoint> {
+        self.connection.as_ref().map(Connection::endpoint)
     }
 
     /// Of the first request in line.

@@ -52,6 +52,8 @@ pub(super) trait Host<R: Replies>: Send + Sync {
     fn route(&self, partition: Arc<Partition<R>>);
     /// Runs a task on the engine's threads.
     fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>);
+    /// What is counted of a partition that is opened with these settings.
+    fn stats(&self, topic: &Arc<str>, index: i32, config: &ProducerConfig) -> Arc<ProduceStats>;
 }
 
 /// See the module's text.
@@ -66,7 +68,7 @@ pub struct Partition<R: Replies> {
     /// Which leader the topic has is kept fresh while this lives.
     _interest: Interest,
     /// What it has done.
-    stats: ProduceStats,
+    stats: Arc<ProduceStats>,
     /// Calls dropped since that was last told.
     dropped: AtomicU64,
 }
@@ -97,16 +99,17 @@ impl<R: Replies> Partition<R> {
         };
         // Names are compared for each batch: one that all partitions share is in the cache by then.
         let shared = interest.topic().cloned();
+        let topic = shared.unwrap_or_else(|| topic.into());
         Arc::new(Partition {
+            stats: host.stats(&topic, index, &config),
             host,
             budget,
-            topic: shared.unwrap_or_else(|| topic.into()),
+            topic,
             index,
             config,
             replies,
             state: Mutex::new(state),
             _interest: interest,
-            stats: ProduceStats::default(),
             dropped: AtomicU64::new(0),
         })
     }

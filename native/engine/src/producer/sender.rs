@@ -21,7 +21,7 @@ use super::shared::Shared;
 use super::size_limit::SizeLimit;
 use super::timers::Timers;
 use crate::error::Error;
-use crate::net::{Connection, NetError};
+use crate::net::{Connection, Endpoint, NetError};
 use brod_protocol::api::produce::{self, Part};
 use brod_protocol::body::Body;
 use brod_protocol::compress::Codec;
@@ -427,8 +427,9 @@ impl<R: Replies> Task<R> {
         let others_lead = self.lanes[lane].others_lead(&cluster.snapshot(), self.inbox.node);
         if others_lead {
             let (client, node) = (&*cluster.config().connect.client_id, self.inbox.node);
-            let broker = cluster.endpoint(node).map(|broker| broker.to_string());
-            let broker = broker.as_deref().unwrap_or("gone");
+            // Metadata do not name it any more.
+            let broker = self.lanes[lane].endpoint().map(Endpoint::to_string);
+            let broker = broker.unwrap_or_default();
             tracing::warn!(client, broker, node, "broker hangs, others lead by now");
         }
         others_lead

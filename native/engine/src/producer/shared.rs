@@ -11,10 +11,12 @@ use tokio::sync::mpsc;
 
 use super::acks::Replies;
 use super::budget::Budget;
+use super::config::ProducerConfig;
 use super::identity::{Identities, Source};
 use super::inbox::{Inbox, Leaderless};
 use super::partition::{Host, Partition};
 use crate::cluster::{Cluster, NodeId};
+use crate::stats::ProduceStats;
 use crate::tasks::boxed;
 
 /// See the module's text.
@@ -127,5 +129,13 @@ impl<R: Replies> Host<R> for Shared<R> {
 
     fn spawn(&self, task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) {
         self.runtime.spawn(task);
+    }
+
+    fn stats(&self, topic: &Arc<str>, index: i32, config: &ProducerConfig) -> Arc<ProduceStats> {
+        match config.transactional_id() {
+            None => self.cluster.stats().produced(topic, index),
+            // A transaction is no producer of the client's.
+            Some(_) => Arc::default(),
+        }
     }
 }

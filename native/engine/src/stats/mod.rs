@@ -9,7 +9,7 @@ mod journal;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -29,13 +29,45 @@ pub struct Stats {
     /// The name among all clients that a broker has given this one (KIP-714).
     pub instance: Mutex<Option<[u8; 16]>>,
     brokers: Mutex<HashMap<Endpoint, Arc<BrokerStats>>>,
+    produced: Mutex<HashMap<Place, Arc<ProduceStats>>>,
+    consumed: Mutex<HashMap<Place, Arc<ConsumeStats>>>,
 }
+
+/// A topic and a number of its partitions.
+type Place = (Arc<str>, i32);
 
 impl Stats {
     /// The counters of the broker that listens there.
     pub fn broker(&self, endpoint: &Endpoint) -> Arc<BrokerStats> {
         let mut brokers = self.brokers.lock();
         brokers.entry(endpoint.clone()).or_default().clone()
+    }
+
+    /// The counters of a partition's producers, one after the other: one that is started again goes on counting.
+    pub fn produced(&self, topic: &Arc<str>, partition: i32) -> Arc<ProduceStats> {
+        let mut produced = self.produced.lock();
+        produced
+            .entry((topic.clone(), partition))
+            .or_default()
+            .clone()
+    }
+
+    /// The same of its consumers.
+    pub fn consumed(&self, topic: &Arc<str>, partition: i32) -> Arc<ConsumeStats> {
+        let mut consumed = self.consumed.lock();
+        consumed
+            .entry((topic.clone(), partition))
+            .or_default()
+            .clone()
+    }
+
+    /// Where an error has stopped the consumer a moment ago, and nothing was fetched since. There may be none just now: it is
+    /// started again.
+    pub fn failing(&self) -> Vec<(Arc<str>, i32)> {
+        let now = Instant::now();
+        let consumed = self.consumed.lock();
+        let failing = consumed.iter().filter(|(_, stats)| stats.is_failing(now));
+        failing.map(|(place, _)| place.clone()).collect()
     }
 
     /// A broker has accepted the client's credentials, or has not.
@@ -180,4 +212,28 @@ pub struct ConsumeStats {
     pub pauses: Counter,
     /// Errors that stopped the consumer.
     pub errors: Counter,
+    /// The last of them, until a broker answers with messages or none.
+    failed: Mutex<Option<Instant>>,
+}
+
+/// A consumer that an error has stopped is started again and again, within seconds, while the error lasts.
+const FAILS_FOR: Duration = Duration::from_secs(60);
+
+impl ConsumeStats {
+    /// An error has stopped the consumer.
+    pub(crate) fn failed(&self, now: Instant) {
+        self.errors.count();
+        *self.failed.lock() = Some(now);
+    }
+
+    /// A fetch has succeeded.
+    pub(crate) fn works(&self) {
+        *self.failed.lock() = None;
+    }
+
+    /// Whether an error has stopped the consumer a moment ago, and nothing was fetched since.
+    pub(crate) fn is_failing(&self, now: Instant) -> bool {
+        let failed = *self.failed.lock();
+        failed.is_some_and(|at| now.saturating_duration_since(at) < FAILS_FOR)
+    }
 }

@@ -106,6 +106,36 @@ async fn a_topic_that_brokers_hang_up_on_hides_no_leader_of_another_one() {
 }
 
 #[tokio::test]
+async fn a_broker_that_was_lost_is_found_again_although_nobody_asks_for_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, lost) = (port_of(&listener), on_loopback(port_of(&other)));
+    // Nobody listens there for now.
+    drop(other);
+    let brokers = [(1, port), (2, lost.port)];
+    let answer = move |_key, version, _body| async move {
+        Some(encoded(&metadata(&brokers, 1, 0), version))
+    };
+    serve(listener, || VERSIONS, answer);
+    let cluster = Cluster::start(ClusterConfig {
+        bootstrap: vec![on_loopback(port)],
+        lost_check: Duration::from_millis(10),
+        ..Default::default()
+    });
+    cluster.fetch_metadata(Some(&[]), false).await.unwrap();
+    assert!(cluster.connection(2, Purpose::Main).await.is_err());
+    let listener = TcpListener::bind(("127.0.0.1", lost.port)).await.unwrap();
+    serve(listener, || VERSIONS, answer);
+    let broker = cluster.stats().broker(&lost);
+    let found = async {
+        while broker.connects.get() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, found).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_name_that_no_topic_can_have_is_an_error_of_its_caller_alone() {
     let (cluster, script) = start().await;
     let long = "x".repeat(33_000);

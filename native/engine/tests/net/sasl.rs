@@ -312,6 +312,76 @@ async fn a_connection_whose_session_the_broker_does_not_renew_ends_with_the_reas
     assert_eq!(tokens.refused.load(Ordering::SeqCst), 1);
 }
 
+/// Answers questions about metadata after a second; sessions last 100 ms.
+async fn broker_that_holds_answers_back(log: Log) -> Endpoint {
+    listen_plain(VERSIONS, move |key, version, body| {
+        let log = log.clone();
+        async move {
+            log.lock().push(format!("{key:?}"));
+            match key {
+                ApiKey::SaslHandshake => Some(encoded(&SaslHandshakeResponse::default(), version)),
+                ApiKey::SaslAuthenticate => {
+                    let response = SaslAuthenticateResponse::default();
+                    Some(encoded(&response.with_session_lifetime_ms(100), version))
+                }
+                _ => {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    answer_metadata(key, version, body).await
+                }
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_session_is_renewed_behind_an_answer_that_is_held_back_for_longer_than_a_login_may_take()
+{
+    let log = Log::default();
+    let endpoint = broker_that_holds_answers_back(log.clone()).await;
+    let options = ConnectOptions {
+        connect_timeout: Duration::from_millis(300),
+        ..with(Sasl::Mechanism(Tokens::new(&["open"])))
+    };
+    let connection = Connection::open(&endpoint, &options).await.unwrap();
+    assert_eq!(ask(&connection).await, Ok(1));
+    assert_eq!(ask(&connection).await, Ok(1));
+    assert!(!connection.is_closed());
+    let log = log.lock();
+    let logins = log.iter().filter(|key| *key == "SaslAuthenticate").count();
+    assert!(logins >= 2, "{log:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_while_its_session_is_renewed_is_no_refusal() {
+    let logins = Arc::new(AtomicU64::new(0));
+    let endpoint = listen_plain(VERSIONS, move |key, version, body| {
+        let logins = logins.clone();
+        async move {
+            match key {
+                // It hangs up on the second one.
+                ApiKey::SaslHandshake if logins.fetch_add(1, Ordering::SeqCst) > 0 => None,
+                ApiKey::SaslHandshake => Some(encoded(&SaslHandshakeResponse::default(), version)),
+                ApiKey::SaslAuthenticate => {
+                    let response = SaslAuthenticateResponse::default();
+                    Some(encoded(&response.with_session_lifetime_ms(100), version))
+                }
+                _ => answer_metadata(key, version, body).await,
+            }
+        }
+    })
+    .await;
+    let options = with(Sasl::Mechanism(Tokens::new(&["open"])));
+    let connection = Connection::open(&endpoint, &options).await.unwrap();
+    let limit = Duration::from_secs(5);
+    tokio::time::timeout(limit, connection.wait_closed())
+        .await
+        .unwrap();
+    let broker = options.stats.broker(&endpoint);
+    assert_eq!(broker.auth_failures.get(), 0);
+    assert_eq!(broker.disconnects.get(), 1);
+}
+
 /// Says hello over the loan, and waits for the answer.
 struct Outsider;
 

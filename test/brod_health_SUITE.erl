@@ -1,0 +1,70 @@
+%% What a client tells of itself while producers and consumers are stopped by errors and started again, on the Kafka in
+%% memory.
+-module(brod_health_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+-include("brod.hrl").
+
+-export([all/0, init_per_suite/1, end_per_suite/1]).
+-export([refused_consumer_is_no_health/1, what_is_started_again_goes_on_counting/1]).
+
+-define(LIMIT_MS, 20000).
+-define(TOPIC_AUTHORIZATION_FAILED, 29).
+
+all() -> [refused_consumer_is_no_health, what_is_started_again_goes_on_counting].
+
+init_per_suite(Config) -> brod_test:init_mock_suite(Config).
+
+end_per_suite(_Config) -> ok.
+
+%% Its process ends with the error, and another one is there within seconds, which nothing is known of but that.
+refused_consumer_is_no_health(_Config) ->
+  with_mock(fun(Mock, Client) ->
+    ok = brod:start_producer(Client, <<"t">>, []),
+    ok = brod:start_consumer(Client, <<"t">>, [{partition_restart_delay_seconds, 1}, {max_wait_time, 100}]),
+    {ok, Consumer} = brod:subscribe(Client, self(), <<"t">>, 0, [{begin_offset, earliest}]),
+    Monitor = monitor(process, Consumer),
+    ?assertEqual({ok, []}, brod:health(Client)),
+    Stopped = {degraded, [{consumers_stopped, [{<<"t">>, 0}]}]},
+    ok = brod_mock:fault(Mock, #{api => <<"Fetch">>, times => 1000000, action => {error, ?TOPIC_AUTHORIZATION_FAILED}}),
+    receive {'DOWN', Monitor, process, Consumer, Reason} -> ?assertEqual({restart, topic_authorization_failed}, Reason)
+    after ?LIMIT_MS -> error(still_there) end,
+    %% Nor while there is none.
+    ?assertEqual(Stopped, brod:health(Client)),
+    brod_test:wait_until(fun() ->
+      case brod:get_consumer(Client, <<"t">>, 0) of {ok, Next} -> Next =/= Consumer; {error, _} -> false end
+    end, ?LIMIT_MS),
+    ?assertEqual(Stopped, brod:health(Client)),
+    ok = brod_mock:clear_faults(Mock),
+    {ok, Again} = brod:subscribe(Client, self(), <<"t">>, 0, [{begin_offset, earliest}]),
+    ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"1">>),
+    receive {Again, #kafka_message_set{}} -> ok after ?LIMIT_MS -> error(nothing_came) end,
+    ?assertEqual({ok, []}, brod:health(Client)),
+    ?assertMatch([#{errors := N, records := 1}] when N > 0, parts(consumers, Client))
+  end).
+
+%% Metrics have one row for a partition, and do not begin anew.
+what_is_started_again_goes_on_counting(_Config) ->
+  with_mock(fun(Mock, Client) ->
+    ok = brod:start_producer(Client, <<"t">>, [{partition_restart_delay_seconds, 1}]),
+    ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"1">>),
+    ok = brod_mock:fault(Mock, #{api => <<"Produce">>, action => {error, ?TOPIC_AUTHORIZATION_FAILED}}),
+    {error, {producer_down, {not_retriable, _}}} = brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"2">>),
+    brod_test:wait_until(fun() -> brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"3">>) =:= ok end, ?LIMIT_MS),
+    ?assertMatch([#{batches_acked := 2, batches_failed := 1, records_sent := 3}], parts(producers, Client))
+  end).
+
+parts(Kind, Client) ->
+  {ok, Stats} = brod:stats(Client),
+  maps:get(Kind, Stats).
+
+with_mock(Fun) ->
+  {ok, Mock} = brod_mock:start(#{topics => #{<<"t">> => 1}}),
+  Client = list_to_atom("health" ++ pid_to_list(Mock)),
+  ok = brod:start_client(brod_mock:endpoints(Mock), Client, [{reconnect_cool_down_seconds, 0}]),
+  try
+    Fun(Mock, Client)
+  after
+    ok = brod:stop_client(Client),
+    ok = brod_mock:stop(Mock)
+  end.
