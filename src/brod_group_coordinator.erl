@@ -273,7 +273,7 @@ handle_event({unknown_topics, Topics}, St) ->
   log(warning, "joined for topics that do not exist: ~0P", [Topics, 20], St),
   {noreply, St};
 handle_event({retrying, 0, Reason}, St) ->
-  log(warning, "waits for the group's coordinator: ~p", [Reason], St),
+  log(warning, "waits for the group's coordinator: ~0p", [Reason], St),
   {noreply, St};
 handle_event({retrying, Attempt, Reason}, St) ->
   log(warning, "cannot join, attempt ~p: ~p~ts", [Attempt, Reason, brod_group_options:hint(Reason, St#st.options)], St),
@@ -284,7 +284,7 @@ handle_event({down, {max_rejoin_attempts, Reason}}, St) ->
       [Reason, brod_group_options:hint(Reason, St#st.options)], St),
   {stop, max_rejoin_attempts, St};
 handle_event({down, Reason}, #st{client_state = ClientState} = St) ->
-  log(info, "has lost its client: ~p", [Reason], St),
+  log(info, "has lost its client: ~0p", [Reason], St),
   Lost = case ClientState of
            present -> St#st{client_state = lost};
            _ -> St
@@ -376,12 +376,12 @@ open(#st{client = Client, options = Options} = St) ->
     {ok, Monitor, Handle} ->
       {noreply, join(St#st{client_monitor = Monitor, handle = Handle, open_attempts = 0})};
     {error, Reason} when Attempt >= MaxAttempts, not St#st.has_been_member ->
-      log(error, "gives up after ~p attempts (max_rejoin_attempts) to reach client ~p: ~p",
+      log(error, "gives up after ~p attempts (max_rejoin_attempts) to reach client ~p: ~0p",
           [Attempt, Client, Reason], St),
       {stop, max_rejoin_attempts, St};
     {error, Reason} ->
       Attempt rem ?OPEN_ATTEMPTS_A_LOG =:= 1 andalso
-        log(warning, "cannot reach client ~p, attempt ~p: ~p", [Client, Attempt, Reason], St),
+        log(warning, "cannot reach client ~p, attempt ~p: ~0p", [Client, Attempt, Reason], St),
       _ = erlang:send_after(max(100, round(Delay * 1000)), self(), {?MODULE, open}),
       {noreply, St#st{open_attempts = Attempt}}
   end.

@@ -257,7 +257,7 @@ child_exited(#child{restart_type = Type, name = Name} = Child, Reason, State) ->
     transient when Normal -> {noreply, store(Stopped, State)};
     intrinsic when Normal -> {stop, shutdown, store(Stopped, State)};
     _ ->
-      Normal orelse ?BROD_LOG_ERROR("~p: child ~p stopped: ~p", [State#state.name, Name, Reason]),
+      Normal orelse ?BROD_LOG_ERROR("~p: child ~p stopped: ~0p", [State#state.name, Name, Reason]),
       restart(Stopped, State)
   end.
 
@@ -297,7 +297,7 @@ start_with_siblings(#child{name = Name}, State) ->
     {ok, Started} ->
       {noreply, State#state{children = Order(Started)}};
     {error, #child{name = FailedName} = Failed, Reason, Rest} ->
-      ?BROD_LOG_ERROR("~p: child ~p failed to start: ~p", [State#state.name, FailedName, Reason]),
+      ?BROD_LOG_ERROR("~p: child ~p failed to start: ~0p", [State#state.name, FailedName, Reason]),
       restart_failed(Failed, State#state{children = Order(Rest)})
   end.
 

@@ -283,7 +283,7 @@ partitions(Wanted, Count) ->
   end.
 
 stop_at_start(Reason, St) ->
-  ?BROD_LOG_ERROR("topic subscriber of ~ts with client ~p cannot start: ~p",
+  ?BROD_LOG_ERROR("topic subscriber of ~ts with client ~p cannot start: ~0p",
                   [St#st.topic, St#st.client, Reason]),
   {stop, Reason, St}.
 

@@ -190,7 +190,8 @@ impl Connection {
             let Some(frame) = connection.in_time(limit, answer).await else {
                 let after = format!("{:.1} s", limit.as_secs_f64());
                 let api = brod_protocol::api::of(api_key).map_or("", |api| api.name);
-                tracing::warn!(broker = %connection.endpoint(), api, after, "request timed out");
+                let (client, broker) = (connection.client_id(), connection.endpoint());
+                tracing::warn!(client, %broker, api, after, "request timed out");
                 connection.shared.fail(NetError::Timeout);
                 return Err(NetError::Timeout);
             };

@@ -36,6 +36,22 @@ pub struct Stats {
 /// A topic and a number of its partitions.
 type Place = (Arc<str>, i32);
 
+/// The counters of so many partitions are kept although nobody counts any more.
+const KEPT: usize = 1024;
+
+fn of_place<T: Default>(
+    all: &mut HashMap<Place, Arc<T>>,
+    topic: &Arc<str>,
+    partition: i32,
+) -> Arc<T> {
+    // Topics may come and go for as long as the client lives.
+    if all.len() == all.capacity() && all.len() > KEPT {
+        all.retain(|_, counters| Arc::strong_count(counters) > 1);
+    }
+    let place = (topic.clone(), partition);
+    all.entry(place).or_default().clone()
+}
+
 impl Stats {
     /// The counters of the broker that listens there.
     pub fn broker(&self, endpoint: &Endpoint) -> Arc<BrokerStats> {
@@ -45,20 +61,12 @@ impl Stats {
 
     /// The counters of a partition's producers, one after the other: one that is started again goes on counting.
     pub fn produced(&self, topic: &Arc<str>, partition: i32) -> Arc<ProduceStats> {
-        let mut produced = self.produced.lock();
-        produced
-            .entry((topic.clone(), partition))
-            .or_default()
-            .clone()
+        of_place(&mut self.produced.lock(), topic, partition)
     }
 
     /// The same of its consumers.
     pub fn consumed(&self, topic: &Arc<str>, partition: i32) -> Arc<ConsumeStats> {
-        let mut consumed = self.consumed.lock();
-        consumed
-            .entry((topic.clone(), partition))
-            .or_default()
-            .clone()
+        of_place(&mut self.consumed.lock(), topic, partition)
     }
 
     /// Where an error has stopped the consumer a moment ago, and nothing was fetched since. There may be none just now: it is
@@ -235,5 +243,26 @@ impl ConsumeStats {
     pub(crate) fn is_failing(&self, now: Instant) -> bool {
         let failed = *self.failed.lock();
         failed.is_some_and(|at| now.saturating_duration_since(at) < FAILS_FOR)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_started_again_goes_on_counting_and_topics_that_are_gone_are_forgotten() {
+        let stats = Stats::default();
+        let of = |number: i32| stats.produced(&number.to_string().into(), 0);
+        of(0).batches_sent.count();
+        let open = of(1);
+        open.batches_sent.count();
+        assert_eq!(of(0).batches_sent.get(), 1);
+        for number in 2..100_000 {
+            of(number);
+        }
+        assert_eq!(of(1).batches_sent.get(), 1);
+        let kept = stats.produced.lock().len();
+        assert!(kept < 10 * KEPT, "{kept}");
     }
 }
