@@ -8,7 +8,8 @@ defmodule Mix.Tasks.Compile.BrodNif do
     script = Path.join(__DIR__, "scripts/build-nif.sh")
     priv = Path.join(Mix.Project.app_path(), "priv")
 
-    options = [stderr_to_stdout: true, into: IO.stream(:stdio, :line), env: env()]
+    # The standard output is that of a task, such as `mix brod`.
+    options = [stderr_to_stdout: true, into: IO.stream(:stderr, :line), env: env()]
 
     case System.cmd("bash", [script, priv], options) do
       {_, 0} ->

@@ -18,7 +18,8 @@ if [ -n "${BROD_PRECOMPILED:-}" ] && [ -z "${BROD_BUILD:-}" ]; then
 fi
 
 command -v cargo >/dev/null || {
-  echo "brod: cargo is not on the PATH; the engine is written in Rust and needs it to build" >&2
+  echo "brod: cargo is not on the PATH; the engine is written in Rust and needs it to build: install Rust 1.85 or" \
+    "newer, or let BROD_PRECOMPILED name a built library (docs/guides/installing.md)" >&2
   exit 1
 }
 

@@ -58,10 +58,11 @@ expected(Expected, Came) -> io_lib:format("expected ~ts, got ~0P", [Expected, Ca
 -spec info(unicode:chardata()) -> [{error_info, map()}].
 info(Text) -> [{error_info, #{module => ?MODULE, cause => lists:flatten(Text)}}].
 
-%% @doc The text, for the shell and for crash reports.
--spec format_error(term(), erlang:stacktrace()) -> #{general => unicode:chardata()}.
+%% @doc The text, for the shell and for crash reports. Elixir takes nothing but a binary: with anything else the report
+%% of a crash crashes itself.
+-spec format_error(term(), erlang:stacktrace()) -> #{general => binary()}.
 format_error(_Reason, [{_M, _F, _As, Info} | _]) ->
   case proplists:get_value(error_info, Info) of
-    #{cause := Text} -> #{general => Text};
+    #{cause := Text} -> #{general => <<_/binary>> = unicode:characters_to_binary(Text)};
     _ -> #{}
   end.

@@ -5,7 +5,8 @@
 -export([main/1, run/1]).
 -export([parse/2]).
 
--type spec() :: [{Name :: string(), flag | string | integer | many, Text :: string()}].
+%% `natural' is a number from 0 on.
+-type spec() :: [{Name :: string(), flag | string | integer | natural | many, Text :: string()}].
 -export_type([spec/0]).
 
 %% @doc Run a command and end the node.
@@ -18,7 +19,7 @@ run(Args) ->
   %% Messages are bytes, in whatever language this machine speaks.
   Before = io:getopts(),
   _ = io:setopts([binary, {encoding, latin1}]),
-  try dispatch(Args) of
+  try dispatch([brod_cli_config:argument(Arg) || Arg <- Args]) of
     ok -> 0;
     {error, Reason} -> complain(["failed: ", brod_cli_output:reason(Reason)]), 1
   catch
@@ -40,7 +41,7 @@ dispatch(["completion" | Shell]) -> completion(Shell);
 dispatch([Name | Args]) ->
   case [Command || {N, _, _, _} = Command <- commands(), N =:= Name] of
     [{_, _, Spec, Fun}] ->
-      case lists:member("--help", Args) of
+      case lists:member("--help", Args) orelse lists:member("-h", Args) of
         true -> help([Name]);
         false ->
           {Options, Words} = parse(Args, Spec ++ brod_cli_config:options()),
@@ -96,9 +97,12 @@ parse([Word | Rest], Spec, Options, Words) -> parse(Rest, Spec, Options, [Word |
 
 put(Name, string, Value, Options) -> Options#{Name => Value};
 put(Name, many, Value, Options) -> maps:update_with(Name, fun(L) -> L ++ [Value] end, [Value], Options);
-put(Name, integer, Value, Options) ->
-  try Options#{Name => list_to_integer(Value)}
-  catch error:badarg -> throw({usage, ["--", Name, " wants a number, not ", Value]})
+put(Name, Type, Value, Options) ->
+  try list_to_integer(Value) of
+    Number when Number < 0, Type =:= natural -> throw({usage, ["--", Name, " wants a number from 0 on, not ", Value]});
+    Number -> Options#{Name => Number}
+  catch
+    error:badarg -> throw({usage, ["--", Name, " wants a number, not ", Value]})
   end.
 
 nearest(Name, Known) ->
@@ -137,7 +141,7 @@ options(Spec) ->
   [io_lib:format("  --~-22s ~ts~n", [[Name, placeholder(Type)], Text]) || {Name, Type, Text} <- Spec].
 
 placeholder(flag) -> "";
-placeholder(integer) -> " N";
+placeholder(Type) when Type =:= integer; Type =:= natural -> " N";
 placeholder(_) -> " X".
 
 completion(Shell) ->
@@ -148,4 +152,9 @@ completion(Shell) ->
 
 write(Text) -> brod_cli_output:write(unicode:characters_to_binary(Text)).
 
-complain(Text) -> io:put_chars(standard_error, ["brod: ", Text, "\n"]).
+%% Whoever has ended it by a signal knows why.
+complain(Text) ->
+  case init:get_status() of
+    {stopping, _} -> ok;
+    _ -> io:put_chars(standard_error, ["brod: ", Text, "\n"])
+  end.

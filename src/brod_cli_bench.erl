@@ -17,8 +17,8 @@
 %% @doc What the command takes.
 -spec options() -> brod_cli:spec().
 options() ->
-  [{"topic", string, "-t: the topic; produce writes into it"}, {"count", integer, "-n: how many messages (100000)"},
-   {"size", integer, "bytes of a value (100)"}, {"acks", integer, "-1, 1 or 0"},
+  [{"topic", string, "-t: the topic; produce writes into it"}, {"count", natural, "-n: how many messages (100000)"},
+   {"size", natural, "bytes of a value (100)"}, {"acks", integer, "-1, 1 or 0"},
    {"compression", string, "none, gzip, snappy, lz4 or zstd"}].
 
 %% @doc Produce messages, or consume those that are there.

@@ -37,7 +37,8 @@ with_client(Options, Fun) ->
       ok = must(brod:start_client(Endpoints, ?CLIENT, Config), "the client does not start"),
       try Fun()
       after
-        _ = brod:stop_client(?CLIENT)
+        %% A signal may have ended the application.
+        _ = catch brod:stop_client(?CLIENT)
       end;
     {error, _} = Error -> Error
   end.
@@ -173,7 +174,11 @@ need(Name, Options) ->
 
 %% @doc A text that must be there, as bytes.
 -spec need_text(string(), map()) -> binary().
-need_text(Name, Options) -> text(need(Name, Options)).
+need_text(Name, Options) ->
+  case need(Name, Options) of
+    "" -> throw({usage, ["--", Name, " is empty"]});
+    Text -> text(Text)
+  end.
 
 %% @doc An argument as bytes.
 -spec text(string()) -> binary().

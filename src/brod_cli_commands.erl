@@ -10,10 +10,10 @@
 -spec all() -> [{string(), string(), brod_cli:spec(), fun((map(), [string()]) -> ok | {error, term()})}].
 all() ->
   Topic = {"topic", string, "-t: the topic"},
-  Partition = {"partition", integer, "-p: the partition (all, or by key)"},
+  Partition = {"partition", natural, "-p: the partition (all, or by key)"},
   Group = {"group", string, "-g: the group"},
   From = [{"from", string, "earliest (default), latest, an offset, -N from the end, or a time in ms @N"},
-          {"count", integer, "-n: end after so many"}, {"follow", flag, "-f: wait for more"},
+          {"count", natural, "-n: end after so many"}, {"follow", flag, "-f: wait for more"},
           {"grep", string, "only values that fit a regular expression"}],
   [{"meta", "brokers, topics and partitions", [Topic], fun meta/2},
    {"topics", "list | create NAME | delete NAME... | describe NAME | partitions NAME --partitions N | alter NAME --set K=V",
@@ -26,7 +26,7 @@ all() ->
    {"consume", "messages of a topic, to its present end",
     [Topic, Partition | From] ++
     [{"group", string, "-g: as a member of this group, which commits what was shown"},
-     {"idle", integer, "with a group: end when nothing has come for so many seconds (5)"},
+     {"idle", natural, "with a group: end when nothing has come for so many seconds (5)"},
      {"format", string, "%t topic, %p partition, %o offset, %k key, %v value, %T time, \\n, \\t"}],
     fun brod_cli_messages:consume/2},
    {"pipe", "messages of a topic to another, also of another cluster",

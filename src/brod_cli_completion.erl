@@ -9,7 +9,9 @@
 %% @doc The script for a shell.
 -spec script(Shell :: string()) -> unicode:chardata() | unknown.
 script("bash") ->
-  ["_brod() {\n  local words\n  case \"${COMP_WORDS[1]}\" in\n",
+  ["_brod() {\n  local words\n  COMPREPLY=()\n",
+   "  case \"${COMP_WORDS[COMP_CWORD - 1]}\" in ", files(), ") return ;; esac\n",
+   "  case \"${COMP_WORDS[1]}\" in\n",
    [["    ", Name, ") words=\"", Words, "\" ;;\n"] || {Name, Words} <- options()],
    "  esac\n",
    "  [ \"$COMP_CWORD\" = 2 ] && case \"${COMP_WORDS[1]}\" in\n",
@@ -19,7 +21,7 @@ script("bash") ->
    "  COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\ncomplete -o default -F _brod brod\n"];
 %% In a file _brod of the function path it is loaded when it is first needed; read by a .zshrc it registers itself.
 script("zsh") ->
-  ["#compdef brod\n_brod() {\n  local -a choices\n  case $words[2] in\n",
+  ["#compdef brod\n_brod() {\n  local -a choices\n  case $words[CURRENT-1] in ", files(), ") _files; return ;; esac\n  case $words[2] in\n",
    [["    ", Name, ") choices=(", Words, ") ;;\n"] || {Name, Words} <- options()],
    "  esac\n",
    "  (( CURRENT == 3 )) && case $words[2] in\n",
@@ -40,6 +42,9 @@ script(_Shell) -> unknown.
 
 value(_Option, flag) -> "";
 value(Option, _Type) -> case lists:member(Option, ?FILES) of true -> " -r"; false -> " -x" end.
+
+%% The options behind which a file comes, as a pattern of shells.
+files() -> lists:join("|", ["-c" | ["--" ++ Option || Option <- ?FILES]]).
 
 names() -> lists:join(" ", ["completion", "help" | commands()]).
 

@@ -2,7 +2,7 @@
 %% clients have it.
 -module(brod_cli_config).
 
--export([options/0, bootstrap/1, bootstrap/2, properties/1]).
+-export([options/0, bootstrap/1, bootstrap/2, properties/1, argument/1]).
 
 %% @doc Options of all commands.
 -spec options() -> brod_cli:spec().
@@ -34,24 +34,48 @@ bootstrap(Options, environment) ->
         end,
   Brokers = case Get("brokers", "bootstrap.servers") of undefined -> "localhost:9092"; B -> B end,
   Protocol = string:uppercase(maps:get("security.protocol", File, "PLAINTEXT")),
-  {[endpoint(string:trim(E)) || E <- string:lexemes(Brokers, ",")],
-   tls(Options, Get, Protocol) ++ sasl(Get, File)}.
+  {endpoints(Brokers), tls(Options, Get, Protocol) ++ sasl(Get, File)}.
 
 value(Name, Options) ->
   case Options of
     #{Name := true} -> "1";
     #{Name := Value} -> Value;
     #{no_environment := true} -> undefined;
-    _ -> case os:getenv("BROD_" ++ string:uppercase(Name), "") of "" -> undefined; Value -> Value end
+    _ -> case os:getenv("BROD_" ++ string:uppercase(Name), "") of "" -> undefined; Value -> argument(Value) end
+  end.
+
+%% @doc What came from outside as characters. As a rule it is UTF-8, of which Erlang takes each byte for a character where the
+%% locale does not say so, as under cron (LC_ALL=C).
+-spec argument(string() | {error, string(), binary()}) -> string().
+argument({error, _, _}) -> throw({usage, "an argument is no UTF-8"});
+argument(Given) ->
+  case file:native_name_encoding() of
+    utf8 -> Given;
+    latin1 -> case unicode:characters_to_list(list_to_binary(Given)) of [_ | _] = Text -> Text; _ -> Given end
+  end.
+
+endpoints(Brokers) ->
+  case [endpoint(string:trim(E)) || E <- string:lexemes(Brokers, ",")] of
+    [] -> throw({usage, "no brokers: host:port,..."});
+    Endpoints -> Endpoints
   end.
 
 endpoint(Text) ->
-  case string:split(Text, ":", trailing) of
-    [Host, Port] ->
-      try {string:trim(Host, both, "[]"), list_to_integer(Port)}
-      catch error:badarg -> throw({usage, ["no port in ", Text]})
-      end;
-    [Host] -> {Host, 9092}
+  {Host, Port} = case {string:split(Text, ":", trailing), lists:suffix("]", Text)} of
+                   {[Before, After], false} -> {Before, port(After, Text)};
+                   _ -> {Text, 9092}
+                 end,
+  case string:trim(Host, both, "[]") of
+    "" -> throw({usage, ["no host in ", Text]});
+    Bare -> {Bare, Port}
+  end.
+
+port(Port, Text) ->
+  try list_to_integer(Port) of
+    N when N > 0, N < 65536 -> N;
+    _ -> throw({usage, [Port, " is no port, in ", Text]})
+  catch
+    error:badarg -> throw({usage, ["no port in ", Text]})
   end.
 
 tls(Options, Get, Protocol) ->
@@ -86,24 +110,53 @@ sasl(Get, File) ->
   end.
 
 credential(undefined, Name, Jaas) ->
-  case re:run(Jaas, Name ++ "=\"((?:[^\"\\\\]|\\\\.)*)\"", [{capture, all_but_first, binary}, unicode]) of
-    {match, [Value]} -> re:replace(Value, "\\\\(.)", "\\1", [global, {return, binary}]);
+  %% In either kind of quotes, as in Java.
+  Quoted = "=(?|\"((?:[^\"\\\\]|\\\\.)*)\"|'((?:[^'\\\\]|\\\\.)*)')",
+  case re:run(Jaas, Name ++ Quoted, [{capture, all_but_first, binary}, unicode]) of
+    {match, [Value]} -> re:replace(Value, "\\\\(.)", "\\1", [global, unicode, {return, binary}]);
     nomatch -> throw({usage, ["SASL wants a ", Name, ": --", Name, " or BROD_", string:uppercase(Name)]})
   end;
 credential(Value, _Name, _Jaas) -> unicode:characters_to_binary(Value).
 
-%% @doc A properties file as Java reads it: comments, `=' or `:', lines that go on behind a backslash.
+%% @doc A properties file as Java reads it: comments, `=' or `:', a backslash before what is to be taken as it is, and lines
+%% that go on behind one.
 -spec properties(file:name_all()) -> #{string() => string()}.
 properties(Name) ->
-  case file:read_file(Name) of
+  case file:read_file(unicode:characters_to_binary(Name)) of
     {ok, Bytes} ->
-      Joined = re:replace(Bytes, "\\\\\r?\n[ \t]*", "", [global, {return, binary}]),
-      Lines = [string:trim(Line) || Line <- string:split(unicode:characters_to_list(Joined), "\n", all)],
-      maps:from_list([property(Line) || [First | _] = Line <- Lines, First =/= $#, First =/= $!]);
+      Lines = binary:split(Bytes, [<<"\r\n">>, <<"\n">>, <<"\r">>], [global]),
+      maps:from_list([property(Line) || Line <- whole([characters(Line) || Line <- Lines])]);
     {error, Reason} ->
       throw({usage, [Name, ": ", file:format_error(Reason)]})
   end.
 
+%% UTF-8; older programs of Java's wrote Latin-1.
+characters(Bytes) ->
+  case unicode:characters_to_list(Bytes) of
+    Text when is_list(Text) -> Text;
+    _ -> binary_to_list(Bytes)
+  end.
+
+%% Lines with those that they go on in, which a comment does not.
+whole([]) -> [];
+whole([Line | Lines]) ->
+  case string:trim(Line, leading) of
+    [First | _] = Text when First =/= $#, First =/= $! -> go_on(Text, Lines);
+    _ -> whole(Lines)
+  end.
+
+go_on(Text, Lines) ->
+  case {length(lists:takewhile(fun(C) -> C =:= $\\ end, lists:reverse(Text))) rem 2, Lines} of
+    {1, [Next | Rest]} -> go_on(lists:droplast(Text) ++ string:trim(Next, leading), Rest);
+    _ -> [string:trim(Text) | whole(Lines)]
+  end.
+
 property(Line) ->
-  {match, [Key, Value]} = re:run(Line, "^([^=:\\s]+)\\s*[=:\\s]?\\s*(.*)$", [{capture, all_but_first, list}, unicode]),
-  {Key, Value}.
+  {match, [Key, Value]} = re:run(Line, "^((?:[^=:\\s\\\\]|\\\\.)*)\\s*[=:]?\\s*(.*)$", [{capture, all_but_first, list}, unicode]),
+  {unescaped(Key), unescaped(Value)}.
+
+unescaped([$\\, $t | Rest]) -> [$\t | unescaped(Rest)];
+unescaped([$\\, $n | Rest]) -> [$\n | unescaped(Rest)];
+unescaped([$\\, C | Rest]) -> [C | unescaped(Rest)];
+unescaped([C | Rest]) -> [C | unescaped(Rest)];
+unescaped([]) -> [].

@@ -31,13 +31,13 @@ reach(Kind, {Host0, Port} = Endpoint, Config) ->
   Host = unicode:characters_to_list(brod_engine:to_binary(Host0)),
   Addresses = [A || Family <- [inet, inet6], {ok, As} <- [inet:getaddrs(Host, Family)], A <- As],
   case Addresses of
-    [] -> [bad("~s ~s: the name does not resolve. Check it, /etc/hosts and the DNS servers", [Kind, Host])];
+    [] -> [bad("~s ~ts: the name does not resolve. Check it, /etc/hosts and the DNS servers", [Kind, Host])];
     _ ->
       case brod_connection:start([Endpoint], [{connect_timeout, ?LIMIT_MS} | Config], self()) of
         {ok, Connection} ->
           Versions = brod_connection:api_versions(Connection),
           ok = brod_connection:stop(Connection),
-          [good("~s ~s:~b (~s): TCP~s~s and versions are fine",
+          [good("~s ~ts:~b (~s): TCP~s~s and versions are fine",
                 [Kind, Host, Port, inet:ntoa(hd(Addresses)), [", TLS" || is_on(ssl, Config)],
                  [", SASL" || is_on(sasl, Config)]])
            | versions(Versions)];

@@ -69,6 +69,7 @@ lag(Options, Group) -> show(Options, Group, fun read/1).
 show(Options, Group, Which) ->
   brod_cli_cluster:with_client(Options, fun() ->
     Rows = [{T, P, O, brod_cli_cluster:resolve(T, P, latest)} || {T, P, O} <- Which(Group)],
+    Rows =/= [] orelse is_map_key("json", Options) orelse brod_cli_output:note(["the group ", Group, " has committed nothing, if there is one"]),
     brod_cli_output:rows(Options, [group, topic, partition, committed, 'end', lag],
                          [[brod_cli_cluster:text(Group), T, P, shown(O, Options), End, shown(behind(O, End), Options)]
                           || {T, P, O, End} <- Rows])

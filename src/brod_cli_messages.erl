@@ -23,11 +23,18 @@
 produce(Options, Files) ->
   Topic = brod_cli_cluster:need_text("topic", Options),
   Headers = brod_cli_cluster:pairs("header", Options),
+  maps:get("key-delimiter", Options, ":") =/= "" orelse throw({usage, "--key-delimiter is empty"}),
   Inputs = case Files of [] -> [standard_io]; _ -> [open(File) || File <- Files] end,
   brod_cli_cluster:with_client(Options, fun() ->
     ok = start_producer(?CLIENT, Topic),
     Send = fun(Line, {Acc, Bar}) ->
-             {send(Topic, message(Line, Headers, Options), Options, Acc), brod_cli_output:step(Bar, 1)}
+             Message = try message(Line, Headers, Options)
+                       catch throw:{failed, Text} ->
+                         %% What came before it is not lost.
+                         ok = settle(Acc),
+                         throw({failed, [Text, "; what came before it is stored"]})
+                       end,
+             {send(Topic, Message, Options, Acc), brod_cli_output:step(Bar, 1)}
            end,
     Start = {{0, []}, brod_cli_output:progress("messages", unknown)},
     {Calls, Bar} = lists:foldl(fun(Input, Acc) -> lines(Input, Send, Acc) end, Start, Inputs),
@@ -53,7 +60,7 @@ start_producer(Client, Topic, Config, Tries) ->
   end.
 
 open(File) ->
-  case file:open(File, [read, binary, {read_ahead, 65536}]) of
+  case file:open(brod_cli_cluster:text(File), [read, binary, {read_ahead, 65536}]) of
     {ok, Device} -> Device;
     {error, Reason} -> throw({failed, [File, ": ", file:format_error(Reason)]})
   end.
@@ -127,8 +134,9 @@ headers(_) -> [].
 
 %% @doc Print messages.
 -spec consume(map(), [string()]) -> ok | {error, term()}.
-consume(#{"group" := Group} = Options, _Words) ->
+consume(#{"group" := _} = Options, _Words) ->
   Topic = brod_cli_cluster:need_text("topic", Options),
+  Group = brod_cli_cluster:need_text("group", Options),
   [throw({usage, ["a group goes on where it was: no --", Name]}) || Name <- ["from", "partition"], is_map_key(Name, Options)],
   Match = match(Options),
   Idle = case Options of #{"follow" := true} -> infinity; _ -> 1000 * maps:get("idle", Options, ?IDLE_S) end,
@@ -139,7 +147,7 @@ consume(#{"group" := Group} = Options, _Words) ->
            end
          end,
   brod_cli_cluster:with_client(Options, fun() ->
-    brod_cli_group:consume(Topic, brod_cli_cluster:text(Group), maps:get("count", Options, infinity), Idle, Show)
+    brod_cli_group:consume(Topic, Group, maps:get("count", Options, infinity), Idle, Show)
   end);
 consume(Options, _Words) ->
   Topic = brod_cli_cluster:need_text("topic", Options),

@@ -131,6 +131,11 @@ bytes(Text) -> Text.
 -spec reason(term()) -> iodata().
 reason([{{_Host, _Port}, {_Reason, _Stack}} | _] = Failures) -> brod_connect_failure:describe(Failures);
 reason(Reason) when is_binary(Reason) -> Reason;
+reason({producer_not_found, Topic, Partition}) -> io_lib:format("~ts has no partition ~b", [Topic, Partition]);
+reason({producer_down, {not_retriable, {produce_response_error, Topic, Partition, _, Code}}}) ->
+  [io_lib:format("~ts, partition ~b: ", [Topic, Partition]), reason(Code)];
+reason(invalid_topic_exception) ->
+  "invalid_topic_exception: the name of a topic has letters, digits, dots, _ and -, and 249 of them at most";
 reason({not_supported, Api, _Version}) -> io_lib:format("the broker knows no ~s", [Api]);
 reason({Code, Text}) when is_atom(Code), is_binary(Text), Text =/= <<>> -> io_lib:format("~s: ~ts", [Code, Text]);
 reason({Code, Text}) when is_atom(Code), Text =:= <<>> orelse Text =:= undefined -> atom_to_list(Code);

@@ -11,8 +11,8 @@
 %% @doc What the command takes.
 -spec options() -> brod_cli:spec().
 options() ->
-  [{"topic", string, "-t: the topic that a transaction has written to"}, {"partition", integer, "-p: the partition"},
-   {"offset", integer, "where the transaction starts there, as txn producers shows it"},
+  [{"topic", string, "-t: the topic that a transaction has written to"}, {"partition", natural, "-p: the partition"},
+   {"offset", natural, "where the transaction starts there, as txn producers shows it"},
    {"execute", flag, "abort: do it; else only show what it is"}].
 
 %% @doc List, describe, abort.

@@ -12,7 +12,7 @@
 -spec options() -> brod_cli:spec().
 options() ->
   [{"mechanism", string, "scram_sha_256 or scram_sha_512 (set: scram_sha_512; delete: all that the user has)"},
-   {"iterations", integer, "of the hash (8192)"},
+   {"iterations", natural, "of the hash (8192)"},
    {"new-password", string, "as BROD_NEW_PASSWORD, which others do not see; else the first line of the standard input"}].
 
 %% @doc List, set and delete.

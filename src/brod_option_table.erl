@@ -3,7 +3,7 @@
 %% two by scripts/generate-options.escript.
 -module(brod_option_table).
 
--export([levels/0, rows/1, names/1, defaults/1, default/2, value/3, check/2, check_given/2, nearest/2, right/1]).
+-export([levels/0, rows/1, names/1, defaults/1, default/2, value/3, check/2, check_given/2, nearest/2, right/1, right/2]).
 
 -export_type([level/0, row/0, replaced/0]).
 
@@ -147,6 +147,10 @@ right({bad_option, sasl, {unknown_mechanism, Mechanism}}) -> meant(Mechanism, br
 %% What is right by itself, and not with what else was given.
 right({bad_option, required_acks, Acks}) when Acks =:= 0; Acks =:= 1; Acks =:= none; Acks =:= leader_only -> {may_be, "-1 (all)"};
 right({bad_option, Name, _Value}) -> may_be(Name, [Level || {Level, _, _} <- levels()]).
+
+%% @doc The same of an option of which the level is known.
+-spec right(level(), {bad_option, atom(), term()}) -> {may_be, string()}.
+right(Level, {bad_option, Name, _Value}) -> {may_be, _} = may_be(Name, [Level]).
 
 meant(Name, Known) ->
   case nearest(Name, Known) of

@@ -287,5 +287,6 @@ defmodule Brod.ApiMistakesTest do
   test "endpoints may be written in several ways" do
     assert Brod.Client.endpoints("a:1,b") == {:ok, [{'a', 1}, {'b', 9092}]}
     assert Brod.Client.endpoints(["[::1]:1", {"b", 2}]) == {:ok, [{'::1', 1}, {"b", 2}]}
+    assert Brod.Client.endpoints("[::1]") == {:ok, [{'::1', 9092}]}
   end
 end

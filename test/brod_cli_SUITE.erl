@@ -7,6 +7,7 @@
 -export([lines_are_produced_and_consumed/1, json_lines_come_back/1, consuming_starts_and_ends_where_told/1,
          follow_waits_for_more/1, topics_live/1, groups_move/1, groups_that_are_not_told_are_missed/1,
          doctor_says_what_is_wrong/1, exit_codes/1]).
+-export([arguments_are_utf_8_in_any_locale/1, what_came_before_a_wrong_line_is_stored/1, a_signal_ends_it_without_a_word/1]).
 
 -include_lib("eunit/include/eunit.hrl").
 
@@ -19,7 +20,8 @@ all() ->
   [lines_are_produced_and_consumed, json_lines_come_back, consuming_starts_and_ends_where_told, follow_waits_for_more,
    topics_are_piped, a_group_goes_on_where_it_was, bench_tells_rates, what_a_broker_lacks_is_said,
    progress_and_colours_are_for_terminals, topics_live, groups_move, groups_that_are_not_told_are_missed,
-   doctor_says_what_is_wrong, exit_codes].
+   doctor_says_what_is_wrong, exit_codes, arguments_are_utf_8_in_any_locale, what_came_before_a_wrong_line_is_stored,
+   a_signal_ends_it_without_a_word].
 
 init_per_suite(Config) -> brod_test:init_mock_suite(Config).
 
@@ -219,7 +221,47 @@ exit_codes(Config) ->
   ?assertEqual({1, <<>>, <<"brod: nope: unknown_topic_or_partition\n">>}, brod(Config, ["consume", "-t", "nope"])),
   ?assertEqual({1, <<>>, <<"brod: failed: localhost:1 nobody listens there: check the port, and that the broker runs\n">>},
                brod(Config, ["meta", "-b", "localhost:1"])),
+  [?assertEqual({2, <<>>, Said}, brod(Config, Args))
+   || {Args, Said} <- [{["consume", "-t", ""], <<"brod: --topic is empty\n">>},
+                       {["consume", "-t", "t", "-g", ""], <<"brod: --group is empty\n">>},
+                       {["consume", "-t", "t", "-p", "-1"], <<"brod: --partition wants a number from 0 on, not -1\n">>},
+                       {["produce", "-t", "t", "-K", ""], <<"brod: --key-delimiter is empty\n">>},
+                       {["meta", "-b", ":9092"], <<"brod: no host in :9092\n">>}]],
+  ?assertEqual({1, <<>>, <<"brod: not sent: t has no partition 9\n">>}, brod(Config, ["produce", "-t", "t", "-p", "9"], <<"a\n">>)),
+  ?assertMatch({0, <<"GROUP", _/binary>>, <<"the group g has committed nothing, if there is one\n">>},
+               brod(Config, ["groups", "lag", "g"])),
+  ?assertMatch({0, <<"brod consume: ", _/binary>>, <<>>}, brod(Config, ["consume", "-h"])),
   ?assertMatch({0, <<"brod COMMAND", _/binary>>, <<>>}, brod(Config, ["help"])).
+
+%% Cron and many containers say nothing of UTF-8.
+arguments_are_utf_8_in_any_locale(Config0) ->
+  Config = [{env, [{"LC_ALL", "C"}]} | Config0],
+  File = filename:join(proplists:get_value(priv_dir, Config), "é→"),
+  ok = file:write_file(File, <<"grün\n"/utf8>>),
+  {0, <<>>, <<>>} = brod(Config, ["produce", "-t", "t", "-p", "0", "--header", "é=→", File]),
+  ?assertEqual({0, <<"ü grün;"/utf8>>, <<>>}, brod(Config, ["consume", "-t", "t", "--grep", "ü", "--format", "ü %v;"])),
+  {0, Json, <<>>} = brod(Config, ["consume", "-t", "t", "--json"]),
+  ?assertMatch(#{<<"headers">> := [[<<"é"/utf8>>, <<"→"/utf8>>]]}, brod_json:decode(Json)),
+  {0, _, <<>>} = brod(Config, ["consume", "-t", "t", "-g", "é", "--idle", "1"]),
+  ?assertMatch({0, <<"{\"committed\":1,\"end\":1,\"group\":\"é\""/utf8, _/binary>>, <<>>},
+               brod(Config0, ["groups", "lag", "é", "--json"])).
+
+what_came_before_a_wrong_line_is_stored(Config) ->
+  Lines = <<"{\"value\": \"a\"}\n{\"value\": \"b\"}\nno json\n{\"value\": \"c\"}\n">>,
+  ?assertEqual({1, <<>>, <<"brod: no JSON of key, value and headers: no json; what came before it is stored\n">>},
+               brod(Config, ["produce", "-t", "t", "-p", "0", "--json-lines"], Lines)),
+  ?assertEqual({0, <<"a\nb\n">>, <<>>}, brod(Config, ["consume", "-t", "t"])).
+
+a_signal_ends_it_without_a_word(Config) ->
+  {0, <<>>, <<>>} = brod(Config, ["produce", "-t", "t", "-p", "0"], <<"a\n">>),
+  Err = filename:join(proplists:get_value(priv_dir, Config), "signal"),
+  Port = start(Config, ["consume", "-t", "t", "-f"], "/dev/null", Err),
+  %% It has shown something, so it runs.
+  receive {Port, {data, <<"a\n">>}} -> ok after ?LIMIT_MS -> error(not_shown) end,
+  {os_pid, Pid} = erlang:port_info(Port, os_pid),
+  _ = os:cmd("kill -TERM " ++ integer_to_list(Pid)),
+  _ = ended(Port, <<>>),
+  ?assertEqual({ok, <<>>}, file:read_file(Err)).
 
 %% Exit code, output, and what stands on the standard error.
 brod(Config, Args) -> brod(Config, Args, <<>>).
@@ -240,7 +282,8 @@ start(Config, Args, In, Err) ->
              {env, [{"IN", In}, {"ERR", Err} | env(Config)]}, exit_status, binary]).
 
 env(Config) ->
-  [{"BROD_EBIN", filename:dirname(code:which(brod_cli))}, {"BROD_BROKERS", proplists:get_value(brokers, Config)}].
+  [{"BROD_EBIN", filename:dirname(code:which(brod_cli))}, {"BROD_BROKERS", proplists:get_value(brokers, Config)}
+   | proplists:get_value(env, Config, [])].
 
 ended(Port, Out) ->
   receive

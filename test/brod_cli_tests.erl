@@ -1,7 +1,7 @@
 -module(brod_cli_tests).
 -include_lib("eunit/include/eunit.hrl").
 
--define(SPEC, [{"topic", string, ""}, {"count", integer, ""}, {"set", many, ""}, {"follow", flag, ""}]).
+-define(SPEC, [{"topic", string, ""}, {"count", integer, ""}, {"partition", natural, ""}, {"set", many, ""}, {"follow", flag, ""}]).
 
 options_and_words_are_told_apart_test() ->
   ?assertEqual({#{"topic" => "t", "count" => 3, "set" => ["a=1", "b=2"], "follow" => true}, ["x", "--y"]},
@@ -13,6 +13,7 @@ what_is_not_understood_is_said_test_() ->
                        {["--frobnicate"], "no option --frobnicate, see brod help"},
                        {["-z"], "no option -z"},
                        {["--count", "many"], "--count wants a number, not many"},
+                       {["-p", "-1"], "--partition wants a number from 0 on, not -1"},
                        {["--topic"], "--topic wants a value"},
                        {["--follow=1"], "--follow takes no value"}]].
 
@@ -25,7 +26,9 @@ usage(Args) ->
 
 brokers_have_a_default_port_test() ->
   ?assertEqual({[{"a", 9092}, {"b", 1}, {"::1", 2}], []}, brod_cli_config:bootstrap(#{"brokers" => "a, b:1,[::1]:2"})),
-  ?assertThrow({usage, _}, brod_cli_config:bootstrap(#{"brokers" => "a:b"})).
+  ?assertEqual({[{"::1", 9092}], []}, brod_cli_config:bootstrap(#{"brokers" => "[::1]"})),
+  [?assertThrow({usage, _}, brod_cli_config:bootstrap(#{"brokers" => Brokers}))
+   || Brokers <- ["a:b", "a:0", "a:65536", ":9092", "a:", ",", ""]].
 
 whoever_names_a_certificate_gets_tls_test() ->
   ?assertEqual({[{"a", 1}], [{ssl, [{cacertfile, "ca.pem"}]}]},
@@ -37,7 +40,7 @@ a_properties_file_of_java_is_read_test() ->
   ok = filelib:ensure_dir(File),
   ok = file:write_file(File, "# ours\nbootstrap.servers = a:1,\\\n   b:2\nsecurity.protocol=SASL_SSL\n"
                              "sasl.mechanism: SCRAM-SHA-256\n"
-                             "sasl.jaas.config=x.ScramLoginModule required username=\"me\" password=\"a\\\"b\";\n"),
+                             "sasl.jaas.config=x.ScramLoginModule required username=\"me\" password=\"a\\\\\"b\";\n"),
   try
     ?assertEqual({[{"a", 1}, {"b", 2}], [{ssl, true}, {sasl, {scram_sha_256, <<"me">>, <<"a\"b">>}}]},
                  brod_cli_config:bootstrap(#{"config" => File})),
@@ -47,6 +50,22 @@ a_properties_file_of_java_is_read_test() ->
   after
     ok = file:delete(File)
   end.
+
+what_java_allows_in_a_properties_file_is_understood_test_() ->
+  File = filename:join(filename:basedir(user_cache, "brod_cli_tests"), "other.properties"),
+  ok = filelib:ensure_dir(File),
+  [?_assertEqual(Read, begin ok = file:write_file(File, Text), brod_cli_config:properties(File) end)
+   || {Text, Read} <- [{<<"# no line goes on \\\na=1\r\n! b=2">>, #{"a" => "1"}},
+                       {<<"a=b\\\n  #c\nd">>, #{"a" => "b#c", "d" => ""}},
+                       {<<"a = host\\:9092 = x\\\\">>, #{"a" => "host:9092 = x\\"}},
+                       {<<"=no name\n\n  a\\ b:c">>, #{"" => "no name", "a b" => "c"}},
+                       {<<"a=é→"/utf8>>, #{"a" => "é→"}}, {<<"a=", 233>>, #{"a" => "é"}}]].
+
+credentials_in_either_quotes_test() ->
+  File = filename:join(filename:basedir(user_cache, "brod_cli_tests"), "quotes.properties"),
+  ok = filelib:ensure_dir(File),
+  ok = file:write_file(File, "sasl.mechanism=PLAIN\nsasl.jaas.config=x required username='m\"e' password=\"a'b\";\n"),
+  ?assertMatch({_, [{sasl, {plain, <<"m\"e">>, <<"a'b">>}}]}, brod_cli_config:bootstrap(#{"config" => File})).
 
 sasl_without_a_password_is_said_test() ->
   ?assertThrow({usage, _}, brod_cli_config:bootstrap(#{"sasl" => "plain", "username" => "me"})),
@@ -80,6 +99,9 @@ a_format_is_filled_in_test() ->
 a_reason_is_said_in_words_test_() ->
   [?_assertEqual(Words, unicode:characters_to_list(brod_cli_output:reason(Reason)))
    || {Reason, Words} <- [{not_leader, "not_leader"},
+                          {{producer_not_found, <<"ü"/utf8>>, 9}, "ü has no partition 9"},
+                          {{producer_down, {not_retriable, {produce_response_error, <<"t">>, 0, -1, message_too_large}}},
+                           "t, partition 0: message_too_large"},
                           {{invalid_config, <<"no such key">>}, "invalid_config: no such key"},
                           {{invalid_config, undefined}, "invalid_config"},
                           {{not_supported, describe_acls, undefined}, "the broker knows no describe_acls"},
@@ -167,6 +189,12 @@ a_message_of_the_future_tells_of_a_clock_test_() ->
 a_shell_completes_commands_what_they_do_and_their_options_test_() ->
   {timeout, 240, [{Shell, {timeout, 70, ?_assertEqual(["commits", "delete", "--partitions", "zsh", "topics"], completed(Shell))}}
                   || Shell <- ["bash", "zsh", "fish"], is_there(Shell)]}.
+
+%% Those that the shell itself knows: nothing else is offered.
+behind_an_option_of_files_come_files_test_() ->
+  [{timeout, 70, ?_assertEqual("", os:cmd("bash -c 'eval \"$(cat)\"; COMP_WORDS=(brod meta " ++ Option ++ " \"\") COMP_CWORD=3; _brod;"
+                                          " echo -n ${COMPREPLY[*]}' <<'EOF'\n" ++ lists:flatten(brod_cli_completion:script("bash")) ++ "EOF\n"))}
+   || is_there("bash"), Option <- ["--config", "-c", "--cacert"]].
 
 %% What a shell makes of the beginnings of command lines: of each the word in which it ends.
 completed(Shell) ->

@@ -413,7 +413,8 @@ errors_name_the_argument() ->
              [{_, _, _, Info} | _] = Stack,
              #{module := Module} = proplists:get_value(error_info, Info),
              #{general := General} = Module:format_error(Reason, Stack),
-             {Reason, lists:flatten(General)}
+             %% Elixir takes nothing but a binary.
+             {Reason, unicode:characters_to_list(<<_/binary>> = General)}
            end
          end,
   Cases =

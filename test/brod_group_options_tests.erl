@@ -68,7 +68,7 @@ what_is_wrong_with_an_argument_of_a_group_is_said_test() ->
            try Call() of Result -> error({no_error, Result})
            catch error:Reason:Stack ->
              #{general := Text} = brod_args:format_error(Reason, Stack),
-             {Reason, Text}
+             {Reason, unicode:characters_to_list(Text)}
            end
          end,
   [?assertEqual({Reason, Text}, Said(Call))

@@ -81,6 +81,12 @@ defmodule Brod.MistakesTest do
       mistake "Endpoints without a port number" do
         Brod.Client.start(name: :kafka, endpoints: "kafka:port")
       end,
+      mistake "A name that is a text" do
+        Brod.Client.start(name: "kafka", endpoints: "localhost:9092")
+      end,
+      mistake "The same, asked for" do
+        Brod.Client.await_connected("kafka")
+      end,
       mistake "Nobody listens there", log: 2 do
         Brod.Client.start(name: :mistake, endpoints: "127.0.0.1:1")
       end,
@@ -131,6 +137,27 @@ defmodule Brod.MistakesTest do
       end,
       mistake "A message that is too large", client: true do
         Brod.Producer.produce_sync(:mistake, "t", :binary.copy("x", 3_000_000), partition: 0)
+      end,
+      mistake "A field that a message does not have", client: true do
+        Brod.Producer.produce_sync(:mistake, "t", %{value: "v", header: [{"h", "1"}]})
+      end,
+      mistake "A message without a value", client: true do
+        Brod.Producer.produce_sync(:mistake, "t", %{key: "k"})
+      end,
+      mistake "A message of JSON", client: true do
+        Brod.Producer.produce_sync(:mistake, "t", %{"value" => "v"})
+      end,
+      mistake "A limit that is no number", client: true do
+        Brod.Producer.produce_sync(:mistake, "t", "value", timeout: "5s")
+      end,
+      mistake "The name of a topic with a space", client: true do
+        Brod.Admin.partitions(:mistake, "my orders")
+      end,
+      mistake "One topic in place of a list", client: true do
+        Brod.Admin.delete_topics(:mistake, "t")
+      end,
+      mistake "A topic that is a charlist", client: true do
+        Brod.Admin.create_topic(:mistake, ~c"orders")
       end,
       mistake "Idempotence without the answer of all replicas" do
         Brod.Producer.start(:kafka, "t", enable_idempotence: true, required_acks: 0)

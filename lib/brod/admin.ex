@@ -15,7 +15,8 @@ defmodule Brod.Admin do
   """
   @spec create_topic(Brod.Client.name(), String.t(), keyword()) :: :ok | {:error, Error.t()}
   def create_topic(client, topic, options \\ []) do
-    with :ok <- Options.check_all(:create_topic, options) do
+    with :ok <- Options.check_all(:create_topic, options),
+         :ok <- names([topic]) do
       configs =
         for {name, value} <- option(options, :configs),
             do: %{name: to_string(name), value: to_string(value)}
@@ -38,7 +39,8 @@ defmodule Brod.Admin do
   @doc "Deletes topics."
   @spec delete_topics(Brod.Client.name(), [String.t()], pos_integer()) :: :ok | {:error, Error.t()}
   def delete_topics(client, topics, timeout \\ @timeout) do
-    ask(client, &:brod.delete_topics(&1, topics, timeout, &2))
+    with :ok <- names(topics),
+         do: ask(client, &:brod.delete_topics(&1, topics, timeout, &2))
   end
 
   @doc "The names of all topics that the user may see, sorted."
@@ -98,6 +100,15 @@ defmodule Brod.Admin do
 
       {:error, reason} ->
         {:error, Error.new(reason)}
+    end
+  end
+
+  defp names(topics) when not is_list(topics), do: {:error, Error.new({:bad_topics, topics})}
+
+  defp names(topics) do
+    case Enum.find(topics, &(not is_binary(&1))) do
+      nil -> :ok
+      topic -> {:error, Error.new({:bad_topic, topic})}
     end
   end
 

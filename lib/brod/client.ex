@@ -90,7 +90,9 @@ defmodule Brod.Client do
   defp endpoint({host, port}) when is_integer(port) and port in 1..65_535, do: {host, port}
 
   defp endpoint(text) when is_binary(text) do
-    case Regex.run(~r/\A(?:\[(.+)\]|([^:]+))(?::(\d+))?\z/, text) do
+    case Regex.run(~r/\A(?:\[([^\]]+)\]|([^:\[\]]+))(?::(\d+))?\z/, text) do
+      # Of groups at the end that have matched nothing there is nothing.
+      [_, six] -> {String.to_charlist(six), @default_port}
       [_, six, host] -> {String.to_charlist(six <> host), @default_port}
       [_, six, host, port] -> endpoint({String.to_charlist(six <> host), String.to_integer(port)})
       nil -> :error
@@ -105,10 +107,14 @@ defmodule Brod.Client do
     config = Keyword.put_new(options, :auto_start_producers, true)
 
     with :ok <- Options.check(:client, config),
+         :ok <- name(name),
          :ok <- Options.present([endpoints: endpoints], [:endpoints]),
          {:ok, endpoints} <- endpoints(endpoints),
          do: {:ok, {name, endpoints, config}}
   end
+
+  defp name(name) when is_atom(name) and name not in [nil, true, false], do: :ok
+  defp name(name), do: {:error, Error.new({:bad_name, name})}
 
   defp not_connected(name, :client_down) do
     if Process.whereis(:brod_sup) && name in :brod_sup.clients(),

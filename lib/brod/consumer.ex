@@ -71,7 +71,7 @@ defmodule Brod.Consumer do
   @spec fetch(Brod.Client.name(), String.t(), non_neg_integer(), integer(), keyword()) ::
           {:ok, {integer(), [Message.t()]}} | {:error, Error.t()}
   def fetch(client, topic, partition, offset, options \\ []) do
-    with :ok <- Options.check(:fetch, options) do
+    with :ok <- Options.check_all(:fetch, options) do
       case Error.catching(fn -> :brod.fetch(client, topic, partition, offset, Map.new(options)) end) do
         {:ok, {stable, messages}} ->
           {:ok, {stable, Enum.map(messages, &Message.from_record(&1, topic, partition, stable))}}

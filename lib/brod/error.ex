@@ -44,6 +44,14 @@ defmodule Brod.Error do
   def bang!({:ok, value}), do: value
   def bang!({:error, error}), do: raise(error)
 
+  @doc false
+  # Of an option of this kind, where options of other kinds may have its name.
+  @spec option(atom(), {:bad_option, term(), term()}) :: t()
+  def option(kind, reason) do
+    {:may_be, text} = :brod_option_table.right(kind, reason)
+    %{new(reason) | hint: "It may be: #{text}."}
+  end
+
   # Functions of brod that ask brokers directly throw when none can be reached.
   @doc false
   @spec catching((() -> result)) :: result | {:error, term()} when result: term()
@@ -70,6 +78,32 @@ defmodule Brod.Error do
       end
 
     {wrong(reason), hint}
+  end
+
+  defp explain({:bad_name, name}) do
+    {"the name of a client cannot be #{inspect(name, limit: 8)}", "It is an atom, such as :kafka."}
+  end
+
+  defp explain({:bad_topic, topic}) do
+    {"the name of a topic cannot be #{inspect(topic, limit: 8)}",
+     "It is a binary, such as \"orders\"."}
+  end
+
+  defp explain({:bad_topics, topics}) do
+    {"topics cannot be #{inspect(topics, limit: 8)}",
+     "They are a list of names, such as [\"orders\"]."}
+  end
+
+  defp explain({:missing_field, field}) do
+    {"a message needs #{inspect(field)}", "Where there is none it is nil."}
+  end
+
+  defp explain({:unknown_field, field, nearest}) do
+    {"a message has no #{inspect(field)}",
+     if(nearest,
+       do: "Did you mean #{inspect(nearest)}?",
+       else: "It has :value, and may have :key, :headers and :ts."
+     )}
   end
 
   defp explain({:contradiction, [:enable_idempotence, :required_acks], acks}) do
@@ -157,6 +191,11 @@ defmodule Brod.Error do
   defp explain(:unknown_topic_or_partition) do
     {"the broker does not know this topic or partition",
      "Check its name, or create it with Brod.Admin.create_topic/3."}
+  end
+
+  defp explain(:invalid_topic_exception) do
+    {"a topic cannot have this name",
+     "It has letters, digits, dots, _ and -, and 249 of them at most."}
   end
 
   defp explain(:topic_already_exists), do: {"the topic exists already", nil}

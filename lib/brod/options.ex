@@ -20,7 +20,7 @@ defmodule Brod.Options do
     with :ok <- check(kind, options) do
       case :brod_option_table.check_given(kind, options) do
         {:ok, _, _} -> :ok
-        {:error, reason} -> {:error, Error.new(reason)}
+        {:error, reason} -> {:error, Error.option(kind, reason)}
       end
     end
   end

@@ -3,7 +3,7 @@ defmodule Brod.Producer do
   Writes messages.
 
   A message is a value, `{key, value}`, or a map with `:value` and, where wanted, `:key`, `:headers` (a list of
-  `{name, value}`) and `:ts` (milliseconds). Options of a call:
+  `{name, value}`) and `:ts` (milliseconds); a map with another field is an error. Options of a call:
 
     * `:partition` - a number, or how one is chosen: `:sticky` (the default: by the key as Kafka's Java client does,
       without key one partition after the other), `:murmur2`, `:hash`, `:random`, or a fun of brod's kind;
@@ -25,6 +25,7 @@ defmodule Brod.Producer do
               optional(:ts) => integer()
             }
   @type ack :: %{partition: non_neg_integer(), offset: integer()}
+  @fields [:value, :key, :headers, :ts]
   @opaque call :: {non_neg_integer(), :brod.call_ref()}
 
   @doc "Starts the producers of a topic, with options of `docs/options.md`; `:ok` also if they are running."
@@ -119,7 +120,8 @@ defmodule Brod.Producer do
   defp send_one(client, topic, message, options) do
     {key, value} = input(message)
 
-    with {:ok, partition} <- partition(client, topic, key, value, options) do
+    with :ok <- check(message),
+         {:ok, partition} <- partition(client, topic, key, value, options) do
       case :brod.produce(client, topic, partition, key, value) do
         {:ok, call} -> {:ok, {partition, call}}
         {:error, reason} -> {:error, Error.new(reason)}
@@ -138,6 +140,25 @@ defmodule Brod.Producer do
           {:error, reason} -> {:error, Error.new(reason)}
         end
     end
+  end
+
+  # A field that is misspelt would be left out without a word. A struct is somebody's own, such as a `Brod.Message`.
+  @doc false
+  @spec check(message()) :: :ok | {:error, Error.t()}
+  def check(message) when is_map(message) and not is_struct(message) do
+    cond do
+      not is_map_key(message, :value) -> {:error, Error.new({:missing_field, :value})}
+      Enum.count(@fields, &is_map_key(message, &1)) == map_size(message) -> :ok
+      true -> {:error, Error.new(unknown_field(message))}
+    end
+  end
+
+  def check(_message), do: :ok
+
+  defp unknown_field(message) do
+    field = message |> Map.drop(@fields) |> Map.keys() |> hd()
+    nearest = :brod_option_table.nearest(field, @fields)
+    {:unknown_field, field, if(nearest == :undefined, do: nil, else: nearest)}
   end
 
   @doc false

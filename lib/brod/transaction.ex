@@ -73,7 +73,8 @@ defmodule Brod.Transaction do
   @spec produce(t(), String.t(), Brod.Producer.message(), keyword()) ::
           {:ok, integer()} | {:error, Error.t()}
   def produce(transaction, topic, message, options \\ []) do
-    with :ok <- Options.check_all(:produce, options) do
+    with :ok <- Options.check_all(:produce, options),
+         :ok <- Brod.Producer.check(message) do
       {key, value} = Brod.Producer.input(message)
       partition = Keyword.get(options, :partition, :sticky)
       Error.wrap(:brod.txn_produce(transaction, topic, partition, key, value))
