@@ -155,8 +155,16 @@ property(Line) ->
   {match, [Key, Value]} = re:run(Line, "^((?:[^=:\\s\\\\]|\\\\.)*)\\s*[=:]?\\s*(.*)$", [{capture, all_but_first, list}, unicode]),
   {unescaped(Key), unescaped(Value)}.
 
+unescaped([$\\, $u, A, B, C, D | Rest]) ->
+  try list_to_integer([A, B, C, D], 16) of
+    Code -> [Code | unescaped(Rest)]
+  catch
+    error:badarg -> throw({usage, ["no character: \\u", [A, B, C, D]]})
+  end;
 unescaped([$\\, $t | Rest]) -> [$\t | unescaped(Rest)];
 unescaped([$\\, $n | Rest]) -> [$\n | unescaped(Rest)];
+unescaped([$\\, $r | Rest]) -> [$\r | unescaped(Rest)];
+unescaped([$\\, $f | Rest]) -> [$\f | unescaped(Rest)];
 unescaped([$\\, C | Rest]) -> [C | unescaped(Rest)];
 unescaped([C | Rest]) -> [C | unescaped(Rest)];
 unescaped([]) -> [].

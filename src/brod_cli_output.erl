@@ -5,6 +5,8 @@
 
 -export_type([bar/0]).
 
+-include_lib("kernel/include/file.hrl").
+
 -define(BAR_MS, 200).
 -define(BAR_WIDTH, 30).
 
@@ -33,12 +35,25 @@ text(V) -> lists:flatten(io_lib:format("~0tp", [V])).
 -spec print(io:format(), [term()]) -> ok.
 print(Format, Args) -> write(unicode:characters_to_binary(io_lib:format(Format, Args))).
 
-%% @doc Print bytes as they are. Nobody reads any more, as behind `| head'? Then the command ends.
+%% @doc Print bytes as they are. Nobody reads any more, as behind `| head'? Then the command ends. Into a file that takes no
+%% more it fails.
 -spec write(iodata()) -> ok.
 write(Bytes) ->
   case file:write(standard_io, Bytes) of
     ok -> ok;
-    {error, _} -> throw(output_closed)
+    {error, _} ->
+      case is_reader_gone() of
+        true -> throw(output_closed);
+        false -> throw({failed, "the output cannot be written: is the disk full?"})
+      end
+  end.
+
+%% Erlang does not tell what was wrong with the output; Linux tells what it is.
+is_reader_gone() ->
+  case file:read_file_info("/proc/self/fd/1") of
+    {ok, #file_info{type = regular}} -> false;
+    {ok, #file_info{type = device}} -> is_terminal(1);
+    _ -> true
   end.
 
 %% @doc Something for people, on the standard error.

@@ -7,7 +7,8 @@
 -export([lines_are_produced_and_consumed/1, json_lines_come_back/1, consuming_starts_and_ends_where_told/1,
          follow_waits_for_more/1, topics_live/1, groups_move/1, groups_that_are_not_told_are_missed/1,
          doctor_says_what_is_wrong/1, exit_codes/1]).
--export([arguments_are_utf_8_in_any_locale/1, what_came_before_a_wrong_line_is_stored/1, a_signal_ends_it_without_a_word/1]).
+-export([arguments_are_utf_8_in_any_locale/1, what_came_before_a_wrong_line_is_stored/1, a_signal_ends_it_without_a_word/1,
+         a_full_disk_is_told_and_a_reader_that_is_gone_is_not/1]).
 
 -include_lib("eunit/include/eunit.hrl").
 
@@ -21,7 +22,7 @@ all() ->
    topics_are_piped, a_group_goes_on_where_it_was, bench_tells_rates, what_a_broker_lacks_is_said,
    progress_and_colours_are_for_terminals, topics_live, groups_move, groups_that_are_not_told_are_missed,
    doctor_says_what_is_wrong, exit_codes, arguments_are_utf_8_in_any_locale, what_came_before_a_wrong_line_is_stored,
-   a_signal_ends_it_without_a_word].
+   a_signal_ends_it_without_a_word, a_full_disk_is_told_and_a_reader_that_is_gone_is_not].
 
 init_per_suite(Config) -> brod_test:init_mock_suite(Config).
 
@@ -262,6 +263,19 @@ a_signal_ends_it_without_a_word(Config) ->
   _ = os:cmd("kill -TERM " ++ integer_to_list(Pid)),
   _ = ended(Port, <<>>),
   ?assertEqual({ok, <<>>}, file:read_file(Err)).
+
+%% More than pipes and buffers take.
+a_full_disk_is_told_and_a_reader_that_is_gone_is_not(Config) ->
+  Lines = [[binary:copy(<<"x">>, 1000), "\n"] || _ <- lists:seq(1, 2000)],
+  {0, <<>>, <<>>} = brod(Config, ["produce", "-t", "t", "-p", "0"], Lines),
+  Consume = fun(Out) ->
+              Script = "escript \"$BROD\" consume -t t " ++ Out,
+              Env = [{"BROD", filename:join([brod_test:scripts(), "..", "bin", "brod"])} | env(Config)],
+              ended(open_port({spawn_executable, "/bin/bash"},
+                              [{args, ["-c", "set -o pipefail; " ++ Script]}, {env, Env}, exit_status, stderr_to_stdout, binary]), <<>>)
+            end,
+  ?assertEqual({1, <<"brod: the output cannot be written: is the disk full?\n">>}, Consume(">/dev/full")),
+  ?assertEqual({0, <<>>}, Consume("| head -n 1 >/dev/null")).
 
 %% Exit code, output, and what stands on the standard error.
 brod(Config, Args) -> brod(Config, Args, <<>>).

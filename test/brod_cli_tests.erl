@@ -59,7 +59,7 @@ what_java_allows_in_a_properties_file_is_understood_test_() ->
                        {<<"a=b\\\n  #c\nd">>, #{"a" => "b#c", "d" => ""}},
                        {<<"a = host\\:9092 = x\\\\">>, #{"a" => "host:9092 = x\\"}},
                        {<<"=no name\n\n  a\\ b:c">>, #{"" => "no name", "a b" => "c"}},
-                       {<<"a=é→"/utf8>>, #{"a" => "é→"}}, {<<"a=", 233>>, #{"a" => "é"}}]].
+                       {<<"a=é→"/utf8>>, #{"a" => "é→"}}, {<<"a=\\u00e9\\t\\q">>, #{"a" => "é\tq"}}, {<<"a=", 233>>, #{"a" => "é"}}]].
 
 credentials_in_either_quotes_test() ->
   File = filename:join(filename:basedir(user_cache, "brod_cli_tests"), "quotes.properties"),
