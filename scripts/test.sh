@@ -38,7 +38,7 @@ eunit() { rebar3 eunit; }
 
 outage_suites=(brod_failover_SUITE brod_group_faults_SUITE brod_exactly_once_SUITE brod_upgrade_SUITE
   brod_replica_SUITE)
-in_memory_suites=(brod_mock_SUITE brod_mock_txn_SUITE brod_cli_SUITE brod_misuse_SUITE)
+in_memory_suites=(brod_mock_SUITE brod_mock_txn_SUITE brod_cli_SUITE brod_misuse_SUITE brod_health_SUITE)
 
 # suites NAME...: Common Test of these alone
 suites() {

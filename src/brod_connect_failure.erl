@@ -16,7 +16,7 @@ why(Reason) -> unicode:characters_to_binary(cause(Reason)).
 cause(econnrefused) -> "nobody listens there: check the port, and that the broker runs";
 cause(nxdomain) -> "the host name does not resolve: check the name, and the DNS servers";
 cause(Reason) when Reason =:= timeout; Reason =:= etimedout ->
-  "no answer in time: check the address, and that no firewall is between";
+  "no answer in time: check the address, that no firewall is between, and that the broker does not hang";
 cause(Reason) when Reason =:= ehostunreach; Reason =:= enetunreach; Reason =:= enetdown ->
   io_lib:format("no way there (~s): check the address, the network, and the option extra_sock_opts", [Reason]);
 cause(Reason) when Reason =:= eaddrnotavail; Reason =:= enodev; Reason =:= eperm; Reason =:= einval ->
