@@ -60,10 +60,11 @@ create_and_delete(_Config) ->
   ?assertEqual(ok, Create(Spec)),
   ?assertEqual({error, <<"Topic '", Topic/binary, "' already exists.">>}, Create(Spec)),
   Count = integer_to_binary(length(brod_test:bootstrap())),
-  ?assertEqual({error, <<"Unable to replicate the partition 9 time(s): The target replication "
-                         "factor of 9 cannot be reached because only ", Count/binary,
-                         " broker(s) are registered.">>},
-               Create((other(Spec))#{replication_factor => 9})),
+  %% Kafka 4.4 goes on with another reason that there may be.
+  Why = <<"Unable to replicate the partition 9 time(s): The target replication factor of 9 cannot be reached because only ",
+          Count/binary, " broker(s) are registered">>,
+  {error, Text} = Create((other(Spec))#{replication_factor => 9}),
+  ?assertEqual(Why, binary:part(Text, 0, byte_size(Why))),
   ?assertEqual({error, <<"Topic name is invalid: 'bad name!' contains one or more characters other "
                          "than ASCII alphanumerics, '.', '_' and '-'">>},
                Create(Spec#{name => ?BAD_NAME})),

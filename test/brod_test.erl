@@ -140,10 +140,11 @@ add_partitions(Topic, Count) ->
 
 %% @doc Gives the producers of a client a quota, in bytes a second.
 limit_producers(Client, Rate) ->
-  {_, 0} = java("kafka.admin.ConfigCommand",
-                ["--bootstrap-server", servers(), "--alter", "--entity-type", "clients",
-                 "--entity-name", atom_to_list(Client),
-                 "--add-config", io_lib:format("producer_byte_rate=~b", [Rate])]),
+  Args = ["--bootstrap-server", servers(), "--alter", "--entity-type", "clients", "--entity-name", atom_to_list(Client),
+          "--add-config", io_lib:format("producer_byte_rate=~b", [Rate])],
+  %% In Kafka 4.4 it is somewhere else than in 4.1.
+  true = lists:any(fun(Class) -> {_, Code} = java(Class, Args), Code =:= 0 end,
+                   ["kafka.admin.ConfigCommand", "org.apache.kafka.tools.ConfigCommand"]),
   ok.
 
 producer(Client, Topic) -> producer(Client, Topic, []).

@@ -173,10 +173,14 @@ quota(#{jars := Jars} = Cluster, Rate) ->
              _ -> ["--add-config", lists:flatten(io_lib:format("producer_byte_rate=~b,consumer_byte_rate=~b", [Rate, Rate]))]
            end,
   Servers = string:join([Host ++ ":" ++ integer_to_list(Port) || {Host, Port} <- direct(Cluster)], ","),
-  ok = run(os:find_executable("java"),
-           ["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", filename:join(Jars, "*"),
-            "kafka.admin.ConfigCommand", "--bootstrap-server", Servers, "--alter", "--entity-type", "clients",
-            "--entity-default" | Change]).
+  Command = fun(Class) ->
+              run(os:find_executable("java"),
+                  ["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", filename:join(Jars, "*"),
+                   Class, "--bootstrap-server", Servers, "--alter", "--entity-type", "clients", "--entity-default" | Change])
+            end,
+  %% In Kafka 4.4 it is somewhere else than in 4.1.
+  true = lists:any(fun(Class) -> Command(Class) =:= ok end, ["kafka.admin.ConfigCommand", "org.apache.kafka.tools.ConfigCommand"]),
+  ok.
 
 direct(Cluster) -> [direct(Cluster, Node) || Node <- brokers()].
 
