@@ -7,6 +7,7 @@
          leader_that_hangs_keeps_nothing_from_the_next_one/1, broker_stops/1, looks_older/1, no_fault_harms/1]).
 -export([holes_are_read_over/1, control_batches_are_not_messages/1, lying_high_watermark_harms_no_consumer/1,
          consumer_goes_on_after_an_unclean_election/1, brokers_clock_is_seen/1, throttled_client_waits/1, throttle_ends_with_its_connection/1,
+         throttle_that_nobody_tells_is_waited_for/1,
          answer_that_is_minutes_late_is_not_waited_for/1, what_is_wrong_with_a_request_is_told/1,
          commands_come_by_tcp/1, metrics_are_pushed_where_brokers_ask/1, tls_comes_from_files/1,
          starts_quickly_and_small/1, random_walk_loses_nothing_and_leaves_nothing/1]).
@@ -25,6 +26,7 @@ all() ->
    leader_that_hangs_keeps_nothing_from_the_next_one, broker_stops, looks_older,
    holes_are_read_over, control_batches_are_not_messages, lying_high_watermark_harms_no_consumer,
    consumer_goes_on_after_an_unclean_election, brokers_clock_is_seen, throttled_client_waits, throttle_ends_with_its_connection,
+   throttle_that_nobody_tells_is_waited_for,
    answer_that_is_minutes_late_is_not_waited_for, what_is_wrong_with_a_request_is_told, commands_come_by_tcp,
    metrics_are_pushed_where_brokers_ask, tls_comes_from_files,
    starts_quickly_and_small, random_walk_loses_nothing_and_leaves_nothing, no_fault_harms].
@@ -265,6 +267,21 @@ throttle_ends_with_its_connection(_Config) ->
     ok = brod_mock:start_broker(Mock, 1),
     ?assertEqual(ok, brod:sync_produce_request(Waits, ?LIMIT_MS)),
     ?assertEqual([1, 2], stored(Mock, <<"t">>))
+  end).
+
+%% Where no answer is asked for none tells of it, and the broker reads nothing for up to eleven seconds. To give the connection up
+%% meanwhile would have what was written to it stored behind what goes over the next one.
+throttle_that_nobody_tells_is_waited_for(_Config) ->
+  with_mock(#{brokers => 1, topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+    ok = brod:start_producer(Client, <<"t">>, [{required_acks, 0}, {ack_timeout, 1}]),
+    ok = brod_mock:fault(Mock, #{api => <<"Produce">>, action => {throttle, 11000}}),
+    %% More than sockets take.
+    Numbers = lists:seq(1, 300),
+    Refs = [begin {ok, Ref} = brod:produce(Client, <<"t">>, 0, <<>>, <<N:32, 0:(8 * 50000)>>), Ref end || N <- Numbers],
+    [ok = brod:sync_produce_request(Ref, ?LIMIT_MS) || Ref <- Refs],
+    Stored = fun() -> [N || {0, #kafka_message{value = <<N:32, _/binary>>}} <- brod_mock:messages(Mock, <<"t">>)] end,
+    true = brod_test:wait_until(fun() -> length(Stored()) >= length(Numbers) end, ?LIMIT_MS),
+    ?assertEqual(Numbers, Stored())
   end).
 
 answer_that_is_minutes_late_is_not_waited_for(_Config) ->

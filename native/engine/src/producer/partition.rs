@@ -359,9 +359,15 @@ impl<R: Replies> Partition<R> {
         self.event(|buffer, config| buffer.expire(config, now));
     }
 
-    /// How long the broker may take to answer a request of this partition.
+    /// How long the broker may take to answer a request of this partition, or to read it where it is not to answer. Then
+    /// nobody tells of a quota, for which it may read nothing for as long as quotas are averaged over (11 s). A connection that
+    /// is given up meanwhile would have what was written to it stored behind what goes over the next one.
     pub(super) fn answer_limit(&self) -> Duration {
-        self.config.ack_timeout + Duration::from_secs(10)
+        let grace = match self.config.required_acks {
+            0 => 30,
+            _ => 10,
+        };
+        self.config.ack_timeout + Duration::from_secs(grace)
     }
 
     /// Takes no more. What is not in flight fails at once, the rest when its answer comes.

@@ -360,6 +360,10 @@ impl<R: Replies> Task<R> {
         };
         let now = Instant::now();
         if !request.answered && answer.is_ok() {
+            // What is behind it could not be written before it.
+            let took = now.saturating_duration_since(request.sent);
+            let behind = lane.in_flight.iter_mut();
+            behind.for_each(|request| request.deadline += took);
             return responses::written(request.items);
         }
         if answer.is_ok() {
