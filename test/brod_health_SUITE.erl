@@ -19,7 +19,7 @@ end_per_suite(_Config) -> ok.
 
 %% Its process ends with the error, and another one is there within seconds, which nothing is known of but that.
 refused_consumer_is_no_health(_Config) ->
-  with_mock(fun(Mock, Client) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
     ok = brod:start_producer(Client, <<"t">>, []),
     ok = brod:start_consumer(Client, <<"t">>, [{partition_restart_delay_seconds, 1}, {max_wait_time, 100}]),
     {ok, Consumer} = brod:subscribe(Client, self(), <<"t">>, 0, [{begin_offset, earliest}]),
@@ -45,7 +45,7 @@ refused_consumer_is_no_health(_Config) ->
 
 %% Metrics have one row for a partition, and do not begin anew.
 what_is_started_again_goes_on_counting(_Config) ->
-  with_mock(fun(Mock, Client) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
     ok = brod:start_producer(Client, <<"t">>, [{partition_restart_delay_seconds, 1}]),
     ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"1">>),
     ok = brod_mock:fault(Mock, #{api => <<"Produce">>, action => {error, ?TOPIC_AUTHORIZATION_FAILED}}),
@@ -57,14 +57,3 @@ what_is_started_again_goes_on_counting(_Config) ->
 parts(Kind, Client) ->
   {ok, Stats} = brod:stats(Client),
   maps:get(Kind, Stats).
-
-with_mock(Fun) ->
-  {ok, Mock} = brod_mock:start(#{topics => #{<<"t">> => 1}}),
-  Client = list_to_atom("health" ++ pid_to_list(Mock)),
-  ok = brod:start_client(brod_mock:endpoints(Mock), Client, [{reconnect_cool_down_seconds, 0}]),
-  try
-    Fun(Mock, Client)
-  after
-    ok = brod:stop_client(Client),
-    ok = brod_mock:stop(Mock)
-  end.

@@ -36,7 +36,7 @@ init_per_suite(Config) -> brod_test:init_mock_suite(Config).
 end_per_suite(_Config) -> ok.
 
 produced_is_consumed(_Config) ->
-  with_mock(#{topics => #{<<"t">> => 3}}, fun(Mock, Client) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 3}}, fun(Mock, Client) ->
     ok = brod:start_producer(Client, <<"t">>, []),
     Sent = [{P, N} || P <- [0, 1, 2], N <- lists:seq(0, 99)],
     [ok = brod:produce_sync(Client, <<"t">>, P, <<"k">>, integer_to_binary(N)) || {P, N} <- Sent],
@@ -62,7 +62,7 @@ large_values_arrive_as_they_were(_Config) ->
                              _ -> [V]
                            end || V <- Values]
              end,
-  [with_mock(#{topics => #{<<"t">> => 1}, version => Version}, fun(Mock, Client) ->
+  [brod_test:with_mock(#{topics => #{<<"t">> => 1}, version => Version}, fun(Mock, Client) ->
      %% Nothing is sent before the processes that had the values are gone.
      ok = brod:start_producer(Client, <<"t">>, [{max_linger_ms, 300}, {max_linger_count, 1000}, {compression, Codec}]),
      _ = [begin
@@ -108,7 +108,7 @@ crash_is_an_exit(_Config) ->
   process_flag(trap_exit, false).
 
 kcat_both_ways(_Config) ->
-  with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
     [{Host, Port} | _] = brod_mock:endpoints(Mock),
     Kcat = lists:flatten(io_lib:format("kcat -q -b ~s:~b -t t -p 0 ", [Host, Port])),
     "" = os:cmd("seq 1 1000 | " ++ Kcat ++ "-P -z gzip"),
@@ -120,7 +120,7 @@ kcat_both_ways(_Config) ->
   end).
 
 leader_moves(_Config) ->
-  with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
     ok = brod:start_producer(Client, <<"t">>, []),
     [begin
        ok = brod_mock:move_leader(Mock, <<"t">>, 0, 1 + N rem 3),
@@ -132,29 +132,27 @@ leader_moves(_Config) ->
 %% What it was asked, what waited behind that for a new connection to it, and what is read of it go to the next leader,
 %% however long connecting may take.
 leader_that_hangs_keeps_nothing_from_the_next_one(_Config) ->
-  {ok, Mock} = brod_mock:start(#{brokers => 2, topics => #{<<"t">> => 2}}),
-  Lead = fun(Node) -> [ok = brod_mock:move_leader(Mock, <<"t">>, P, Node) || P <- [0, 1]] end,
-  _ = Lead(1),
-  Client = list_to_atom("mock" ++ pid_to_list(Mock)),
-  ok = brod:start_client(brod_mock:endpoints(Mock), Client, [{connect_timeout, 10 * ?LIMIT_MS}]),
-  ok = brod:start_producer(Client, <<"t">>, [{ack_timeout, 10 * ?LIMIT_MS}, {max_retries, -1}]),
-  [ok = brod:produce_sync(Client, <<"t">>, P, <<>>, <<"0">>) || P <- [0, 1]],
-  Consumer = subscribed(Client),
-  [0] = received(Consumer, 1),
-  Met = brod_mock:faults_met(Mock),
-  ok = brod_mock:fault(Mock, #{broker => 1, api => <<"Produce">>, nth => 1, times => 1000, action => drop}),
-  {ok, Asked} = brod:produce(Client, <<"t">>, 0, <<>>, <<"1">>),
-  true = brod_test:wait_until(fun() -> brod_mock:faults_met(Mock) > Met end, ?LIMIT_MS),
-  ok = brod_mock:fault(Mock, #{broker => 1, nth => 1, times => 1000, action => drop}),
-  {ok, Behind} = brod:produce(Client, <<"t">>, 1, <<>>, <<"1">>),
-  _ = Lead(2),
-  [ok = brod:sync_produce_request(Ref, ?LIMIT_MS) || Ref <- [Asked, Behind]],
-  ?assertEqual([1], received(Consumer, 1)),
-  ok = brod:stop_client(Client),
-  ok = brod_mock:stop(Mock).
+  Options = [{connect_timeout, 10 * ?LIMIT_MS}],
+  brod_test:with_mock(#{brokers => 2, topics => #{<<"t">> => 2}}, Options, fun(Mock, Client) ->
+    Lead = fun(Node) -> [ok = brod_mock:move_leader(Mock, <<"t">>, P, Node) || P <- [0, 1]] end,
+    _ = Lead(1),
+    ok = brod:start_producer(Client, <<"t">>, [{ack_timeout, 10 * ?LIMIT_MS}, {max_retries, -1}]),
+    [ok = brod:produce_sync(Client, <<"t">>, P, <<>>, <<"0">>) || P <- [0, 1]],
+    Consumer = subscribed(Client),
+    [0] = received(Consumer, 1),
+    Met = brod_mock:faults_met(Mock),
+    ok = brod_mock:fault(Mock, #{broker => 1, api => <<"Produce">>, nth => 1, times => 1000, action => drop}),
+    {ok, Asked} = brod:produce(Client, <<"t">>, 0, <<>>, <<"1">>),
+    true = brod_test:wait_until(fun() -> brod_mock:faults_met(Mock) > Met end, ?LIMIT_MS),
+    ok = brod_mock:fault(Mock, #{broker => 1, nth => 1, times => 1000, action => drop}),
+    {ok, Behind} = brod:produce(Client, <<"t">>, 1, <<>>, <<"1">>),
+    _ = Lead(2),
+    [ok = brod:sync_produce_request(Ref, ?LIMIT_MS) || Ref <- [Asked, Behind]],
+    ?assertEqual([1], received(Consumer, 1))
+  end).
 
 broker_stops(_Config) ->
-  with_mock(#{topics => #{<<"t">> => 3}}, fun(Mock, Client) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 3}}, fun(Mock, Client) ->
     ok = brod:start_producer(Client, <<"t">>, []),
     ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"1">>),
     ok = brod_mock:stop_broker(Mock, 1),
@@ -165,7 +163,7 @@ broker_stops(_Config) ->
   end).
 
 looks_older(_Config) ->
-  [with_mock(#{topics => #{<<"t">> => 1}, version => Version}, fun(Mock, Client) ->
+  [brod_test:with_mock(#{topics => #{<<"t">> => 1}, version => Version}, fun(Mock, Client) ->
      ok = brod:start_producer(Client, <<"t">>, []),
      ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"1">>),
      ?assertEqual([1], stored(Mock, <<"t">>)),
@@ -173,7 +171,7 @@ looks_older(_Config) ->
    end) || Version <- [<<"0.11">>, <<"1.1">>, <<"2.8">>, <<"3.9">>, <<"4.1">>]].
 
 holes_are_read_over(_Config) ->
-  with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
     Batch = fun(Numbers) -> [{integer_to_binary(N rem 3), integer_to_binary(N)} || N <- Numbers] end,
     ok = brod:start_producer(Client, <<"t">>, []),
     [ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, Batch(lists:seq(N, N + 9))) || N <- lists:seq(0, 90, 10)],
@@ -185,7 +183,7 @@ holes_are_read_over(_Config) ->
   end).
 
 control_batches_are_not_messages(_Config) ->
-  with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
     ok = brod:start_producer(Client, <<"t">>, []),
     [begin
        ok = brod_mock:control_batch(Mock, <<"t">>, 0, Kind),
@@ -198,7 +196,7 @@ control_batches_are_not_messages(_Config) ->
 
 %% Whether it is told too high or too low, what is there is delivered once, and what comes later as well.
 lying_high_watermark_harms_no_consumer(_Config) ->
-  with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
     ok = brod:start_producer(Client, <<"t">>, []),
     ok = brod_mock:lie(Mock, <<"t">>, 0, 1000),
     [ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, integer_to_binary(N)) || N <- lists:seq(1, 10)],
@@ -211,7 +209,7 @@ lying_high_watermark_harms_no_consumer(_Config) ->
 
 %% What was consumed and is gone is not the consumer's fault; by its offset_reset_policy it goes on.
 consumer_goes_on_after_an_unclean_election(_Config) ->
-  with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
     ok = brod:start_producer(Client, <<"t">>, []),
     [ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, integer_to_binary(N)) || N <- lists:seq(1, 10)],
     Consumer = subscribed(Client, [{offset_reset_policy, reset_to_latest}]),
@@ -226,7 +224,7 @@ consumer_goes_on_after_an_unclean_election(_Config) ->
   end).
 
 brokers_clock_is_seen(_Config) ->
-  with_mock(#{}, fun(Mock, Client) ->
+  brod_test:with_mock(#{}, fun(Mock, Client) ->
     Configs = [#{name => <<"message.timestamp.type">>, value => <<"LogAppendTime">>}],
     Topic = #{name => <<"t">>, num_partitions => 1, replication_factor => 1, assignments => [], configs => Configs},
     ok = brod:create_topics(brod_mock:endpoints(Mock), [Topic], #{timeout => ?LIMIT_MS}),
@@ -241,7 +239,7 @@ brokers_clock_is_seen(_Config) ->
 %% KIP-219: what it was told is waited for by the client; the broker reads nothing earlier. The time counts from
 %% before the request whose answer tells: how soon this process learns of the answer is nobody's promise.
 throttled_client_waits(_Config) ->
-  with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
     ok = brod:start_producer(Client, <<"t">>, []),
     ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"v">>),
     MsOf = fun(Values) ->
@@ -258,7 +256,7 @@ throttled_client_waits(_Config) ->
 
 %% A broker that comes back knows nothing of what it asked for, nor does one whose answer was damaged.
 throttle_ends_with_its_connection(_Config) ->
-  with_mock(#{brokers => 1, topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+  brod_test:with_mock(#{brokers => 1, topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
     ok = brod:start_producer(Client, <<"t">>, []),
     ok = brod_mock:fault(Mock, #{api => <<"Produce">>, action => {throttle, 300000}}),
     ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"1">>),
@@ -272,7 +270,7 @@ throttle_ends_with_its_connection(_Config) ->
 %% Where no answer is asked for none tells of it, and the broker reads nothing for up to eleven seconds. To give the connection up
 %% meanwhile would have what was written to it stored behind what goes over the next one.
 throttle_that_nobody_tells_is_waited_for(_Config) ->
-  with_mock(#{brokers => 1, topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+  brod_test:with_mock(#{brokers => 1, topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
     ok = brod:start_producer(Client, <<"t">>, [{required_acks, 0}, {ack_timeout, 1}]),
     ok = brod_mock:fault(Mock, #{api => <<"Produce">>, action => {throttle, 11000}}),
     %% More than sockets take.
@@ -285,7 +283,7 @@ throttle_that_nobody_tells_is_waited_for(_Config) ->
   end).
 
 answer_that_is_minutes_late_is_not_waited_for(_Config) ->
-  with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client0) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client0) ->
     Late = list_to_atom(atom_to_list(Client0) ++ "late"),
     ok = brod:start_client(brod_mock:endpoints(Mock), Late, [{request_timeout, 1000}, {reconnect_cool_down_seconds, 0}]),
     ok = brod:start_producer(Late, <<"t">>, [{retry_backoff_ms, 10}]),
@@ -296,7 +294,7 @@ answer_that_is_minutes_late_is_not_waited_for(_Config) ->
   end).
 
 what_is_wrong_with_a_request_is_told(_Config) ->
-  with_mock(#{brokers => 1}, fun(Mock, _Client) ->
+  brod_test:with_mock(#{brokers => 1}, fun(Mock, _Client) ->
     [{Host, Port}] = brod_mock:endpoints(Mock),
     Asked = fun(Request) ->
               {ok, Socket} = gen_tcp:connect(Host, Port, [binary, {packet, 4}, {active, false}]),
@@ -315,7 +313,7 @@ what_is_wrong_with_a_request_is_told(_Config) ->
 %% KIP-714.
 metrics_are_pushed_where_brokers_ask(_Config) ->
   Producer = <<"org.apache.kafka.producer.">>,
-  with_mock(#{topics => #{<<"t">> => 1}, brokers => 1, client_metrics => #{names => [Producer]}}, fun(Mock, Client) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}, brokers => 1, client_metrics => #{names => [Producer]}}, fun(Mock, Client) ->
     Pushed = fun(Which) ->
                true = brod_test:wait_until(fun() -> lists:any(Which, brod_mock:pushed_metrics(Mock)) end, ?LIMIT_MS),
                hd(lists:filter(Which, lists:reverse(brod_mock:pushed_metrics(Mock))))
@@ -484,17 +482,6 @@ no_fault_harms(_Config) ->
   ?assertEqual([], brod_fault_matrix:run(Cases, ?CLUSTERS)),
   ct:pal("~b cases in ~b ms", [length(Cases), erlang:monotonic_time(millisecond) - T0]),
   given_back(Before).
-
-with_mock(Config, Fun) ->
-  {ok, Mock} = brod_mock:start(Config),
-  Client = list_to_atom("mock" ++ pid_to_list(Mock)),
-  ok = brod:start_client(brod_mock:endpoints(Mock), Client, [{reconnect_cool_down_seconds, 0}]),
-  try
-    Fun(Mock, Client)
-  after
-    ok = brod:stop_client(Client),
-    ok = brod_mock:stop(Mock)
-  end.
 
 stored(Mock, Topic) ->
   [binary_to_integer(V) || {_, #kafka_message{value = V}} <- brod_mock:messages(Mock, Topic)].

@@ -2,7 +2,7 @@
 %% waiting with a limit, and other programs that read and write the same topics.
 -module(brod_test).
 
--export([init_suite/1, init_mock_suite/1, init_suite_of_three/1, bootstrap/0, dead_endpoints/0]).
+-export([init_suite/1, init_mock_suite/1, init_suite_of_three/1, bootstrap/0, dead_endpoints/0, with_mock/2, with_mock/3]).
 -export([unique/1, unique_name/1]).
 -export([start_client/0, start_client/1, stop_client/1]).
 -export([create_topic/1, create_topic/2, replicated_topic/1, create_again/2, topic_spec/2, await_topic/2, add_partitions/2, limit_producers/2]).
@@ -37,6 +37,21 @@ init_mock_suite(Config) ->
   case filelib:is_regular(filename:join(Priv, "brod_mock")) of
     true -> Config;
     false -> {skip, "scripts/build-mock.sh " ++ Priv ++ " builds it"}
+  end.
+
+%% @doc The same with no options of the client's.
+with_mock(Config, Fun) -> with_mock(Config, [], Fun).
+
+%% @doc Calls `Fun' with a Kafka in memory and the name of a client of it, and stops both.
+with_mock(Config, Options, Fun) ->
+  {ok, Mock} = brod_mock:start(Config),
+  Client = list_to_atom("mock" ++ pid_to_list(Mock)),
+  ok = brod:start_client(brod_mock:endpoints(Mock), Client, [{reconnect_cool_down_seconds, 0} | Options]),
+  try
+    Fun(Mock, Client)
+  after
+    ok = brod:stop_client(Client),
+    ok = brod_mock:stop(Mock)
   end.
 
 %% @doc The same as init_suite/1, for what can be seen with three brokers only.
