@@ -17,11 +17,17 @@ if [ -n "${BROD_PRECOMPILED:-}" ] && [ -z "${BROD_BUILD:-}" ]; then
   echo "brod: so cargo builds it (BROD_BUILD=1 does at once)" >&2
 fi
 
-command -v cargo >/dev/null || {
-  echo "brod: cargo is not on the PATH; the engine is written in Rust and needs it to build: install Rust 1.85 or" \
-    "newer, or let BROD_PRECOMPILED name a built library (docs/guides/installing.md)" >&2
+no_cargo() {
+  echo "brod: $1; the engine is written in Rust and needs it to build: install Rust 1.85 or newer, or let" \
+    "BROD_PRECOMPILED name a built library (docs/guides/installing.md)" >&2
   exit 1
 }
+command -v cargo >/dev/null || no_cargo "cargo is not on the PATH"
+# An older one would stop at the form of the lock file, with words that do not say what is missing.
+cargo=$(cargo --version)
+if [[ $cargo =~ ^cargo\ ([0-9]+)\.([0-9]+) ]] && ((BASH_REMATCH[1] == 1 && BASH_REMATCH[2] < 85)); then
+  no_cargo "$cargo is too old"
+fi
 
 if [ -n "${CARGO_TARGET_DIR:-}" ]; then
   target=$CARGO_TARGET_DIR

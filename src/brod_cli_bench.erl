@@ -110,7 +110,8 @@ rates(Count, Bytes, Us) ->
   Seconds = max(1, Us) / 1000000,
   [Count, decimal(Seconds), round(Count / Seconds), decimal(Bytes / Seconds / 1000000)].
 
-decimal(Number) -> list_to_binary(io_lib:format("~.2f", [float(Number)])).
+%% In hundredths.
+decimal(Number) -> round(Number * 100) / 100.
 
 %% @doc The value that so many of a hundred do not exceed, of a sorted list; 0 of none.
 -spec percentile(1..100, [number()]) -> number().

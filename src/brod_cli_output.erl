@@ -27,6 +27,7 @@ line(Line, Widths) ->
 text(V) when is_binary(V) -> unicode:characters_to_list(readable(V));
 text(V) when is_atom(V) -> atom_to_list(V);
 text(V) when is_integer(V) -> integer_to_list(V);
+text(V) when is_float(V) -> float_to_list(V, [{decimals, 2}]);
 text([]) -> "";
 text(V) when is_list(V), is_integer(hd(V)) -> lists:flatten(lists:join(",", [integer_to_list(I) || I <- V]));
 text(V) -> lists:flatten(io_lib:format("~0tp", [V])).

@@ -491,8 +491,7 @@ fetch_error(offset_out_of_range, _Desc, St) ->
   {noreply, St};
 fetch_error(Code, Desc, St) ->
   tell_subscriber(Code, unicode:characters_to_list(Desc), St),
-  ?BROD_LOG_ERROR("consumer of ~ts-~p stops: ~p ~ts",
-                  [St#st.topic, St#st.partition, Code, Desc]),
+  ?BROD_LOG_ERROR("consumer of ~ts-~p stops: ~ts", [St#st.topic, St#st.partition, Desc]),
   case Code of
     invalid_topic_exception -> {stop, normal, St};
     %% Fetching again would not make it smaller: the subscriber may seek past it.

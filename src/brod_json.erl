@@ -6,7 +6,7 @@
 
 -type json() :: #{binary() => json()} | [json()] | binary() | number() | boolean() | null.
 
-%% @doc Of maps, lists, binaries, atoms and integers. Keys are sorted, for since OTP 26 maps have no order.
+%% @doc Of maps, lists, binaries, atoms and numbers. Keys are sorted, for since OTP 26 maps have no order.
 -spec encode(term()) -> iodata().
 encode(Map) when is_map(Map) ->
   [${, lists:join($,, [[string(key(K)), $:, encode(V)] || {K, V} <- lists:sort(maps:to_list(Map))]), $}];
@@ -14,6 +14,8 @@ encode(List) when is_list(List) ->
   [$[, lists:join($,, [encode(V) || V <- List]), $]];
 encode(Integer) when is_integer(Integer) ->
   integer_to_binary(Integer);
+encode(Float) when is_float(Float) ->
+  float_to_binary(Float, [short]);
 encode(Atom) when Atom =:= true; Atom =:= false; Atom =:= null ->
   atom_to_binary(Atom);
 encode(Text) ->

@@ -52,7 +52,8 @@ value(partitions, V) -> value(partition_list, V);
 value(partition_list, V) -> valid(is_list_of(fun is_partition/1, V), V);
 value(partition_or_partitioner, V) when V =:= sticky; V =:= murmur2; V =:= hash; V =:= random -> {ok, V};
 value(partition_or_partitioner, V) -> valid(is_partition(V) orelse is_function(V, 4), V);
-value(pairs, V) -> valid(brod_options:is_config(V), V);
+value(pairs, V) when is_map(V) -> valid(is_list_of(fun is_pair/1, maps:to_list(V)), V);
+value(pairs, V) -> valid(is_list_of(fun is_pair/1, V), V);
 value({options, _Level}, V) -> valid(brod_options:is_config(V), V);
 value(acks, V) when V =:= all; V =:= all_isr -> {ok, -1};
 value(acks, none) -> {ok, 0};
@@ -97,6 +98,9 @@ text_value(V) when is_list(V); is_binary(V) ->
   end;
 text_value(_V) ->
   error.
+
+is_pair({Name, Value}) -> brod_options:is_text(Name) andalso (is_number(Value) orelse brod_options:is_text(Value));
+is_pair(_) -> false.
 
 is_list_of(Is, [Head | Tail]) -> Is(Head) andalso is_list_of(Is, Tail);
 is_list_of(_Is, Tail) -> Tail =:= [].

@@ -110,13 +110,15 @@ health(Client) ->
 -spec health_of(map()) -> {ok | degraded | down, [{atom(), term()}]}.
 health_of(#{closed := true}) ->
   {down, [{client, closed}]};
-health_of(#{brokers := Brokers, producers := Producers, stopped := Stopped, events := Events}) ->
+health_of(#{brokers := Brokers, producers := Producers, events := Events,
+            stopped_producers := Ended, stopped_consumers := Stopped}) ->
   Known = [Broker || #{node := Node} = Broker <- Brokers, is_integer(Node)],
   Lost = [Broker || Broker <- Known, state(Broker, Events) =:= unreachable],
   Connected = [Broker || Broker <- Brokers, state(Broker, Events) =:= connected],
   Full = [{Topic, Partition} || #{topic := Topic, partition := Partition, waiting_callers := N} <- Producers, N > 0],
   Problems = [{brokers_unreachable, [endpoint(Broker) || Broker <- Lost]} || Lost =/= []]
     ++ [{producers_full, Full} || Full =/= []]
+    ++ [{producers_stopped, Ended} || Ended =/= []]
     ++ [{consumers_stopped, Stopped} || Stopped =/= []],
   case {Connected, Problems} of
     {[], [_ | _]} -> {down, Problems};

@@ -258,6 +258,9 @@ defmodule Brod.ApiMistakesTest do
           {Brod.Client.start(endpoints: "localhost", connect_timeout: 0),
            "the option :connect_timeout cannot be 0"},
           {Brod.Producer.produce(:no_such_client, "t", "v"), "no client of that name is running"},
+          {Brod.Admin.create_topic(:none, "t", configs: ["retention.ms"]),
+           "the option :configs cannot be"},
+          {Brod.Admin.committed(:none, :group), "the name of a group cannot be :group"},
           {Brod.GroupSubscriber.start_link(Deaf, client: :c, group_id: "g", topics: ["t"]),
            "Deaf does not export handle_message/2"}
         ] do

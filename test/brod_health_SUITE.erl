@@ -49,8 +49,12 @@ what_is_started_again_goes_on_counting(_Config) ->
     ok = brod:start_producer(Client, <<"t">>, [{partition_restart_delay_seconds, 1}]),
     ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"1">>),
     ok = brod_mock:fault(Mock, #{api => <<"Produce">>, action => {error, ?TOPIC_AUTHORIZATION_FAILED}}),
+    ?assertEqual({ok, []}, brod:health(Client)),
     {error, {producer_down, {not_retriable, _}}} = brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"2">>),
+    Stopped = {degraded, [{producers_stopped, [{<<"t">>, 0}]}]},
+    brod_test:wait_until(fun() -> brod:health(Client) =:= Stopped end, ?LIMIT_MS),
     brod_test:wait_until(fun() -> brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"3">>) =:= ok end, ?LIMIT_MS),
+    ?assertEqual({ok, []}, brod:health(Client)),
     ?assertMatch([#{batches_acked := 2, batches_failed := 1, records_sent := 3}], parts(producers, Client))
   end).
 

@@ -122,7 +122,7 @@ bad({either, _}) -> [1, <<>>, fun(_) -> ok end];
 bad({list_of, _}) -> [[], nonsense, [nonsense], [1 | 2]];
 bad(function) -> [1, "text", fun(_) -> ok end];
 bad(verification) -> [maybe_later, true];
-bad(pairs) -> [nonsense, [{1, 2}]];
+bad(pairs) -> [nonsense, [{1, 2}], ["name"], [{"name", {value}}], [{name, "value"} | nonsense]];
 bad(_) -> [].
 
 %% Names, that is; values are looked at above.

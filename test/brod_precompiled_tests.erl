@@ -18,7 +18,8 @@ precompiled_test_() ->
                         {"no library for this machine: cargo builds", fun other_target/1},
                         {"an archive of something else is not unpacked", fun other_contents/1},
                         {"BROD_BUILD=1 builds, also over a precompiled one", fun forced/1},
-                        {"neither a library nor cargo: both are said", fun no_cargo/1}]]}.
+                        {"neither a library nor cargo: both are said", fun no_cargo/1},
+                        {"a cargo that is too old is named", fun old_cargo/1}]]}.
 
 from_folder(Dir) ->
   Sum = pack(Dir, [{library(), <<"precompiled">>}]),
@@ -119,13 +120,19 @@ no_cargo(Dir) ->
   says("no precompiled library: no checksums", {0, Said}),
   says("cargo is not on the PATH", {0, Said}).
 
+%% As Debian 12 has it.
+old_cargo(Dir) ->
+  ok = file:write_file(filename:join([Dir, "bin", "cargo"]), "#!/bin/sh\necho 'cargo 1.63.0 (2022-07-16)'\n"),
+  {1, Said} = build(Dir, []),
+  says("cargo 1.63.0 (2022-07-16) is too old", {0, Said}).
+
 %% With what all need: a folder, and a cargo in it.
 in_folder(Test) ->
   Dir = filename:join(filename:basedir(user_cache, "brod_precompiled_tests"),
                       integer_to_list(erlang:unique_integer([positive])) ++ "-" ++ os:getpid()),
   Cargo = filename:join([Dir, "bin", "cargo"]),
   ok = filelib:ensure_dir(Cargo),
-  ok = file:write_file(Cargo, "#!/bin/sh\necho cargo was called >&2\n"
+  ok = file:write_file(Cargo, "#!/bin/sh\n[ \"$1\" != --version ] || { echo 'cargo 1.85.0'; exit; }\necho cargo was called >&2\n"
                               "to=$CARGO_TARGET_DIR/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}release\nmkdir -p \"$to\"\n"
                               "for name in libbrod_nif.so libbrod_nif.dylib; do [ -e \"$to/$name\" ] || printf 'by cargo' >\"$to/$name\"; done\n"),
   ok = file:change_mode(Cargo, 8#755),

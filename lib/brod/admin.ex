@@ -90,6 +90,9 @@ defmodule Brod.Admin do
   @doc "The offsets that a group has committed, by topic and partition."
   @spec committed(Brod.Client.name(), String.t()) ::
           {:ok, %{{String.t(), non_neg_integer()} => integer()}} | {:error, Error.t()}
+  def committed(_client, group) when not is_binary(group),
+    do: {:error, Error.new({:bad_group_id, group})}
+
   def committed(client, group) do
     case :brod.fetch_committed_offsets(client, group) do
       {:ok, topics} ->

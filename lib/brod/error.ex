@@ -94,6 +94,11 @@ defmodule Brod.Error do
      "They are a list of names, such as [\"orders\"]."}
   end
 
+  defp explain({:bad_group_id, group}) do
+    {"the name of a group cannot be #{inspect(group, limit: 8)}",
+     "It is a binary, such as \"billing\"."}
+  end
+
   defp explain({:missing_field, field}) do
     {"a message needs #{inspect(field)}", "Where there is none it is nil."}
   end

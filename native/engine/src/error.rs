@@ -1,14 +1,14 @@
 //! The engine's error: what a caller of any operation gets.
 
 use crate::net::{Endpoint, NetError};
-use brod_protocol::api::ApiError;
+use brod_protocol::api::{refusal, ApiError};
 use brod_protocol::error::ErrorCode;
 
 /// Why an operation failed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
     /// A broker refused, with Kafka's error code and its message if it sent one.
-    #[error("{} ({})", .code.name(), .message.as_deref().unwrap_or("no message"))]
+    #[error("{}", refusal(*.code, .message.as_deref()))]
     Kafka {
         /// Kafka's error code.
         code: ErrorCode,

@@ -1,12 +1,11 @@
 //! What a client has done so far, as terms.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use brod_engine::cluster::Snapshot;
 use brod_engine::consumer::Info;
 use brod_engine::net::Endpoint;
-use brod_engine::stats::{BrokerStats, ConsumeStats, Event, Noted, ProduceStats, BOUNDS_US};
+use brod_engine::stats::{BrokerStats, ConsumeStats, Event, Noted, Place, ProduceStats, BOUNDS_US};
 use rustler::types::atom::Atom;
 use rustler::{Encoder, Env, Term};
 
@@ -46,19 +45,16 @@ fn client_stats(env: Env<'_>, client: Client, since: u64) -> Term<'_> {
         .map(|(place, (load, stats))| producer(env, place, load, stats))
         .collect();
     let mut consumers = Vec::new();
-    let mut all_stopped: BTreeSet<(Arc<str>, i32)> = stats.failing().into_iter().collect();
+    let mut stopped_consumers: BTreeSet<Place> = stats.failing_consumers().into_iter().collect();
     client
         .consumers
         .each(|topic, partition, info, stats, stopped| {
             consumers.push(consumer(env, (topic, partition), &info, stats, stopped));
             if stopped {
-                all_stopped.insert((topic.into(), partition));
+                stopped_consumers.insert((topic.into(), partition));
             }
         });
-    let all_stopped: Vec<_> = all_stopped
-        .iter()
-        .map(|(topic, partition)| (binary(env, topic.as_bytes()), *partition))
-        .collect();
+    let stopped_producers: BTreeSet<Place> = stats.failing_producers().into_iter().collect();
     let events = stats.journal.since(since);
     let events: Vec<_> = events.iter().map(|noted| event(env, noted)).collect();
     map(
@@ -67,7 +63,8 @@ fn client_stats(env: Env<'_>, client: Client, since: u64) -> Term<'_> {
             ("brokers", brokers.encode(env)),
             ("producers", producers.encode(env)),
             ("consumers", consumers.encode(env)),
-            ("stopped", all_stopped.encode(env)),
+            ("stopped_producers", places(env, &stopped_producers)),
+            ("stopped_consumers", places(env, &stopped_consumers)),
             ("events", events.encode(env)),
             ("controller", node(env, Some(snapshot.controller))),
             ("rebootstraps", stats.rebootstraps.get().encode(env)),
@@ -76,6 +73,14 @@ fn client_stats(env: Env<'_>, client: Client, since: u64) -> Term<'_> {
             ("bounds_us", BOUNDS_US.as_slice().encode(env)),
         ],
     )
+}
+
+fn places<'a>(env: Env<'a>, places: &BTreeSet<Place>) -> Term<'a> {
+    let all: Vec<_> = places
+        .iter()
+        .map(|(topic, partition)| (binary(env, topic.as_bytes()), *partition))
+        .collect();
+    all.encode(env)
 }
 
 /// As UUIDs are written.

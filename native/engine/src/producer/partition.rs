@@ -264,6 +264,9 @@ impl<R: Replies> Partition<R> {
         if !released.is_empty() {
             self.replies.room(released);
         }
+        if why != Failure::Closed {
+            self.stats.ended(Instant::now());
+        }
         self.replies.stopped(&why);
     }
 

@@ -34,7 +34,7 @@ pub struct Stats {
 }
 
 /// A topic and a number of its partitions.
-type Place = (Arc<str>, i32);
+pub type Place = (Arc<str>, i32);
 
 /// The counters of so many partitions are kept although nobody counts any more.
 const KEPT: usize = 1024;
@@ -50,6 +50,11 @@ fn of_place<T: Default>(
     }
     let place = (topic.clone(), partition);
     all.entry(place).or_default().clone()
+}
+
+fn which<T>(all: &HashMap<Place, Arc<T>>, is_it: impl Fn(&T) -> bool) -> Vec<Place> {
+    let found = all.iter().filter(|(_, counters)| is_it(counters));
+    found.map(|(place, _)| place.clone()).collect()
 }
 
 impl Stats {
@@ -69,13 +74,17 @@ impl Stats {
         of_place(&mut self.consumed.lock(), topic, partition)
     }
 
-    /// Where an error has stopped the consumer a moment ago, and nothing was fetched since. There may be none just now: it is
+    /// Where an error has ended the producer a moment ago, and nothing was stored since. There may be none just now: it is
     /// started again.
-    pub fn failing(&self) -> Vec<(Arc<str>, i32)> {
+    pub fn failing_producers(&self) -> Vec<Place> {
         let now = Instant::now();
-        let consumed = self.consumed.lock();
-        let failing = consumed.iter().filter(|(_, stats)| stats.is_failing(now));
-        failing.map(|(place, _)| place.clone()).collect()
+        which(&self.produced.lock(), |stats| stats.is_failing(now))
+    }
+
+    /// Where an error has stopped the consumer a moment ago, and nothing was fetched since. There may be none just now either.
+    pub fn failing_consumers(&self) -> Vec<Place> {
+        let now = Instant::now();
+        which(&self.consumed.lock(), |stats| stats.is_failing(now))
     }
 
     /// A broker has accepted the client's credentials, or has not.
@@ -203,6 +212,21 @@ pub struct ProduceStats {
     pub batches_failed: Counter,
     /// Batches that are to be sent once more.
     pub batches_retried: Counter,
+    /// When an error ended a producer the last time, and how many batches had been stored by then.
+    ended: Mutex<Option<(Instant, u64)>>,
+}
+
+impl ProduceStats {
+    /// An error has ended the producer.
+    pub(crate) fn ended(&self, now: Instant) {
+        *self.ended.lock() = Some((now, self.batches_acked.get()));
+    }
+
+    /// Whether an error has ended a producer a moment ago, and nothing was stored since.
+    fn is_failing(&self, now: Instant) -> bool {
+        let ended = *self.ended.lock();
+        ended.is_some_and(|(at, acked)| is_recent(at, now) && acked == self.batches_acked.get())
+    }
 }
 
 /// What a partition's consumer has done.
@@ -224,8 +248,12 @@ pub struct ConsumeStats {
     failed: Mutex<Option<Instant>>,
 }
 
-/// A consumer that an error has stopped is started again and again, within seconds, while the error lasts.
+/// What an error has stopped is started again and again, within seconds, while the error lasts.
 const FAILS_FOR: Duration = Duration::from_secs(60);
+
+fn is_recent(failed: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(failed) < FAILS_FOR
+}
 
 impl ConsumeStats {
     /// An error has stopped the consumer.
@@ -242,7 +270,7 @@ impl ConsumeStats {
     /// Whether an error has stopped the consumer a moment ago, and nothing was fetched since.
     pub(crate) fn is_failing(&self, now: Instant) -> bool {
         let failed = *self.failed.lock();
-        failed.is_some_and(|at| now.saturating_duration_since(at) < FAILS_FOR)
+        failed.is_some_and(|at| is_recent(at, now))
     }
 }
 

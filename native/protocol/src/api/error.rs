@@ -8,7 +8,7 @@ use crate::error::ErrorCode;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
     /// The broker refuses, or the version that it speaks has no way to ask.
-    #[error("{} ({})", .code.name(), .message.as_deref().unwrap_or("no message"))]
+    #[error("{}", refusal(*.code, .message.as_deref()))]
     Refused {
         /// Kafka's error code.
         code: ErrorCode,
@@ -18,6 +18,14 @@ pub enum ApiError {
     /// The answer is not one to what was asked.
     #[error("protocol error: {0}")]
     Malformed(String),
+}
+
+/// What a broker has said, for people: the name of the code, and its words where it has any.
+pub fn refusal(code: ErrorCode, message: Option<&str>) -> String {
+    match message {
+        Some(message) => format!("{} ({message})", code.name()),
+        None => code.name().to_string(),
+    }
 }
 
 impl ApiError {

@@ -44,7 +44,7 @@ pub mod sync_group;
 mod topic_id;
 pub mod txn_offset_commit;
 
-pub use error::{check, ApiError};
+pub use error::{check, refusal, ApiError};
 pub use membership::Membership;
 pub use topic_id::TopicId;
 
