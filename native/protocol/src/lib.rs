@@ -26,6 +26,7 @@ mod lz4;
 pub mod memory;
 pub mod otlp;
 pub mod records;
+pub mod sealed_batch;
 pub mod shape;
 mod snappy;
 pub mod throttle;

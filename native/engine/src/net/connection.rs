@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout_at;
 
 use super::sasl::Loan;
-use super::wire::{read_loop, write_loop, Head, Outgoing, Shared, Turn};
+use super::wire::{read_loop, Head, Outgoing, Shared, Turn};
+use super::writer::write_loop;
 use super::{dial, ConnectOptions, Endpoint, NetError};
 use crate::stats::Event;
 use crate::tasks::boxed;

@@ -13,6 +13,7 @@ mod throttle;
 pub mod tls;
 mod transport;
 mod wire;
+mod writer;
 
 pub use connection::Connection;
 pub use error::NetError;

@@ -7,9 +7,10 @@ use super::acks::{Acks, Split};
 use super::cut_calls::{CutCalls, Share};
 use super::failure::{Cause, Failure};
 use brod_protocol::api::init_producer_id::ProducerId;
-use brod_protocol::batch_writer::{self, BatchWriter, SealOptions, SealedBatch, SplitError};
+use brod_protocol::batch_writer::{BatchWriter, SealOptions};
 use brod_protocol::body;
 use brod_protocol::compress::Codec;
+use brod_protocol::sealed_batch::{self, SealedBatch, SplitError};
 
 /// Between the order numbers of two batches, so that the parts of a batch that is split, and of
 /// those parts, have their place in between.
@@ -194,7 +195,7 @@ impl<A: Acks> Batch<A> {
         at: u32,
         cut_calls: &mut CutCalls<A>,
     ) -> Result<(Self, Self), (Box<Self>, Failure)> {
-        let (batch, (first, second)) = self.rewritten(|sealed| batch_writer::split(sealed, at))?;
+        let (batch, (first, second)) = self.rewritten(|sealed| sealed_batch::split(sealed, at))?;
         Ok(batch.cut(at, first, second, cut_calls))
     }
 
@@ -205,7 +206,7 @@ impl<A: Acks> Batch<A> {
         cut_calls: &mut CutCalls<A>,
     ) -> Result<Vec<Self>, (Box<Self>, Failure)> {
         let (mut rest, mut writers) =
-            self.rewritten(|sealed| batch_writer::split_by_size(sealed, limit))?;
+            self.rewritten(|sealed| sealed_batch::split_by_size(sealed, limit))?;
         let mut parts = Vec::with_capacity(writers.len());
         let last = writers.pop();
         for writer in writers {

@@ -2,6 +2,8 @@
 //! the wire, what is sent again, and what fails. No I/O, no clock: `now` is an argument.
 
 mod completion;
+mod identity;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -10,7 +12,7 @@ use super::acks::Acks;
 use super::batch::{add_sequence, Batch, ORDER_STEP};
 use super::config::ProducerConfig;
 use super::cut_calls::CutCalls;
-use super::failure::{Cause, Failure};
+use super::failure::Failure;
 use super::identity::Source;
 use super::size_limit::SizeLimit;
 use super::transaction::Membership;
@@ -229,74 +231,6 @@ impl<A: Acks> Buffer<A> {
         self.buffered_calls > config.partition_buffer_limit
     }
 
-    /// After an append, whether the sender must be told: there is something to send that it does not know of. Once.
-    #[inline(always)]
-    pub(super) fn wakes(&mut self, config: &ProducerConfig) -> bool {
-        // With as many batches in flight as may be, the next completion looks again.
-        let wake = (!self.queued || self.lingers_in_vain(config))
-            && self.membership != Membership::Joining
-            && !self.gathers(config)
-            && self.in_flight.len() < self.in_flight_limit(config);
-        if wake {
-            self.queued = true;
-            self.timer = None;
-        }
-        wake
-    }
-
-    /// The sender waits for the end of the linger time, but there is a batch to be sent by now.
-    fn lingers_in_vain(&self, config: &ProducerConfig) -> bool {
-        let is_due = |open: &Batch<A>| self.has_enough(config, open);
-        self.timer.is_some()
-            && self.retry_at.is_none()
-            && !self.is_held(config)
-            && (!self.ready.is_empty() || self.open.as_ref().is_some_and(is_due))
-    }
-
-    /// Nothing is won by lingering on: as many calls as were asked for are there, or the next one does not fit or is not let in, or
-    /// none comes.
-    fn has_enough(&self, config: &ProducerConfig, open: &Batch<A>) -> bool {
-        self.is_last
-            || open.calls >= config.max_linger_count.max(1)
-            || open.request_bytes() >= config.max_batch_size
-            || self.is_over_limit(config)
-    }
-
-    /// Whatever there is to send waits for a producer id, or for a transaction.
-    fn is_held(&self, config: &ProducerConfig) -> bool {
-        self.identity == Identity::Pending
-            || matches!(self.membership, Membership::Idle | Membership::Joining)
-            || self.gathers(config)
-    }
-
-    /// Nobody waits for what there is to send, and more may come in the same transaction.
-    fn gathers(&self, config: &ProducerConfig) -> bool {
-        self.membership == Membership::Gathering
-            && self.ready.is_empty()
-            && !self.is_over_limit(config)
-            && self.open.as_ref().is_none_or(|open| open.acks.calls() == 0)
-    }
-
-    /// True for the timer that `Take::At` last asked for, false once something else came first.
-    pub(super) fn waits_for(&self, timer: Instant) -> bool {
-        self.timer == Some(timer)
-    }
-
-    /// Come back then.
-    fn later(&mut self, at: Instant) -> Take<A> {
-        self.queued = true;
-        self.timer = Some(at);
-        Take::At(at)
-    }
-
-    /// Come back then, or when what waits has waited for too long.
-    fn later_if_not_expired(&mut self, now: Instant, at: Instant, expiry: Instant) -> Take<A> {
-        if now >= expiry {
-            return Take::Expired;
-        }
-        self.later(at.min(expiry))
-    }
-
     /// The batch that would be sent next.
     fn next(&self) -> Option<&Batch<A>> {
         self.ready.front().or(self.open.as_ref())
@@ -416,127 +350,6 @@ impl<A: Acks> Buffer<A> {
         let more = self.is_sendable(config);
         self.queued = more;
         Take::Batch { batch, more }
-    }
-
-    fn forget_sequences(&mut self) {
-        self.next_sequence = 0;
-        for batch in &mut self.ready {
-            batch.sequence = None;
-        }
-    }
-
-    /// Why the first batch in line cannot be sent now.
-    pub(super) fn waits_because(&mut self, cause: Cause) {
-        if let Some(batch) = self.ready.front_mut().or(self.open.as_mut()) {
-            batch.last_cause = Some(cause);
-        }
-    }
-
-    /// True: there is nothing to send, and nobody has the partition in a queue any more.
-    pub(super) fn leaves_queue_if_empty(&mut self) -> bool {
-        let is_empty = self.ready.is_empty() && self.open.as_ref().is_none_or(Batch::is_empty);
-        if is_empty {
-            self.queued = false;
-            self.timer = None;
-        }
-        is_empty
-    }
-
-    /// Takes in a producer id, or that there is none to be had.
-    pub(super) fn set_identity(&mut self, identity: Option<ProducerId>) {
-        self.identity = identity.map_or(Identity::Off, Identity::Is);
-        self.is_introduced = false;
-        self.forget_sequences();
-        self.held_no_more();
-    }
-
-    /// The topic has been deleted and made again: its brokers know nothing of this producer. What is not
-    /// in flight goes under another producer id.
-    pub(super) fn topic_made_again(&mut self) {
-        if matches!(self.identity, Identity::Is(_)) && self.membership == Membership::Unneeded {
-            self.renew_from = Some(0);
-        }
-    }
-
-    /// The timer was for the case that this does not happen.
-    fn held_no_more(&mut self) {
-        if self.timer.take().is_some() {
-            self.queued = false;
-        }
-    }
-
-    /// A transaction begins. Sequence numbers go on, unless it has another producer id or epoch.
-    pub(super) fn begin(&mut self, producer: ProducerId) {
-        self.membership = Membership::Gathering;
-        self.is_last = false;
-        if self.identity != Identity::Is(producer) {
-            // Of an id that it knows a broker takes sequence number 0 first in a new epoch.
-            let is_known =
-                matches!(self.identity, Identity::Is(former) if former.id == producer.id);
-            self.is_introduced &= is_known;
-            self.identity = Identity::Is(producer);
-            self.forget_sequences();
-        }
-        self.renew_from = None;
-        self.held_no_more();
-    }
-
-    /// What was gathered is to be sent, and what comes goes out at once. True: there is something, and the partition
-    /// waits to be added to the transaction.
-    pub(super) fn release(&mut self) -> bool {
-        if self.membership != Membership::Gathering {
-            return false;
-        }
-        let has_gathered = !self.queued && self.next().is_some();
-        self.membership = match has_gathered {
-            true => Membership::Joining,
-            // What is queued asks by itself.
-            false => Membership::Outside,
-        };
-        has_gathered
-    }
-
-    /// The transaction takes no more records: what there is does not linger.
-    pub(super) fn hasten(&mut self) {
-        self.is_last = true;
-    }
-
-    /// The partition is part of the transaction.
-    pub(super) fn joined(&mut self) {
-        if self.membership == Membership::Joining {
-            self.membership = Membership::Inside;
-            self.held_no_more();
-        }
-    }
-
-    /// What comes waits for the next transaction.
-    pub(super) fn transaction_ended(&mut self) {
-        self.membership = Membership::Idle;
-    }
-
-    /// A producer id has been asked for before there was anything to send, if one is needed.
-    pub(super) fn identity_asked(&mut self) {
-        if self.identity == Identity::Needed {
-            self.identity = Identity::Pending;
-        }
-    }
-
-    /// True when the sender should look at this partition; it is counted as queued then.
-    pub(super) fn wants_queueing(&mut self, config: &ProducerConfig) -> bool {
-        let free = !self.queued || self.lingers_in_vain(config);
-        let wants = free && self.is_sendable(config) && !self.is_held(config);
-        if wants {
-            self.queued = true;
-            self.timer = None;
-        }
-        wants
-    }
-
-    /// There is something that may be sent, now or after a wait.
-    fn is_sendable(&self, config: &ProducerConfig) -> bool {
-        self.in_flight.len() < self.in_flight_limit(config)
-            && self.next().is_some()
-            && (self.in_flight.is_empty() || !self.renews())
     }
 
     /// Nothing waits and nothing is in flight.

@@ -15,6 +15,7 @@ mod lane;
 mod partition;
 mod producers;
 mod queue;
+mod request;
 mod responses;
 mod router;
 mod sender;

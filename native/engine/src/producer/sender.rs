@@ -11,20 +11,18 @@ use kafka_protocol::messages::{ApiKey, ProduceRequest};
 
 use super::acks::Replies;
 use super::buffer::Take;
-use super::config::ProducerConfig;
 use super::failure::Cause;
 use super::inbox::Inbox;
 use super::lane::{lane_of, Event, Item, Lane, Request, LANES};
-use super::partition::{Host, Partition};
+use super::partition::Host;
+use super::request::{fitting, gathered, goes_with, seal, AROUND_BATCH};
 use super::responses;
 use super::shared::Shared;
-use super::size_limit::SizeLimit;
 use super::timers::Timers;
 use crate::error::Error;
 use crate::net::{Connection, Endpoint, NetError};
 use brod_protocol::api::produce::{self, Part};
 use brod_protocol::body::Body;
-use brod_protocol::compress::Codec;
 use brod_protocol::header::strip_response_header;
 
 /// Batches that fill a request. The sooner a request is answered, the sooner its callers write the
@@ -40,17 +38,8 @@ const FULL_REQUEST_RECORDS: u32 = 512;
 /// but they are full: nothing could join them.
 const MAX_FULL_REQUESTS: usize = 2;
 
-/// Batches that are compressed are gathered for as many requests as would hold them uncompressed.
-const REQUESTS_OF_COMPRESSED: usize = 4;
-
-/// What surrounds a batch in a request, beside its topic's name.
-const AROUND_BATCH: usize = 64;
-
 /// What waits for a broker that throttles is looked at so often, whether it has waited too long.
 const THROTTLED_CHECK: Duration = Duration::from_secs(1);
-
-/// Compressing so many bytes takes less time than to hand the worker's other tasks over.
-const COMPRESSED_IN_PASSING: usize = 64 * 1024;
 
 const PRODUCE: i16 = ApiKey::Produce as i16;
 
@@ -460,78 +449,4 @@ impl<R: Replies> Task<R> {
             partition.close();
         }
     }
-}
-
-/// How many bytes of batches are gathered at once.
-fn gathered(config: &ProducerConfig, limit: &SizeLimit) -> usize {
-    let limit = limit.at_most(config.max_request_size);
-    match config.codec {
-        Codec::None => limit,
-        _ => limit.saturating_mul(REQUESTS_OF_COMPRESSED),
-    }
-}
-
-/// How many batches go in one request; at least one.
-fn fitting<R: Replies>(items: &[Item<R>], batches: &[Body], limit: usize) -> usize {
-    let mut left = limit;
-    let sizes = items.iter().zip(batches);
-    let sizes =
-        sizes.map(|(item, batch)| batch.len() + AROUND_BATCH + item.partition.topic().len());
-    let fit = sizes.take_while(|size| match left.checked_sub(*size) {
-        Some(less) => {
-            left = less;
-            true
-        }
-        None => false,
-    });
-    fit.count().max(1)
-}
-
-/// Brings the batches into wire form. What cannot be is failed and taken out.
-fn seal<R: Replies>(items: &mut Vec<Item<R>>) -> Vec<Body> {
-    let to_compress = items
-        .iter()
-        .filter(|item| item.partition.config().codec != Codec::None)
-        .map(|item| item.batch.bytes())
-        .sum::<usize>();
-    let mut seal_all = || {
-        let mut batches = Vec::with_capacity(items.len());
-        let mut kept = Vec::with_capacity(items.len());
-        for mut item in items.drain(..) {
-            let config = item.partition.config();
-            match item.batch.seal(
-                config.codec,
-                config.compression_level,
-                config.transaction.is_some(),
-            ) {
-                Ok(bytes) => {
-                    batches.push(bytes);
-                    kept.push(item);
-                }
-                Err(why) => {
-                    let Item {
-                        partition, batch, ..
-                    } = item;
-                    partition.event(|buffer, _| Some(buffer.not_encodable(batch, why)));
-                }
-            }
-        }
-        *items = kept;
-        batches
-    };
-    if to_compress > COMPRESSED_IN_PASSING {
-        // It takes milliseconds: other tasks of this worker go on elsewhere.
-        tokio::task::block_in_place(seal_all)
-    } else {
-        seal_all()
-    }
-}
-
-/// A request has one acks setting, one timeout, one transaction and one version for all its partitions.
-fn goes_with<R: Replies>(a: &Partition<R>, b: &Partition<R>) -> bool {
-    let (a, b) = (a.config(), b.config());
-    a.required_acks == b.required_acks
-        && a.ack_timeout == b.ack_timeout
-        && a.transactional_id() == b.transactional_id()
-        && a.produce_version == b.produce_version
 }

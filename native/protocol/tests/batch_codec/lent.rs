@@ -1,7 +1,8 @@
 //! Values that are lent to a batch: what is sent is the same as if they had been copied.
 
-use brod_protocol::batch_writer::{split, BatchWriter, SealOptions};
+use brod_protocol::batch_writer::{BatchWriter, SealOptions};
 use brod_protocol::compress::Codec;
+use brod_protocol::sealed_batch::split;
 use bytes::{Buf, Bytes};
 use proptest::prelude::*;
 

@@ -7,10 +7,10 @@ mod support;
 
 use brod_protocol::batch_reader::{BatchError, ControlType, TimestampType};
 use brod_protocol::batch_writer::{
-    headers_size_bound, record_size_bound, split, split_by_size, BatchWriter, SealError,
-    SealOptions, SplitError,
+    headers_size_bound, record_size_bound, BatchWriter, SealError, SealOptions,
 };
 use brod_protocol::compress::Codec;
+use brod_protocol::sealed_batch::{split, split_by_size, SplitError};
 use proptest::prelude::*;
 use support::*;
 

@@ -1,9 +1,10 @@
 //! Records to write and ways to read and to damage batches.
 
 use brod_protocol::batch_reader::{batches, Batch, BatchError, Record, Records};
-use brod_protocol::batch_writer::{BatchWriter, Header, SealOptions, SealedBatch};
+use brod_protocol::batch_writer::{BatchWriter, Header, SealOptions};
 use brod_protocol::compress::Codec;
 use brod_protocol::records::{Share, HEADER_MEMORY, RECORD_MEMORY};
+use brod_protocol::sealed_batch::SealedBatch;
 use bytes::Bytes;
 use kafka_protocol::indexmap::IndexMap;
 use proptest::prelude::*;

@@ -2,6 +2,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::producer::failure::Cause;
 use crate::net::NetError;
 use crate::producer::{Idempotence, Split};
 use brod_protocol::batch_reader::batches;
