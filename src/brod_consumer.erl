@@ -496,7 +496,9 @@ fetch_error(Code, Desc, St) ->
     invalid_topic_exception -> {stop, normal, St};
     %% Fetching again would not make it smaller: the subscriber may seek past it.
     message_too_large -> {noreply, St};
-    _ -> {stop, {restart, Code}, St}
+    _ ->
+      _ = terminate({restart, Code}, St),
+      brod_crash:quietly({restart, Code})
   end.
 
 tell_subscriber(_Code, _Desc, #st{subscriber = undefined}) -> ok;

@@ -2,7 +2,7 @@
 %% it had in its hands, which may be large, and nobody's business but their reader's.
 -module(brod_crash).
 
--export([short/1, text/1, short_stack/1, short_message/1, drop_messages/0, status/2]).
+-export([short/1, text/1, short_stack/1, short_message/1, drop_messages/0, status/2, quietly/1]).
 
 -include("brod_int.hrl").
 
@@ -75,6 +75,15 @@ short_call(Call) -> Call.
 short_message({Pid, #kafka_message_set{topic = Topic, partition = Partition, messages = Messages}}) ->
   {Pid, {kafka_message_set, Topic, Partition, length(Messages)}};
 short_message(Message) -> short(Message).
+
+%% @doc Ends the calling process for a reason that a line in the log has told. Those who are linked to it or watch it see that reason; the
+%% reports of gen_server and proc_lib, which have its whole state, are left out: they would come for each partition, and again with
+%% each restart. `terminate/2' is not called.
+-spec quietly(Reason :: term()) -> no_return().
+quietly(Reason) ->
+  process_flag(trap_exit, false),
+  exit(self(), Reason),
+  receive after infinity -> ok end.
 
 %% @doc Empties the mailbox of messages from consumers: a crash report shows all that is in there.
 -spec drop_messages() -> ok.

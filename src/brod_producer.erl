@@ -168,7 +168,7 @@ handle_info({cancel, CallRef}, State) ->
 handle_info({brod_down, client_down}, #state{client = Client} = State) when is_atom(Client) ->
   {noreply, lost(State)};
 handle_info({brod_down, Reason}, State) ->
-  {stop, Reason, State#state{is_down = true}};
+  ended(Reason, State#state{is_down = true});
 handle_info({'DOWN', MRef, process, _Client, Reason}, #state{client_monitor = MRef} = State) ->
   client_ended(Reason, State);
 handle_info(reopen, State) ->
@@ -191,6 +191,16 @@ terminate(Reason, #state{client = Client, topic = Topic, partition = Partition} 
       ok = brod_nif:producer_withdraw(State#state.handle),
       brod_client:deregister_producer(Client, Topic, Partition);
     false -> ok
+  end.
+
+%% An error has ended it, or its client has.
+ended(Reason, #state{topic = Topic, partition = Partition} = State) ->
+  case brod_utils:is_normal_reason(Reason) of
+    true -> {stop, Reason, State};
+    false ->
+      ?BROD_LOG_ERROR("producer of ~ts-~p stops: ~ts", [Topic, Partition, brod_crash:text(Reason)]),
+      ok = terminate(Reason, State),
+      brod_crash:quietly(Reason)
   end.
 
 %% The engine copies the reason while a scheduler waits.

@@ -276,9 +276,8 @@ fetch_error(Pid, #kafka_fetch_error{topic = T, partition = P, error_code = messa
       end;
     _ -> Subs
   end;
-fetch_error(_Pid, #kafka_fetch_error{topic = T, partition = P, error_code = Code}, Subs) ->
-  %% The consumer stops by itself, and is subscribed to again.
-  ?BROD_LOG_WARNING("fetch error on ~ts-~p: ~p", [T, P, Code]),
+fetch_error(_Pid, #kafka_fetch_error{}, Subs) ->
+  %% The consumer tells why it stops, and is subscribed to again.
   Subs.
 
 %% A callback that was told of the error has subscribed again where it wants to go on, or somebody has sought.

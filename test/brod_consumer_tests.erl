@@ -76,6 +76,7 @@ nothing_from(Pid) ->
   receive {Pid, What} -> error({unexpected, What}) after 0 -> ok end.
 
 fetch_errors() ->
+  Log = brod_log:start(),
   [begin
      Pid = start(),
      Error = subscribe(Pid, []),
@@ -84,6 +85,10 @@ fetch_errors() ->
      ?assertEqual(Reason, exit_reason(Pid))
    end || {Code, Reason} <- [{invalid_topic_exception, normal},
                              {topic_authorization_failed, {restart, topic_authorization_failed}}]],
+  %% One line each, and no reports with the whole state.
+  ?assertMatch([_, _], brod_log:all(Log, "consumer of topic-0 stops: why")),
+  ?assertEqual([], brod_log:all(Log, "terminating") ++ brod_log:all(Log, "crasher")),
+  ok = brod_log:stop(Log),
   Pid = start(),
   Error = subscribe(Pid, []),
   Error(offset_out_of_range, <<"why">>),

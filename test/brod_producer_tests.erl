@@ -23,6 +23,7 @@ tests() ->
   , {"callbacks of arity 2 of calls that failed are counted in the log", fun untold_callbacks/0}
   , {"dropped messages are counted in the log and by telemetry", fun dropped/0}
   , {"a producer that was killed with acks in its mailbox is an error in the log", fun lost_acks/0}
+  , {"a producer that an error ends says so once", fun ended/0}
   , {"a crash report has counts and no payloads", fun status/0}
   , {"producers that wait for their restart are started at once when asked for", fun already_present/0}
   , {"what is wrong with an argument is named", fun arguments/0}
@@ -91,6 +92,18 @@ log() ->
   [Log] = [{Id, Table} || #{id := Id, module := brod_log, config := #{table := Table}}
                             <- logger:get_handler_config()],
   Log.
+
+%% Monitors and links have the reason; there are no reports with the whole state.
+ended() ->
+  {_Client, Producer} = stand_alone(),
+  Monitor = monitor(process, Producer),
+  Producer ! {brod_down, {not_retriable, topic_authorization_failed}},
+  receive {'DOWN', Monitor, process, Producer, Reason} -> ?assertEqual({not_retriable, topic_authorization_failed}, Reason)
+  after ?LIMIT_MS -> error(alive) end,
+  receive {'EXIT', Producer, Why} -> ?assertEqual({not_retriable, topic_authorization_failed}, Why)
+  after ?LIMIT_MS -> error(alive) end,
+  ?assertEqual(1, length(brod_log:all(log(), "producer of topic-0 stops: {not_retriable,topic_authorization_failed}"))),
+  ?assertEqual([], brod_log:all(log(), "terminating") ++ brod_log:all(log(), "crasher")).
 
 client_comes_back() ->
   {Client, Producer} = stand_alone(),
