@@ -125,7 +125,7 @@ json(Term) -> brod_json:encode(plain(Term)).
 plain(Map) when is_map(Map) -> maps:map(fun(_, V) -> plain(V) end, Map);
 plain(List) when is_list(List) -> [plain(V) || V <- List];
 plain(undefined) -> null;
-plain(V) when is_atom(V); is_integer(V) -> V;
+plain(V) when is_atom(V); is_number(V) -> V;
 plain(<<"base64:", _/binary>> = Bytes) -> base64(Bytes);
 plain(Bytes) when is_binary(Bytes) -> readable(Bytes);
 plain(Other) -> unicode:characters_to_binary(io_lib:format("~0tp", [Other])).

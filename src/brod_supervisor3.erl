@@ -257,9 +257,27 @@ child_exited(#child{restart_type = Type, name = Name} = Child, Reason, State) ->
     transient when Normal -> {noreply, store(Stopped, State)};
     intrinsic when Normal -> {stop, shutdown, store(Stopped, State)};
     _ ->
-      Normal orelse ?BROD_LOG_ERROR("~p: child ~p stopped: ~0p", [State#state.name, Name, Reason]),
+      Normal orelse tell_of_end(Name, Reason, State),
       restart(Stopped, State)
   end.
+
+%% A producer or consumer that ends again and again for one reason, which it has told itself, is told once a minute.
+tell_of_end(Name, Reason, State) ->
+  case repeated(Name, Reason) of
+    {tell, Untold} ->
+      ?BROD_LOG_ERROR("~p: child ~p stopped: ~0p~ts",
+                      [State#state.name, Name, Reason,
+                       [io_lib:format(" (and ~b times before, since this was logged)", [Untold]) || Untold > 0]]);
+    quiet ->
+      ok
+  end.
+
+repeated(Name, {restart, Code}) ->
+  brod_trouble:fails({?MODULE, Name}, Code);
+repeated(Name, {Why, _}) when Why =:= not_retriable; Why =:= reached_max_retries; Why =:= delivery_timeout ->
+  brod_trouble:fails({?MODULE, Name}, Why);
+repeated(_Name, _Reason) ->
+  {tell, 0}.
 
 restart(#child{restart_type = Type, name = Name} = Child, State0) ->
   case {add_restart(State0), Type} of

@@ -54,6 +54,19 @@ permanent_child_is_restarted_test() ->
   stop(Sup),
   ?assertNot(is_process_alive(A2)).
 
+%% The child has told the error itself. Other reasons are told each time.
+an_error_that_ends_a_child_again_and_again_is_told_once_test() ->
+  Log = brod_log:start(),
+  Sup = start({one_for_one, 10, 10}, [spec(a, permanent)]),
+  [begin started(a) ! {exit, Reason} end
+   || Reason <- [{restart, x}, {restart, x}, {restart, y}, boom, {restart, x}, boom]],
+  _ = started(a),
+  ?assertMatch([_], brod_log:all(Log, "child a stopped: {restart,x}")),
+  ?assertMatch([_], brod_log:all(Log, "child a stopped: {restart,y}")),
+  ?assertMatch([_, _], brod_log:all(Log, "child a stopped: boom")),
+  ok = brod_log:stop(Log),
+  stop(Sup).
+
 too_many_restarts_stop_the_supervisor_test() ->
   Sup = start({one_for_one, 0, 10}, [spec(a, permanent)]),
   MRef = monitor(process, Sup),
