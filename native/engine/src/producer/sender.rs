@@ -57,7 +57,7 @@ const PRODUCE: i16 = ApiKey::Produce as i16;
 struct Task<R: Replies> {
     inbox: Arc<Inbox<R>>,
     shared: Arc<Shared<R>>,
-    timers: Timers<R>,
+    timers: Timers<Arc<Partition<R>>>,
     lanes: [Lane<R>; LANES],
 }
 
