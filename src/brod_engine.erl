@@ -93,13 +93,15 @@ engine_config(Options, Provider) ->
       {ok, Config#{sasl => undefined}}
   end.
 
-%% Certificates that cannot be read are told as the connections that they would be for.
+%% Certificates that cannot be read, and threads that the system does not give, are told as the connections that they would
+%% be for: the client is started again, as both may come.
 client_open(_Endpoints, {error, Reason}) ->
   {error, Reason};
 client_open(Endpoints, {ok, Config}) ->
   Addresses = [{to_binary(H), P} || {H, P} <- Endpoints],
   try brod_nif:client_open(Addresses, Config) of
     {error, {tls_error, Reason}} -> {error, [{Endpoint, {Reason, []}} || Endpoint <- Endpoints]};
+    {error, Text} when is_binary(Text) -> {error, [{Endpoint, {Text, []}} || Endpoint <- Endpoints]};
     Result -> Result
   catch
     %% Raised further, the error would carry the arguments, secrets among them.
