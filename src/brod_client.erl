@@ -12,7 +12,7 @@
 
 -export([child_spec/1]).
 -export([start_link/3, stop/1]).
--export([engine/1, context/1, get_bootstrap/1]).
+-export([engine/1, context/1, context_here/1, get_bootstrap/1]).
 -export([get_metadata/2, get_metadata_safe/2, get_partitions_count/2, get_partitions_count_safe/2,
          lookup_partitions_count_cache/2]).
 -export([get_leader_connection/3, get_connection/3, get_group_coordinator/2,
@@ -96,6 +96,13 @@ engine(Client) ->
 %% `{error, client_down}' or `{error, {client_down, Reason}}' if it is not running.
 -spec context(brod:client()) -> {ok, context()} | {error, term()}.
 context(Client) -> brod_client_ref:context(Client).
+
+%% @doc As {@link context/1}, to open something on the client: what the engine has belongs to a process of its node.
+-spec context_here(brod:client()) -> {ok, context()} | {error, term()}.
+context_here(Client) when is_pid(Client), node(Client) =/= node() ->
+  {error, {client_down, {runs_on, node(Client)}}};
+context_here(Client) ->
+  context(Client).
 
 %% @doc The endpoints and connection options that the client was started with.
 -spec get_bootstrap(brod:client()) ->

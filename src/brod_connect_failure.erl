@@ -21,6 +21,8 @@ cause(Reason) when Reason =:= ehostunreach; Reason =:= enetunreach; Reason =:= e
   io_lib:format("no way there (~s): check the address, the network, and the option extra_sock_opts", [Reason]);
 cause(Reason) when Reason =:= eaddrnotavail; Reason =:= enodev; Reason =:= eperm; Reason =:= einval ->
   io_lib:format("no socket for it (~s): check the option extra_sock_opts", [Reason]);
+cause(Reason) when Reason =:= emfile; Reason =:= enfile ->
+  io_lib:format("no descriptor was left for a socket (~s): check ulimit -n, and what this node has open", [Reason]);
 cause(closed) ->
   "it closed the connection: check that it is a Kafka broker, that the options ssl and sasl are what "
   "this port asks for, and its log";
@@ -33,6 +35,8 @@ cause(#{file := File, reason := Reason}) ->
                 "user and password on two lines", [File, Reason]);
 cause(undef) -> "the plugin of the option sasl does not exist: check module and code path";
 cause({not_kafka, Text}) -> io_lib:format("no Kafka broker (~ts): check the port", [Text]);
+cause(<<"cannot start the engine's threads", _/binary>> = Text) ->
+  [Text, ": check ulimit -n and ulimit -u, and what this node has open"];
 cause(Reason) -> io_lib:format("~0p: check the address and the broker's log", [Reason]).
 
 tls({tls_alert, {unknown_ca, Text}}) ->

@@ -19,7 +19,7 @@
 -spec open(brod:client() | brod:bootstrap(), brod:topic(), brod:partition(), brod_consumer_options:options()) ->
         {ok, opened()} | {error, term()}.
 open(Client, Topic, Partition, Options) when is_atom(Client); is_pid(Client) ->
-  case brod_client:context(Client) of
+  case brod_client:context_here(Client) of
     {ok, #{engine := Engine, endpoints := Endpoints} = Context} ->
       Monitor = monitor(process, Client),
       Opened = case open_handle(Engine, Topic, Partition, Options) of

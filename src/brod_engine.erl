@@ -1,7 +1,7 @@
 %% @private Calls into the engine that wait for an answer, and clients for the length of one call.
 -module(brod_engine).
 
--export([call/3, connect/1, connect_limit/1]).
+-export([call/3, on_node/4, connect/1, connect_limit/1]).
 -export([open/2, open_checked/2, close/1, with_client/3, with_target/2]).
 -export([failures/2, ended/2, to_binary/1, is_failures/1]).
 
@@ -24,8 +24,10 @@
 -type target() :: brod:client() | brod:connection() | [brod:endpoint()] | brod:bootstrap().
 
 %% @doc Run an operation of docs/boundary.md and wait for its result. Always returns: at the latest
-%% some seconds after `TimeoutMs', with `{error, timeout}'.
+%% some seconds after `TimeoutMs', with `{error, timeout}'. The engine may be another node's: then that node asks it.
 -spec call(brod_nif:client(), brod_nif:op(), TimeoutMs :: non_neg_integer()) -> term().
+call(Engine, Op, TimeoutMs) when node(Engine) =/= node() ->
+  on_node(node(Engine), ?MODULE, call, [Engine, Op, TimeoutMs]);
 call(Engine, Op, TimeoutMs) ->
   Ref = case brod_nif:op(Engine, Op, TimeoutMs) of
           dirty -> brod_nif:op_dirty(Engine, Op, TimeoutMs);
@@ -35,6 +37,14 @@ call(Engine, Op, TimeoutMs) ->
     {brod_reply, Ref, Result} -> Result
   after min(TimeoutMs + ?GRACE_MS, ?LONGEST_RECEIVE_MS) ->
     {error, timeout}
+  end.
+
+%% @doc Run a function where a client is. `{error, client_down}': that node cannot be reached.
+-spec on_node(node(), module(), atom(), [term()]) -> term().
+on_node(Node, Module, Function, Args) ->
+  try erpc:call(Node, Module, Function, Args)
+  catch
+    error:{erpc, _} -> {error, client_down}
   end.
 
 %% @doc Connect an engine client to the first endpoint that answers. The error lists all endpoints.
@@ -93,13 +103,15 @@ engine_config(Options, Provider) ->
       {ok, Config#{sasl => undefined}}
   end.
 
-%% Certificates that cannot be read are told as the connections that they would be for.
+%% Certificates that cannot be read, and threads that the system does not give, are told as the connections that they would
+%% be for: the client is started again, as both may come.
 client_open(_Endpoints, {error, Reason}) ->
   {error, Reason};
 client_open(Endpoints, {ok, Config}) ->
   Addresses = [{to_binary(H), P} || {H, P} <- Endpoints],
   try brod_nif:client_open(Addresses, Config) of
     {error, {tls_error, Reason}} -> {error, [{Endpoint, {Reason, []}} || Endpoint <- Endpoints]};
+    {error, Text} when is_binary(Text) -> {error, [{Endpoint, {Text, []}} || Endpoint <- Endpoints]};
     Result -> Result
   catch
     %% Raised further, the error would carry the arguments, secrets among them.
@@ -154,6 +166,8 @@ with_target(Target, Fun) ->
 %% @doc A client that is stopped while somebody asks it is one that is down. The engine has the same word for a connection that was
 %% closed.
 -spec ended(term(), context()) -> term().
+ended({error, closed} = Error, #{engine := Engine}) when node(Engine) =/= node() ->
+  Error;
 ended({error, closed}, #{engine := Engine}) ->
   case brod_nif:client_stats(Engine, ?NO_EVENTS) of
     #{closed := true} -> {error, client_down};

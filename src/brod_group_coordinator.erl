@@ -389,7 +389,7 @@ open(#st{client = Client, options = Options} = St) ->
 open_group(#st{client = Client, group_id = GroupId, options = Options, client_monitor = Before}) ->
   Before =:= undefined orelse demonitor(Before, [flush]),
   Monitor = monitor(process, Client),
-  Opened = try brod_client:context(Client) of
+  Opened = try brod_client:context_here(Client) of
              {ok, #{engine := Engine, options := #{allow_topic_auto_creation := Create}}} ->
                brod_nif:group_open(Engine, brod_group_options:engine_config(GroupId, Create, Options));
              {error, _} = Error -> Error

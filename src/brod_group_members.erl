@@ -2,7 +2,7 @@
 %% the name of such a member (KIP-447).
 -module(brod_group_members).
 
--export([enter/5, lookup/2, of_client/1]).
+-export([enter/5, lookup/2, of_client/1, groups/0]).
 
 -export_type([member/0]).
 
@@ -25,6 +25,11 @@ enter(Client, GroupId, MemberPid, {Generation, MemberId, InstanceId}, Partitions
 of_client(Client) ->
   [{GroupId, Member, lists:sort(maps:keys(Assigned))}
    || {GroupId, _Pid, Member, Assigned, _} <- brod_handles:all(group_member, {'_', '_', '_', '_', Client})].
+
+%% @doc The groups that have members here.
+-spec groups() -> [{brod:client_id(), brod:group_id()}].
+groups() ->
+  [{Client, GroupId} || {GroupId, _, _, _, Client} <- brod_handles:all(group_member, {'_', '_', '_', '_', '_'})].
 
 %% @doc The member of a group that was assigned all of these partitions: that of the calling process or of one that
 %% has started it, whatever others claim. For any other process it is the one that got them last.

@@ -115,7 +115,7 @@ init({Client, Topic, Partition, Config}) ->
   end.
 
 open(Client, Topic, Partition, Options) ->
-  case brod_client:context(Client) of
+  case brod_client:context_here(Client) of
     {ok, #{engine := Engine, client := ClientPid}} ->
       EngineConfig = brod_producer_options:engine_config(Options),
       case brod_nif:producer_open(Engine, Topic, Partition,

@@ -30,6 +30,8 @@ stats(Client) -> stats(Client, 0).
 
 %% @doc As {@link stats/1}, with the engine's events after that number only.
 -spec stats(brod:client(), non_neg_integer()) -> {ok, map()} | {error, term()}.
+stats(Client, Since) when is_pid(Client), node(Client) =/= node() ->
+  brod_engine:on_node(node(Client), ?MODULE, stats, [Client, Since]);
 stats(Client, Since) ->
   case brod_client:engine(Client) of
     {ok, Engine} -> {ok, brod_nif:client_stats(Engine, Since)};

@@ -1,5 +1,5 @@
 %% @private Reads the engine's counters from time to time and tells what has changed as telemetry events, and drops
-%% what is kept of clients that are gone; see brod_telemetry.
+%% what is kept of clients and groups that are gone; see brod_telemetry.
 -module(brod_stats_poller).
 -behaviour(gen_server).
 
@@ -12,7 +12,7 @@
 
 -record(state, {seen = #{} :: #{pid() => map()},
                 %% see brod_telemetry:forget_gone/2
-                gone = #{} :: #{term() => integer()}}).
+                gone = #{} :: brod_telemetry:gone()}).
 
 %% @doc Start the process.
 -spec start_link() -> {ok, pid()} | {error, term()}.

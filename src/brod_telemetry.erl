@@ -70,8 +70,12 @@
 
 -include("brod_int.hrl").
 
+-type gone() :: #{Labels :: map() => {Sum :: pos_integer(), Since :: integer()}}.
+
+-export_type([gone/0]).
+
 -define(KEPT, 200).
-%% Counters outlive their client so long: a client that failed comes again, and the last numbers are yet to be read.
+%% Counters outlive their client and their group so long: a client that failed comes again, and the last numbers are yet to be read.
 -define(GONE_MS, 600000).
 
 %% @doc All events, for `telemetry:attach_many/4'.
@@ -146,13 +150,25 @@ counters() ->
   Rows = try ets:match_object(?BROD_JOURNAL, {{counter, '_', '_'}, '_'}) catch error:badarg -> [] end,
   [{Name, Labels, Count} || {{counter, Name, Labels}, Count} <- Rows].
 
-%% @private Counters of clients that ended long ago are dropped. Takes and returns since when (in ms) which clients are known
-%% to be gone; to be called from time to time.
--spec forget_gone(#{term() => integer()}, integer()) -> #{term() => integer()}.
+%% @private Counters of clients and groups that ended long ago are dropped: names of groups may be made up for each start of a
+%% program. Takes and returns what is known to be gone, with its counters' sum, and since when (in ms) that is so; to be called
+%% from time to time.
+-spec forget_gone(gone(), integer()) -> gone().
 forget_gone(Known, Now) ->
-  Clients = lists:usort([Client || {_, #{client := Client}, _} <- counters()]),
-  Gone = maps:from_list([{Client, maps:get(Client, Known, Now)} || Client <- Clients, is_gone(Client)]),
-  maps:filter(fun(Client, Since) -> Now - Since < ?GONE_MS orelse forget(Client) end, Gone).
+  Groups = maps:from_list([{Group, []} || Group <- brod_group_members:groups()]),
+  Sums = lists:foldl(fun({_, Labels, Count}, Sums) -> Sums#{Labels => Count + maps:get(Labels, Sums, 0)} end, #{}, counters()),
+  Gone = maps:filter(fun(Labels, _) -> is_gone(Labels, Groups) end, Sums),
+  maps:filter(fun(Labels, {_, Since}) -> Now - Since < ?GONE_MS orelse forget(Labels) end,
+              maps:map(fun(Labels, Sum) -> since(maps:get(Labels, Known, none), Sum, Now) end, Gone)).
+
+%% A member that is in no generation yet, however long it tries, is not in the list of members. But it counts.
+since({Sum, Since}, Sum, _Now) -> {Sum, Since};
+since(_, Sum, Now) -> {Sum, Now}.
+
+is_gone(#{client := Client, group := Group}, Groups) ->
+  not is_map_key({Client, Group}, Groups) orelse is_gone(Client);
+is_gone(#{client := Client}, _Groups) ->
+  is_gone(Client).
 
 is_gone(undefined) -> false;
 is_gone(Client) when is_atom(Client) -> whereis(Client) =:= undefined;
@@ -160,9 +176,8 @@ is_gone(Client) when is_pid(Client), node(Client) =:= node() -> not is_process_a
 is_gone(_) -> false.
 
 %% Nothing of it stays: false.
-forget(Client) ->
-  _ = try [ets:match_delete(?BROD_JOURNAL, {{counter, '_', Labels}, '_'})
-           || Labels <- [#{client => Client}, #{client => Client, group => '_'}]]
-      catch error:badarg -> []
+forget(Labels) ->
+  _ = try ets:match_delete(?BROD_JOURNAL, {{counter, '_', Labels}, '_'})
+      catch error:badarg -> true
       end,
   false.

@@ -98,7 +98,7 @@ start_link(Client, TxnId, Config) ->
   case brod_transaction_options:check(TxnId, Config) of
     {ok, Options} ->
       ok = brod_options:warn_unknown(transaction, Config),
-      case brod_client:context(Client) of
+      case brod_client:context_here(Client) of
         {ok, #{engine := Engine}} -> start_begun({Client, Engine, TxnId, Options});
         {error, Reason} -> {error, Reason}
       end;

@@ -28,6 +28,7 @@ tests() ->
   , {no_endpoints, fun no_endpoints/0}
   , {bad_options, fun bad_options/0}
   , {nobody_listens, fun nobody_listens/0}
+  , {no_threads_for_the_engine, fun no_threads_for_the_engine/0}
   , {calls_while_connecting, fun calls_while_connecting/0}
   , {link_client, fun link_client/0}
   , {partitions_count, fun partitions_count/0}
@@ -150,6 +151,18 @@ nobody_listens() ->
   wait_for(fun() -> brod:start_client(?DEAD, ?C) end, {error, already_present}),
   ?assertEqual(ok, brod:stop_client(?C)),
   ?assertEqual([], brod_supervisor3:which_children(brod_sup)).
+
+%% There may be some later.
+no_threads_for_the_engine() ->
+  Endpoints = [{"no-threads", 9092}],
+  ?assertEqual(ok, brod:start_client(Endpoints, ?C)),
+  wait_for(fun() -> brod:start_client(Endpoints, ?C) end, {error, already_present}),
+  ?assertEqual(ok, brod:stop_client(?C)),
+  {ok, Pid} = brod:start_link_client(Endpoints, ?C),
+  receive {'EXIT', Pid, [{{"no-threads", 9092}, {<<"cannot start", _/binary>>, []}} = Failure]} ->
+    ?assertMatch({_, _}, binary:match(iolist_to_binary(brod_connect_failure:describe([Failure])), <<"check ulimit -n">>))
+  after ?LIMIT_MS -> error(still_up)
+  end.
 
 calls_while_connecting() ->
   {ok, Pid} = brod:start_link_client(?DEAD, ?C),

@@ -206,7 +206,7 @@ with_client(Engine) ->
                Test ! {registered, self()},
                ok
              end,
-  brod_fake:load(brod_client, #{{context, 1} => fun(_) -> {ok, Context} end,
+  brod_fake:load(brod_client, #{{context_here, 1} => fun(_) -> {ok, Context} end,
                                 {register_consumer, 3} => Register,
                                 {deregister_consumer, 3} => fun(_, _, _) -> Test ! deregistered, ok
                                                             end}).

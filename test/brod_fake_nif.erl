@@ -79,6 +79,8 @@ take_consumers(Client) -> true = ets:insert(?TABLE, {{taken, Client}}), ok.
 %% @doc The endpoints that an open client was given.
 endpoints(Client) -> ets:lookup_element(?TABLE, {client, Client}, 2).
 
+client_open([{<<"no-threads">>, _}], _Config) ->
+  {error, <<"cannot start the engine's threads: Too many open files (os error 24)">>};
 client_open(Endpoints, _Config) ->
   Client = make_ref(),
   true = ets:insert(?TABLE, {{client, Client}, Endpoints}),

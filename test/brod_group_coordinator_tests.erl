@@ -54,7 +54,7 @@ coordinator_test_() ->
 setup() ->
   process_flag(trap_exit, true),
   brod_fake:load(brod_client,
-                 #{{context, 1} => fun(_) -> {ok, #{engine => engine, options => #{allow_topic_auto_creation => true}}} end,
+                 #{{context_here, 1} => fun(_) -> {ok, #{engine => engine, options => #{allow_topic_auto_creation => true}}} end,
                    {get_partitions_count_safe, 2} => fun(_, ?T) -> {ok, 8} end}),
   ok = brod_fake_nif:load([]),
   ok = brod_fake_nif:watch(self()).
@@ -427,7 +427,7 @@ status() ->
    || T <- ["pending => 1", "generation => 1", "phase => member"]].
 
 no_client() ->
-  brod_fake:load(brod_client, #{{context, 1} => fun(_) -> {error, client_down} end}),
+  brod_fake:load(brod_client, #{{context_here, 1} => fun(_) -> {error, client_down} end}),
   Pid = start([{max_rejoin_attempts, 2}, {rejoin_delay_seconds, 0}]),
   answer(revoked, ok),
   receive {'EXIT', Pid, Reason} -> ?assertEqual(max_rejoin_attempts, Reason) end.

@@ -4,7 +4,7 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([wrong_arguments_hurt_their_caller_only/1, what_a_killed_dispatcher_had_is_told/1, undefined_counts_as_not_given/1,
-         a_client_that_is_stopped_meanwhile_is_down/1]).
+         a_client_that_is_stopped_meanwhile_is_down/1, a_client_of_another_node_answers_or_says_where_it_is/1]).
 -export([init/2, handle_message/2, handle_message/3, handle_message/4]).
 -export([get_committed_offsets/2, assign_partitions/3, assignments_received/4, assignments_revoked/1]).
 
@@ -22,7 +22,7 @@ suite() -> [{timetrap, {minutes, 10}}].
 
 all() ->
   [wrong_arguments_hurt_their_caller_only, what_a_killed_dispatcher_had_is_told, undefined_counts_as_not_given,
-   a_client_that_is_stopped_meanwhile_is_down].
+   a_client_that_is_stopped_meanwhile_is_down, a_client_of_another_node_answers_or_says_where_it_is].
 
 init_per_suite(Config) ->
   case brod_test:init_mock_suite(Config) of
@@ -329,6 +329,31 @@ is_of_an_argument(_, _) -> false.
 is_of_a_crash({Reason, [{_, _, _, _} | _] = Stack}) -> not is_of_an_argument(Reason, Stack);
 is_of_a_crash(nif_panicked) -> true;
 is_of_a_crash(_) -> false.
+
+%% By its pid, as what comes with a message of that node.
+a_client_of_another_node_answers_or_says_where_it_is(_Config) ->
+  brod_test:distributed(fun() ->
+    brod_test:with_mock(#{topics => #{?T => 2}}, fun(_Mock, Client) ->
+      Args = lists:append([["-pa", Dir] || Dir <- code:get_path(), filelib:is_dir(Dir)]),
+      {ok, Peer, Node} = peer:start_link(#{name => brod_test:unique_name("peer"), args => Args}),
+      try asked_from(Node, whereis(Client)) after ok = peer:stop(Peer) end
+    end)
+  end).
+
+asked_from(Node, Client) ->
+  Ask = fun(M, F, A) -> erpc:call(Node, M, F, [Client | A], ?CALL_LIMIT_MS) end,
+  ?assertEqual({ok, 2}, Ask(brod, get_partitions_count, [?T])),
+  ?assertMatch({ok, #{topics := [#{name := ?T}]}}, Ask(brod_client, get_metadata, [?T])),
+  ?assertEqual(ok, Ask(brod, start_producer, [?T, []])),
+  ?assertEqual(ok, Ask(brod, produce_sync, [?T, 0, <<"k">>, <<"v">>])),
+  ?assertMatch({ok, {1, [#kafka_message{value = <<"v">>}]}}, Ask(brod, fetch, [?T, 0, 0])),
+  ?assertEqual({ok, 1}, Ask(brod, resolve_offset, [?T, 0, latest])),
+  ?assertMatch({ok, #{producers := [_, _]}}, Ask(brod, stats, [])),
+  ?assertEqual({ok, []}, Ask(brod, health, [])),
+  %% What the engine has belongs to processes of its own node.
+  Down = {error, {client_down, {runs_on, node()}}},
+  ?assertEqual(Down, Ask(brod, transaction, [<<"id">>, []])),
+  ?assertEqual(Down, erpc:call(Node, gen_server, start, [brod_producer, {Client, ?T, 0, []}, []], ?CALL_LIMIT_MS)).
 
 %% callbacks of the subscribers
 

@@ -51,9 +51,33 @@ counters_of_a_client_that_is_gone_are_dropped_after_a_while_test() ->
     ?assertEqual({2, 2}, {Of(a_client_that_is_gone), Of(a_client_that_lives)}),
     StillGone = brod_telemetry:forget_gone(Gone, 599999),
     ?assertEqual({2, 2}, {Of(a_client_that_is_gone), Of(a_client_that_lives)}),
-    ?assertEqual(error, maps:find(a_client_that_is_gone, brod_telemetry:forget_gone(StillGone, 600000))),
-    ?assertEqual({0, 2}, {Of(a_client_that_is_gone), Of(a_client_that_lives)})
+    ?assertEqual(#{}, maps:filter(fun(#{client := C}, _) -> C =:= a_client_that_is_gone end,
+                                  brod_telemetry:forget_gone(StillGone, 600000))),
+    %% Its group has no member.
+    ?assertEqual({0, 1}, {Of(a_client_that_is_gone), Of(a_client_that_lives)})
   after
+    true = unregister(a_client_that_lives),
+    [ok = application:stop(App) || App <- lists:reverse(Started), App =:= brod]
+  end.
+
+counters_of_a_group_without_members_are_dropped_once_they_have_stood_still_for_a_while_test() ->
+  {ok, Started} = application:ensure_all_started(brod),
+  true = register(a_client_that_lives, self()),
+  Happens = fun(Group) -> ok = brod_telemetry:happened([group, retrying], #{attempt => 1}, #{client => a_client_that_lives, group => Group}) end,
+  Groups = fun() -> lists:sort([Group || {_, #{client := a_client_that_lives, group := Group}, _} <- brod_telemetry:counters()]) end,
+  try
+    lists:foreach(Happens, [<<"member">>, <<"tries">>, <<"gone">>]),
+    ok = brod_group_members:enter(a_client_that_lives, <<"member">>, self(), {1, <<"m">>, undefined}, []),
+    Gone = brod_telemetry:forget_gone(#{}, 0),
+    Happens(<<"tries">>),
+    StillGone = brod_telemetry:forget_gone(Gone, 60000),
+    ?assertEqual([<<"gone">>, <<"member">>, <<"tries">>], Groups()),
+    _ = brod_telemetry:forget_gone(StillGone, 600000),
+    ?assertEqual([<<"member">>, <<"tries">>], Groups()),
+    _ = brod_telemetry:forget_gone(StillGone, 660000),
+    ?assertEqual([<<"member">>], Groups())
+  after
+    ok = brod_handles:take_back(),
     true = unregister(a_client_that_lives),
     [ok = application:stop(App) || App <- lists:reverse(Started), App =:= brod]
   end.

@@ -19,6 +19,7 @@ use super::budget::Budget;
 use super::buffer::{Buffer, Outcome, Take};
 use super::config::ProducerConfig;
 use super::failure::{Cause, Failure};
+use super::timers::Waits;
 use crate::cluster::{Interest, NodeId, Snapshot, TopicId};
 use crate::stats::ProduceStats;
 use brod_protocol::api::init_producer_id::ProducerId;
@@ -71,6 +72,12 @@ pub struct Partition<R: Replies> {
     stats: Arc<ProduceStats>,
     /// Calls dropped since that was last told.
     dropped: AtomicU64,
+}
+
+impl<R: Replies> Waits for Arc<Partition<R>> {
+    fn waits_for(&self, timer: Instant) -> bool {
+        self.state.lock().buffer.waits_for(timer)
+    }
 }
 
 impl<R: Replies> Partition<R> {
@@ -168,11 +175,6 @@ impl<R: Replies> Partition<R> {
             state.topic_id = id;
         }
         (state.leader.1, state.topic_id)
-    }
-
-    /// Whether the sender's timer still counts.
-    pub(super) fn waits_for(&self, timer: Instant) -> bool {
-        self.state.lock().buffer.waits_for(timer)
     }
 
     /// The question for work of the sender to the broker `to`.

@@ -14,7 +14,7 @@ use super::buffer::Take;
 use super::failure::Cause;
 use super::inbox::Inbox;
 use super::lane::{lane_of, Event, Item, Lane, Request, LANES};
-use super::partition::Host;
+use super::partition::{Host, Partition};
 use super::request::{fitting, gathered, goes_with, seal, AROUND_BATCH};
 use super::responses;
 use super::shared::Shared;
@@ -46,7 +46,7 @@ const PRODUCE: i16 = ApiKey::Produce as i16;
 struct Task<R: Replies> {
     inbox: Arc<Inbox<R>>,
     shared: Arc<Shared<R>>,
-    timers: Timers<R>,
+    timers: Timers<Arc<Partition<R>>>,
     lanes: [Lane<R>; LANES],
 }
 

@@ -58,9 +58,9 @@ impl<A: Acks> Buffer<A> {
             && self.open.as_ref().is_none_or(|open| open.acks.calls() == 0)
     }
 
-    /// True for the timer that `Take::At` last asked for, false once something else came first.
+    /// True for the timer that `Take::At` last asked for, false once something else came first, or nothing can come.
     pub(crate) fn waits_for(&self, timer: Instant) -> bool {
-        self.timer == Some(timer)
+        self.timer == Some(timer) && self.stopped().is_none()
     }
 
     /// Come back then.

@@ -38,6 +38,21 @@ fn the_count_ends_a_linger_that_has_begun() {
     assert_eq!(names(&bench.batch()), ["a", "b", "c", "d"]);
 }
 
+#[test]
+fn one_that_has_stopped_waits_for_no_timer() {
+    let mut bench = Bench::new(|config| {
+        config.max_linger = Duration::from_millis(10);
+        config.max_linger_count = 3;
+    });
+    bench.call("a");
+    let Take::At(timer) = bench.take() else {
+        panic!("no linger");
+    };
+    assert!(bench.buffer.waits_for(timer));
+    bench.buffer.stop(Failure::Closed);
+    assert!(!bench.buffer.waits_for(timer));
+}
+
 /// Time enough for more calls, in batches that take no second one.
 fn lingers_with_room_for_one(config: &mut ProducerConfig) {
     config.max_linger = Duration::from_millis(10);
