@@ -58,6 +58,13 @@ counters_of_a_client_that_is_gone_are_dropped_after_a_while_test() ->
     [ok = application:stop(App) || App <- lists:reverse(Started), App =:= brod]
   end.
 
+what_is_no_number_is_no_measurement_test() ->
+  Consumer = #{topic => <<"t">>, partition => 0, lag => 2, position => undefined, high_watermark => 5, pending_count => 0,
+               fetches => 0, bytes_fetched => 0, pauses => 0, errors => 0, records => 0, bytes => 0},
+  Stats = #{brokers => [], producers => [], consumers => [Consumer], events => [], bounds_us => []},
+  ?assertEqual([{[consume, lag], #{lag => 2, high_watermark => 5, pending_count => 0}, #{topic => <<"t">>, partition => 0}}],
+               brod_stats_poller:differences(#{}, Stats)).
+
 %% In a release that is upgraded it goes on with what it has seen, and begins to drop what is kept of clients that are gone.
 the_poller_takes_over_the_state_of_a_version_before_test_() ->
   Seen = #{self() => #{last_event => 7}},
