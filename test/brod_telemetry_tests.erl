@@ -58,6 +58,19 @@ counters_of_a_client_that_is_gone_are_dropped_after_a_while_test() ->
     [ok = application:stop(App) || App <- lists:reverse(Started), App =:= brod]
   end.
 
+%% Prometheus sees no increase in a row that begins with 1.
+metrics_of_a_group_are_there_before_something_goes_wrong_test() ->
+  {ok, Started} = application:ensure_all_started(brod),
+  try
+    ok = brod_telemetry:happened([group, join], #{topics => 1}, #{client => a_client, group => <<"g">>}),
+    Text = iolist_to_binary(brod_prometheus:scrape()),
+    Labels = "{client=\"a_client\",group=\"g\"} ",
+    [?assertMatch({_, _}, binary:match(Text, iolist_to_binary(["\nbrod_group_", Line])))
+     || Line <- [["join_total", Labels, "1\n"], ["heartbeat_failed_total", Labels, "0\n"], ["revoked_total", Labels, "0\n"]]]
+  after
+    [ok = application:stop(App) || App <- lists:reverse(Started), App =:= brod]
+  end.
+
 what_is_no_number_is_no_measurement_test() ->
   Consumer = #{topic => <<"t">>, partition => 0, lag => 2, position => undefined, high_watermark => 5, pending_count => 0,
                fetches => 0, bytes_fetched => 0, pauses => 0, errors => 0, records => 0, bytes => 0},
