@@ -23,7 +23,8 @@ write(File, Text, []) ->
 page() ->
   ["# Options\n\n"
    "Made from `src/brod_option_table.erl` by `scripts/generate-options.escript`. Options are given as a proplist, a keyword list\n"
-   "or a map. A value that cannot be is an error; an unknown name is a warning with the nearest one from Erlang's functions, and an\n"
+   "or a map. A value that cannot be is an error, but where the table says *else the default* (with a warning) or *else the nearest* (of\n"
+   "numbers, and without a word), as in brod. An unknown name is a warning with the nearest one from Erlang's functions, and an\n"
    "error from those of `Brod.*`. Numbers go up to what 32 bits hold. The column *since* tells which version has the option first: 4 means\n"
    "that brod 4 has it, too.\n",
    [section(Level) || Level <- brod_option_table:levels()]].
@@ -34,7 +35,11 @@ section({Level, Title, Where}) ->
     || Rows <- [brod_option_table:rows(Level)], Rows =/= []]].
 
 row({Name, Kind, Default, Since, Text}) ->
-  io_lib:format("| `~s` | ~ts | ~ts | ~p | ~ts |~n", [Name, brod_option_kinds:text(Kind), default(Default), Since, Text]).
+  io_lib:format("| `~s` | ~ts | ~ts | ~p | ~ts |~n", [Name, may_be(Kind), default(Default), Since, Text]).
+
+may_be({later, _} = Kind) -> [brod_option_kinds:text(Kind), "; else the default"];
+may_be({clamped, _, _, _} = Kind) -> [brod_option_kinds:text(Kind), "; else the nearest"];
+may_be(Kind) -> brod_option_kinds:text(Kind).
 
 default(undefined) -> "";
 default(Default) -> io_lib:format("`~0tp`", [Default]).

@@ -47,10 +47,12 @@ run(Client, Input) ->
       Error
   end.
 
+%% @doc Join the group and commit the offsets, linked to the caller; {@link sync/1} waits until they are committed.
 -spec start_link(brod:client(), group_input()) -> {ok, pid()} | {error, term()}.
 start_link(Client, Input) ->
   gen_server:start_link(?MODULE, {Client, Input}, []).
 
+%% @doc Leave the group and stop.
 -spec stop(pid()) -> ok.
 stop(Pid) ->
   Monitor = monitor(process, Pid),

@@ -439,12 +439,14 @@ connect_failed(Reason, #state{id = Id, context = #{endpoints := Endpoints}}) ->
              end,
   ?BROD_LOG_ERROR("Client ~p cannot connect to Kafka: ~ts.",
                   [Id, brod_connect_failure:describe(Failures)]),
-  %% The engine's own events of it go with the engine's client.
-  lists:foreach(fun({{Host, Port}, {Why, _Stack}}) ->
-                  ok = brod_telemetry:happened([client, connect_failed], #{count => 1},
-                                               #{client => Id, reason => brod_connect_failure:why(Why),
-                                                 broker => brod_stats:name(#{host => brod_engine:to_binary(Host), port => Port})})
-                end, Failures),
+  %% The engine's own events of it go with the engine's client. Those of a kind stand together: see brod_stats:why_down/1.
+  Tell = fun(Event, {{Host, Port}, {Why, _Stack}}) ->
+           Broker = brod_stats:name(#{host => brod_engine:to_binary(Host), port => Port}),
+           ok = brod_telemetry:happened([client, Event], #{count => 1},
+                                        #{client => Id, broker => Broker, reason => brod_connect_failure:why(Why)})
+         end,
+  _ = [Tell(authentication_failed, Refused) || {_, {{sasl_auth_error, _}, _}} = Refused <- Failures],
+  _ = [Tell(connect_failed, Failure) || Failure <- Failures],
   Failures.
 
 %% Partitions that a topic gained are found without anybody asking for them.

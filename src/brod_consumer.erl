@@ -105,6 +105,7 @@ is_proper(Config) when is_list(Config) ->
 is_proper(Config) ->
   is_map(Config).
 
+%% @doc Stop a consumer. Its supervisor, if there is one, does not start it again.
 -spec stop(pid()) -> ok | {error, term()}.
 stop(Pid) -> safe_call(Pid, stop, infinity).
 
@@ -175,6 +176,7 @@ handle(Pid) ->
 -spec pause(pid()) -> ok | {error, term()}.
 pause(Pid) -> safe_call(Pid, pause, ?CALL_TIMEOUT_MS).
 
+%% @doc Goes on fetching after {@link pause/1}.
 -spec resume(pid()) -> ok | {error, term()}.
 resume(Pid) -> safe_call(Pid, resume, ?CALL_TIMEOUT_MS).
 

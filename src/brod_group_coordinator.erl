@@ -230,6 +230,7 @@ handle_info(Info, #st{callback = Then, runner = Runner} = St) ->
 terminate(Reason, St) ->
   ok = stop_callbacks(St),
   log(level(Reason), "stops: ~0P", [Reason, 20], St),
+  ok = revoked(Reason, St),
   ok = brod_group_commits:farewell(?FAREWELL_TIMEOUT_MS, drain_acks(St#st.commits)),
   leave(St).
 
@@ -248,7 +249,6 @@ code_change(_OldVsn, St, _Extra) -> {ok, St}.
 
 handle_event({revoke, Why}, #st{commits = Commits} = St) ->
   log(info, "generation ~p ends: ~p", [brod_group_commits:generation(Commits), Why], St),
-  ok = brod_telemetry:happened([group, revoked], #{count => 1}, #{reason => Why}),
   ok = case ?STILL_MEMBER(Why) of
          true -> ok;
          false -> brod_telemetry:happened([group, heartbeat_failed], #{count => 1}, #{reason => Why})
@@ -338,9 +338,14 @@ end_generation(Why, #st{callback = Running, rejoin = Earlier} = St) when Running
 end_generation(_Why, #st{phase = joining} = St) ->
   join(St);
 end_generation(Why, #st{member_module = Module, member_pid = Pid} = St) ->
+  ok = revoked(Why, St),
   Then = fun(UserData, Now) -> last_commit(Why, Now#st{user_data = UserData}) end,
   run_callbacks(fun() -> brod_group_callbacks:revoked(Module, Pid) end, Then,
                 St#st{phase = revoking}).
+
+%% Told once for each generation that was told of, whatever ends it.
+revoked(Why, #st{phase = member}) -> brod_telemetry:happened([group, revoked], #{count => 1}, #{reason => Why});
+revoked(_Why, _St) -> ok.
 
 %% All that was acknowledged before the callbacks returned is in the mailbox before their result.
 last_commit(Why, St) when ?STILL_MEMBER(Why) ->

@@ -33,7 +33,15 @@ produce_request_sent(Topic, Partition, Measurements) ->
 -spec produce_dropped(brod:topic(), brod:partition(), #{count := pos_integer()}) -> ok.
 produce_dropped(Topic, Partition, Measurements) ->
   case is_enabled() of
-    true -> apply(telemetry, execute, [[brod, produce_dropped], Measurements,
-                                       #{topic => Topic, partition => Partition}]);
+    true ->
+      #{client := Client} = maps:merge(#{client => undefined}, process_metadata()),
+      apply(telemetry, execute, [[brod, produce_dropped], Measurements,
+                                 #{client => Client, topic => Topic, partition => Partition}]);
     false -> ok
+  end.
+
+process_metadata() ->
+  case logger:get_process_metadata() of
+    #{} = Metadata -> Metadata;
+    undefined -> #{}
   end.

@@ -75,6 +75,7 @@ start(Config) ->
     {error, _} = Error -> Error
   end.
 
+%% @doc Stop the cluster, with all that it holds.
 -spec stop(mock()) -> ok.
 stop(Mock) ->
   gen_server:stop(Mock).
@@ -112,6 +113,7 @@ records(Mock, Topic) ->
    || #{<<"partition">> := Partition, <<"offset">> := Offset, <<"ts">> := Ts, <<"key">> := Key,
         <<"value">> := Value, <<"headers">> := Headers} <- Messages].
 
+%% @doc Create a topic with so many partitions.
 -spec create_topic(mock(), brod:topic(), pos_integer()) -> ok | {error, binary()}.
 create_topic(Mock, Topic, Partitions) ->
   done(call(Mock, #{do => create_topic, topic => Topic, partitions => Partitions})).
@@ -222,6 +224,7 @@ pushed_metrics(Mock) ->
                                 || #{<<"name">> := Name, <<"points">> := Points} <- Metrics])}
    || #{<<"client">> := Client, <<"instance">> := Instance, <<"terminating">> := Terminating, <<"metrics">> := Metrics} <- Pushes].
 
+%% @doc Have another broker lead a partition.
 -spec move_leader(mock(), brod:topic(), brod:partition(), integer()) -> ok | {error, binary()}.
 move_leader(Mock, Topic, Partition, Broker) ->
   done(call(Mock, #{do => move_leader, topic => Topic, partition => Partition, broker => Broker})).
@@ -242,6 +245,7 @@ stop_broker(Mock, Broker) ->
 stop_broker(Mock, Broker, Lose) ->
   done(call(Mock, #{do => stop_broker, broker => Broker, lose => Lose})).
 
+%% @doc Start a broker that was stopped, on its port of before.
 -spec start_broker(mock(), integer()) -> ok | {error, binary()}.
 start_broker(Mock, Broker) ->
   done(call(Mock, #{do => start_broker, broker => Broker})).

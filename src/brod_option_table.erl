@@ -214,7 +214,7 @@ rows(producer) ->
   , {max_retries, {or_infinity, {integer, none, -1, ?MAX}, -1}, 3, 4, "Attempts after the first; -1: no limit."}
   , {retry_backoff_ms, {or_infinity, {integer, ms, 0, ?MAX}, infinity}, 500, 4, "Pause between attempts."}
   , {compression, codec, no_compression, 4, "Codec of batches."}
-  , {compression_level, {integer, none, -(1 bsl 31), ?MAX}, undefined, 5, "Level of that codec."}
+  , {compression_level, {integer, none, -(1 bsl 31), ?MAX}, undefined, 5, "Level of gzip (0 to 9; -1: its own default) or zstd (up to 22); what is beyond is the nearest, and other codecs have none."}
   , {max_linger_ms, {later, linger}, 0, 4, "How long a batch may wait for more messages."}
   , {max_linger_count, {later, {integer, messages, 0, ?MAX}}, 0, 4, "How many messages a batch waits for at most."}
   , {produce_req_vsn, {integer, none, 0, 1 bsl 15 - 1}, undefined, 4, "Version of the request, where another than the highest is wanted."}

@@ -50,7 +50,7 @@ scrape() ->
   , each(Consumers, pauses, counter, "consumer_pauses_total", "Times fetching stopped at a full window or was paused")
   , each(Consumers, errors, counter, "consumer_errors_total", "Errors that stopped a consumer")
   , each(Consumers, pending_count, gauge, "consumer_pending_messages", "Messages delivered and not acked")
-  , events()
+  , events([Id || {Id, _} <- Stats])
   ].
 
 %% @doc The content type of {@link scrape/0}.
@@ -93,11 +93,17 @@ bucket_rows(Labels, Buckets, Bounds, Sum) ->
 
 seconds(Us) -> float_to_list(Us / 1000000, [{decimals, 6}, compact]).
 
-%% Groups, transactions, defects: the names are those of the telemetry events.
-events() ->
-  ByName = lists:foldl(fun({Name, Labels, Count}, Acc) ->
-                         maps:update_with(Name, fun(L) -> [{Labels, Count} | L] end, [{Labels, Count}], Acc)
-                       end, #{}, brod_telemetry:counters()),
+%% Groups, transactions, defects: the names are those of the telemetry events. What alerts ask for is there before it has happened:
+%% a row that begins with 1 has not increased.
+events(Clients) ->
+  Counters = brod_telemetry:counters(),
+  Groups = lists:usort([Labels || {[group, _], Labels, _} <- Counters]),
+  Zeros = [{{[client, What], #{client => Id}}, 0} || Id <- Clients, What <- [authentication_failed, connect_failed, engine_defect]]
+    ++ [{{Name, Labels}, 0} || [brod | [group, _] = Name] <- brod_telemetry:events(), Labels <- Groups],
+  All = maps:merge(maps:from_list(Zeros), maps:from_list([{{Name, Labels}, Count} || {Name, Labels, Count} <- Counters])),
+  ByName = maps:fold(fun({Name, Labels}, Count, Acc) ->
+                       maps:update_with(Name, fun(L) -> [{Labels, Count} | L] end, [{Labels, Count}], Acc)
+                     end, #{}, All),
   [metric(counter, [lists:join("_", [atom_to_list(A) || A <- Name]), "_total"], "Events of that name",
           [{"", maps:to_list(Labels), Count} || {Labels, Count} <- Counted])
    || {Name, Counted} <- lists:sort(maps:to_list(ByName))].

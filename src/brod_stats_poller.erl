@@ -154,8 +154,11 @@ consumed(Now, Before) ->
   Delivered = #{records => grown(records, Now, Before), bytes => grown(bytes, Now, Before)},
   [{[consume, fetched], Fetched, place(Now)} || any(Fetched)]
     ++ [{[consume, delivered], Delivered, place(Now)} || any(Delivered)]
-    ++ [{[consume, lag], maps:with([lag, position, high_watermark, pending_count], Now), place(Now)}
+    ++ [{[consume, lag], integers([lag, position, high_watermark, pending_count], Now), place(Now)}
         || is_integer(maps:get(lag, Now))].
+
+%% Of a partition that nobody reads there is no position, and handlers take measurements for numbers.
+integers(Keys, Part) -> maps:filter(fun(_, Value) -> is_integer(Value) end, maps:with(Keys, Part)).
 
 place(Part) -> maps:with([topic, partition], Part).
 

@@ -7,8 +7,8 @@
 %% told when it happens, or, for what the engine notices, at the next sample. Times are in microseconds unless the name
 %% says otherwise. A handler that raises is detached by `telemetry' as always.
 %%
-%% Metadata of all events: `client', the client's id. What happens in a process that has no client's name has
-%% `undefined'.
+%% Metadata of all events but brod's own `produce_request_sent': `client', the client's id. What happens in a process that has
+%% no client's name has `undefined'.
 %%
 %% <h3>Connections</h3>
 %% <dl>
@@ -45,7 +45,7 @@
 %% partition}'. A pause is a window that was full, or a consumer that was told to pause.</dd>
 %% <dt>`[brod, consume, delivered]' (sampled)</dt><dd>`#{records, bytes}'; `#{topic, partition}'.</dd>
 %% <dt>`[brod, consume, lag]' (sampled)</dt><dd>Told each time, changed or not. `#{lag, position, high_watermark,
-%% pending_count}'; `#{topic, partition}'.</dd>
+%% pending_count}', without `position' where nobody reads the partition; `#{topic, partition}'.</dd>
 %% </dl>
 %% <h3>Groups</h3>
 %% Metadata of all: `#{group}'.
@@ -59,7 +59,7 @@
 %% <dt>`[brod, group, commit]'</dt><dd>A commit is answered. `#{partitions, failed}'; `#{result}'.</dd>
 %% </dl>
 %% <h3>Transactions</h3>
-%% Metadata of all: `#{transactional_id}', and `result' of the two that end one.
+%% Metadata of all: `#{transactional_id, result}'.
 %% <dl>
 %% <dt>`[brod, transaction, begin]', `[brod, transaction, commit]', `[brod, transaction, abort]'</dt>
 %% <dd>`#{count}'.</dd>

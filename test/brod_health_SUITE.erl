@@ -6,12 +6,15 @@
 -include("brod.hrl").
 
 -export([all/0, init_per_suite/1, end_per_suite/1]).
--export([refused_consumer_is_no_health/1, what_is_started_again_goes_on_counting/1]).
+-export([refused_consumer_is_no_health/1, what_is_started_again_goes_on_counting/1, each_end_of_a_generation_is_told/1,
+         credentials_refused_at_the_start_are_told/1]).
+-export([get_committed_offsets/2, assignments_received/4, assignments_revoked/1]).
 
 -define(LIMIT_MS, 20000).
 -define(TOPIC_AUTHORIZATION_FAILED, 29).
 
-all() -> [refused_consumer_is_no_health, what_is_started_again_goes_on_counting].
+all() -> [refused_consumer_is_no_health, what_is_started_again_goes_on_counting, each_end_of_a_generation_is_told,
+          credentials_refused_at_the_start_are_told].
 
 init_per_suite(Config) -> brod_test:init_mock_suite(Config).
 
@@ -57,6 +60,41 @@ what_is_started_again_goes_on_counting(_Config) ->
     ?assertEqual({ok, []}, brod:health(Client)),
     ?assertMatch([#{batches_acked := 2, batches_failed := 1, records_sent := 3}], parts(producers, Client))
   end).
+
+%% Also that which no broker has asked for: the dashboard would show a member that has left for as long as one looks.
+each_end_of_a_generation_is_told(_Config) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1, <<"u">> => 1}}, fun(_Mock, Client) ->
+    {ok, Coordinator} = brod_group_coordinator:start_link(Client, <<"g">>, [<<"t">>], [], ?MODULE, self()),
+    true = unlink(Coordinator),
+    ok = assigned(),
+    ok = brod_group_coordinator:update_topics(Coordinator, [<<"t">>, <<"u">>]),
+    ok = assigned(),
+    ok = brod_group_coordinator:stop(Coordinator),
+    Told = [{Event, maps:get(reason, Metadata, none)} || #{event := [group, Event], metadata := Metadata} <- brod_telemetry:recent(Client)],
+    ?assertEqual([{join, none}, {assigned, none}, {revoked, topics_changed},
+                  {join, none}, {assigned, none}, {revoked, shutdown}], Told)
+  end).
+
+%% As those are that a broker refuses later, and not only as a connection that could not be made.
+credentials_refused_at_the_start_are_told(_Config) ->
+  Sasl = {sasl, {plain, "alice", "wrong"}},
+  brod_test:with_mock(#{brokers => 1, users => #{<<"alice">> => <<"secret">>}}, [Sasl, {restart_delay_seconds, 60}], fun(_Mock, Client) ->
+    brod_test:wait_until(fun() -> [] =/= [1 || #{event := [client, connect_failed]} <- brod_telemetry:recent(Client)] end, ?LIMIT_MS),
+    ?assertMatch([#{event := [client, authentication_failed], metadata := #{broker := Broker, reason := Why}},
+                  #{event := [client, connect_failed], metadata := #{broker := Broker, reason := Why}}],
+                 brod_telemetry:recent(Client))
+  end).
+
+assigned() ->
+  receive assigned -> ok after ?LIMIT_MS -> error(not_assigned) end.
+
+get_committed_offsets(_Test, _TPs) -> {ok, []}.
+
+assignments_received(Test, _MemberId, _Generation, _Assignments) ->
+  Test ! assigned,
+  ok.
+
+assignments_revoked(_Test) -> ok.
 
 parts(Kind, Client) ->
   {ok, Stats} = brod:stats(Client),

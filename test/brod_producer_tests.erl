@@ -190,7 +190,7 @@ dropped() ->
   wait_for(fun() -> logged("17 messages of produce_no_ack to topic, partition 0, were dropped") end,
            true),
   receive {[brod, produce_dropped], Counts, About} ->
-    ?assertEqual({#{count => 17}, #{topic => ?T, partition => 0}}, {Counts, About})
+    ?assertEqual({#{count => 17}, #{client => ?C, topic => ?T, partition => 0}}, {Counts, About})
   after 2000 -> error(no_event)
   end,
   ok = brod_fake:unload(telemetry).

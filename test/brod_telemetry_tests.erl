@@ -82,6 +82,26 @@ counters_of_a_group_without_members_are_dropped_once_they_have_stood_still_for_a
     [ok = application:stop(App) || App <- lists:reverse(Started), App =:= brod]
   end.
 
+%% Prometheus sees no increase in a row that begins with 1.
+metrics_of_a_group_are_there_before_something_goes_wrong_test() ->
+  {ok, Started} = application:ensure_all_started(brod),
+  try
+    ok = brod_telemetry:happened([group, join], #{topics => 1}, #{client => a_client, group => <<"g">>}),
+    Text = iolist_to_binary(brod_prometheus:scrape()),
+    Labels = "{client=\"a_client\",group=\"g\"} ",
+    [?assertMatch({_, _}, binary:match(Text, iolist_to_binary(["\nbrod_group_", Line])))
+     || Line <- [["join_total", Labels, "1\n"], ["heartbeat_failed_total", Labels, "0\n"], ["revoked_total", Labels, "0\n"]]]
+  after
+    [ok = application:stop(App) || App <- lists:reverse(Started), App =:= brod]
+  end.
+
+what_is_no_number_is_no_measurement_test() ->
+  Consumer = #{topic => <<"t">>, partition => 0, lag => 2, position => undefined, high_watermark => 5, pending_count => 0,
+               fetches => 0, bytes_fetched => 0, pauses => 0, errors => 0, records => 0, bytes => 0},
+  Stats = #{brokers => [], producers => [], consumers => [Consumer], events => [], bounds_us => []},
+  ?assertEqual([{[consume, lag], #{lag => 2, high_watermark => 5, pending_count => 0}, #{topic => <<"t">>, partition => 0}}],
+               brod_stats_poller:differences(#{}, Stats)).
+
 %% In a release that is upgraded it goes on with what it has seen, and begins to drop what is kept of clients that are gone.
 the_poller_takes_over_the_state_of_a_version_before_test_() ->
   Seen = #{self() => #{last_event => 7}},
