@@ -82,7 +82,8 @@ defmodule Brod.MixProject do
       mod: app_src(:mod),
       registered: app_src(:registered),
       env: app_src(:env),
-      extra_applications: app_src(:applications) -- [:kernel, :stdlib]
+      # Started before brod where somebody has it. An app.src cannot say so: rebar3's dialyzer wants what it names to be there.
+      extra_applications: (app_src(:applications) -- [:kernel, :stdlib]) ++ [telemetry: :optional]
     ]
   end
 
