@@ -6,6 +6,7 @@
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_group/2, end_per_group/2]).
 -export([passing_faults_harm_no_transaction/1, fenced_is_fenced_at_every_step/1, an_abortable_error_can_be_aborted/1,
          the_coordinator_moves_in_the_middle/1, the_coordinators_broker_stops_in_the_middle/1,
+         what_waits_for_a_former_coordinator_is_asked_again/1,
          an_end_that_nobody_answers_is_a_timeout/1, the_owner_dies_while_the_end_is_under_way/1,
          a_zombie_is_fenced/1, messages_of_every_form_are_in_order/1, what_a_processor_leaves_open_holds_up_none_that_follows/1, one_after_the_other_asks_for_a_producer_id_once/1,
          who_was_fenced_since_the_last_one_has_the_id_all_the_same/1,
@@ -41,6 +42,7 @@ all() -> [{group, v2}, {group, v1}, {group, topics}].
 groups() ->
   Both = [passing_faults_harm_no_transaction, fenced_is_fenced_at_every_step, an_abortable_error_can_be_aborted,
           the_coordinator_moves_in_the_middle, the_coordinators_broker_stops_in_the_middle,
+          what_waits_for_a_former_coordinator_is_asked_again,
           an_end_that_nobody_answers_is_a_timeout, the_owner_dies_while_the_end_is_under_way, a_zombie_is_fenced,
           what_a_processor_leaves_open_holds_up_none_that_follows, messages_of_every_form_are_in_order],
   [{v2, [parallel], Both ++ [one_after_the_other_asks_for_a_producer_id_once,
@@ -143,6 +145,32 @@ the_coordinators_broker_stops_in_the_middle(Config) ->
     ok = brod_mock:start_broker(Mock, 2),
     ok = run(Client, ?ID),
     ?assertEqual([<<"1">>, <<"2">>, <<"v">>], seen(Client, 0))
+  end).
+
+%% The leader works, but asks the coordinator before it stores anything, and that hangs. So does the group's coordinator.
+what_waits_for_a_former_coordinator_is_asked_again(Config) ->
+  with_mock(Config, fun(Mock, Client) ->
+    ok = brod_mock:move_coordinator(Mock, ?ID, 1),
+    [begin
+       {ok, Tx} = brod:transaction(Client, ?ID, [{producer_config, [{ack_timeout, 10 * ?LIMIT_MS}]}]),
+       Steps = [{<<"Produce">>, fun() -> brod:txn_produce(Tx, ?T, 0, <<>>, integer_to_binary(N)) end},
+                {<<"TxnOffsetCommit">>, fun() -> brod:txn_add_offsets(Tx, ?GROUP, #{{?T, 0} => N}) end}],
+       [begin
+          Met = brod_mock:faults_met(Mock),
+          ok = brod_mock:fault(Mock, #{api => Api, action => {delay, 10 * ?LIMIT_MS}}),
+          Self = self(),
+          Caller = spawn_link(fun() -> Self ! {self(), Step()} end),
+          true = brod_test:wait_until(fun() -> brod_mock:faults_met(Mock) > Met end, ?LIMIT_MS),
+          %% so that the time of an attempt is over before that of its last question
+          ok = brod_mock:fault(Mock, #{api => <<"FindCoordinator">>, action => {delay, 20}, times => 1000}),
+          ok = brod_mock:move_coordinator(Mock, ?ID, Next),
+          receive {Caller, Result} -> ?assertNotMatch({error, _}, Result) after ?LIMIT_MS -> error({waits, Api}) end,
+          ok = brod_mock:clear_faults(Mock)
+        end || {{Api, Step}, Next} <- lists:zip(Steps, Moves)],
+       ?assertEqual(ok, brod:commit(Tx)),
+       ?assertEqual(N, committed_offset(Mock, ?GROUP))
+     end || {N, Moves} <- [{1, [2, 3]}, {2, [1, 2]}]],
+    ?assertEqual([<<"1">>, <<"2">>], seen(Client, 0))
   end).
 
 an_end_that_nobody_answers_is_a_timeout(Config) ->

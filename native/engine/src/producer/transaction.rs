@@ -1,6 +1,7 @@
 //! What a producer needs of the transaction that its records belong to (KIP-98).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::failure::Failure;
 use brod_protocol::api::init_producer_id::ProducerId;
@@ -27,6 +28,11 @@ pub trait Transaction: std::fmt::Debug + Send + Sync {
     fn stored(&self);
     /// All that was sent is answered and told, for now.
     fn settled(&self);
+    /// A batch is late, although its partition may have no other leader. Leaders ask the transaction's coordinator before they
+    /// store a batch (KIP-890), and that may hang: somebody is to look whether another one coordinates by now.
+    fn late(&self);
+    /// When that was so, the last time.
+    fn coordinator_moved(&self) -> Option<Instant>;
 }
 
 /// How far a partition is with joining the transaction under way.

@@ -2,9 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, Notify};
 
+use super::common::Common;
 use super::config::OffsetsToAdd;
 use super::state::{Place, Trouble};
 use super::trouble;
@@ -27,6 +29,8 @@ pub(super) enum Command {
     Anew(ProducerId, ErrorCode),
     /// A batch was stored: see [`Link::await_first`].
     Stored,
+    /// See [`Transaction::late`].
+    Late,
     /// Something was refused before it came to a producer.
     Refused,
     Offsets(OffsetsToAdd, Reply),
@@ -37,6 +41,7 @@ pub(super) enum Command {
 /// See the module's text.
 pub(super) struct Link {
     id: String,
+    common: Arc<Common>,
     commands: mpsc::UnboundedSender<Command>,
     /// Batches add their partition to the transaction.
     adds_itself: AtomicBool,
@@ -50,9 +55,14 @@ pub(super) struct Link {
 
 impl Link {
     /// For the transactional id whose task takes `commands`.
-    pub(super) fn new(id: String, commands: mpsc::UnboundedSender<Command>) -> Self {
+    pub(super) fn new(
+        id: String,
+        common: Arc<Common>,
+        commands: mpsc::UnboundedSender<Command>,
+    ) -> Self {
         Link {
             id,
+            common,
             commands,
             adds_itself: AtomicBool::new(false),
             awaits_idle: AtomicBool::new(false),
@@ -145,5 +155,13 @@ impl Transaction for Link {
         if self.awaits_idle.load(Ordering::SeqCst) {
             self.idle.notify_one();
         }
+    }
+
+    fn late(&self) {
+        let _ = self.send(Command::Late);
+    }
+
+    fn coordinator_moved(&self) -> Option<Instant> {
+        self.common.coordinators.moved(&self.id)
     }
 }

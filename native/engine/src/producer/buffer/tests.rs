@@ -935,6 +935,10 @@ impl crate::producer::Transaction for NoTransaction {
     fn add(&self, _topic: &std::sync::Arc<str>, _partition: i32) {}
     fn failed(&self, _why: &Failure, _untold: bool) {}
     fn settled(&self) {}
+    fn late(&self) {}
+    fn coordinator_moved(&self) -> Option<Instant> {
+        None
+    }
 }
 
 fn transactional() -> Bench {
