@@ -18,9 +18,9 @@ pub trait Transaction: std::fmt::Debug + Send + Sync {
     /// The partition has something to send, and is to be added to the transaction. Asked once a
     /// transaction.
     fn add(&self, topic: &Arc<str>, partition: i32);
-    /// Records will not be delivered; their callers are told right afterwards, but for those of
+    /// Records will not be delivered; their callers are told right afterwards what this returns, but for those of
     /// `untold` calls, which nobody waits for.
-    fn failed(&self, why: &Failure, untold: bool);
+    fn failed(&self, why: Failure, untold: bool) -> Failure;
     /// A batch was refused because there is another producer than `this`. True: the transaction begins anew, as if the
     /// batch had never been sent, which waits for [`super::Partition::begin`].
     fn begins_anew(&self, this: ProducerId, code: ErrorCode) -> bool;

@@ -107,6 +107,7 @@ impl<R: Replies> Driver<R> {
         let closed = cluster.closed();
         loop {
             let wake_at = self.act();
+            self.link.set_expires_at(self.state.expires_at());
             if self.closing && !self.state.is_open() && !self.state.awaits_idle() {
                 break;
             }

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
+
 use tokio::sync::{mpsc, Notify};
 
 use super::common::Common;
@@ -51,6 +53,8 @@ pub(super) struct Link {
     /// The task wants to hear of the next batch that is stored.
     awaits_first: AtomicBool,
     untouched: AtomicBool,
+    /// See [`super::state::State::expires_at`].
+    expires_at: Mutex<Option<Instant>>,
 }
 
 impl Link {
@@ -69,6 +73,7 @@ impl Link {
             idle: Notify::new(),
             awaits_first: AtomicBool::new(false),
             untouched: AtomicBool::new(false),
+            expires_at: Mutex::default(),
         }
     }
 
@@ -96,6 +101,11 @@ impl Link {
     /// batches wait for another id, and [`Command::Anew`] comes. Ends with the first of it that is stored.
     pub(super) fn set_untouched(&self, untouched: bool) {
         self.untouched.store(untouched, Ordering::SeqCst);
+    }
+
+    /// From when on a fenced producer means that the transaction was open for too long.
+    pub(super) fn set_expires_at(&self, expires_at: Option<Instant>) {
+        *self.expires_at.lock() = expires_at;
     }
 
     /// Still so.
@@ -131,10 +141,21 @@ impl Transaction for Link {
         let _ = self.send(Command::Add((topic.clone(), partition)));
     }
 
-    fn failed(&self, why: &Failure, untold: bool) {
-        if let Some(trouble) = trouble::of_failure(why, untold) {
+    fn failed(&self, why: Failure, untold: bool) -> Failure {
+        let is_over = |at: Instant| Instant::now() >= at;
+        let why = match why {
+            Failure::NotRetriable(code)
+                if trouble::may_mean_expiry(code)
+                    && self.expires_at.lock().is_some_and(is_over) =>
+            {
+                Failure::TransactionTimedOut
+            }
+            why => why,
+        };
+        if let Some(trouble) = trouble::of_failure(&why, untold) {
             let _ = self.send(Command::Failed(trouble));
         }
+        why
     }
 
     fn begins_anew(&self, this: ProducerId, code: ErrorCode) -> bool {

@@ -68,14 +68,7 @@ fn begun() -> (Driver<Nobody>, Arc<Link>) {
     };
     let producers = Arc::new(Producers::new(cluster.clone(), usize::MAX));
     let gate = Gate::new(producers, link.clone(), ProducerConfig::default());
-    let mut driver = Driver::new(
-        common,
-        state,
-        asker,
-        Arc::new(gate),
-        link.clone(),
-        receiver,
-    );
+    let mut driver = Driver::new(common, state, asker, Arc::new(gate), link.clone(), receiver);
     driver.act();
     (driver, link)
 }
