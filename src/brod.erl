@@ -420,7 +420,8 @@ get_consumer(Client, Topic, Partition) -> brod_client:get_consumer(Client, Topic
 
 %% @doc Subscribe a process to a partition. It gets `{ConsumerPid, #kafka_message_set{}}' and
 %% `{ConsumerPid, #kafka_fetch_error{}}' messages, and acknowledges with {@link consume_ack/2}.
-%% `Options' change those that the consumer was started with.
+%% `Options' change those that the consumer was started with, but for `isolation_level' and `share_leader_conn', which are
+%% fixed then.
 -spec subscribe(client(), pid() | atom(), topic(), partition(), consumer_config()) ->
         {ok, pid()} | {error, term()}.
 subscribe(Client, Subscriber, Topic, Partition, Options) ->

@@ -20,13 +20,21 @@
 %% @doc Options of a consumer that starts. Those of its supervisor are left out.
 -spec new(brod:consumer_config() | map()) -> {ok, options()} | {error, brod_options:error()}.
 new(Given) ->
-  update(brod_option_table:defaults(consumer), Given, []).
+  update(brod_option_table:defaults(consumer), Given).
 
-%% @doc What a subscribe call changes in options that are in force.
+%% @doc What a subscribe call changes in options that are in force. What it cannot change, though it says so, is told in the log.
 -spec merge(options(), brod:consumer_config() | map()) ->
         {ok, options()} | {error, brod_options:error()}.
 merge(Options, Given) ->
-  update(Options, Given, ?FIXED).
+  case update(Options, Given) of
+    {ok, Wanted} ->
+      Fixed = maps:with(?FIXED, Options),
+      _ = [?BROD_LOG_WARNING("consumer option ~p stays ~p: it is fixed when the consumer starts", [Key, Value])
+           || {Key, Value} <- maps:to_list(Fixed), map_get(Key, Wanted) =/= Value],
+      {ok, maps:merge(Wanted, Fixed)};
+    {error, _} = Error ->
+      Error
+  end.
 
 %% @doc Tells in the log of values that nobody can use, and of what is used instead.
 -spec warn_unusable(brod:consumer_config() | map()) -> ok.
@@ -37,10 +45,10 @@ warn_unusable(Given) ->
                                       [Key, Value, 12, map_get(Key, Defaults)])
                 end, brod_options:unusable(Given)).
 
-update(Options, Given, Without) ->
+update(Options, Given) ->
   case brod_options:consumer(Given) of
     {ok, Checked} ->
-      {ok, maps:merge(Options, maps:without(Without ++ ?NOT_OF_A_PARTITION, Checked))};
+      {ok, maps:merge(Options, maps:without(?NOT_OF_A_PARTITION, Checked))};
     {error, _} = Error ->
       Error
   end.

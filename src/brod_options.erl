@@ -7,7 +7,7 @@
 
 -export([client/1, connection/1, producer/1, consumer/1, connection_keys/0]).
 -export([known/1, unknown/2]).
--export([to_map/1, given/3, is_config/1, is_text/1, unusable/1, engine_config/1, hide_secrets/1, warn_unknown/2, warn_unknown_once/2, describe/1]).
+-export([to_map/1, given/3, is_config/1, is_text/1, is_id/1, unusable/1, engine_config/1, hide_secrets/1, warn_unknown/2, warn_unknown_once/2, describe/1]).
 
 -export_type([error/0]).
 
@@ -15,6 +15,8 @@
 
 %% That are told in one line: what somebody took for options may be something else, and large.
 -define(MOST_NAMES, 10).
+%% In bytes.
+-define(LONGEST_ID, 16#7fff).
 
 -type error() :: {bad_option, Key :: term(), Value :: term()}.
 
@@ -105,6 +107,10 @@ is_proper(List) -> try length(List) of _ -> true catch error:badarg -> false end
 -spec is_text(term()) -> boolean().
 is_text(Text) when is_binary(Text) -> is_binary(unicode:characters_to_binary(Text));
 is_text(Text) -> is_atom(Text) orelse io_lib:printable_unicode_list(Text).
+
+%% @doc Whether it can be the id of a group, or of a transaction: brokers read no longer ones, and close the connection.
+-spec is_id(term()) -> boolean().
+is_id(Id) -> is_binary(Id) andalso Id =/= <<>> andalso byte_size(Id) =< ?LONGEST_ID andalso is_text(Id).
 
 %% @doc A proplist or a map as a map. Of a key that is given twice the first value counts.
 -spec to_map(list() | map()) -> map().

@@ -157,7 +157,8 @@ produce_async(Transaction, Topic, Partition, Batch) ->
 %% Where a member of the group on this node has been assigned all these partitions, they are committed in
 %% its name and generation, so that one that has lost them meanwhile cannot (KIP-447): that is `{error,
 %% illegal_generation}' or the like, and the transaction can only be aborted. A member of another kind can be
-%% named in a map with `group_id', `generation', `member_id' and `group_instance_id'.
+%% named in a map with `group_id', `generation', `member_id' and `group_instance_id'; with generation -1 and the member
+%% `<<>>' nobody is, as is right where the member here is of a group of that name in another cluster.
 -spec add_offsets(transaction(), group(), offsets_to_commit()) -> ok | {error, term()}.
 add_offsets(Transaction, Group, Offsets) ->
   case to_commit(Group, Offsets) of
@@ -308,19 +309,22 @@ key(Key, _Value) -> Key.
 to_commit(Group, Offsets) ->
   try
     List = [offset_to_commit(Offset) || Offset <- as_list(Offsets)],
-    case Group of
-      GroupId when is_binary(GroupId), GroupId =/= <<>> ->
+    case {brod_options:is_id(group_id(Group)), Group} of
+      {true, #{group_id := GroupId, generation := Generation, member_id := MemberId}}
+        when is_integer(Generation), is_binary(MemberId) ->
+        {ok, GroupId, {Generation, MemberId, maps:get(group_instance_id, Group, undefined)}, List};
+      {true, GroupId} when is_binary(GroupId) ->
         TPs = [{T, P} || {T, P, _, _} <- List],
         {ok, GroupId, brod_group_members:lookup(GroupId, TPs), List};
-      #{group_id := GroupId, generation := Generation, member_id := MemberId}
-        when is_binary(GroupId), is_integer(Generation), is_binary(MemberId) ->
-        {ok, GroupId, {Generation, MemberId, maps:get(group_instance_id, Group, undefined)}, List};
       _ ->
         {error, {bad_group, Group}}
     end
   catch
     throw:bad_offsets -> {error, {bad_offsets, Offsets}}
   end.
+
+group_id(#{group_id := GroupId}) -> GroupId;
+group_id(GroupId) -> GroupId.
 
 as_list(Offsets) when is_map(Offsets) -> maps:to_list(Offsets);
 as_list(Offsets) when is_list(Offsets) -> Offsets;

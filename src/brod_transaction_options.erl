@@ -18,10 +18,9 @@
 
 %% @doc Check a transactional id and the options for it. The result has every key.
 -spec check(term(), term()) -> {ok, checked()} | {error, {bad_option, term(), term()}}.
-check(TxnId, _Config) when not is_binary(TxnId); TxnId =:= <<>> ->
-  {error, {bad_option, transactional_id, TxnId}};
-check(_TxnId, Config) ->
-  case brod_option_table:check(transaction, Config) of
+check(TxnId, Config) ->
+  case brod_options:is_id(TxnId) andalso brod_option_table:check(transaction, Config) of
+    false -> {error, {bad_option, transactional_id, TxnId}};
     {ok, #{producer_config := Producer} = Options, []} -> checked_producer(Producer, Options);
     {error, Reason} -> {error, Reason}
   end.

@@ -24,6 +24,8 @@
 -define(RANDOM_BYTES, 8).
 %% Between two looks at offsets that an open transaction may change.
 -define(UNSTABLE_WAIT_MS, 100).
+%% After so many of them it is told what is waited for: most transactions end before.
+-define(WAITS_UNTIL_TOLD, 20).
 
 -type process_function() :: fun((brod:transaction(), brod:message_set()) -> ok | {error, term()}).
 -type do_options() :: #{ group_id := brod:group_id()
@@ -86,10 +88,10 @@ transactional_id(_Topic, _Partition, #{tx_id := Id}) ->
 %% before has left open is waited for: it may still be committed (KIP-447).
 get_committed_offsets(GroupId, TopicPartitions, #{client := Client} = State) ->
   Wanted = maps:to_list(maps:groups_from_list(fun({T, _}) -> T end, fun({_, P}) -> P end, TopicPartitions)),
-  {ok, [Committed || {_, Offset} = Committed <- committed(Client, {stable_offset_fetch, GroupId, Wanted}),
+  {ok, [Committed || {_, Offset} = Committed <- committed(Client, {stable_offset_fetch, GroupId, Wanted}, 0),
                      Offset >= 0], State}.
 
-committed(Client, Fetch) ->
+committed(Client, Fetch, Waits) ->
   {ok, Topics} = brod_client_ref:with_context(Client, fun(Context) ->
     brod_client_lookup:call(Context, Fetch)
   end),
@@ -98,5 +100,13 @@ committed(Client, Fetch) ->
               #{partition_index := Partition, committed_offset := Offset, error_code := Code} <- Partitions],
   case lists:usort([Code || {_, _, Code} <- Found, Code =/= no_error]) of
     [] -> [{TP, Offset} || {TP, Offset, _} <- Found];
-    [unstable_offset_commit | _] -> receive after ?UNSTABLE_WAIT_MS -> committed(Client, Fetch) end
+    [unstable_offset_commit | _] ->
+      Unstable = [TP || {TP, _, unstable_offset_commit} <- Found],
+      Waits =:= ?WAITS_UNTIL_TOLD andalso tell_of_wait(Fetch, Unstable),
+      receive after ?UNSTABLE_WAIT_MS -> committed(Client, Fetch, Waits + 1) end
   end.
+
+tell_of_wait({stable_offset_fetch, GroupId, _}, [{Topic, Partition} | _] = Unstable) ->
+  ?BROD_LOG_WARNING("group ~ts: where to begin in ~b partitions, as ~ts ~b, is not known before a transaction ends that is still open "
+                    "there; if its producer is gone, after that one's transaction_timeout",
+                    [GroupId, length(Unstable), Topic, Partition]).

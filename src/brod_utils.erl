@@ -308,7 +308,7 @@ assert_client(Client) -> ok_if(is_atom(Client) orelse is_pid(Client), {bad_clien
 %% @doc `ok', or an error `{bad_group_id, GroupId}'.
 -spec assert_group_id(term()) -> ok.
 assert_group_id(GroupId) ->
-  ok_if(is_name(GroupId), {bad_group_id, GroupId}).
+  ok_if(brod_options:is_id(GroupId), {bad_group_id, GroupId}).
 
 %% @doc `ok', or an error `{bad_topic, Topic}'.
 -spec assert_topic(term()) -> ok.

@@ -52,8 +52,13 @@ values_that_nobody_can_use_test() ->
 
 subscribe_changes_test() ->
   {ok, Options} = brod_consumer_options:new([{isolation_level, read_uncommitted}]),
-  {ok, New} = brod_consumer_options:merge(Options, [{prefetch_count, 1},
-                                                    {isolation_level, read_committed}]),
-  ?assertEqual(Options#{prefetch_count := 1}, New),
+  Log = brod_log:start(),
+  {ok, Same} = brod_consumer_options:merge(Options, [{prefetch_count, 1}, {isolation_level, read_uncommitted}]),
+  ?assertEqual(Options#{prefetch_count := 1}, Same),
+  ?assertNot(brod_log:has(Log, "isolation_level")),
+  %% what it cannot change it says
+  ?assertEqual({ok, Same}, brod_consumer_options:merge(Options, [{prefetch_count, 1}, {isolation_level, read_committed}])),
+  ?assert(brod_log:has(Log, "isolation_level stays read_uncommitted")),
+  ok = brod_log:stop(Log),
   ?assertEqual({error, {bad_option, prefetch_count, x}},
                brod_consumer_options:merge(Options, [{prefetch_count, x}])).

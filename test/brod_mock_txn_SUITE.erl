@@ -6,8 +6,10 @@
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_group/2, end_per_group/2]).
 -export([passing_faults_harm_no_transaction/1, fenced_is_fenced_at_every_step/1, an_abortable_error_can_be_aborted/1,
          the_coordinator_moves_in_the_middle/1, the_coordinators_broker_stops_in_the_middle/1,
+         what_waits_for_a_former_coordinator_is_asked_again/1,
          an_end_that_nobody_answers_is_a_timeout/1, the_owner_dies_while_the_end_is_under_way/1,
-         a_zombie_is_fenced/1, messages_of_every_form_are_in_order/1, what_a_processor_leaves_open_holds_up_none_that_follows/1, one_after_the_other_asks_for_a_producer_id_once/1,
+         a_zombie_is_fenced/1, messages_of_every_form_are_in_order/1, what_a_processor_leaves_open_holds_up_none_that_follows/1,
+         a_processor_says_that_it_waits_for_a_transaction/1, one_after_the_other_asks_for_a_producer_id_once/1,
          who_was_fenced_since_the_last_one_has_the_id_all_the_same/1,
          who_has_written_or_waited_since_the_last_one_is_fenced/1, a_pause_asks_again/1,
          a_topic_is_made_again_under_its_producer_and_consumer/1, fetch_sessions_that_are_lost_begin_anew/1]).
@@ -41,8 +43,9 @@ all() -> [{group, v2}, {group, v1}, {group, topics}].
 groups() ->
   Both = [passing_faults_harm_no_transaction, fenced_is_fenced_at_every_step, an_abortable_error_can_be_aborted,
           the_coordinator_moves_in_the_middle, the_coordinators_broker_stops_in_the_middle,
+          what_waits_for_a_former_coordinator_is_asked_again,
           an_end_that_nobody_answers_is_a_timeout, the_owner_dies_while_the_end_is_under_way, a_zombie_is_fenced,
-          what_a_processor_leaves_open_holds_up_none_that_follows, messages_of_every_form_are_in_order],
+          what_a_processor_leaves_open_holds_up_none_that_follows, a_processor_says_that_it_waits_for_a_transaction, messages_of_every_form_are_in_order],
   [{v2, [parallel], Both ++ [one_after_the_other_asks_for_a_producer_id_once,
                              who_was_fenced_since_the_last_one_has_the_id_all_the_same,
                              who_has_written_or_waited_since_the_last_one_is_fenced, a_pause_asks_again]},
@@ -145,6 +148,32 @@ the_coordinators_broker_stops_in_the_middle(Config) ->
     ?assertEqual([<<"1">>, <<"2">>, <<"v">>], seen(Client, 0))
   end).
 
+%% The leader works, but asks the coordinator before it stores anything, and that hangs. So does the group's coordinator.
+what_waits_for_a_former_coordinator_is_asked_again(Config) ->
+  with_mock(Config, fun(Mock, Client) ->
+    ok = brod_mock:move_coordinator(Mock, ?ID, 1),
+    [begin
+       {ok, Tx} = brod:transaction(Client, ?ID, [{producer_config, [{ack_timeout, 10 * ?LIMIT_MS}]}]),
+       Steps = [{<<"Produce">>, fun() -> brod:txn_produce(Tx, ?T, 0, <<>>, integer_to_binary(N)) end},
+                {<<"TxnOffsetCommit">>, fun() -> brod:txn_add_offsets(Tx, ?GROUP, #{{?T, 0} => N}) end}],
+       [begin
+          Met = brod_mock:faults_met(Mock),
+          ok = brod_mock:fault(Mock, #{api => Api, action => {delay, 10 * ?LIMIT_MS}}),
+          Self = self(),
+          Caller = spawn_link(fun() -> Self ! {self(), Step()} end),
+          true = brod_test:wait_until(fun() -> brod_mock:faults_met(Mock) > Met end, ?LIMIT_MS),
+          %% so that the time of an attempt is over before that of its last question
+          ok = brod_mock:fault(Mock, #{api => <<"FindCoordinator">>, action => {delay, 20}, times => 1000}),
+          ok = brod_mock:move_coordinator(Mock, ?ID, Next),
+          receive {Caller, Result} -> ?assertNotMatch({error, _}, Result) after ?LIMIT_MS -> error({waits, Api}) end,
+          ok = brod_mock:clear_faults(Mock)
+        end || {{Api, Step}, Next} <- lists:zip(Steps, Moves)],
+       ?assertEqual(ok, brod:commit(Tx)),
+       ?assertEqual(N, committed_offset(Mock, ?GROUP))
+     end || {N, Moves} <- [{1, [2, 3]}, {2, [1, 2]}]],
+    ?assertEqual([<<"1">>, <<"2">>], seen(Client, 0))
+  end).
+
 an_end_that_nobody_answers_is_a_timeout(Config) ->
   with_mock(Config, fun(Mock, Client) ->
     Options = [{transaction_timeout, 5000}, {max_retries, 0}],
@@ -220,6 +249,25 @@ what_a_processor_leaves_open_holds_up_none_that_follows(Config) ->
       ok = brod_group_subscriber:stop(Follows),
       Expected
     end, [], Apis)
+  end).
+
+%% The member before has vanished with an open transaction, and nobody knows yet whether its offsets count.
+a_processor_says_that_it_waits_for_a_transaction(Config) ->
+  with_mock(Config, fun(Mock, Client) ->
+    ok = brod_mock:create_topic(Mock, <<"in">>, 1),
+    ok = brod:start_producer(Client, <<"in">>, []),
+    [ok = brod:produce_sync(Client, <<"in">>, 0, <<>>, V) || V <- [<<"1">>, <<"2">>]],
+    Open = begun(Client, ?ID),
+    %% in the name of no member: those of this name here are of other clusters
+    ok = brod_transaction:add_offsets(Open, #{group_id => ?GROUP, generation => -1, member_id => <<>>}, #{{<<"in">>, 0} => 0}),
+    Log = brod_log:start(),
+    Processor = processor(Client),
+    Text = "as in 0, is not known before a transaction ends",
+    ?assert(brod_test:wait_until(fun() -> brod_log:has(Log, Text) end, ?LIMIT_MS)),
+    ok = brod:commit(Open),
+    ?assert(brod_test:wait_until(fun() -> seen(Client, 0) =:= [<<"2">>] end, ?LIMIT_MS)),
+    ok = brod_log:stop(Log),
+    ok = brod_group_subscriber:stop(Processor)
   end).
 
 processor(Client) ->

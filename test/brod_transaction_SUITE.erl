@@ -248,6 +248,8 @@ a_transaction_that_is_open_for_too_long_says_so(Config) ->
   %% the coordinator has put an end to it
   true = brod_test:wait_until(fun() -> {ok, {Stable, _}} = brod:fetch(Client, Topic, 0, 0), Stable > 0 end,
                               ?LIMIT_MS),
+  %% whoever produces first hears of it
+  ?assertEqual({error, transaction_timed_out}, brod:txn_produce(Tx, Topic, 0, <<>>, <<"late">>)),
   ?assertEqual({error, transaction_timed_out}, brod:commit(Tx)),
   Next = next(Config),
   {ok, _} = brod:txn_produce(Next, Topic, 0, <<>>, <<"new">>),

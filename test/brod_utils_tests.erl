@@ -48,6 +48,15 @@ assertions_test() ->
   ?assertError({bad_topic, "x"}, brod_utils:assert_topics([<<"t">>, "x"])),
   ?assertError({bad_group_id, <<>>}, brod_utils:assert_group_id(<<>>)).
 
+%% A broker that was told more would close the connection, whatever is asked.
+ids_are_no_longer_than_brokers_read_test() ->
+  [Longest, TooLong] = [binary:copy(<<"x">>, Size) || Size <- [32767, 32768]],
+  ?assertEqual(ok, brod_utils:assert_group_id(Longest)),
+  ?assertError({bad_group_id, TooLong}, brod_utils:assert_group_id(TooLong)),
+  ?assertMatch({ok, _}, brod_transaction_options:check(Longest, [])),
+  ?assertEqual({error, {bad_option, transactional_id, TooLong}}, brod_transaction_options:check(TooLong, [])),
+  ?assertEqual({error, {bad_group, TooLong}}, brod_transaction:add_offsets(self(), TooLong, #{})).
+
 what_is_no_pid_is_not_alive_test() ->
   ?assertEqual([true, false, false], [brod_utils:is_pid_alive(P) || P <- [self(), undefined, {down, "", normal}]]).
 

@@ -173,6 +173,7 @@ pub(crate) fn failure<'a>(env: Env<'a>, why: &Failure, topic: &str, partition: i
             (atoms::delivery_timeout(), why).encode(env)
         }
         Failure::Codec(text) => (atoms::encoding_failed(), text.as_str()).encode(env),
+        Failure::TransactionTimedOut => atoms::transaction_timed_out().to_term(env),
         // A producer that its process closes says itself why.
         Failure::Closed => atoms::client_down().to_term(env),
     }

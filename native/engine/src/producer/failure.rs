@@ -14,6 +14,8 @@ pub enum Failure {
     DeliveryTimeout(Option<Cause>),
     /// Records could not be encoded.
     Codec(String),
+    /// The transaction was open for longer than the coordinator lets it be, which has aborted it.
+    TransactionTimedOut,
     /// The owner closed the producer.
     Closed,
 }

@@ -216,6 +216,22 @@ impl<R: Replies> Lane<R> {
         others.peek().is_some() && others.all(|is_other| is_other)
     }
 
+    /// Whether the transaction that the first request in line belongs to has another coordinator than when that was sent. Its
+    /// leader may still wait for the one before. It may also have heard a little later than this client who that is. If
+    /// nobody knows yet, it will be the next time.
+    pub(super) fn coordinator_moved(&self) -> bool {
+        let Some(request) = self.in_flight.front() else {
+            return false;
+        };
+        let item = request.items.first();
+        let transaction = item.and_then(|item| item.partition.config().transaction.as_deref());
+        transaction.is_some_and(|transaction| {
+            transaction.late();
+            let moved = transaction.coordinator_moved();
+            moved.is_some_and(|at| request.sent < at + LATE)
+        })
+    }
+
     /// Where it is connected to.
     pub(super) fn endpoint(&self) -> Option<&Endpoint> {
         self.connection.as_ref().map(Connection::endpoint)

@@ -223,9 +223,10 @@ impl<R: Replies> Partition<R> {
                         }
                         Err(why) => {
                             self.stats.batches_failed.count();
-                            if let Some(transaction) = &self.config.transaction {
-                                transaction.failed(&why, acks.has_untold());
-                            }
+                            let why = match &self.config.transaction {
+                                Some(transaction) => transaction.failed(why, acks.has_untold()),
+                                None => why,
+                            };
                             self.replies.failed(acks, &why);
                         }
                     }

@@ -403,10 +403,12 @@ impl<R: Replies> Task<R> {
                     .iter()
                     .for_each(|partition| partition.expire(now));
             }
-            let others_lead = self.lanes[lane].is_late(now) && self.others_lead(lane);
-            // A broker that hangs: whatever it was asked is asked again elsewhere.
+            let is_late = self.lanes[lane].is_late(now);
+            // A broker that hangs, or waits for one that does: whatever it was asked is asked again.
+            let others_know =
+                is_late && (self.others_lead(lane) || self.lanes[lane].coordinator_moved());
             let is_over = |lane: &Lane<R>| lane.limits().is_some_and(|at| at.deadline <= now);
-            if others_lead || is_over(&self.lanes[lane]) {
+            if others_know || is_over(&self.lanes[lane]) {
                 self.lanes[lane].disconnect(&NetError::Timeout);
                 self.answered(lane, Err(NetError::Timeout));
             }

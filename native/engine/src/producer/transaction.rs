@@ -1,6 +1,7 @@
 //! What a producer needs of the transaction that its records belong to (KIP-98).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::failure::Failure;
 use brod_protocol::api::init_producer_id::ProducerId;
@@ -17,9 +18,9 @@ pub trait Transaction: std::fmt::Debug + Send + Sync {
     /// The partition has something to send, and is to be added to the transaction. Asked once a
     /// transaction.
     fn add(&self, topic: &Arc<str>, partition: i32);
-    /// Records will not be delivered; their callers are told right afterwards, but for those of
+    /// Records will not be delivered; their callers are told right afterwards what this returns, but for those of
     /// `untold` calls, which nobody waits for.
-    fn failed(&self, why: &Failure, untold: bool);
+    fn failed(&self, why: Failure, untold: bool) -> Failure;
     /// A batch was refused because there is another producer than `this`. True: the transaction begins anew, as if the
     /// batch had never been sent, which waits for [`super::Partition::begin`].
     fn begins_anew(&self, this: ProducerId, code: ErrorCode) -> bool;
@@ -27,6 +28,11 @@ pub trait Transaction: std::fmt::Debug + Send + Sync {
     fn stored(&self);
     /// All that was sent is answered and told, for now.
     fn settled(&self);
+    /// A batch is late, although its partition may have no other leader. Leaders ask the transaction's coordinator before they
+    /// store a batch (KIP-890), and that may hang: somebody is to look whether another one coordinates by now.
+    fn late(&self);
+    /// When that was so, the last time.
+    fn coordinator_moved(&self) -> Option<Instant>;
 }
 
 /// How far a partition is with joining the transaction under way.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -56,12 +57,23 @@ impl Common {
 
 /// Brokers that coordinate something, as far as anybody knows.
 #[derive(Default)]
-pub(super) struct Remembered(Mutex<HashMap<String, NodeId>>);
+pub(super) struct Remembered(Mutex<HashMap<String, Known>>);
+
+struct Known {
+    node: NodeId,
+    /// When it was another one, and no more.
+    moved: Option<Instant>,
+}
 
 impl Remembered {
     /// Who it was last time.
     pub(super) fn get(&self, id: &str) -> Option<NodeId> {
-        self.0.lock().get(id).copied()
+        self.0.lock().get(id).map(|known| known.node)
+    }
+
+    /// Since when it has been this one, if it was another one before.
+    pub(super) fn moved(&self, id: &str) -> Option<Instant> {
+        self.0.lock().get(id)?.moved
     }
 
     /// It is this one.
@@ -70,7 +82,12 @@ impl Remembered {
         if all.len() >= REMEMBERED_COORDINATORS {
             all.clear();
         }
-        all.insert(id.to_owned(), node);
+        let moved = match all.get(id) {
+            Some(known) if known.node != node => Some(Instant::now()),
+            Some(known) => known.moved,
+            None => None,
+        };
+        all.insert(id.to_owned(), Known { node, moved });
     }
 
     /// It seems to be another one.

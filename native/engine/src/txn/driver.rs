@@ -46,6 +46,8 @@ pub(super) struct Driver<R: Replies> {
     producer: ProducerId,
     protocol: Protocol,
     asking: Option<Asking>,
+    /// Who coordinates by now, while a batch is late.
+    looking: Option<Asking>,
     begin: Option<Reply>,
     end: Option<Reply>,
     offsets: HashMap<u64, (Arc<OffsetsToAdd>, Reply)>,
@@ -85,6 +87,7 @@ impl<R: Replies> Driver<R> {
             producer: ProducerId { id: -1, epoch: -1 },
             protocol: Protocol::V1,
             asking: None,
+            looking: None,
             begin: None,
             end: None,
             offsets: HashMap::new(),
@@ -104,6 +107,7 @@ impl<R: Replies> Driver<R> {
         let closed = cluster.closed();
         loop {
             let wake_at = self.act();
+            self.link.set_expires_at(self.state.expires_at());
             if self.closing && !self.state.is_open() && !self.state.awaits_idle() {
                 break;
             }
@@ -117,6 +121,12 @@ impl<R: Replies> Driver<R> {
                 answer = answer_of(&mut self.asking), if self.asking.is_some() => {
                     self.asking = None;
                     self.answered(answer);
+                }
+                answer = answer_of(&mut self.looking), if self.looking.is_some() => {
+                    self.looking = None;
+                    if let Answer::Coordinator(Ok(node)) = answer {
+                        self.coordinated_by(node);
+                    }
                 }
                 Some(command) = self.commands.recv() => self.command(command),
                 _ = self.link.settled(), if self.awaits_idle() => {}
@@ -201,6 +211,11 @@ impl<R: Replies> Driver<R> {
             Command::Anew(producer, code) => {
                 if producer == self.producer {
                     self.fenced(code);
+                }
+            }
+            Command::Late => {
+                if self.looking.is_none() {
+                    self.looking = Some(self.find());
                 }
             }
             Command::Refused => self.state.refused_before(),
@@ -364,8 +379,7 @@ impl<R: Replies> Driver<R> {
     fn answered(&mut self, answer: Answer) {
         let result = match answer {
             Answer::Coordinator(Ok(node)) => {
-                self.coordinator = Some(node);
-                self.common.coordinators.put(&self.asker.id, node);
+                self.coordinated_by(node);
                 Ok(state::Reply::Done)
             }
             Answer::Coordinator(Err(error)) | Answer::Of(Err(error)) => {
@@ -386,6 +400,20 @@ impl<R: Replies> Driver<R> {
         self.state.answered(result, Instant::now());
     }
 
+    fn coordinated_by(&mut self, node: NodeId) {
+        self.coordinator = Some(node);
+        self.common.coordinators.put(&self.asker.id, node);
+    }
+
+    fn find(&self) -> Asking {
+        let asker = self.asker.clone();
+        Box::pin(async move {
+            let found = asker.find(CoordinatorKind::Transaction, &asker.id);
+            let found = timeout(asker.limit, found).await;
+            Answer::Coordinator(found.unwrap_or(Err(Error::Timeout)))
+        })
+    }
+
     fn ask(&self, step: Step) -> Asking {
         let (asker, limit) = (self.asker.clone(), self.asker.limit);
         let common = self.common.clone();
@@ -395,14 +423,10 @@ impl<R: Replies> Driver<R> {
                 // It turned out to be another one.
                 Some(_) => None,
             };
-            return Box::pin(async move {
-                if let Some(node) = remembered {
-                    return Answer::Coordinator(Ok(node));
-                }
-                let found = asker.find(CoordinatorKind::Transaction, &asker.id);
-                let found = timeout(limit, found).await;
-                Answer::Coordinator(found.unwrap_or(Err(Error::Timeout)))
-            });
+            return match remembered {
+                Some(node) => Box::pin(async move { Answer::Coordinator(Ok(node)) }),
+                None => self.find(),
+            };
         }
         let Some(node) = self.coordinator else {
             let unknown = ErrorCode::COORDINATOR_NOT_AVAILABLE;

@@ -44,7 +44,7 @@ impl<R: Replies> Transactions<R> {
     pub fn open(&self, config: TransactionConfig) -> Transactional<R> {
         let lane = self.lanes.enter();
         let (commands, receiver) = mpsc::unbounded_channel();
-        let link = Arc::new(Link::new(config.id.clone(), commands));
+        let link = Arc::new(Link::new(config.id.clone(), self.common.clone(), commands));
         let state = State::new(config.limits());
         let asker = Asker {
             cluster: self.common.cluster.clone(),

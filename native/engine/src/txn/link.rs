@@ -2,9 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use tokio::sync::{mpsc, Notify};
 
+use super::common::Common;
 use super::config::OffsetsToAdd;
 use super::state::{Place, Trouble};
 use super::trouble;
@@ -27,6 +31,8 @@ pub(super) enum Command {
     Anew(ProducerId, ErrorCode),
     /// A batch was stored: see [`Link::await_first`].
     Stored,
+    /// See [`Transaction::late`].
+    Late,
     /// Something was refused before it came to a producer.
     Refused,
     Offsets(OffsetsToAdd, Reply),
@@ -37,6 +43,7 @@ pub(super) enum Command {
 /// See the module's text.
 pub(super) struct Link {
     id: String,
+    common: Arc<Common>,
     commands: mpsc::UnboundedSender<Command>,
     /// Batches add their partition to the transaction.
     adds_itself: AtomicBool,
@@ -46,19 +53,27 @@ pub(super) struct Link {
     /// The task wants to hear of the next batch that is stored.
     awaits_first: AtomicBool,
     untouched: AtomicBool,
+    /// See [`super::state::State::expires_at`].
+    expires_at: Mutex<Option<Instant>>,
 }
 
 impl Link {
     /// For the transactional id whose task takes `commands`.
-    pub(super) fn new(id: String, commands: mpsc::UnboundedSender<Command>) -> Self {
+    pub(super) fn new(
+        id: String,
+        common: Arc<Common>,
+        commands: mpsc::UnboundedSender<Command>,
+    ) -> Self {
         Link {
             id,
+            common,
             commands,
             adds_itself: AtomicBool::new(false),
             awaits_idle: AtomicBool::new(false),
             idle: Notify::new(),
             awaits_first: AtomicBool::new(false),
             untouched: AtomicBool::new(false),
+            expires_at: Mutex::default(),
         }
     }
 
@@ -86,6 +101,11 @@ impl Link {
     /// batches wait for another id, and [`Command::Anew`] comes. Ends with the first of it that is stored.
     pub(super) fn set_untouched(&self, untouched: bool) {
         self.untouched.store(untouched, Ordering::SeqCst);
+    }
+
+    /// From when on a fenced producer means that the transaction was open for too long.
+    pub(super) fn set_expires_at(&self, expires_at: Option<Instant>) {
+        *self.expires_at.lock() = expires_at;
     }
 
     /// Still so.
@@ -121,10 +141,21 @@ impl Transaction for Link {
         let _ = self.send(Command::Add((topic.clone(), partition)));
     }
 
-    fn failed(&self, why: &Failure, untold: bool) {
-        if let Some(trouble) = trouble::of_failure(why, untold) {
+    fn failed(&self, why: Failure, untold: bool) -> Failure {
+        let is_over = |at: Instant| Instant::now() >= at;
+        let why = match why {
+            Failure::NotRetriable(code)
+                if trouble::may_mean_expiry(code)
+                    && self.expires_at.lock().is_some_and(is_over) =>
+            {
+                Failure::TransactionTimedOut
+            }
+            why => why,
+        };
+        if let Some(trouble) = trouble::of_failure(&why, untold) {
             let _ = self.send(Command::Failed(trouble));
         }
+        why
     }
 
     fn begins_anew(&self, this: ProducerId, code: ErrorCode) -> bool {
@@ -145,5 +176,13 @@ impl Transaction for Link {
         if self.awaits_idle.load(Ordering::SeqCst) {
             self.idle.notify_one();
         }
+    }
+
+    fn late(&self) {
+        let _ = self.send(Command::Late);
+    }
+
+    fn coordinator_moved(&self) -> Option<Instant> {
+        self.common.coordinators.moved(&self.id)
     }
 }

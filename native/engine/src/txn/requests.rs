@@ -151,9 +151,10 @@ impl Asker {
             metadata,
         });
         let request = txn_offset_commit::request(version, &self.id, producer, &member, offsets)?;
-        let response = connection
-            .call_version(&request, version, self.limit)
-            .await?;
+        let unanswered = Unanswered(Some(&connection));
+        let response = connection.call_version(&request, version, self.limit).await;
+        unanswered.answered();
+        let response = response?;
         let asked = to_add.offsets.iter();
         let asked = asked.map(|(topic, partition, ..)| (topic.as_str(), *partition));
         txn_offset_commit::read(&response, asked)?;
@@ -180,6 +181,24 @@ impl Asker {
             .await?;
         let next = end_txn::read(version, &response)?;
         Ok(next.map_or(Reply::Done, Reply::Next))
+    }
+}
+
+/// A request at a broker that asks the transaction's coordinator before it answers (KIP-890). Should the answer not be waited
+/// for any more, because that hangs, the connection is closed: the broker reads the next request of it after this one.
+struct Unanswered<'a>(Option<&'a Connection>);
+
+impl Unanswered<'_> {
+    fn answered(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0 {
+            connection.give_up(&NetError::Timeout);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::mem::{discriminant, Discriminant};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::trouble;
 use crate::error::Error;
 use crate::net::NetError;
 use brod_protocol::api::init_producer_id::ProducerId;
@@ -590,12 +591,13 @@ impl State {
         }
     }
 
-    /// A coordinator that has aborted a transaction for its age says so by no other code than to a producer
-    /// that is fenced.
+    /// From when on the coordinator may have aborted what is open, for its age.
+    pub(super) fn expires_at(&self) -> Option<Instant> {
+        self.opened.map(|opened| opened + self.limits.transaction)
+    }
+
     fn is_expired(&self, code: ErrorCode, now: Instant) -> bool {
-        let says = code.is_fenced_producer() || code == ErrorCode::INVALID_TXN_STATE;
-        let limit = self.limits.transaction;
-        says && self.opened.is_some_and(|opened| now >= opened + limit)
+        trouble::may_mean_expiry(code) && self.expires_at().is_some_and(|at| now >= at)
     }
 
     fn give_up(&mut self, why: Trouble) {

@@ -20,9 +20,16 @@ pub(super) fn of_failure(why: &Failure, untold: bool) -> Option<Trouble> {
         // Nobody knows whether they are stored.
         Failure::RetriesUsedUp(cause) => Some(of_cause(Some(cause))),
         Failure::DeliveryTimeout(cause) => Some(of_cause(cause.as_ref())),
+        Failure::TransactionTimedOut => Some(Trouble::Expired),
         // The transaction itself has closed the producer.
         Failure::Closed => None,
     }
+}
+
+/// A coordinator that has aborted a transaction for its age says so by no other codes than to a producer that is
+/// fenced.
+pub(super) fn may_mean_expiry(code: ErrorCode) -> bool {
+    code.is_fenced_producer() || code == ErrorCode::INVALID_TXN_STATE
 }
 
 fn of_cause(cause: Option<&Cause>) -> Trouble {

@@ -145,6 +145,7 @@ pub(super) fn failure<'a>(env: Env<'a>, why: &Failure) -> Term<'a> {
         | Failure::DeliveryTimeout(Some(Cause::Net(error))) => reason::net(env, error),
         Failure::DeliveryTimeout(None) => atoms::timeout().to_term(env),
         Failure::Codec(text) => (atoms::encoding_failed(), text.as_str()).encode(env),
+        Failure::TransactionTimedOut => atoms::transaction_timed_out().to_term(env),
         // It was aborted, or its client is closed.
         Failure::Closed => code(env, ErrorCode::INVALID_TXN_STATE),
     }

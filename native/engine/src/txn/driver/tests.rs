@@ -53,7 +53,8 @@ fn begun() -> (Driver<Nobody>, Arc<Link>) {
         transaction: limit,
     });
     let (commands, receiver) = mpsc::unbounded_channel();
-    let link = Arc::new(Link::new("id".into(), commands));
+    let common = Arc::new(Common::new(cluster.clone()));
+    let link = Arc::new(Link::new("id".into(), common.clone(), commands));
     let now = Instant::now();
     state.adopt(ID, now);
     assert!(state.begin());
@@ -67,14 +68,7 @@ fn begun() -> (Driver<Nobody>, Arc<Link>) {
     };
     let producers = Arc::new(Producers::new(cluster.clone(), usize::MAX));
     let gate = Gate::new(producers, link.clone(), ProducerConfig::default());
-    let mut driver = Driver::new(
-        Arc::new(Common::new(cluster)),
-        state,
-        asker,
-        Arc::new(gate),
-        link.clone(),
-        receiver,
-    );
+    let mut driver = Driver::new(common, state, asker, Arc::new(gate), link.clone(), receiver);
     driver.act();
     (driver, link)
 }

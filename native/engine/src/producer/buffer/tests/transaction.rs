@@ -21,8 +21,14 @@ impl crate::producer::Transaction for NoTransaction {
         11
     }
     fn add(&self, _topic: &std::sync::Arc<str>, _partition: i32) {}
-    fn failed(&self, _why: &Failure, _untold: bool) {}
+    fn failed(&self, why: Failure, _untold: bool) -> Failure {
+        why
+    }
     fn settled(&self) {}
+    fn late(&self) {}
+    fn coordinator_moved(&self) -> Option<Instant> {
+        None
+    }
 }
 
 fn transactional() -> Bench {
