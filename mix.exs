@@ -82,10 +82,7 @@ defmodule Brod.MixProject do
       mod: app_src(:mod),
       registered: app_src(:registered),
       env: app_src(:env),
-      # Telemetry is started before brod where somebody has it. An app.src cannot say so: rebar3's dialyzer wants all that
-      # it names to be there, as Mix does with `extra_applications` when it compiles.
-      applications: app_src(:applications) ++ [:elixir, :telemetry],
-      optional_applications: [:telemetry]
+      extra_applications: app_src(:applications) -- [:kernel, :stdlib]
     ]
   end
 
