@@ -143,7 +143,7 @@ impl<'a> Ask<'a> {
         let topics = all_or(parts.at(1), strings)?;
         let auto_create: bool = parts.at(2).decode()?;
         let cluster = self.cluster();
-        let metadata = async move { cluster.fetch_metadata(topics.as_deref(), auto_create).await };
+        let metadata = async move { cluster.look_up(topics.as_deref(), auto_create).await };
         self.start(metadata, answer::metadata)
     }
 

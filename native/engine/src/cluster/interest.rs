@@ -58,7 +58,7 @@ impl Interests {
     /// Keeps a topic, which somebody is interested in now, until `until`: whoever looked it up may do so again.
     pub(super) fn linger(&self, topic: &str, until: Instant) {
         if let Some(holders) = self.0.lock().get_mut(topic) {
-            holders.lingers_until = Some(until);
+            holders.lingers_until = holders.lingers_until.max(Some(until));
         }
     }
 

@@ -33,6 +33,7 @@ pub use supervision::OnFailure;
 use crate::error::Error;
 use crate::net::{ConnectOptions, Connection, Endpoint, NetError};
 use crate::stats::Stats;
+use brod_protocol::api::metadata::Metadata;
 use brod_protocol::error::ErrorCode;
 
 /// Configuration of a cluster connection.
@@ -57,6 +58,9 @@ pub struct ClusterConfig {
     /// Whom to tell when the client fails by a defect of its own.
     pub on_failure: Option<OnFailure>,
 }
+
+/// Whoever looks a topic up uses it within that time, if at all.
+const LOOKED_UP: Duration = Duration::from_secs(10);
 
 impl Default for ClusterConfig {
     fn default() -> Self {
@@ -255,6 +259,24 @@ impl Cluster {
         self.interests
             .linger(topic, Instant::now() + self.config.metadata_max_age);
         Ok(leader)
+    }
+
+    /// As [`Self::fetch_metadata`], for whoever is about to use a topic: if it exists, its leaders are known from then on, so
+    /// that what is produced first does not wait for the next refresh.
+    pub async fn look_up(
+        &self,
+        topics: Option<&[String]>,
+        auto_create: bool,
+    ) -> Result<Metadata, Error> {
+        let Some([topic]) = topics else {
+            return self.fetch_metadata(topics, auto_create).await;
+        };
+        let _interest = self.watch_topic(topic);
+        let metadata = self.fetch_metadata(topics, auto_create).await?;
+        if metadata.topics.iter().all(|topic| topic.error.is_ok()) {
+            self.interests.linger(topic, Instant::now() + LOOKED_UP);
+        }
+        Ok(metadata)
     }
 
     /// The broker that is the cluster's controller.

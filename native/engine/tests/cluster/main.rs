@@ -166,6 +166,15 @@ async fn topics_that_were_only_looked_up_in_vain_are_not_asked_for_again() {
 }
 
 #[tokio::test]
+async fn a_topic_that_was_looked_up_has_a_leader_at_once() {
+    let (cluster, _script) = start().await;
+    assert!(cluster.snapshot().leader("t", 0).is_err());
+    let asked = ["t".to_owned()];
+    cluster.look_up(Some(&asked), false).await.unwrap();
+    assert!(cluster.snapshot().leader("t", 0).is_ok());
+}
+
+#[tokio::test]
 async fn a_refusal_that_names_the_known_leader_wakes_nobody() {
     let (cluster, _) = start().await;
     let leader = cluster.leader("t", 0).await.unwrap();
