@@ -75,6 +75,11 @@ impl Interests {
         self.0.lock().contains_key(topic)
     }
 
+    /// How many topics are of interest.
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
     /// All topics of interest.
     pub(super) fn names(&self) -> Vec<String> {
         self.0.lock().keys().map(|name| name.to_string()).collect()

@@ -62,6 +62,9 @@ pub struct ClusterConfig {
 /// Whoever looks a topic up uses it within that time, if at all.
 const LOOKED_UP: Duration = Duration::from_secs(10);
 
+/// With so many topics of interest no others are kept for that: somebody may look at all that there are.
+const FEW_TOPICS: usize = 256;
+
 impl Default for ClusterConfig {
     fn default() -> Self {
         ClusterConfig {
@@ -268,8 +271,9 @@ impl Cluster {
         topics: Option<&[String]>,
         auto_create: bool,
     ) -> Result<Metadata, Error> {
-        let Some([topic]) = topics else {
-            return self.fetch_metadata(topics, auto_create).await;
+        let topic = match topics {
+            Some([topic]) if self.interests.len() < FEW_TOPICS => topic,
+            _ => return self.fetch_metadata(topics, auto_create).await,
         };
         let _interest = self.watch_topic(topic);
         let metadata = self.fetch_metadata(topics, auto_create).await?;
