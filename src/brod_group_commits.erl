@@ -107,7 +107,7 @@ done(Result, #commit{offsets = Offsets, generation = Generation} = Commit, Commi
 tell(Result, Failed, IsCurrent) ->
   case why(Result) of
     ok -> line(brod_trouble:passes(?MODULE), ok, Failed, IsCurrent);
-    Why -> line(brod_trouble:fails(?MODULE, Why), Why, Failed, IsCurrent)
+    Why -> line(brod_trouble:fails(?MODULE, Why), Why, Failed, IsCurrent andalso not is_lost(Why))
   end.
 
 line(quiet, _Why, _Failed, _IsCurrent) ->
@@ -122,6 +122,10 @@ line({tell, Untold}, Why, Failed, IsCurrent) ->
                        false -> "the partitions were dealt out anew meanwhile, so the last messages may be handled again"
                      end,
                      [io_lib:format(" (and ~b commits before, since this was logged)", [Untold]) || Untold > 0]]).
+
+%% The broker may tell of the end of a generation by its answer to a commit first.
+is_lost([_ | _] = Codes) -> lists:any(fun is_lost/1, Codes);
+is_lost(Code) -> lists:member(Code, [illegal_generation, unknown_member_id, fenced_instance_id]).
 
 why(ok) -> ok;
 why({error, Reason}) -> Reason;

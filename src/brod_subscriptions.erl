@@ -112,10 +112,7 @@ handle_info({Pid, #kafka_message_set{topic = T, partition = P} = Set}, #subs{} =
          end,
   Queued = received(Pid, {T, P}, Set, Subs#subs{queue = queue:in({Pid, {T, P}, What},
                                                                Subs#subs.queue)}),
-  case Subs#subs.scheduled of
-    true -> {done, Queued};
-    false -> {work, Queued}
-  end;
+  {done, schedule(Queued)};
 handle_info({?MODULE, work}, Subs) ->
   {work, Subs#subs{scheduled = false}};
 handle_info({?MODULE, resubscribe}, #subs{parts = Parts} = Subs) ->
@@ -311,7 +308,7 @@ work(Handler, State, #subs{queue = Queue, parts = Parts} = Subs, Deadline) ->
                     end,
           case Left of
             [] -> next(Handler, NewState, NewSubs, Deadline);
-            _ -> {NewState, yield(NewSubs#subs{queue = queue:in_r({Pid, Key, Left}, Rest)})}
+            _ -> {NewState, schedule(NewSubs#subs{queue = queue:in_r({Pid, Key, Left}, Rest)})}
           end;
         _ ->
           work(Handler, State, Subs#subs{queue = Rest}, Deadline)
@@ -321,10 +318,14 @@ work(Handler, State, #subs{queue = Queue, parts = Parts} = Subs, Deadline) ->
 next(Handler, State, #subs{queue = Queue} = Subs, Deadline) ->
   case queue:is_empty(Queue) orelse erlang:monotonic_time(microsecond) < Deadline of
     true -> work(Handler, State, Subs, Deadline);
-    false -> {State, yield(Subs)}
+    false -> {State, schedule(Subs)}
   end.
 
-yield(Subs) ->
+%% Behind all that is in the mailbox: a stop or a revocation waits for the callback that runs, not for all sets that
+%% came before it.
+schedule(#subs{scheduled = true} = Subs) ->
+  Subs;
+schedule(Subs) ->
   self() ! {?MODULE, work},
   Subs#subs{scheduled = true}.
 

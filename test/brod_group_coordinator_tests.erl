@@ -278,13 +278,18 @@ failing_commits() ->
   [{error, timeout} = Commit(Offset, {error, timeout}) || Offset <- [1, 2, 3]],
   {error, _} = Commit(4, {partial, [{?T, 0, not_coordinator}]}),
   [ok = Commit(Offset, ok) || Offset <- [5, 6]],
+  %% No later commit of this generation is going to be taken.
+  {error, _} = Commit(7, {partial, [{?T, 0, illegal_generation}]}),
+  {error, _} = Commit(8, {error, unknown_member_id}),
   Lines = brod_log:all(Log, "group coordinator"),
   brod_log:stop(Log),
-  ?assertMatch([_, _, _], Lines),
+  ?assertMatch([_, _, _, _, _], Lines),
   [?assertMatch({Line, {match, _}}, {Line, re:run(Line, Text)})
    || {Line, Text} <- lists:zip(Lines, ["offsets of 1 partitions could not be committed: no answer within 5000 ms; the next commit takes",
                                         "could not be committed: not_coordinator",
-                                        "offsets are committed again; 4 commits had failed"])].
+                                        "offsets are committed again; 4 commits had failed",
+                                        "could not be committed: illegal_generation; the partitions were dealt out anew",
+                                        "could not be committed: unknown_member_id; the partitions were dealt out anew"])].
 
 stale_events() ->
   {Pid, Id} = member([]),

@@ -11,6 +11,7 @@ subscriptions_test_() ->
                      {"without ack", fun without_ack/0},
                      {"sets", fun sets/0},
                      {"a slow handler gives way", fun slow_handler/0},
+                     {"what is in the mailbox comes before the next set", fun mailbox_first/0},
                      {"goes on after the last ack when the consumer dies", fun consumer_dies/0},
                      {"what a lost consumer has sent is dropped", fun lost_consumer/0},
                      {"nothing is lost before the first ack", fun dies_before_ack/0},
@@ -71,10 +72,19 @@ deliver(Partition, Offsets, Handler, State, Subs) ->
   deliver_from(get({consumer, Partition}), Partition, Offsets, Handler, State, Subs).
 
 deliver_from(Pid, Partition, Offsets, Handler, State, Subs) ->
-  work(brod_subscriptions:handle_info({Pid, set(Partition, Offsets)}, Subs), Handler, State).
+  work(arrive_from(Pid, Partition, Offsets, Subs), Handler, State).
 
-work({work, Subs}, Handler, State) -> brod_subscriptions:work(Handler, State, Subs);
-work({done, Subs}, _Handler, State) -> {State, Subs}.
+arrive(Partition, Offsets, Subs) -> arrive_from(get({consumer, Partition}), Partition, Offsets, Subs).
+
+arrive_from(Pid, Partition, Offsets, Subs) ->
+  {done, Arrived} = brod_subscriptions:handle_info({Pid, set(Partition, Offsets)}, Subs),
+  Arrived.
+
+%% One slice.
+work(Subs, Handler, State) ->
+  Scheduled = receive {brod_subscriptions, work} = Message -> Message after 0 -> error(no_message) end,
+  {work, Now} = brod_subscriptions:handle_info(Scheduled, Subs),
+  brod_subscriptions:work(Handler, State, Now).
 
 collect(Return) ->
   fun(?T, P, #kafka_message{offset = O}, Acc) -> add(Return, [{P, O} | Acc]);
@@ -122,10 +132,23 @@ slow_handler() ->
   {Handled, Subs} = deliver(0, [0, 1], Slow, [], new(message, [{0, 0}])),
   ?assertEqual([0], Handled),
   %% The rest waits behind what is in the mailbox; a set that comes meanwhile waits too.
-  {[0], Subs1} = deliver(0, [2], Slow, Handled, Subs),
+  Subs1 = arrive(0, [2], Subs),
   ?assertEqual([0], acks()),
-  Again = receive {brod_subscriptions, _} = Message -> Message after 0 -> error(no_message) end,
-  {[1, 0], _} = work(brod_subscriptions:handle_info(Again, Subs1), Slow, Handled).
+  {[1, 0], Subs2} = work(Subs1, Slow, Handled),
+  {[2, 1, 0], _} = work(Subs2, Slow, [1, 0]).
+
+%% Sets that have come are no reason to let a stop wait that has come after them.
+mailbox_first() ->
+  Slow = fun(_, _, #kafka_message_set{messages = [#kafka_message{offset = O}]}, Acc) ->
+             busy(erlang:monotonic_time(millisecond) + 6),
+             {ok, ack, [O | Acc]}
+         end,
+  Subs = lists:foldl(fun(O, Acc) -> arrive(0, [O], Acc) end, new(message_set, [{0, 0}]), [0, 1, 2]),
+  self() ! stop,
+  {[0], Left} = work(Subs, Slow, []),
+  ?assertEqual(stop, receive Next when Next =:= stop; element(1, Next) =:= brod_subscriptions -> Next after 0 -> none end),
+  Removed = brod_subscriptions:remove_all(Left),
+  ?assertMatch({[0], _}, work(Removed, Slow, [0])).
 
 busy(Until) ->
   erlang:monotonic_time(millisecond) < Until andalso busy(Until).
@@ -163,12 +186,12 @@ dies_before_ack() ->
   [begin
      Subs = new(message, [{0, Begin}]),
      _ = subscribed_at(),
-     {work, Subs1} = brod_subscriptions:handle_info({get({consumer, 0}), set(0, [7, 8])}, Subs),
+     Subs1 = arrive(0, [7, 8], Subs),
      {done, Subs2} = brod_subscriptions:handle_info(down(0), Subs1),
      _ = start_consumer(0),
      Subs3 = resubscribe_now(Subs2),
      ?assertEqual([{begin_offset, 7}], subscribed_at()),
-     {Handled, _} = brod_subscriptions:work(collect(later), [], Subs3),
+     {Handled, _} = work(Subs3, collect(later), []),
      ?assertEqual([], Handled)
    end || Begin <- [undefined, latest, earliest]].
 
@@ -257,15 +280,14 @@ comes_again() ->
   Subs2 = fetch_failed(message_too_large, queued([4, 5], new(message, [{0, 0}]))),
   Subs3 = resubscribe_now(Subs2),
   ?assertEqual([{begin_offset, 4}], subscribed_at()),
-  {Handled, Subs4} = brod_subscriptions:work(collect(ack), [], Subs3),
+  {Handled, Subs4} = work(Subs3, collect(ack), []),
   ?assertEqual([], Handled),
   ?assertMatch({[{0, 5}, {0, 4}], _}, deliver(0, [4, 5], collect(ack), [], Subs4)).
 
 %% These have arrived at the first subscription, and nobody has handled them.
 queued(Offsets, Subs) ->
   _ = subscribed_at(),
-  {work, Queued} = brod_subscriptions:handle_info({get({consumer, 0}), set(0, Offsets)}, Subs),
-  Queued.
+  arrive(0, Offsets, Subs).
 
 fetch_failed(Code, Subs) ->
   Error = #kafka_fetch_error{topic = ?T, partition = 0, error_code = Code},
