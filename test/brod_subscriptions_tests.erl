@@ -77,13 +77,12 @@ deliver_from(Pid, Partition, Offsets, Handler, State, Subs) ->
 arrive(Partition, Offsets, Subs) -> arrive_from(get({consumer, Partition}), Partition, Offsets, Subs).
 
 arrive_from(Pid, Partition, Offsets, Subs) ->
-  {done, Arrived} = brod_subscriptions:handle_info({Pid, set(Partition, Offsets)}, Subs),
+  {_, Arrived} = brod_subscriptions:handle_info({Pid, set(Partition, Offsets)}, Subs),
   Arrived.
 
-%% One slice.
+%% One slice, at once or when its message has come.
 work(Subs, Handler, State) ->
-  Scheduled = receive {brod_subscriptions, work} = Message -> Message after 0 -> error(no_message) end,
-  {work, Now} = brod_subscriptions:handle_info(Scheduled, Subs),
+  {work, Now} = receive {brod_subscriptions, work} = Message -> brod_subscriptions:handle_info(Message, Subs) after 0 -> {work, Subs} end,
   brod_subscriptions:work(Handler, State, Now).
 
 collect(Return) ->
@@ -140,15 +139,22 @@ slow_handler() ->
 %% Sets that have come are no reason to let a stop wait that has come after them.
 mailbox_first() ->
   Slow = fun(_, _, #kafka_message_set{messages = [#kafka_message{offset = O}]}, Acc) ->
-             busy(erlang:monotonic_time(millisecond) + 6),
+             busy(erlang:monotonic_time(millisecond) + 21),
              {ok, ack, [O | Acc]}
          end,
-  Subs = lists:foldl(fun(O, Acc) -> arrive(0, [O], Acc) end, new(message_set, [{0, 0}]), [0, 1, 2]),
+  Set = fun(O, Subs) -> brod_subscriptions:handle_info({get({consumer, 0}), set(0, [O])}, Subs) end,
+  {work, First} = Set(0, new(message_set, [{0, 0}])),
+  {[0], Subs0} = work(First, Slow, []),
+  {done, Subs1} = Set(1, Subs0),
+  {done, Subs2} = Set(2, Subs1),
   self() ! stop,
-  {[0], Left} = work(Subs, Slow, []),
+  {[1, 0], Left} = work(Subs2, Slow, [0]),
   ?assertEqual(stop, receive Next when Next =:= stop; element(1, Next) =:= brod_subscriptions -> Next after 0 -> none end),
-  Removed = brod_subscriptions:remove_all(Left),
-  ?assertMatch({[0], _}, work(Removed, Slow, [0])).
+  %% It goes on, and is handled as it comes once that is soon done.
+  Fast = fun(_, _, #kafka_message_set{messages = [#kafka_message{offset = O}]}, Acc) -> {ok, ack, [O | Acc]} end,
+  {[2, 1, 0], Done} = work(Left, Fast, [1, 0]),
+  {work, _} = Set(3, Done),
+  ?assertMatch({[1, 0], _}, work(brod_subscriptions:remove_all(Left), Slow, [1, 0])).
 
 busy(Until) ->
   erlang:monotonic_time(millisecond) < Until andalso busy(Until).
