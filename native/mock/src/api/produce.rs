@@ -4,7 +4,8 @@ use brod_protocol::batch_reader::batches;
 use brod_protocol::error::ErrorCode;
 use bytes::Bytes;
 use kafka_protocol::messages::produce_response::{
-    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
+    TopicProduceResponse,
 };
 use kafka_protocol::messages::{
     BrokerId, ProduceRequest, ProduceResponse, ProducerId, TopicName, TransactionalId,
@@ -14,9 +15,12 @@ use super::text;
 use crate::call::{Answer, Call, Connection, Millis};
 use crate::cluster::Cluster;
 use crate::storage::How;
+use crate::versions::Release;
 
 /// From this version on topics are named by ids.
 const BY_ID: i16 = 13;
+/// From this version on records that are refused are named (KIP-467).
+const NAMES_BAD_FROM: i16 = 8;
 /// From this version on partitions are added to a transaction by writing to them (KIP-890).
 const ADDS_FROM: i16 = 12;
 
@@ -40,8 +44,10 @@ pub(crate) fn handle(
             let records = data.records.unwrap_or_default();
             size += records.len();
             let result = match (&name, request.acks) {
-                (None, _) => Err(ErrorCode::UNKNOWN_TOPIC_ID),
-                (_, acks) if !(-1..=1).contains(&acks) => Err(ErrorCode::INVALID_REQUIRED_ACKS),
+                (None, _) => Err(ErrorCode::UNKNOWN_TOPIC_ID.into()),
+                (_, acks) if !(-1..=1).contains(&acks) => {
+                    Err(ErrorCode::INVALID_REQUIRED_ACKS.into())
+                }
                 (Some(name), _) => begin(
                     cluster,
                     call,
@@ -50,6 +56,7 @@ pub(crate) fn handle(
                     data.index,
                     &records,
                 )
+                .map_err(Refused::from)
                 .and_then(|()| append(cluster, call, name, data.index, records)),
             };
             let part = PartitionProduceResponse::default().with_index(data.index);
@@ -58,7 +65,7 @@ pub(crate) fn handle(
                     .with_base_offset(appended.base)
                     .with_log_start_offset(appended.start)
                     .with_log_append_time_ms(appended.time),
-                Err(code) => {
+                Err(Refused { code, bad }) => {
                     let leader = name
                         .as_ref()
                         .filter(|_| code == ErrorCode::NOT_LEADER_FOR_PARTITION);
@@ -70,7 +77,17 @@ pub(crate) fn handle(
                             response.node_endpoints.push(endpoint);
                         }
                     }
-                    part.with_log_start_offset(-1)
+                    let refused = name.as_ref().filter(|_| !bad.is_empty());
+                    let start = refused
+                        .and_then(|name| cluster.topics.partition(name, data.index))
+                        .map_or(-1, |partition| partition.log.start());
+                    if call.version >= NAMES_BAD_FROM {
+                        let bad = bad.into_iter();
+                        let bad =
+                            bad.map(|at| BatchIndexAndErrorMessage::default().with_batch_index(at));
+                        part = part.with_record_errors(bad.collect());
+                    }
+                    part.with_log_start_offset(start)
                 }
             });
         }
@@ -125,6 +142,9 @@ fn begin(
     })
 }
 
+/// `message.timestamp.after.max.ms` since Kafka 4.0.
+const MOST_AHEAD_MS: u64 = 3_600_000;
+
 struct Appended {
     base: i64,
     /// Of the log.
@@ -139,9 +159,9 @@ fn append(
     topic: &str,
     index: i32,
     records: Bytes,
-) -> Result<Appended, ErrorCode> {
+) -> Result<Appended, Refused> {
     if let Some(code) = call.refused_for(topic, index) {
-        return Err(code);
+        return Err(code.into());
     }
     let retention = cluster.setting(topic, "retention.bytes", cluster.config.retention_bytes);
     let largest = cluster.setting(topic, "max.message.bytes", 1_048_588);
@@ -149,14 +169,22 @@ fn append(
     let is_compacted = cluster
         .configured(topic, "cleanup.policy")
         .is_some_and(|policy| policy.contains("compact"));
-    let stamp = by_broker.then(|| call.now + cluster.skew_of(call.broker));
+    let newest_release = cluster.config.version == Release::V4_1;
+    let ahead = if newest_release {
+        MOST_AHEAD_MS
+    } else {
+        u64::MAX
+    };
+    let ahead = cluster.setting(topic, "message.timestamp.after.max.ms", ahead);
+    let behind = cluster.setting(topic, "message.timestamp.before.max.ms", u64::MAX);
+    let broker_time = call.now + cluster.skew_of(call.broker);
+    let stamp = by_broker.then_some(broker_time);
     let partition = cluster.led(call.broker, topic, index, -1)?;
     if records.len() as u64 > largest {
-        return Err(ErrorCode::MESSAGE_TOO_LARGE);
+        return Err(ErrorCode::MESSAGE_TOO_LARGE.into());
     }
-    if is_compacted && lacks_a_key(&records) {
-        return Err(ErrorCode::INVALID_RECORD);
-    }
+    let limits = (!by_broker).then_some((broker_time, ahead, behind));
+    check_records(&records, limits, is_compacted)?;
     let epoch = partition.leader_epoch;
     let base = partition.log.append(records, How { epoch, stamp })?;
     partition.log.retain(retention);
@@ -167,13 +195,58 @@ fn append(
     })
 }
 
-/// What no compaction could tell apart is refused, with all of its batch.
-fn lacks_a_key(records: &Bytes) -> bool {
-    let mut all = batches(records.clone()).flatten();
-    all.any(|batch| {
-        let records = batch.records(usize::MAX);
-        records.is_ok_and(|records| records.iter().flatten().any(|record| record.key.is_none()))
-    })
+/// Why a partition's batch is not taken, and which of its records are bad (KIP-467).
+struct Refused {
+    code: ErrorCode,
+    bad: Vec<i32>,
+}
+
+impl From<ErrorCode> for Refused {
+    fn from(code: ErrorCode) -> Self {
+        let bad = Vec::new();
+        Refused { code, bad }
+    }
+}
+
+/// Records whose own times are too far from the broker's, where there are `limits` (its time, ahead, behind), and
+/// records without a key, which no compaction could tell apart. One of them has all of the batch refused.
+fn check_records(
+    records: &Bytes,
+    limits: Option<(Millis, u64, u64)>,
+    needs_keys: bool,
+) -> Result<(), Refused> {
+    // -1 is no time.
+    let is_out_of_time = |time: Millis| {
+        limits.is_some_and(|(now, ahead, behind)| {
+            let most = if time > now { ahead } else { behind };
+            time != -1 && time.abs_diff(now) > most
+        })
+    };
+    let (mut bad, mut code) = (Vec::new(), ErrorCode::INVALID_RECORD);
+    for batch in batches(records.clone()).flatten() {
+        // Few topics need a look at each record.
+        let has_limit = limits.is_some_and(|(_, _, behind)| behind < i64::MAX as u64);
+        if !needs_keys && !has_limit && !is_out_of_time(batch.max_timestamp) {
+            continue;
+        }
+        let Ok(records) = batch.records(usize::MAX) else {
+            continue;
+        };
+        for (index, record) in (0..).zip(records.iter().flatten()) {
+            // Of each record the first that is wrong counts.
+            let lacks_key = needs_keys && record.key.is_none();
+            if !lacks_key && is_out_of_time(record.timestamp) {
+                code = ErrorCode::INVALID_TIMESTAMP;
+                bad.push(index);
+            } else if lacks_key {
+                bad.push(index);
+            }
+        }
+    }
+    match bad.is_empty() {
+        true => Ok(()),
+        false => Err(Refused { code, bad }),
+    }
 }
 
 /// KIP-951.
