@@ -15,7 +15,7 @@ use crate::dispatch;
 use crate::faults::{Faults, Plan};
 use crate::fetches::Fetches;
 use crate::throttle::{Quotas, Throttled};
-use crate::topics::{is_valid_name, Partition, Topics};
+use crate::topics::{check_name, Partition, Topics};
 
 /// As Kafka writes them: 16 bytes in base 64.
 pub(crate) const CLUSTER_ID: &str = "YnJvZC1tb2NrLWthZmthIQ";
@@ -267,7 +267,7 @@ impl Cluster {
 
     /// A new topic; false if its name is taken or invalid.
     pub fn add_topic(&mut self, name: &str, partitions: i32) -> bool {
-        if !is_valid_name(name) || self.topics.get(name).is_some() {
+        if check_name(name).is_err() || self.topics.get(name).is_some() {
             return false;
         }
         self.create_topic(name, partitions, 0, BTreeMap::new());

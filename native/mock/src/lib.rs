@@ -22,6 +22,8 @@ mod group;
 mod look;
 mod sasl;
 mod server;
+
+mod settings;
 mod shapes;
 mod storage;
 mod throttle;

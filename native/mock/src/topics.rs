@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use brod_protocol::error::ErrorCode;
 use uuid::Uuid;
 
 use crate::storage::Log;
@@ -48,18 +49,32 @@ pub(crate) struct Topics {
 /// The longest name that Kafka takes.
 const LONGEST_NAME: usize = 249;
 
-/// Whether Kafka takes this as the name of a topic.
-pub(crate) fn is_valid_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= LONGEST_NAME
-        && name != "."
-        && name != ".."
-        && !has_illegal_characters(name)
+/// Why something is refused: code, and what is said of it, if anything.
+pub(crate) type Refusal = (ErrorCode, Option<String>);
+
+/// With words of Kafka's.
+pub(crate) fn refuse<T>(code: ErrorCode, why: impl Into<String>) -> Result<T, Refusal> {
+    Err((code, Some(why.into())))
 }
 
-pub(crate) fn has_illegal_characters(name: &str) -> bool {
+/// Whether Kafka takes this as the name of a topic.
+pub(crate) fn check_name(name: &str) -> Result<(), Refusal> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    !name.chars().all(legal)
+    let why = if name.is_empty() {
+        "the empty string is not allowed".to_owned()
+    } else if name == "." || name == ".." {
+        format!("'{name}' is not allowed")
+    } else if name.len() > LONGEST_NAME {
+        format!("the length of '{name}' is longer than the max allowed length {LONGEST_NAME}")
+    } else if !name.chars().all(legal) {
+        format!(
+            "'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
+        )
+    } else {
+        return Ok(());
+    };
+    let why = format!("Topic name is invalid: {why}");
+    refuse(ErrorCode::INVALID_TOPIC_EXCEPTION, why)
 }
 
 impl Topics {
@@ -86,6 +101,14 @@ impl Topics {
     /// The name that goes with an id.
     pub(crate) fn name_of(&self, id: Uuid) -> Option<&str> {
         self.names.get(&id).map(String::as_str)
+    }
+
+    /// A topic whose name differs in dots and underscores alone: names of metrics have only one of them.
+    pub(crate) fn collides_with(&self, name: &str) -> Option<&str> {
+        let dotless = name.replace('.', "_");
+        let mut names = self.by_name.keys();
+        let other = names.find(|known| *known != name && known.replace('.', "_") == dotless);
+        other.map(String::as_str)
     }
 
     /// The partition, if it is there.

@@ -13,9 +13,10 @@ use kafka_protocol::messages::{
 };
 
 use super::text;
+use super::topics::check_replicas;
 use crate::call::{Answer, Call, Connection};
 use crate::cluster::{Cluster, CLUSTER_ID};
-use crate::topics::Partition;
+use crate::topics::{refuse, Partition, Refusal};
 
 pub(crate) fn create_partitions(
     cluster: &mut Cluster,
@@ -24,13 +25,13 @@ pub(crate) fn create_partitions(
     request: CreatePartitionsRequest,
 ) -> Answer<CreatePartitionsResponse> {
     let results = request.topics.iter().map(|topic| {
-        let code = grow(cluster, call, topic, request.validate_only)
-            .err()
-            .unwrap_or_default();
-        CreatePartitionsTopicResult::default()
-            .with_name(topic.name.clone())
-            .with_error_code(code.0)
-            .with_error_message((!code.is_ok()).then(|| text(code.name())))
+        let result = CreatePartitionsTopicResult::default().with_name(topic.name.clone());
+        match grow(cluster, call, topic, request.validate_only) {
+            Ok(()) => result,
+            Err((code, why)) => result
+                .with_error_code(code.0)
+                .with_error_message(why.map(|why| text(&why))),
+        }
     });
     let results = results.collect();
     Answer::Now(CreatePartitionsResponse::default().with_results(results))
@@ -41,33 +42,48 @@ fn grow(
     call: &Call,
     asked: &CreatePartitionsTopic,
     validate_only: bool,
-) -> Result<(), ErrorCode> {
+) -> Result<(), Refusal> {
     let name = asked.name.as_str();
     if let Some(code) = call.refused_for(name, -1) {
-        return Err(code);
+        return Err((code, None));
     }
     let topic = cluster
         .topics
         .get(name)
-        .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    let more = asked.count - topic.partitions.len() as i32;
+        .ok_or((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None))?;
+    let (known, count) = (topic.partitions.len() as i32, asked.count);
+    let more = count - known;
     if more <= 0 {
-        return Err(ErrorCode::INVALID_PARTITIONS);
+        let why = match more {
+            0 => format!("Topic already has {known} partition(s)."),
+            _ => format!(
+                "The topic {name} currently has {known} partition(s); {count} would not be an increase."
+            ),
+        };
+        return refuse(ErrorCode::INVALID_PARTITIONS, why);
     }
     let copies = topic
         .partitions
         .first()
-        .map_or(0, |partition| partition.replicas.len() as i16);
+        .map_or(0, |partition| partition.replicas.len());
     let replicas = match &asked.assignments {
-        None => cluster.spread(more, copies),
+        None => cluster.spread(more, copies as i16),
         Some(assigned) if assigned.len() != more as usize => {
-            return Err(ErrorCode::INVALID_REPLICA_ASSIGNMENT);
+            let why = format!(
+                "Attempted to add {more} additional partition(s), but only {} assignment(s) were specified.",
+                assigned.len()
+            );
+            return refuse(ErrorCode::INVALID_REPLICA_ASSIGNMENT, why);
         }
         Some(assigned) => {
             let ids = assigned
                 .iter()
                 .map(|one| one.broker_ids.iter().map(|id| id.0).collect());
-            ids.collect()
+            let ids: Vec<Vec<i32>> = ids.collect();
+            for one in &ids {
+                check_replicas(cluster, one, copies)?;
+            }
+            ids
         }
     };
     let topic = cluster.topics.get_mut(name).filter(|_| !validate_only);
@@ -114,6 +130,10 @@ fn delete_before(
 ) -> Result<i64, ErrorCode> {
     if let Some(code) = call.refused_for(topic, index) {
         return Err(code);
+    }
+    let policy = cluster.configured(topic, "cleanup.policy");
+    if policy.is_some_and(|policy| !policy.contains("delete")) {
+        return Err(ErrorCode::POLICY_VIOLATION);
     }
     let log = &mut cluster.led(call.broker, topic, index, -1)?.log;
     // -1 is all that there is.

@@ -10,11 +10,13 @@ use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, Topi
 use super::text;
 use crate::call::{Answer, Call, Connection};
 use crate::cluster::{Cluster, CLUSTER_ID};
-use crate::topics::{is_valid_name, Partition, Topic};
+use crate::topics::{check_name, Partition, Topic};
 
 /// What somebody may do with a topic where there are no ACLs, as bits of Kafka's AclOperation (KIP-430): read, write,
 /// create, delete, alter, describe, describe_configs, alter_configs.
 const ALL_OF_A_TOPIC: i32 = 0b1101_1111_1000;
+/// The same of the cluster: create, alter, describe, cluster_action, describe_configs, alter_configs, idempotent_write.
+const ALL_OF_THE_CLUSTER: i32 = 0b1_1111_1010_0000;
 
 pub(crate) fn handle(
     cluster: &mut Cluster,
@@ -29,6 +31,10 @@ pub(crate) fn handle(
     };
     let operations = match request.include_topic_authorized_operations {
         true => ALL_OF_A_TOPIC,
+        false => i32::MIN,
+    };
+    let of_cluster = match request.include_cluster_authorized_operations {
+        true => ALL_OF_THE_CLUSTER,
         false => i32::MIN,
     };
     let create = cluster.config.auto_create_topics
@@ -61,6 +67,7 @@ pub(crate) fn handle(
             .with_brokers(brokers.collect())
             .with_cluster_id(Some(text(CLUSTER_ID)))
             .with_controller_id(BrokerId(cluster.controller().unwrap_or(-1)))
+            .with_cluster_authorized_operations(of_cluster)
             .with_topics(topics),
     )
 }
@@ -87,7 +94,7 @@ fn of_wanted(
     if let Some(topic) = cluster.topics.get(&name) {
         return describe(cluster, call, &name, topic);
     }
-    if !is_valid_name(&name) {
+    if check_name(&name).is_err() {
         return refused(ErrorCode::INVALID_TOPIC_EXCEPTION);
     }
     if !create {
