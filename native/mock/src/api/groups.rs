@@ -65,10 +65,19 @@ pub(crate) fn find_coordinator(
         let found = request.coordinator_keys.iter().map(find).collect();
         return Answer::Now(FindCoordinatorResponse::default().with_coordinators(found));
     }
-    let found = find(&request.key);
+    let found = match request.key_type {
+        0 | 1 => find(&request.key),
+        _ => Coordinator::default()
+            .with_node_id(BrokerId(-1))
+            .with_port(-1)
+            .with_error_code(ErrorCode::INVALID_REQUEST.0),
+    };
+    // So brokers call that there is no error, from where they have words at all up to where they are asked for several.
+    let is_told = found.error_code == 0 && call.version > 0;
     Answer::Now(
         FindCoordinatorResponse::default()
             .with_error_code(found.error_code)
+            .with_error_message(is_told.then(|| StrBytes::from_static_str("NONE")))
             .with_node_id(found.node_id)
             .with_host(found.host)
             .with_port(found.port),

@@ -1,7 +1,10 @@
 //! What administrators ask of groups.
 
+use std::collections::BTreeSet;
+
 use brod_protocol::consumer_protocol::{Subscription, PROTOCOL_TYPE};
 use brod_protocol::error::ErrorCode;
+use bytes::Bytes;
 use kafka_protocol::messages::consumer_group_describe_response::DescribedGroup as DescribedConsumer;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
@@ -16,6 +19,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
+use super::classic::State;
 use super::{Group, Groups, Members, Topics};
 
 /// The first version of DescribeGroups that says of a group that it is not there.
@@ -23,8 +27,8 @@ const NOT_FOUND_FROM: i16 = 6;
 /// "Operations were not asked for."
 const NO_OPERATIONS: i32 = i32::MIN;
 /// What somebody may do with a group where there are no ACLs, as bits of Kafka's AclOperation (KIP-430): read, delete,
-/// describe.
-const ALL_OF_A_GROUP: i32 = 0b1_0100_1000;
+/// describe, describe_configs, alter_configs.
+const ALL_OF_A_GROUP: i32 = 0b1101_0100_1000;
 
 impl Groups {
     /// ListGroups.
@@ -80,15 +84,26 @@ impl Groups {
                     false => described,
                 };
             };
-            let protocol = classic.protocol.clone().unwrap_or_default();
+            // While a group looks for its protocol nothing is said of it.
+            let is_stable = classic.state == State::Stable;
+            let protocol = classic.protocol.clone().filter(|_| is_stable);
+            let protocol = protocol.unwrap_or_default();
             let members = classic.members.iter().map(|(id, member)| {
                 DescribedGroupMember::default()
                     .with_member_id(id.clone())
                     .with_group_instance_id(member.instance_id.clone())
                     .with_client_id(member.client_id.clone())
                     .with_client_host(member.client_host.clone())
-                    .with_member_metadata(member.metadata(&protocol))
-                    .with_member_assignment(member.assignment.clone())
+                    .with_member_metadata(if is_stable {
+                        member.metadata(&protocol)
+                    } else {
+                        Bytes::new()
+                    })
+                    .with_member_assignment(if is_stable {
+                        member.assignment.clone()
+                    } else {
+                        Bytes::new()
+                    })
             });
             described
                 .with_group_state(StrBytes::from_static_str(classic.state.name()))
@@ -121,7 +136,8 @@ impl Groups {
 
     /// DeleteGroups.
     pub(crate) fn delete(&mut self, request: &DeleteGroupsRequest) -> DeleteGroupsResponse {
-        let results = request.groups_names.iter().map(|id| {
+        let names: BTreeSet<_> = request.groups_names.iter().collect();
+        let results = names.into_iter().map(|id| {
             let code = match self.groups.get(id) {
                 None => ErrorCode::GROUP_ID_NOT_FOUND,
                 Some(group) if !group.is_empty() => ErrorCode::NON_EMPTY_GROUP,
@@ -156,7 +172,7 @@ impl Groups {
                 let index = partition.partition_index;
                 let code = if topics
                     .partitions(&topic.name)
-                    .is_none_or(|count| index >= count)
+                    .is_none_or(|count| !(0..count).contains(&index))
                 {
                     ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
                 } else if subscribed.iter().any(|name| *name == **topic.name) {

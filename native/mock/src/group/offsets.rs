@@ -86,7 +86,15 @@ impl Groups {
             generation: request.generation_id_or_member_epoch,
             transactional: false,
         };
-        let mut group = self.check_committer(&who, now);
+        let partitions = request.topics.iter().flat_map(|topic| {
+            let indexes = topic.partitions.iter().map(|p| p.partition_index);
+            indexes.map(|index| (&topic.name, index))
+        });
+        let was_there = self.groups.contains_key(&request.group_id);
+        let mut group = match any_known(topics, partitions) {
+            true => self.check_committer(&who, now),
+            false => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        };
         let results = request.topics.iter().map(|topic| {
             let partitions = topic.partitions.iter().map(|p| {
                 let key = (topic.name.clone(), p.partition_index);
@@ -95,8 +103,10 @@ impl Groups {
                     leader_epoch: p.committed_leader_epoch,
                     metadata: p.committed_metadata.clone().unwrap_or_default(),
                 };
-                let checked = check(topics, &key, &offset);
-                let code = match (&mut group, checked) {
+                let code = match (&mut group, check_metadata(&offset)) {
+                    _ if !is_known(topics, &topic.name, p.partition_index) => {
+                        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+                    }
                     (Err(code), _) => *code,
                     (Ok(_), Err(code)) => code,
                     (Ok(group), Ok(())) => {
@@ -112,7 +122,14 @@ impl Groups {
                 .with_name(topic.name.clone())
                 .with_partitions(partitions.collect())
         });
-        OffsetCommitResponse::default().with_topics(results.collect())
+        let results = results.collect();
+        // Nobody becomes a group by what is refused, either.
+        if let Some(group) = self.groups.get(&request.group_id).filter(|_| !was_there) {
+            if group.offsets.committed.is_empty() {
+                self.groups.remove(&request.group_id);
+            }
+        }
+        OffsetCommitResponse::default().with_topics(results)
     }
 
     /// TxnOffsetCommit, from a producer that its transaction's coordinator has let pass: seen by nobody until
@@ -131,8 +148,13 @@ impl Groups {
             generation: request.generation_id,
             transactional: true,
         };
+        let partitions = request.topics.iter().flat_map(|topic| {
+            let indexes = topic.partitions.iter().map(|p| p.partition_index);
+            indexes.map(|index| (&topic.name, index))
+        });
         let mut group = match fenced {
             Some(code) => Err(code),
+            None if !any_known(topics, partitions) => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
             None => self.check_committer(&who, now),
         };
         let results = request.topics.iter().map(|topic| {
@@ -143,8 +165,10 @@ impl Groups {
                     leader_epoch: p.committed_leader_epoch,
                     metadata: p.committed_metadata.clone().unwrap_or_default(),
                 };
-                let checked = check(topics, &key, &offset);
-                let code = match (&mut group, checked) {
+                let code = match (&mut group, check_metadata(&offset)) {
+                    _ if !is_known(topics, &topic.name, p.partition_index) => {
+                        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+                    }
                     (Err(code), _) => *code,
                     (Ok(_), Err(code)) => code,
                     (Ok(group), Ok(())) => {
@@ -341,11 +365,21 @@ struct Committer<'a> {
     transactional: bool,
 }
 
-fn check(topics: &dyn Topics, key: &(TopicName, i32), offset: &Committed) -> Result<(), ErrorCode> {
-    let known = topics.partitions(&key.0).unwrap_or(0);
-    if key.1 < 0 || key.1 >= known {
-        return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
-    }
+/// Brokers look whether a partition is there before they look who commits.
+fn is_known(topics: &dyn Topics, topic: &TopicName, index: i32) -> bool {
+    let count = topics.partitions(topic).unwrap_or(0);
+    (0..count).contains(&index)
+}
+
+fn any_known<'a>(
+    topics: &dyn Topics,
+    partitions: impl IntoIterator<Item = (&'a TopicName, i32)>,
+) -> bool {
+    let mut all = partitions.into_iter();
+    all.any(|(topic, index)| is_known(topics, topic, index))
+}
+
+fn check_metadata(offset: &Committed) -> Result<(), ErrorCode> {
     match offset.metadata.len() > MOST_METADATA {
         true => Err(ErrorCode::OFFSET_METADATA_TOO_LARGE),
         false => Ok(()),
