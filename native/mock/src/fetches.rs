@@ -195,6 +195,9 @@ fn of_partition(
             .err()
             .unwrap_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         return data
+            .with_aborted_transactions(
+                (code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION).then(Vec::new),
+            )
             .with_error_code(code.0)
             .with_high_watermark(-1)
             .with_last_stable_offset(-1)

@@ -17,6 +17,10 @@ const EARLIEST: i64 = -2;
 const NEWEST: i64 = -3;
 /// Of what lies on the broker itself (KIP-405): all.
 const EARLIEST_LOCAL: i64 = -4;
+/// Of what lies elsewhere (KIP-1005): nothing.
+const LATEST_TIERED: i64 = -5;
+/// The first versions that have the last three.
+const SINCE: &[(i64, i16)] = &[(NEWEST, 7), (EARLIEST_LOCAL, 8), (LATEST_TIERED, 9)];
 
 pub(crate) fn handle(
     cluster: &mut Cluster,
@@ -48,7 +52,10 @@ pub(crate) fn handle(
                     } else {
                         -1
                     }),
-                Err(code) => part.with_error_code(code.0),
+                Err(code) => part
+                    .with_error_code(code.0)
+                    .with_offset(-1)
+                    .with_timestamp(-1),
             }
         });
         let partitions = partitions.collect();
@@ -73,6 +80,12 @@ fn find(
     if let Some(code) = call.refused_for(topic, index) {
         return Err(code);
     }
+    if SINCE
+        .iter()
+        .any(|(time, since)| *time == timestamp && call.version < *since)
+    {
+        return Err(ErrorCode::UNSUPPORTED_VERSION);
+    }
     let partition = cluster.led(call.broker, topic, index, epoch)?;
     let log = &partition.log;
     let end = if committed {
@@ -84,6 +97,7 @@ fn find(
         LATEST if committed => return Ok((end, -1, partition.leader_epoch)),
         LATEST => return Ok((partition.high_watermark(), -1, partition.leader_epoch)),
         EARLIEST | EARLIEST_LOCAL => (log.start(), -1),
+        LATEST_TIERED => (-1, -1),
         NEWEST => log.newest().unwrap_or((-1, -1)),
         time => log
             .at_time(time)

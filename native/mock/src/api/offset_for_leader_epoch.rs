@@ -22,7 +22,10 @@ pub(crate) fn handle(
                 Some(code) => Err(code),
                 None => cluster.led(call.broker, name, index, asked.current_leader_epoch),
             };
-            match found.map(|partition| partition.log.end_of(asked.leader_epoch)) {
+            match found.map(|partition| {
+                let current = partition.leader_epoch;
+                partition.log.end_of(asked.leader_epoch, current)
+            }) {
                 Ok((epoch, end)) => part.with_leader_epoch(epoch).with_end_offset(end),
                 Err(code) => part.with_error_code(code.0),
             }

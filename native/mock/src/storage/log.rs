@@ -264,13 +264,24 @@ impl Log {
         at.checked_sub(1).map_or(-1, |at| self.epochs[at].0)
     }
 
-    /// The largest epoch up to this one, and where it ended (KIP-101).
-    pub(crate) fn end_of(&self, epoch: i32) -> (i32, i64) {
+    /// The largest epoch up to this one, and where it ended (KIP-101). Of epochs to come, after the leader's, nothing
+    /// is known.
+    pub(crate) fn end_of(&self, epoch: i32, current: i32) -> (i32, i64) {
+        if epoch < 0 {
+            return (-1, -1);
+        }
+        if epoch >= current {
+            return match epoch == current {
+                true => (epoch, self.end),
+                false => (-1, -1),
+            };
+        }
         let next = self.epochs.partition_point(|(known, _)| *known <= epoch);
         let end = self.epochs.get(next).map_or(self.end, |(_, first)| *first);
         match next.checked_sub(1) {
             Some(at) => (self.epochs[at].0, end),
-            None => (-1, -1),
+            // Older than all that is there.
+            None => (epoch, end),
         }
     }
 
@@ -350,9 +361,10 @@ mod tests {
             )
             .is_empty());
         assert_eq!(
-            (log.end_of(3), log.end_of(9), log.end_of(0)),
-            ((3, 2), (4, 3), (-1, -1))
+            (log.end_of(3, 4), log.end_of(4, 4), log.end_of(4, 5)),
+            ((3, 2), (4, 3), (4, 3))
         );
+        assert_eq!((log.end_of(0, 4), log.end_of(9, 4)), ((0, 0), (-1, -1)));
         assert_eq!(log.at_time(1001), Some((1, 1001)));
         assert_eq!(log.at_time(1002), None);
     }
