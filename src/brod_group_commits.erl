@@ -121,7 +121,7 @@ line({tell, Untold}, Why, Failed, IsCurrent) ->
                        true -> "the next commit takes them along";
                        false -> "the partitions were dealt out anew meanwhile, so the last messages may be handled again"
                      end,
-                     [io_lib:format(" (and ~b commits before, since this was logged)", [Untold]) || Untold > 0]]).
+                     brod_trouble:before(Untold, "commits")]).
 
 %% The broker may tell of the end of a generation by its answer to a commit first.
 is_lost([_ | _] = Codes) -> lists:any(fun is_lost/1, Codes);

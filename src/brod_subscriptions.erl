@@ -199,7 +199,7 @@ failed({Topic, Partition} = Key, Reason, Subs) ->
     {tell, Untold} ->
       ?BROD_LOG_WARNING("no subscription to ~ts-~p, next try in ~p ms: ~ts~ts",
                         [Topic, Partition, ?RESUBSCRIBE_DELAY_MS, words(Reason),
-                         [io_lib:format(" (and ~b attempts before, since this was logged)", [Untold]) || Untold > 0]]);
+                         brod_trouble:before(Untold, "attempts")]);
     quiet ->
       ok
   end,

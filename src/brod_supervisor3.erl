@@ -267,7 +267,7 @@ tell_of_end(Name, Reason, State) ->
     {tell, Untold} ->
       ?BROD_LOG_ERROR("~p: child ~p stopped: ~0p~ts",
                       [State#state.name, Name, Reason,
-                       [io_lib:format(" (and ~b times before, since this was logged)", [Untold]) || Untold > 0]]);
+                       brod_trouble:before(Untold, "times")]);
     quiet ->
       ok
   end.

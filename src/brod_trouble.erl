@@ -2,7 +2,7 @@
 %% but counting: who fails logs.
 -module(brod_trouble).
 
--export([fails/2, passes/1]).
+-export([fails/2, passes/1, before/2]).
 -export([new/0, failed/3, passed/1]).
 
 -export_type([trouble/0]).
@@ -26,6 +26,11 @@ fails(What, Why) -> keep(What, failed(Why, erlang:monotonic_time(millisecond), k
 %% @doc As {@link passed/1}, of something that the calling process does.
 -spec passes(What :: term()) -> {tell, pos_integer()} | quiet.
 passes(What) -> keep(What, passed(kept(What))).
+
+%% @doc What a line ends with that is due after so many of `What', such as "commits", were not told.
+-spec before(Untold :: non_neg_integer(), What :: string()) -> iolist().
+before(0, _What) -> [];
+before(Untold, What) -> io_lib:format(" (and ~b ~s before, since this was logged)", [Untold, What]).
 
 kept(What) ->
   case get({?MODULE, What}) of
