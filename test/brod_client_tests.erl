@@ -642,7 +642,10 @@ lag_starts_nothing() ->
   MRef = monitor(process, Pid),
   ok = brod_consumer:stop(Pid),
   _ = reason(MRef),
+  %% The client hears by a cast that the consumer is gone.
+  wait_for(fun() -> ets:lookup(?C, {consumer, ?T, 0}) end, []),
   ?assertMatch({ok, Lag} when not is_map_key(0, Lag), brod:lag(?C, ?T)),
+  _ = sys:get_state(?C),
   ?assertEqual([], ets:lookup(?C, {consumer, ?T, 0})).
 
 %% The brokers did not know the topic for a while, and then it has more partitions.
