@@ -4,7 +4,7 @@
 //! Read here and not with the message crate because these bytes come from other clients: lengths
 //! are checked before anything is allocated, and versions that are newer only add fields behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -124,10 +124,22 @@ impl Assignment {
             .collect::<Result<_, _>>()?;
         let user_data = get_bytes(&mut bytes).unwrap_or_default();
         Ok(Assignment {
-            partitions,
+            partitions: each_once(partitions),
             grown_from: grown_from(user_data).unwrap_or_default(),
         })
     }
+}
+
+/// A leader, or the callback that shares out for it, may name a partition twice. Brokers answer to each
+/// once, and a member would wait for the second answer.
+fn each_once(mut partitions: TopicPartitions) -> TopicPartitions {
+    let mut topics: BTreeMap<String, HashSet<i32>> = BTreeMap::new();
+    for (topic, numbers) in &mut partitions {
+        let seen = topics.entry(topic.clone()).or_default();
+        numbers.retain(|number| seen.insert(*number));
+    }
+    partitions.retain(|(_, numbers)| !numbers.is_empty());
+    partitions
 }
 
 fn grown_from(mut user_data: Bytes) -> Result<BTreeMap<String, i32>, Malformed> {
@@ -275,6 +287,23 @@ mod tests {
             assert_eq!(decoded.partitions, [("a".to_string(), vec![0, 2])]);
             assert!(decoded.grown_from.is_empty());
         }
+    }
+
+    #[test]
+    fn a_partition_that_is_given_twice_is_there_once() {
+        let given = vec![
+            ("a".to_string(), vec![2, 0, 2]),
+            ("b".to_string(), vec![2]),
+            ("a".to_string(), vec![0]),
+            ("a".to_string(), vec![1, 2]),
+        ];
+        let bytes = Assignment::encode(&given, &BTreeMap::new()).unwrap();
+        let taken = vec![
+            ("a".to_string(), vec![2, 0]),
+            ("b".to_string(), vec![2]),
+            ("a".to_string(), vec![1]),
+        ];
+        assert_eq!(Assignment::decode(bytes).unwrap().partitions, taken);
     }
 
     #[test]
