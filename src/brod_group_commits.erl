@@ -5,7 +5,7 @@
 %% return those that have waited, with the outcome.
 -module(brod_group_commits).
 
--export([new/1, begin_generation/3, end_generation/1, generation/1, ack/3, track/4, ack_all/2]).
+-export([new/1, begin_generation/4, end_generation/1, generation/1, ack/3, track/4, ack_all/2]).
 -export([commit/2, reply/3, farewell/2, summary/1]).
 
 -export_type([commits/0, waiter/0, waited/0]).
@@ -27,6 +27,7 @@
                   handle :: term(),
                   %% undefined between generations
                   generation :: undefined | brod:group_generation_id(),
+                  assigned = [] :: [brod_group_acks:tp()],
                   acks = brod_group_acks:new() :: brod_group_acks:acks(),
                   %% the newest first; answered in the order they were sent in
                   under_way = [] :: [#commit{}]}).
@@ -37,14 +38,14 @@
 new(Policy) -> #commits{policy = Policy}.
 
 %% @doc Acks count for this generation from now on.
--spec begin_generation(term(), brod:group_generation_id(), commits()) -> commits().
-begin_generation(Handle, Generation, Commits) ->
-  Commits#commits{handle = Handle, generation = Generation, acks = brod_group_acks:new()}.
+-spec begin_generation(term(), brod:group_generation_id(), [brod_group_acks:tp()], commits()) -> commits().
+begin_generation(Handle, Generation, Assigned, Commits) ->
+  Commits#commits{handle = Handle, generation = Generation, assigned = Assigned, acks = brod_group_acks:new()}.
 
 %% @doc What was not committed is forgotten: it belongs to another member by now.
 -spec end_generation(commits()) -> commits().
 end_generation(Commits) ->
-  Commits#commits{handle = undefined, generation = undefined, acks = brod_group_acks:new()}.
+  Commits#commits{handle = undefined, generation = undefined, assigned = [], acks = brod_group_acks:new()}.
 
 -spec generation(commits()) -> undefined | brod:group_generation_id().
 generation(#commits{generation = Generation}) -> Generation.
@@ -100,28 +101,33 @@ summary(#commits{generation = Generation, under_way = UnderWay, acks = Acks}) ->
 done(Result, #commit{offsets = Offsets, generation = Generation} = Commit, Commits) ->
   {Outcome, Failed} = outcome(Result, Offsets),
   ok = brod_telemetry:committed(map_size(Offsets), map_size(Failed), Outcome),
-  ok = tell(Result, map_size(Failed), Generation =:= Commits#commits.generation),
+  Again = to_be_tried_again(Result, Failed, Commits),
+  ok = tell(Result, map_size(Failed), Generation =:= Commits#commits.generation, map_size(Again) > 0),
   Waited = [{Waiter, Outcome} || Waiter <- Commit#commit.waiting],
-  {Waited, give_back(Failed, Generation, Commits)}.
+  {Waited, give_back(Again, Generation, Commits)}.
 
-tell(Result, Failed, IsCurrent) ->
+%% Whoever acks a partition that is not the member's may have made it up: refused once, it would be refused for as long as the
+%% generation lasts, and each commit with it.
+to_be_tried_again({partial, _}, Failed, #commits{assigned = Assigned}) -> maps:with(Assigned, Failed);
+to_be_tried_again(_Result, Failed, _Commits) -> Failed.
+
+tell(Result, Failed, IsCurrent, IsTriedAgain) ->
   case why(Result) of
-    ok -> line(brod_trouble:passes(?MODULE), ok, Failed, IsCurrent);
-    Why -> line(brod_trouble:fails(?MODULE, Why), Why, Failed, IsCurrent andalso not is_lost(Why))
+    ok -> line(brod_trouble:passes(?MODULE), ok, Failed, nothing);
+    Why -> line(brod_trouble:fails(?MODULE, Why), Why, Failed, what_follows(IsCurrent andalso not is_lost(Why), IsTriedAgain))
   end.
 
-line(quiet, _Why, _Failed, _IsCurrent) ->
+what_follows(true, true) -> "the next commit takes them along";
+what_follows(true, false) -> "they were not assigned to this member";
+what_follows(false, _) -> "the partitions were dealt out anew meanwhile, so the last messages may be handled again".
+
+line(quiet, _Why, _Failed, _Follows) ->
   ok;
-line({tell, Failures}, ok, _Failed, _IsCurrent) ->
+line({tell, Failures}, ok, _Failed, _Follows) ->
   ?BROD_LOG(notice, "group coordinator ~p: offsets are committed again; ~b commits had failed", [self(), Failures]);
-line({tell, Untold}, Why, Failed, IsCurrent) ->
+line({tell, Untold}, Why, Failed, Follows) ->
   ?BROD_LOG_WARNING("group coordinator ~p: offsets of ~b partitions could not be committed: ~ts; ~ts~ts",
-                    [self(), Failed, words(Why),
-                     case IsCurrent of
-                       true -> "the next commit takes them along";
-                       false -> "the partitions were dealt out anew meanwhile, so the last messages may be handled again"
-                     end,
-                     brod_trouble:before(Untold, "commits")]).
+                    [self(), Failed, words(Why), Follows, brod_trouble:before(Untold, "commits")]).
 
 %% The broker may tell of the end of a generation by its answer to a commit first.
 is_lost([_ | _] = Codes) -> lists:any(fun is_lost/1, Codes);

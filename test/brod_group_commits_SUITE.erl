@@ -192,6 +192,10 @@ commit_offsets(Config) ->
   ok = brod_group_coordinator:ack(Coordinator, Generation, Topic, 0, 1),
   ok = brod_group_coordinator:commit_offsets(Coordinator, [{{Topic, 1}, 2}]),
   ?assertEqual(#{0 => 2, 1 => 3}, committed(Client, Group, Topic)),
+  %% What is not the member's and was refused does not come again with each commit.
+  ?assertMatch({error, [{Topic, 9, _}]}, brod_group_coordinator:commit_offsets(Coordinator, [{{Topic, 9}, 0}])),
+  ?assertEqual(ok, brod_group_coordinator:commit_offsets(Coordinator, [{{Topic, 1}, 3}])),
+  ?assertEqual(#{0 => 2, 1 => 4}, committed(Client, Group, Topic)),
   A ! stop.
 
 %% The message that is being handled is committed by its member, not handled again by another.
