@@ -91,10 +91,12 @@ get_committed_offsets(GroupId, TopicPartitions, #{client := Client} = State) ->
   {ok, [Committed || {_, Offset} = Committed <- committed(Client, {stable_offset_fetch, GroupId, Wanted}, 0),
                      Offset >= 0], State}.
 
-committed(Client, Fetch, Waits) ->
-  {ok, Topics} = brod_client_ref:with_context(Client, fun(Context) ->
-    brod_client_lookup:call(Context, Fetch)
-  end),
+committed(Client, {stable_offset_fetch, GroupId, _} = Fetch, Waits) ->
+  Answer = brod_client_ref:with_context(Client, fun(Context) -> brod_client_lookup:call(Context, Fetch) end),
+  Topics = case Answer of
+             {ok, Answered} -> Answered;
+             {error, Reason} -> error({offsets_not_fetched, GroupId, Reason})
+           end,
   Found = [{{Topic, Partition}, Offset, Code}
            || #{name := Topic, partitions := Partitions} <- Topics,
               #{partition_index := Partition, committed_offset := Offset, error_code := Code} <- Partitions],
@@ -103,7 +105,9 @@ committed(Client, Fetch, Waits) ->
     [unstable_offset_commit | _] ->
       Unstable = [TP || {TP, _, unstable_offset_commit} <- Found],
       Waits =:= ?WAITS_UNTIL_TOLD andalso tell_of_wait(Fetch, Unstable),
-      receive after ?UNSTABLE_WAIT_MS -> committed(Client, Fetch, Waits + 1) end
+      receive after ?UNSTABLE_WAIT_MS -> committed(Client, Fetch, Waits + 1) end;
+    [Code | _] ->
+      error({offsets_not_fetched, GroupId, Code})
   end.
 
 tell_of_wait({stable_offset_fetch, GroupId, _}, [{Topic, Partition} | _] = Unstable) ->
