@@ -5,7 +5,7 @@
 
 -export([start_link/0, start_consumer/4, stop_consumer/2, stop_unused/2, find_consumer/3,
          start_new_partitions/4]).
--export([init/1, post_init/1]).
+-export([init/1, post_init/1, ends_all/2]).
 
 -define(DEFAULT_TOPIC_RESTART_DELAY, 10).
 -define(DEFAULT_PARTITION_RESTART_DELAY, 2).
@@ -110,6 +110,7 @@ init({topic, _ClientPid, _Topic, _Config}) -> post_init.
 
 %% @private
 post_init({topic, ClientPid, Topic, Config}) ->
+  ok = brod_logging:about(#{client => brod_logging:client(ClientPid), topic => Topic}),
   case brod_client_lookup:partitions_count_for_start(ClientPid, Topic) of
     {ok, Count} ->
       {ok, {{one_for_one, 0, 1},
@@ -124,6 +125,15 @@ wanted(Partitions, Config) ->
     [] -> Partitions;
     Some -> [P || P <- Partitions, lists:member(P, Some)]
   end.
+
+% @private
+ends_all({topic, _ClientPid, Topic, _Config}, Reason) ->
+  case brod_crash:refused(Reason) of
+    none -> false;
+    Code -> {Code, io_lib:format("consumers of ~ts stop: ~s", [Topic, Code])}
+  end;
+ends_all(root, _Reason) ->
+  false.
 
 topic_spec(ClientPid, Topic, Config) ->
   Delay = brod_options:given(topic_restart_delay_seconds, Config, ?DEFAULT_TOPIC_RESTART_DELAY),

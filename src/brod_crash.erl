@@ -2,7 +2,7 @@
 %% it had in its hands, which may be large, and nobody's business but their reader's.
 -module(brod_crash).
 
--export([short/1, text/1, short_stack/1, short_message/1, drop_messages/0, status/2, quietly/1]).
+-export([short/1, text/1, short_stack/1, short_message/1, drop_messages/0, status/2, refused/1, quietly/1]).
 
 -include("brod_int.hrl").
 
@@ -75,6 +75,14 @@ short_call(Call) -> Call.
 short_message({Pid, #kafka_message_set{topic = Topic, partition = Partition, messages = Messages}}) ->
   {Pid, {kafka_message_set, Topic, Partition, length(Messages)}};
 short_message(Message) -> short(Message).
+
+%% @doc The permission whose lack has ended a producer or a consumer, and those of all partitions of its topic alike.
+-spec refused(Reason :: term()) -> atom().
+refused({restart, Code}) -> refused(Code);
+refused({not_retriable, {produce_response_error, _Topic, _Partition, _Offset, Code}}) -> refused(Code);
+refused({not_retriable, Code}) -> refused(Code);
+refused(Code) when Code =:= topic_authorization_failed; Code =:= cluster_authorization_failed -> Code;
+refused(_Reason) -> none.
 
 %% @doc Ends the calling process for a reason that a line in the log has told. Those who are linked to it or watch it see that reason; the
 %% reports of gen_server and proc_lib, which have its whole state, are left out: they would come for each partition, and again with

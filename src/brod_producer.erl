@@ -198,7 +198,9 @@ ended(Reason, #state{topic = Topic, partition = Partition} = State) ->
   case brod_utils:is_normal_reason(Reason) of
     true -> {stop, Reason, State};
     false ->
-      ?BROD_LOG_ERROR("producer of ~ts-~p stops: ~ts", [Topic, Partition, brod_crash:text(Reason)]),
+      %% See brod_producers_sup:ends_all/2.
+      brod_crash:refused(Reason) =/= none andalso brod_supervisor3:is_child()
+        orelse ?BROD_LOG_ERROR("producer of ~ts-~p stops: ~ts", [Topic, Partition, brod_crash:text(Reason)]),
       ok = terminate(Reason, State),
       brod_crash:quietly(Reason)
   end.

@@ -4,7 +4,7 @@
 
 -export([start_link/0, start_producer/4, start_producer/5, stop_producer/2, find_producer/3,
          get_producer_config/3, count_started_children/1, start_new_partitions/4]).
--export([init/1, post_init/1]).
+-export([init/1, post_init/1, ends_all/2]).
 
 -include("brod_int.hrl").
 
@@ -127,6 +127,7 @@ init({topic, _ClientPid, _Topic, _Config}) -> post_init.
 
 %% @private
 post_init({topic, ClientPid, Topic, Config}) ->
+  ok = brod_logging:about(#{client => brod_logging:client(ClientPid), topic => Topic}),
   case brod_client_lookup:partitions_count_for_start(ClientPid, Topic) of
     {ok, Count} ->
       {ok, {{one_for_one, 0, 1},
@@ -134,6 +135,15 @@ post_init({topic, ClientPid, Topic, Config}) ->
     {error, Reason} ->
       {error, Reason}
   end.
+
+% @private
+ends_all({topic, _ClientPid, Topic, _Config}, Reason) ->
+  case brod_crash:refused(Reason) of
+    none -> false;
+    Code -> {Code, io_lib:format("producers of ~ts stop: ~s", [Topic, Code])}
+  end;
+ends_all(root, _Reason) ->
+  false.
 
 topic_spec(ClientPid, Topic, Config) ->
   Delay = brod_options:given(topic_restart_delay_seconds, Config, ?DEFAULT_TOPIC_RESTART_DELAY),

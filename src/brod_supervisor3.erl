@@ -11,7 +11,7 @@
 
 -export([start_link/2, start_link/3]).
 -export([start_child/2, restart_child/2, terminate_child/2, delete_child/2, remove_child/2]).
--export([try_again_restart/3]).
+-export([try_again_restart/3, is_child/0]).
 -export([which_children/1, count_children/1, find_child/2, get_childspec/2, check_childspecs/1]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2,
          code_change/3, format_status/1]).
@@ -38,7 +38,9 @@
 -callback init(Args :: term()) -> {ok, {flags(), [child_spec()]}} | ignore | post_init.
 -callback post_init(Args :: term()) ->
   {ok, {flags(), [child_spec()]}} | ignore | {error, Reason :: term()}.
--optional_callbacks([post_init/1]).
+%% What has ended all children at once, as far as this reason tells: one line then speaks for all of them.
+-callback ends_all(Args :: term(), Reason :: term()) -> {Why :: term(), Line :: unicode:chardata()} | false.
+-optional_callbacks([post_init/1, ends_all/2]).
 
 %% The record is part of start_child's error term.
 -record(child, {pid, name, mfargs, restart_type, shutdown, child_type, modules}).
@@ -105,6 +107,14 @@ check_childspecs(Specs) ->
 %% @doc Start a child again that is down and waits for it, without waiting any longer; `Reason' is why it is down.
 -spec try_again_restart(sup_ref(), child_id(), Reason :: term()) -> ok.
 try_again_restart(Sup, Id, _Reason) -> gen_server:cast(Sup, {try_again_restart, Id}).
+
+%% @doc Whether the calling process is a child of such a supervisor.
+-spec is_child() -> boolean().
+is_child() ->
+  case get('$ancestors') of
+    [Parent | _] when is_pid(Parent) -> proc_lib:translate_initial_call(Parent) =:= {?MODULE, init, 1};
+    _ -> false
+  end.
 
 %% gen_server
 
@@ -263,14 +273,17 @@ child_exited(#child{restart_type = Type, name = Name} = Child, Reason, State) ->
 
 %% A producer or consumer that ends again and again for one reason, which it has told itself, is told once a minute.
 tell_of_end(Name, Reason, State) ->
-  case repeated(Name, Reason) of
-    {tell, Untold} ->
-      ?BROD_LOG_ERROR("~p: child ~p stopped: ~0p~ts",
-                      [State#state.name, Name, Reason,
-                       brod_trouble:before(Untold, "times")]);
-    quiet ->
-      ok
+  {Due, Line} = case ends_all(Reason, State) of
+                  {Why, Words} -> {brod_trouble:fails(?MODULE, Why), Words};
+                  false -> {repeated(Name, Reason), io_lib:format("~p: child ~p stopped: ~0p", [State#state.name, Name, Reason])}
+                end,
+  case Due of
+    {tell, Untold} -> ?BROD_LOG_ERROR("~ts~ts", [Line, brod_trouble:before(Untold, "times")]);
+    quiet -> ok
   end.
+
+ends_all(Reason, #state{module = Module, args = Args}) ->
+  erlang:function_exported(Module, ends_all, 2) andalso Module:ends_all(Args, Reason).
 
 repeated(Name, {restart, Code}) ->
   brod_trouble:fails({?MODULE, Name}, Code);

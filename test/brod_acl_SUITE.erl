@@ -11,7 +11,7 @@
 -define(LIMIT_MS, 30000).
 
 all() ->
-  [no_permission_on_a_topic, only_described, only_produced, idempotence_is_not_permitted, no_permission_on_a_group, nothing_to_create,
+  [no_permission_on_a_topic, only_described, a_line_tells_for_all_partitions, only_produced, idempotence_is_not_permitted, no_permission_on_a_group, nothing_to_create,
    the_least_that_a_client_needs, a_permission_is_withdrawn_and_given_back,
    a_group_member_loses_its_permission].
 
@@ -63,6 +63,34 @@ only_described(Config) ->
   end,
   lives(Client).
 
+%% Not one for each partition, each time that it is tried again.
+a_line_tells_for_all_partitions(_Config) ->
+  Topic = brod_test:create_topic(3),
+  permit(topic, Topic, [describe]),
+  Client = client(),
+  Log = brod_log:start(),
+  ok = brod:start_producer(Client, Topic, [{partition_restart_delay_seconds, 1}]),
+  ok = brod:start_consumer(Client, Topic, [{begin_offset, earliest}, {partition_restart_delay_seconds, 1}]),
+  Fails = fun(Partition) ->
+            {ok, Consumer} = brod:subscribe(Client, self(), Topic, Partition, []),
+            MRef = monitor(process, Consumer),
+            {error, _} = brod:produce_sync(Client, Topic, Partition, <<>>, <<"v">>),
+            receive {'DOWN', MRef, _, _, Why} -> ?assertEqual({restart, topic_authorization_failed}, Why)
+            after ?LIMIT_MS -> error({still_runs, Partition})
+            end
+          end,
+  lists:foreach(Fails, [0, 1, 2]),
+  IsBack = fun() -> lists:all(fun(P) -> is_back(Client, Topic, P) end, [0, 1, 2]) end,
+  brod_test:wait_until(IsBack, ?LIMIT_MS),
+  lists:foreach(Fails, [2, 1, 0]),
+  Told = fun(Kind) -> length(brod_log:all(Log, [Kind, " of ", Topic])) end,
+  ?assertEqual([1, 1, 0, 0], [Told(Kind) || Kind <- ["consumers", "producers", "consumer", "producer"]]),
+  ok = brod_log:stop(Log),
+  lives(Client).
+
+is_back(Client, Topic, Partition) ->
+  [ok, ok] =:= [element(1, Get(Client, Topic, Partition)) || Get <- [fun brod:get_producer/3, fun brod:get_consumer/3]].
+
 %% Who may write to a topic may do so without gaps and duplicates; nothing else is needed for it.
 only_produced(Config) ->
   Topic = ?config(topic, Config),
@@ -103,6 +131,8 @@ no_permission_on_a_group(Config) ->
   ?assertEqual({error, group_authorization_failed}, brod:fetch_committed_offsets(Client, Group)),
   ?assertMatch({error, [{error_code, group_authorization_failed} | _]},
                brod_client:get_group_coordinator(Client, Group)),
+  ?assertError({offsets_not_fetched, Group, group_authorization_failed},
+               brod_transaction_processor:get_committed_offsets(Group, [{Topic, 0}], #{client => Client})),
   Log = brod_log:start(),
   Pid = brod_group_probe:v2(a, Client, Group, [Topic]),
   MRef = monitor(process, Pid),

@@ -2,7 +2,7 @@
 -behaviour(brod_supervisor3).
 -include_lib("eunit/include/eunit.hrl").
 
--export([init/1, post_init/1, start_child/1]).
+-export([init/1, post_init/1, ends_all/2, start_child/1, asking_child/1]).
 
 -define(LIMIT_MS, 5000).
 
@@ -11,11 +11,18 @@ init(Init) -> Init.
 
 post_init({post, Init}) -> Init.
 
+ends_all(_Init, all) -> {all, "all stop"};
+ends_all(_Init, _Reason) -> false.
+
 %% Tells the test of every start, then waits for an exit reason.
 start_child({Test, Name}) ->
   Pid = spawn_link(fun() -> receive {exit, Reason} -> exit(Reason) end end),
   Test ! {started, Name, Pid},
   {ok, Pid}.
+
+asking_child(Asks) ->
+  ok = proc_lib:init_ack({ok, self()}),
+  Asks().
 
 spec(Name, Restart) ->
   {Name, {?MODULE, start_child, [{self(), Name}]}, Restart, 1000, worker, [?MODULE]}.
@@ -66,6 +73,26 @@ an_error_that_ends_a_child_again_and_again_is_told_once_test() ->
   ?assertMatch([_, _], brod_log:all(Log, "child a stopped: boom")),
   ok = brod_log:stop(Log),
   stop(Sup).
+
+what_ends_all_children_is_told_in_one_line_test() ->
+  Log = brod_log:start(),
+  Sup = start({one_for_one, 10, 10}, [spec(a, permanent), spec(b, permanent)]),
+  [started(Name) ! {exit, all} || _ <- [1, 2], Name <- [a, b]],
+  _ = {started(a), started(b)},
+  ?assertMatch([_], brod_log:all(Log, "all stop")),
+  ?assertEqual([], brod_log:all(Log, "child")),
+  ok = brod_log:stop(Log),
+  stop(Sup).
+
+children_know_whose_they_are_test() ->
+  Test = self(),
+  Asks = fun() -> Test ! {is_child, brod_supervisor3:is_child()} end,
+  Answer = fun() -> receive {is_child, Is} -> Is after ?LIMIT_MS -> error(no_answer) end end,
+  Sup = start({one_for_one, 0, 1}, [{a, {proc_lib, start_link, [?MODULE, asking_child, [Asks]]}, temporary, 1000, worker, [?MODULE]}]),
+  ?assert(Answer()),
+  stop(Sup),
+  {ok, _} = proc_lib:start_link(?MODULE, asking_child, [Asks]),
+  ?assertNot(Answer()).
 
 too_many_restarts_stop_the_supervisor_test() ->
   Sup = start({one_for_one, 0, 10}, [spec(a, permanent)]),
