@@ -38,7 +38,7 @@ with_client(Options, Fun) ->
       try Fun()
       after
         %% A signal may have ended the application.
-        _ = catch brod:stop_client(?CLIENT)
+        try brod:stop_client(?CLIENT) catch _:_ -> ok end
       end;
     {error, _} = Error -> Error
   end.
