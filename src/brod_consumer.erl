@@ -321,7 +321,7 @@ handle_info(_Info, St) ->
   {noreply, St}.
 
 terminate(_Reason, #st{client = Client} = St) ->
-  _ = try ets:delete(?BROD_HANDLES, self()) catch error:badarg -> gone end,
+  ok = brod_handles:take_back(),
   ok = brod_nif:consumer_close(St#st.handle),
   St#st.own =:= undefined orelse brod_engine:close(St#st.own),
   St#st.client_monitor =:= undefined

@@ -5,7 +5,7 @@
 %% return those that have waited, with the outcome.
 -module(brod_group_commits).
 
--export([new/1, begin_generation/4, end_generation/1, generation/1, ack/3, track/4, ack_all/2]).
+-export([new/1, begin_generation/3, end_generation/1, generation/1, ack/3, track/4, ack_all/2]).
 -export([commit/2, reply/3, farewell/2, summary/1]).
 
 -export_type([commits/0, waiter/0, waited/0]).
@@ -27,7 +27,6 @@
                   handle :: term(),
                   %% undefined between generations
                   generation :: undefined | brod:group_generation_id(),
-                  assigned = [] :: [brod_group_acks:tp()],
                   acks = brod_group_acks:new() :: brod_group_acks:acks(),
                   %% the newest first; answered in the order they were sent in
                   under_way = [] :: [#commit{}]}).
@@ -38,14 +37,14 @@
 new(Policy) -> #commits{policy = Policy}.
 
 %% @doc Acks count for this generation from now on.
--spec begin_generation(term(), brod:group_generation_id(), [brod_group_acks:tp()], commits()) -> commits().
-begin_generation(Handle, Generation, Assigned, Commits) ->
-  Commits#commits{handle = Handle, generation = Generation, assigned = Assigned, acks = brod_group_acks:new()}.
+-spec begin_generation(term(), brod:group_generation_id(), commits()) -> commits().
+begin_generation(Handle, Generation, Commits) ->
+  Commits#commits{handle = Handle, generation = Generation, acks = brod_group_acks:new()}.
 
 %% @doc What was not committed is forgotten: it belongs to another member by now.
 -spec end_generation(commits()) -> commits().
 end_generation(Commits) ->
-  Commits#commits{handle = undefined, generation = undefined, assigned = [], acks = brod_group_acks:new()}.
+  Commits#commits{handle = undefined, generation = undefined, acks = brod_group_acks:new()}.
 
 -spec generation(commits()) -> undefined | brod:group_generation_id().
 generation(#commits{generation = Generation}) -> Generation.
@@ -101,15 +100,15 @@ summary(#commits{generation = Generation, under_way = UnderWay, acks = Acks}) ->
 done(Result, #commit{offsets = Offsets, generation = Generation} = Commit, Commits) ->
   {Outcome, Failed} = outcome(Result, Offsets),
   ok = brod_telemetry:committed(map_size(Offsets), map_size(Failed), Outcome),
-  Again = to_be_tried_again(Result, Failed, Commits),
+  Again = to_be_tried_again(Result, Failed),
   ok = tell(Result, map_size(Failed), Generation =:= Commits#commits.generation, map_size(Again) > 0),
   Waited = [{Waiter, Outcome} || Waiter <- Commit#commit.waiting],
   {Waited, give_back(Again, Generation, Commits)}.
 
 %% Whoever acks a partition that is not the member's may have made it up: refused once, it would be refused for as long as the
 %% generation lasts, and each commit with it.
-to_be_tried_again({partial, _}, Failed, #commits{assigned = Assigned}) -> maps:with(Assigned, Failed);
-to_be_tried_again(_Result, Failed, _Commits) -> Failed.
+to_be_tried_again({partial, _}, Failed) -> maps:with(brod_group_members:assigned(), Failed);
+to_be_tried_again(_Result, Failed) -> Failed.
 
 tell(Result, Failed, IsCurrent, IsTriedAgain) ->
   case why(Result) of

@@ -315,7 +315,7 @@ begin_generation(#{member_id := MemberId, generation := Generation, leader := Is
                   brod_group_callbacks:received(Module, Pid, MemberId, Generation, Policy,
                                                 Partitions)
               end,
-  Commits = brod_group_commits:begin_generation(St#st.handle, Generation, TPs, St#st.commits),
+  Commits = brod_group_commits:begin_generation(St#st.handle, Generation, St#st.commits),
   Member = St#st{phase = member, commits = Commits, has_been_member = true},
   run_callbacks(Callbacks, fun(_Result, Now) -> Now end, Member).
 

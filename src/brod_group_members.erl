@@ -2,7 +2,7 @@
 %% the name of such a member (KIP-447).
 -module(brod_group_members).
 
--export([enter/5, lookup/2, of_client/1, groups/0]).
+-export([enter/5, assigned/0, lookup/2, of_client/1, groups/0]).
 
 -export_type([member/0]).
 
@@ -19,6 +19,14 @@ enter(Client, GroupId, MemberPid, {Generation, MemberId, InstanceId}, Partitions
            end,
   brod_handles:put(group_member, {GroupId, MemberPid, {Generation, MemberId, Static},
                                   maps:from_list([{TP, []} || TP <- Partitions]), Client}).
+
+%% @doc What the member that the calling process looks after was assigned last.
+-spec assigned() -> [brod:topic_partition()].
+assigned() ->
+  case brod_handles:lookup(group_member, self()) of
+    {ok, {_GroupId, _Pid, _Member, Assigned, _Client}} -> maps:keys(Assigned);
+    false -> []
+  end.
 
 %% @doc The members that are on a client, with their group and what they have.
 -spec of_client(brod:client_id()) -> [{brod:group_id(), member(), [brod:topic_partition()]}].

@@ -35,7 +35,9 @@ a_process_that_has_lost_its_partitions_speaks_for_itself() ->
 coordinator(MemberPid, Member, Partitions) ->
   Self = self(),
   Pid = spawn(fun() ->
+                [] = brod_group_members:assigned(),
                 ok = brod_group_members:enter(client, ?GROUP, MemberPid, Member, Partitions),
+                Partitions = brod_group_members:assigned(),
                 Self ! {self(), entered},
                 receive stop -> ok end
               end),
