@@ -43,10 +43,9 @@
                %% what has arrived and not been handled: {ConsumerPid | former, Key, [Message] or Set}; former: of a log that
                %% is another one by now
                queue = queue:new() :: queue:queue(),
-               %% a message to go on with the queue is in the mailbox
-               scheduled = false :: boolean(),
-               %% the last callback took longer than several slices
-               is_slow = false :: boolean(),
+               %% a message to go on with the queue is in the mailbox; slow: none is, and the last callback took longer than
+               %% several slices
+               scheduled = false :: boolean() | slow,
                timer :: undefined | reference()}).
 
 -opaque subscriptions() :: #subs{}.
@@ -118,7 +117,7 @@ handle_info({Pid, #kafka_message_set{topic = T, partition = P} = Set}, #subs{} =
                                                                Subs#subs.queue)}),
   case Subs of
     #subs{scheduled = true} -> {done, Queued};
-    #subs{is_slow = true} -> {done, schedule(Queued)};
+    #subs{scheduled = slow} -> {done, schedule(Queued)};
     %% What is handled at once is soon no more than garbage: a fifth faster than by way of the queue.
     _ -> {work, Queued}
   end;
@@ -304,7 +303,7 @@ work(Handler, State, Subs) ->
 work(Handler, State, #subs{queue = Queue, parts = Parts} = Subs, Deadline) ->
   case queue:out(Queue) of
     {empty, _} ->
-      {State, Subs#subs{is_slow = false}};
+      {State, Subs#subs{scheduled = false}};
     {{value, {Pid, {Topic, Partition} = Key, What}}, Rest} ->
       case Parts of
         #{Key := #part{consumer = Consumer, handle = Handle}} when Pid =:= former; Pid =:= element(1, Consumer) ->
@@ -329,10 +328,10 @@ next(Handler, State, #subs{queue = Queue} = Subs, Deadline) ->
     Early when Early < 0 ->
       work(Handler, State, Subs, Deadline);
     Late ->
-      Paced = Subs#subs{is_slow = Late > ?SLOW_US},
       case queue:is_empty(Queue) of
-        true -> {State, Paced};
-        false -> {State, schedule(Paced)}
+        true when Late > ?SLOW_US -> {State, Subs#subs{scheduled = slow}};
+        true -> {State, Subs};
+        false -> {State, schedule(Subs)}
       end
   end.
 
