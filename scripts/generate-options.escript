@@ -23,10 +23,10 @@ write(File, Text, []) ->
 page() ->
   ["# Options\n\n"
    "Made from `src/brod_option_table.erl` by `scripts/generate-options.escript`. Options are given as a proplist, a keyword list\n"
-   "or a map. A value that cannot be is an error, but where the table says *else the default* (with a warning) or *else the nearest* (of\n"
-   "numbers, and without a word), as in brod. An unknown name is a warning with the nearest one from Erlang's functions, and an\n"
-   "error from those of `Brod.*`. Numbers go up to what 32 bits hold. The column *since* tells which version has the option first: 4 means\n"
-   "that brod 4 has it, too.\n",
+   "or a map. `undefined` is as if nothing was given, and so is Elixir's `nil` but inside `ssl` and `sasl`. A value that cannot be is\n"
+   "an error, but where the table says *else the default* (with a warning) or *else the nearest* (of numbers, and without a word), as\n"
+   "in brod. An unknown name is a warning with the nearest one from Erlang's functions, and an error from those of `Brod.*`. Numbers go\n"
+   "up to what 32 bits hold. The column *since* tells which version has the option first: 4 means that brod 4 has it, too.\n",
    [section(Level) || Level <- brod_option_table:levels()]].
 
 section({Level, Title, Where}) ->
@@ -73,11 +73,17 @@ type(Level) ->
   Name = atom_to_list(Level),
   Flags = [atom_to_list(Option) || {Option, Kind, _, _, _} <- Rows, is_flag(Kind)],
   ["\n-type ", Name, "() ::\n        [",
-   lists:join("\n         | ", [["{", atom_to_list(Option), ", undefined | ", brod_option_kinds:type(Kind), "}"]
+   lists:join("\n         | ", [["{", atom_to_list(Option), ", ", unset(Level), brod_option_kinds:type(Kind), "}"]
                                 || {Option, Kind, _, _, _} <- Rows] ++ Flags),
    "]\n      | #{",
-   lists:join(",\n          ", [[atom_to_list(Option), " => undefined | ", brod_option_kinds:type(Kind)] || {Option, Kind, _, _, _} <- Rows]),
+   lists:join(",\n          ", [[atom_to_list(Option), " => ", unset(Level), brod_option_kinds:type(Kind)] || {Option, Kind, _, _, _} <- Rows]),
    "}.\n"].
+
+%% Of security nothing is left out because a variable of the environment is not there: there nil is an error.
+unset(Level) when Level =:= client; Level =:= producer; Level =:= consumer; Level =:= group; Level =:= transaction ->
+  "undefined | nil | ";
+unset(_) ->
+  "undefined | ".
 
 %% An atom alone stands for `{Atom, true}'.
 is_flag(boolean) -> true;

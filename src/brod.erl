@@ -594,7 +594,7 @@ get_metadata(Hosts) -> brod_utils:get_metadata(Hosts).
 -spec get_metadata([endpoint()], all | [topic()]) -> {ok, map()} | {error, term()}.
 get_metadata(Hosts, Topics) -> brod_utils:get_metadata(Hosts, Topics).
 
-%% @doc Metadata of some topics, with options to connect.
+%% @doc Metadata of some topics, with options to connect. Creates none of them, where brokers can be told so (0.11).
 %% Throws `{failed_to_connect, [{{Host, Port}, {Reason, Stack}}]}' if no broker can be reached.
 -spec get_metadata([endpoint()], all | [topic()], conn_config()) -> {ok, map()} | {error, term()}.
 get_metadata(Hosts, Topics, ConnConfig) -> brod_utils:get_metadata(Hosts, Topics, ConnConfig).

@@ -22,7 +22,8 @@ get_metadata(Hosts, [], ConnConfig) ->
 get_metadata(Hosts, Topics, ConnConfig) ->
   ok = brod_args:topics(Topics),
   Result = throw_if_unreachable(brod_engine:with_target({Hosts, ConnConfig}, fun(Context) ->
-    call(Context, {metadata, Topics, true})
+    %% Who looks up a name does not mean to create it: there is no `allow_topic_auto_creation' to forbid it here.
+    call(Context, {metadata, Topics, false})
   end)),
   case Result of
     {ok, #{topics := Found}} when Topics =/= all ->

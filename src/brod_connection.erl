@@ -37,8 +37,7 @@ start(Endpoints, ConnConfig, Owner) ->
 start_link(Endpoints, ConnConfig) ->
   case start(Endpoints, ConnConfig, self()) of
     {ok, Pid} ->
-      NoLink = maps:get(nolink, brod_options:to_map(ConnConfig), false),
-      NoLink =:= true orelse link(Pid),
+      brod_options:given(nolink, ConnConfig, false) =:= true orelse link(Pid),
       {ok, Pid};
     {error, Reason} ->
       {error, Reason}

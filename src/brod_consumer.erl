@@ -396,9 +396,9 @@ begin_subscription(Pid, Given, From, St) ->
       case brod_consumer_options:merge(St#st.options, Given) of
         {ok, Options} ->
           Start = maps:get(begin_offset, Options),
-          BeginOffset = case is_given(begin_offset, Given) of
-                          true -> Start;
-                          false -> next_offset(Start, St)
+          BeginOffset = case brod_options:given(begin_offset, Given, undefined) of
+                          undefined -> next_offset(Start, St);
+                          _ -> Start
                         end,
           ok = abandon(superseded, St),
           ok = brod_consumer_forwarder:stop(St#st.forwarder),
@@ -457,9 +457,6 @@ abandon(Why, #st{pending = #pending{from = From, timer = Timer}}) ->
 reply(none, _Result) -> ok;
 reply({async, Pid, Tag}, Result) -> Pid ! {brod_subscribed, Tag, Result}, ok;
 reply(From, Result) -> gen_server:reply(From, Result).
-
-is_given(Key, Options) when is_map(Options) -> is_map_key(Key, Options);
-is_given(Key, Options) -> proplists:is_defined(Key, Options).
 
 next_offset(Start, #st{began = false}) -> Start;
 next_offset(Start, #st{handle = Handle}) ->

@@ -75,8 +75,9 @@ value(Level, Name, Value) ->
     _ -> error
   end.
 
-%% @doc Check options, a proplist (an atom `K' counts as `{K, true}') or a map. `undefined' counts as not given, and names that are
-%% not known are left out. The result has every key that was given or has a default.
+%% @doc Check options, a proplist (an atom `K' counts as `{K, true}') or a map. `undefined', and `nil' where it is not one of an
+%% option's values, count as not given, and names that are not known are left out. The result has every key that was given or has a
+%% default.
 -spec check(level(), term()) ->
         {ok, #{atom() => term()}, [replaced()]} | {error, {bad_option, Key :: term(), Value :: term()}}.
 check(Level, Given) -> check(Level, Given, fun(Default) -> Default end).
@@ -97,7 +98,7 @@ check_each([], _Given, _Default, Options, Replaced) ->
   {ok, Options, lists:reverse(Replaced)};
 check_each([{Name, Kind, Declared, _, _} | Rows], Given, Default, Options, Replaced) ->
   case Given of
-    #{Name := Value} when Value =/= undefined ->
+    #{Name := Value} when Value =/= undefined, (Value =/= nil orelse element(1, Kind) =:= any) ->
       case {brod_option_kinds:value(Kind, Value), Kind} of
         {{ok, Used}, _} ->
           check_each(Rows, Given, Default, Options#{Name => Used}, Replaced);

@@ -5,31 +5,31 @@
 -export_type([sasl/0, client/0, producer/0, consumer/0, group/0, transaction/0, ssl/0, sasl_login/0, sasl_oauthbearer/0, sasl_aws_msk_iam/0]).
 
 -type client() ::
-        [{endpoints, undefined | term()}
-         | {restart_delay_seconds, undefined | number()}
-         | {get_metadata_timeout_seconds, undefined | pos_integer() | infinity}
-         | {reconnect_cool_down_seconds, undefined | number()}
-         | {allow_topic_auto_creation, undefined | boolean()}
-         | {auto_start_producers, undefined | boolean()}
-         | {default_producer_config, undefined | producer()}
-         | {unknown_topic_cache_ttl, undefined | non_neg_integer() | infinity}
-         | {metadata_max_age, undefined | pos_integer()}
-         | {buffer_bytes, undefined | pos_integer()}
-         | {fetch_buffer_bytes, undefined | pos_integer()}
-         | {rack_id, undefined | binary()}
-         | {enable_metrics_push, undefined | boolean()}
-         | {connect_timeout, undefined | pos_integer() | infinity}
-         | {request_timeout, undefined | pos_integer() | infinity}
-         | {client_id, undefined | atom() | binary() | string()}
-         | {ssl, undefined | boolean() | ssl()}
-         | {sasl, undefined | false | sasl()}
-         | {reconnect_backoff, undefined | pos_integer()}
-         | {reconnect_backoff_max, undefined | pos_integer()}
-         | {query_api_versions, undefined | boolean()}
-         | {connections_max_idle_ms, undefined | pos_integer() | infinity}
-         | {extra_sock_opts, undefined | [term()]}
-         | {debug, undefined | term()}
-         | {nolink, undefined | boolean()}
+        [{endpoints, undefined | nil | term()}
+         | {restart_delay_seconds, undefined | nil | number()}
+         | {get_metadata_timeout_seconds, undefined | nil | pos_integer() | infinity}
+         | {reconnect_cool_down_seconds, undefined | nil | number()}
+         | {allow_topic_auto_creation, undefined | nil | boolean()}
+         | {auto_start_producers, undefined | nil | boolean()}
+         | {default_producer_config, undefined | nil | producer()}
+         | {unknown_topic_cache_ttl, undefined | nil | non_neg_integer() | infinity}
+         | {metadata_max_age, undefined | nil | pos_integer()}
+         | {buffer_bytes, undefined | nil | pos_integer()}
+         | {fetch_buffer_bytes, undefined | nil | pos_integer()}
+         | {rack_id, undefined | nil | binary()}
+         | {enable_metrics_push, undefined | nil | boolean()}
+         | {connect_timeout, undefined | nil | pos_integer() | infinity}
+         | {request_timeout, undefined | nil | pos_integer() | infinity}
+         | {client_id, undefined | nil | atom() | binary() | string()}
+         | {ssl, undefined | nil | boolean() | ssl()}
+         | {sasl, undefined | nil | false | sasl()}
+         | {reconnect_backoff, undefined | nil | pos_integer()}
+         | {reconnect_backoff_max, undefined | nil | pos_integer()}
+         | {query_api_versions, undefined | nil | boolean()}
+         | {connections_max_idle_ms, undefined | nil | pos_integer() | infinity}
+         | {extra_sock_opts, undefined | nil | [term()]}
+         | {debug, undefined | nil | term()}
+         | {nolink, undefined | nil | boolean()}
          | endpoints
          | allow_topic_auto_creation
          | auto_start_producers
@@ -38,140 +38,140 @@
          | query_api_versions
          | debug
          | nolink]
-      | #{endpoints => undefined | term(),
-          restart_delay_seconds => undefined | number(),
-          get_metadata_timeout_seconds => undefined | pos_integer() | infinity,
-          reconnect_cool_down_seconds => undefined | number(),
-          allow_topic_auto_creation => undefined | boolean(),
-          auto_start_producers => undefined | boolean(),
-          default_producer_config => undefined | producer(),
-          unknown_topic_cache_ttl => undefined | non_neg_integer() | infinity,
-          metadata_max_age => undefined | pos_integer(),
-          buffer_bytes => undefined | pos_integer(),
-          fetch_buffer_bytes => undefined | pos_integer(),
-          rack_id => undefined | binary(),
-          enable_metrics_push => undefined | boolean(),
-          connect_timeout => undefined | pos_integer() | infinity,
-          request_timeout => undefined | pos_integer() | infinity,
-          client_id => undefined | atom() | binary() | string(),
-          ssl => undefined | boolean() | ssl(),
-          sasl => undefined | false | sasl(),
-          reconnect_backoff => undefined | pos_integer(),
-          reconnect_backoff_max => undefined | pos_integer(),
-          query_api_versions => undefined | boolean(),
-          connections_max_idle_ms => undefined | pos_integer() | infinity,
-          extra_sock_opts => undefined | [term()],
-          debug => undefined | term(),
-          nolink => undefined | boolean()}.
+      | #{endpoints => undefined | nil | term(),
+          restart_delay_seconds => undefined | nil | number(),
+          get_metadata_timeout_seconds => undefined | nil | pos_integer() | infinity,
+          reconnect_cool_down_seconds => undefined | nil | number(),
+          allow_topic_auto_creation => undefined | nil | boolean(),
+          auto_start_producers => undefined | nil | boolean(),
+          default_producer_config => undefined | nil | producer(),
+          unknown_topic_cache_ttl => undefined | nil | non_neg_integer() | infinity,
+          metadata_max_age => undefined | nil | pos_integer(),
+          buffer_bytes => undefined | nil | pos_integer(),
+          fetch_buffer_bytes => undefined | nil | pos_integer(),
+          rack_id => undefined | nil | binary(),
+          enable_metrics_push => undefined | nil | boolean(),
+          connect_timeout => undefined | nil | pos_integer() | infinity,
+          request_timeout => undefined | nil | pos_integer() | infinity,
+          client_id => undefined | nil | atom() | binary() | string(),
+          ssl => undefined | nil | boolean() | ssl(),
+          sasl => undefined | nil | false | sasl(),
+          reconnect_backoff => undefined | nil | pos_integer(),
+          reconnect_backoff_max => undefined | nil | pos_integer(),
+          query_api_versions => undefined | nil | boolean(),
+          connections_max_idle_ms => undefined | nil | pos_integer() | infinity,
+          extra_sock_opts => undefined | nil | [term()],
+          debug => undefined | nil | term(),
+          nolink => undefined | nil | boolean()}.
 
 -type producer() ::
-        [{required_acks, undefined | -1..1 | all | all_isr | none | leader_only}
-         | {ack_timeout, undefined | non_neg_integer() | infinity}
-         | {partition_buffer_limit, undefined | pos_integer()}
-         | {partition_onwire_limit, undefined | pos_integer()}
-         | {max_batch_size, undefined | pos_integer()}
-         | {max_request_size, undefined | pos_integer()}
-         | {max_retries, undefined | integer() | infinity}
-         | {retry_backoff_ms, undefined | non_neg_integer() | infinity}
-         | {compression, undefined | no_compression | gzip | snappy | lz4 | zstd | none}
-         | {compression_level, undefined | integer()}
-         | {max_linger_ms, undefined | integer() | infinity}
-         | {max_linger_count, undefined | non_neg_integer()}
-         | {produce_req_vsn, undefined | non_neg_integer()}
-         | {delivery_timeout_ms, undefined | pos_integer() | infinity}
-         | {enable_idempotence, undefined | auto | true | false}
-         | {topic_restart_delay_seconds, undefined | non_neg_integer()}
-         | {partition_restart_delay_seconds, undefined | non_neg_integer()}
+        [{required_acks, undefined | nil | -1..1 | all | all_isr | none | leader_only}
+         | {ack_timeout, undefined | nil | non_neg_integer() | infinity}
+         | {partition_buffer_limit, undefined | nil | pos_integer()}
+         | {partition_onwire_limit, undefined | nil | pos_integer()}
+         | {max_batch_size, undefined | nil | pos_integer()}
+         | {max_request_size, undefined | nil | pos_integer()}
+         | {max_retries, undefined | nil | integer() | infinity}
+         | {retry_backoff_ms, undefined | nil | non_neg_integer() | infinity}
+         | {compression, undefined | nil | no_compression | gzip | snappy | lz4 | zstd | none}
+         | {compression_level, undefined | nil | integer()}
+         | {max_linger_ms, undefined | nil | integer() | infinity}
+         | {max_linger_count, undefined | nil | non_neg_integer()}
+         | {produce_req_vsn, undefined | nil | non_neg_integer()}
+         | {delivery_timeout_ms, undefined | nil | pos_integer() | infinity}
+         | {enable_idempotence, undefined | nil | auto | true | false}
+         | {topic_restart_delay_seconds, undefined | nil | non_neg_integer()}
+         | {partition_restart_delay_seconds, undefined | nil | non_neg_integer()}
          | enable_idempotence]
-      | #{required_acks => undefined | -1..1 | all | all_isr | none | leader_only,
-          ack_timeout => undefined | non_neg_integer() | infinity,
-          partition_buffer_limit => undefined | pos_integer(),
-          partition_onwire_limit => undefined | pos_integer(),
-          max_batch_size => undefined | pos_integer(),
-          max_request_size => undefined | pos_integer(),
-          max_retries => undefined | integer() | infinity,
-          retry_backoff_ms => undefined | non_neg_integer() | infinity,
-          compression => undefined | no_compression | gzip | snappy | lz4 | zstd | none,
-          compression_level => undefined | integer(),
-          max_linger_ms => undefined | integer() | infinity,
-          max_linger_count => undefined | non_neg_integer(),
-          produce_req_vsn => undefined | non_neg_integer(),
-          delivery_timeout_ms => undefined | pos_integer() | infinity,
-          enable_idempotence => undefined | auto | true | false,
-          topic_restart_delay_seconds => undefined | non_neg_integer(),
-          partition_restart_delay_seconds => undefined | non_neg_integer()}.
+      | #{required_acks => undefined | nil | -1..1 | all | all_isr | none | leader_only,
+          ack_timeout => undefined | nil | non_neg_integer() | infinity,
+          partition_buffer_limit => undefined | nil | pos_integer(),
+          partition_onwire_limit => undefined | nil | pos_integer(),
+          max_batch_size => undefined | nil | pos_integer(),
+          max_request_size => undefined | nil | pos_integer(),
+          max_retries => undefined | nil | integer() | infinity,
+          retry_backoff_ms => undefined | nil | non_neg_integer() | infinity,
+          compression => undefined | nil | no_compression | gzip | snappy | lz4 | zstd | none,
+          compression_level => undefined | nil | integer(),
+          max_linger_ms => undefined | nil | integer() | infinity,
+          max_linger_count => undefined | nil | non_neg_integer(),
+          produce_req_vsn => undefined | nil | non_neg_integer(),
+          delivery_timeout_ms => undefined | nil | pos_integer() | infinity,
+          enable_idempotence => undefined | nil | auto | true | false,
+          topic_restart_delay_seconds => undefined | nil | non_neg_integer(),
+          partition_restart_delay_seconds => undefined | nil | non_neg_integer()}.
 
 -type consumer() ::
-        [{begin_offset, undefined | integer() | earliest | latest | {timestamp, non_neg_integer()}}
-         | {min_bytes, undefined | integer() | infinity}
-         | {max_bytes, undefined | integer() | infinity}
-         | {max_wait_time, undefined | integer() | infinity}
-         | {sleep_timeout, undefined | non_neg_integer()}
-         | {prefetch_count, undefined | integer() | infinity}
-         | {prefetch_bytes, undefined | integer() | infinity}
-         | {offset_reset_policy, undefined | reset_by_subscriber | reset_to_earliest | reset_to_latest}
-         | {size_stat_window, undefined | non_neg_integer()}
-         | {isolation_level, undefined | read_committed | read_uncommitted}
-         | {max_batch_bytes, undefined | pos_integer()}
-         | {share_fetched_memory, undefined | boolean()}
-         | {share_leader_conn, undefined | boolean()}
-         | {partitions, undefined | [non_neg_integer()]}
-         | {topic_restart_delay_seconds, undefined | non_neg_integer()}
-         | {partition_restart_delay_seconds, undefined | non_neg_integer()}
+        [{begin_offset, undefined | nil | integer() | earliest | latest | {timestamp, non_neg_integer()}}
+         | {min_bytes, undefined | nil | integer() | infinity}
+         | {max_bytes, undefined | nil | integer() | infinity}
+         | {max_wait_time, undefined | nil | integer() | infinity}
+         | {sleep_timeout, undefined | nil | non_neg_integer()}
+         | {prefetch_count, undefined | nil | integer() | infinity}
+         | {prefetch_bytes, undefined | nil | integer() | infinity}
+         | {offset_reset_policy, undefined | nil | reset_by_subscriber | reset_to_earliest | reset_to_latest}
+         | {size_stat_window, undefined | nil | non_neg_integer()}
+         | {isolation_level, undefined | nil | read_committed | read_uncommitted}
+         | {max_batch_bytes, undefined | nil | pos_integer()}
+         | {share_fetched_memory, undefined | nil | boolean()}
+         | {share_leader_conn, undefined | nil | boolean()}
+         | {partitions, undefined | nil | [non_neg_integer()]}
+         | {topic_restart_delay_seconds, undefined | nil | non_neg_integer()}
+         | {partition_restart_delay_seconds, undefined | nil | non_neg_integer()}
          | share_fetched_memory
          | share_leader_conn]
-      | #{begin_offset => undefined | integer() | earliest | latest | {timestamp, non_neg_integer()},
-          min_bytes => undefined | integer() | infinity,
-          max_bytes => undefined | integer() | infinity,
-          max_wait_time => undefined | integer() | infinity,
-          sleep_timeout => undefined | non_neg_integer(),
-          prefetch_count => undefined | integer() | infinity,
-          prefetch_bytes => undefined | integer() | infinity,
-          offset_reset_policy => undefined | reset_by_subscriber | reset_to_earliest | reset_to_latest,
-          size_stat_window => undefined | non_neg_integer(),
-          isolation_level => undefined | read_committed | read_uncommitted,
-          max_batch_bytes => undefined | pos_integer(),
-          share_fetched_memory => undefined | boolean(),
-          share_leader_conn => undefined | boolean(),
-          partitions => undefined | [non_neg_integer()],
-          topic_restart_delay_seconds => undefined | non_neg_integer(),
-          partition_restart_delay_seconds => undefined | non_neg_integer()}.
+      | #{begin_offset => undefined | nil | integer() | earliest | latest | {timestamp, non_neg_integer()},
+          min_bytes => undefined | nil | integer() | infinity,
+          max_bytes => undefined | nil | integer() | infinity,
+          max_wait_time => undefined | nil | integer() | infinity,
+          sleep_timeout => undefined | nil | non_neg_integer(),
+          prefetch_count => undefined | nil | integer() | infinity,
+          prefetch_bytes => undefined | nil | integer() | infinity,
+          offset_reset_policy => undefined | nil | reset_by_subscriber | reset_to_earliest | reset_to_latest,
+          size_stat_window => undefined | nil | non_neg_integer(),
+          isolation_level => undefined | nil | read_committed | read_uncommitted,
+          max_batch_bytes => undefined | nil | pos_integer(),
+          share_fetched_memory => undefined | nil | boolean(),
+          share_leader_conn => undefined | nil | boolean(),
+          partitions => undefined | nil | [non_neg_integer()],
+          topic_restart_delay_seconds => undefined | nil | non_neg_integer(),
+          partition_restart_delay_seconds => undefined | nil | non_neg_integer()}.
 
 -type group() ::
-        [{partition_assignment_strategy, undefined | roundrobin_v2 | callback_implemented}
-         | {session_timeout_seconds, undefined | number()}
-         | {rebalance_timeout_seconds, undefined | number()}
-         | {heartbeat_rate_seconds, undefined | number()}
-         | {max_rejoin_attempts, undefined | non_neg_integer() | infinity}
-         | {rejoin_delay_seconds, undefined | number()}
-         | {offset_commit_policy, undefined | commit_to_kafka_v2 | consumer_managed}
-         | {offset_commit_interval_seconds, undefined | number() | infinity}
-         | {offset_retention_seconds, undefined | number()}
-         | {protocol_name, undefined | atom() | binary() | string()}
-         | {group_instance_id, undefined | null | binary()}]
-      | #{partition_assignment_strategy => undefined | roundrobin_v2 | callback_implemented,
-          session_timeout_seconds => undefined | number(),
-          rebalance_timeout_seconds => undefined | number(),
-          heartbeat_rate_seconds => undefined | number(),
-          max_rejoin_attempts => undefined | non_neg_integer() | infinity,
-          rejoin_delay_seconds => undefined | number(),
-          offset_commit_policy => undefined | commit_to_kafka_v2 | consumer_managed,
-          offset_commit_interval_seconds => undefined | number() | infinity,
-          offset_retention_seconds => undefined | number(),
-          protocol_name => undefined | atom() | binary() | string(),
-          group_instance_id => undefined | null | binary()}.
+        [{partition_assignment_strategy, undefined | nil | roundrobin_v2 | callback_implemented}
+         | {session_timeout_seconds, undefined | nil | number()}
+         | {rebalance_timeout_seconds, undefined | nil | number()}
+         | {heartbeat_rate_seconds, undefined | nil | number()}
+         | {max_rejoin_attempts, undefined | nil | non_neg_integer() | infinity}
+         | {rejoin_delay_seconds, undefined | nil | number()}
+         | {offset_commit_policy, undefined | nil | commit_to_kafka_v2 | consumer_managed}
+         | {offset_commit_interval_seconds, undefined | nil | number() | infinity}
+         | {offset_retention_seconds, undefined | nil | number()}
+         | {protocol_name, undefined | nil | atom() | binary() | string()}
+         | {group_instance_id, undefined | nil | null | binary()}]
+      | #{partition_assignment_strategy => undefined | nil | roundrobin_v2 | callback_implemented,
+          session_timeout_seconds => undefined | nil | number(),
+          rebalance_timeout_seconds => undefined | nil | number(),
+          heartbeat_rate_seconds => undefined | nil | number(),
+          max_rejoin_attempts => undefined | nil | non_neg_integer() | infinity,
+          rejoin_delay_seconds => undefined | nil | number(),
+          offset_commit_policy => undefined | nil | commit_to_kafka_v2 | consumer_managed,
+          offset_commit_interval_seconds => undefined | nil | number() | infinity,
+          offset_retention_seconds => undefined | nil | number(),
+          protocol_name => undefined | nil | atom() | binary() | string(),
+          group_instance_id => undefined | nil | null | binary()}.
 
 -type transaction() ::
-        [{timeout, undefined | pos_integer()}
-         | {backoff_step, undefined | non_neg_integer()}
-         | {max_retries, undefined | non_neg_integer()}
-         | {transaction_timeout, undefined | pos_integer()}
-         | {producer_config, undefined | producer()}]
-      | #{timeout => undefined | pos_integer(),
-          backoff_step => undefined | non_neg_integer(),
-          max_retries => undefined | non_neg_integer(),
-          transaction_timeout => undefined | pos_integer(),
-          producer_config => undefined | producer()}.
+        [{timeout, undefined | nil | pos_integer()}
+         | {backoff_step, undefined | nil | non_neg_integer()}
+         | {max_retries, undefined | nil | non_neg_integer()}
+         | {transaction_timeout, undefined | nil | pos_integer()}
+         | {producer_config, undefined | nil | producer()}]
+      | #{timeout => undefined | nil | pos_integer(),
+          backoff_step => undefined | nil | non_neg_integer(),
+          max_retries => undefined | nil | non_neg_integer(),
+          transaction_timeout => undefined | nil | pos_integer(),
+          producer_config => undefined | nil | producer()}.
 
 -type ssl() ::
         [{verify, undefined | verify_peer | verify_none}

@@ -2,7 +2,8 @@
 %% Input is a proplist (an atom `K' counts as `{K, true}') or a map. Unknown keys are ignored, so
 %% that configurations written for other versions keep working; where users give options,
 %% warn_unknown/2 tells them. A value that a known key cannot have is an error. `undefined' counts
-%% as not set, and as a timeout `infinity' is the longest one there is.
+%% as not set, as does Elixir's `nil', which a configuration has where nobody has set anything, and as
+%% a timeout `infinity' is the longest one there is.
 -module(brod_options).
 
 -export([client/1, connection/1, producer/1, consumer/1, connection_keys/0]).
@@ -120,11 +121,11 @@ to_map(Config) ->
   is_config(Config) orelse brod_args:raise({bad_options, Config}, "a list or a map of options", Config),
   maps:from_list([case E of {K, V} -> {K, V}; K -> {K, true} end || E <- lists:reverse(Config)]).
 
-%% @doc One of the options, or the default where it is not given, or is `undefined'.
+%% @doc One of the options, or the default where it is not given, or is `undefined' or `nil'.
 -spec given(atom(), list() | map(), term()) -> term().
 given(Key, Config, Default) ->
   case to_map(Config) of
-    #{Key := Value} when Value =/= undefined -> Value;
+    #{Key := Value} when Value =/= undefined, Value =/= nil -> Value;
     _ -> Default
   end.
 

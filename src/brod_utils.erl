@@ -195,7 +195,7 @@ get_stable_offset(Header) -> brod_kafka_response:stable_offset(Header).
 %% @doc The options of kafka_protocol's functions that connect: `#{timeout => Ms}'.
 -spec kpro_connection_options(brod:conn_config()) -> #{timeout := timeout()}.
 kpro_connection_options(ConnConfig) ->
-  #{timeout => maps:get(connect_timeout, brod_options:to_map(ConnConfig), ?BROD_DEFAULT_TIMEOUT)}.
+  #{timeout => brod_options:given(connect_timeout, ConnConfig, ?BROD_DEFAULT_TIMEOUT)}.
 
 %% A worker gives its result as its exit reason: nothing of it can come late.
 -dialyzer({nowarn_function, pmap/3}).

@@ -156,7 +156,12 @@ other_options() ->
                                              {share_leader_conn, true}]),
   ?assertMatch({_, _, #{prefetch_count := 3, begin_offset := latest}}, subscribed(Pid)),
   ok = brod_consumer:subscribe(Pid, self(), [{max_bytes, 10}]),
-  ?assertMatch({_, _, #{prefetch_count := 3, max_bytes := 10, begin_offset := 5}}, subscribed(Pid)).
+  ?assertMatch({_, _, #{prefetch_count := 3, max_bytes := 10, begin_offset := 5}}, subscribed(Pid)),
+  %% as if none was given
+  [begin
+     ok = brod_consumer:subscribe(Pid, self(), Given),
+     ?assertMatch({_, _, #{begin_offset := 5}}, subscribed(Pid))
+   end || Given <- [[{begin_offset, undefined}], #{begin_offset => nil}]].
 
 engine_down() ->
   Pid = start(),

@@ -5,7 +5,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([produced_is_consumed/1, large_values_arrive_as_they_were/1, ends_with_its_owner/1, crash_is_an_exit/1, kcat_both_ways/1, leader_moves/1,
          leader_that_hangs_keeps_nothing_from_the_next_one/1, broker_stops/1, looks_older/1, no_fault_harms/1]).
--export([holes_are_read_over/1, control_batches_are_not_messages/1, lying_high_watermark_harms_no_consumer/1,
+-export([metadata_without_a_client_creates_no_topic/1, holes_are_read_over/1, control_batches_are_not_messages/1, lying_high_watermark_harms_no_consumer/1,
          consumer_goes_on_after_an_unclean_election/1, brokers_clock_is_seen/1, throttled_client_waits/1, throttle_ends_with_its_connection/1,
          throttle_that_nobody_tells_is_waited_for/1,
          answer_that_is_minutes_late_is_not_waited_for/1, what_is_wrong_with_a_request_is_told/1,
@@ -22,7 +22,7 @@
 suite() -> [{timetrap, {minutes, 8}}].
 
 all() ->
-  [produced_is_consumed, large_values_arrive_as_they_were, ends_with_its_owner, crash_is_an_exit, kcat_both_ways, leader_moves,
+  [produced_is_consumed, metadata_without_a_client_creates_no_topic, large_values_arrive_as_they_were, ends_with_its_owner, crash_is_an_exit, kcat_both_ways, leader_moves,
    leader_that_hangs_keeps_nothing_from_the_next_one, broker_stops, looks_older,
    holes_are_read_over, control_batches_are_not_messages, lying_high_watermark_harms_no_consumer,
    consumer_goes_on_after_an_unclean_election, brokers_clock_is_seen, throttled_client_waits, throttle_ends_with_its_connection,
@@ -47,6 +47,16 @@ produced_is_consumed(_Config) ->
        {ok, Consumer} = brod:subscribe(Client, self(), <<"t">>, P, [{begin_offset, earliest}]),
        ?assertEqual(lists:seq(0, 99), received(Consumer, 100))
      end || P <- [0, 1, 2]]
+  end).
+
+%% A misspelt name is no new topic, on brokers that create topics.
+metadata_without_a_client_creates_no_topic(_Config) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}, auto_create_topics => true}, fun(Mock, _Client) ->
+    Endpoints = brod_mock:endpoints(Mock),
+    ?assertEqual({error, unknown_topic_or_partition}, brod:get_metadata(Endpoints, [<<"misspelt">>])),
+    ?assertEqual({error, unknown_topic_or_partition}, brod:get_metadata(Endpoints, [<<"t">>, <<"misspelt">>], [])),
+    {ok, #{topics := Topics}} = brod:get_metadata(Endpoints),
+    ?assertEqual([<<"t">>], [Name || #{name := Name} <- Topics])
   end).
 
 %% Large values are not copied but lent to the engine, while the VM may free, move or append to what it has.

@@ -46,6 +46,13 @@ each_option_is_checked_as_its_row_says_test_() ->
     end}
    || {Level, Check} <- ?CHECKED ++ ?SECURED, {Name, Kind, _, _, _} <- brod_option_table:rows(Level)].
 
+%% In Elixir a configuration has nil where nobody has set anything, such as `ssl: Application.get_env(:app, :ssl)'.
+nil_is_as_if_nothing_was_given_like_undefined_test_() ->
+  [{lists:concat([Level, " ", Name, " ", Unset]), ?_assertEqual(Check([]), Check([{Name, Unset}]))}
+   || {Level, Check} <- ?CHECKED, {Name, Kind, _, _, _} <- brod_option_table:rows(Level),
+      not is_tuple(Kind) orelse element(1, Kind) =/= any, Unset <- [nil, undefined]]
+  ++ [?_assertEqual(7, brod_options:given(key, Config, 7)) || Config <- [[{key, nil}], #{key => undefined}, []]].
+
 secured(ssl, [{Name, _}] = Given) when Name =:= keyfile; Name =:= key; Name =:= password ->
   brod_ssl_options:check([{certfile, "c"} | Given]);
 secured(ssl, Given) ->

@@ -63,8 +63,7 @@ get_tcp_sock(Connection) -> call(Connection, get_tcp_sock).
 
 %% @doc How long connecting may take, in ms.
 -spec get_connect_timeout(config()) -> timeout().
-get_connect_timeout(Config) when is_list(Config) -> get_connect_timeout(maps:from_list(Config));
-get_connect_timeout(Config) -> maps:get(connect_timeout, Config, ?CONNECT_TIMEOUT_MS).
+get_connect_timeout(Config) -> brod_options:given(connect_timeout, Config, ?CONNECT_TIMEOUT_MS).
 
 %% @doc Trace a connection: to the shell (`print'), to a file, or not any more (`none').
 -spec debug(connection(), print | string() | none) -> ok | {error, term()}.
