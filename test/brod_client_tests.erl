@@ -12,7 +12,7 @@
 
 all_test_() ->
   {foreach, fun setup/0, fun teardown/1,
-   [{atom_to_list(Name), fun() -> process_flag(trap_exit, true), Test() end}
+   [{atom_to_list(Name), {timeout, 30, fun() -> process_flag(trap_exit, true), Test() end}}
     || {Name, Test} <- tests()]}.
 
 %% Were both the same, the one that tells nothing could end first.
