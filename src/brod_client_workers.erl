@@ -45,7 +45,7 @@ start_workers(Client, Topic, {ok, _}, {Sup, Start}) ->
       {ok, _Count} ->
         #{Sup := SupPid} = Context,
         case start_topic(SupPid, Topic, fun() -> Start(Context) end) of
-          {ok, _Pid} -> ok;
+          {ok, _Pid} -> registered(Context);
           {error, {already_started, _Pid}} -> ok;
           {error, Reason} -> {error, Reason}
         end;
@@ -55,6 +55,14 @@ start_workers(Client, Topic, {ok, _}, {Sup, Start}) ->
         {error, Reason}
     end
   end).
+
+%% Those that have just started have told the client of themselves. Until that has come to it, callers would find the ones
+%% before them, which have crashed.
+registered(#{client := Pid}) ->
+  case brod_client_ref:call(Pid, registered) of
+    ok -> ok;
+    {error, Reason} -> {error, Reason}
+  end.
 
 %% A topic whose supervisor waits for its restart is started now, with the options given now.
 start_topic(SupPid, Topic, Start) ->
@@ -154,8 +162,8 @@ find_after_growth(Client, Kind, Topic, Partition, NotFound) ->
 %% One that somebody has started on its own, under a supervisor of his, has told the client of itself: that may not
 %% have come to it.
 find_registered(Client, Kind, Topic, Partition, Otherwise) ->
-  brod_client_ref:with_context(Client, fun(#{client := Pid}) ->
-    _ = brod_client_ref:call(Pid, registered),
+  brod_client_ref:with_context(Client, fun(Context) ->
+    _ = registered(Context),
     case lookup(Client, Kind, Topic, Partition) of
       {ok, Worker} -> {ok, Worker};
       false -> Otherwise()

@@ -348,8 +348,17 @@ handle_info({'DOWN', _, process, _, _}, Port) ->
 handle_info(_, Port) ->
   {noreply, Port}.
 
+%% The program may end at any time, also while it is written to: then the port ends who is linked to it, and nobody
+%% knows the status.
 ask(Port, Command) ->
-  true = port_command(Port, brod_json:encode(Command)),
+  _ = process_flag(trap_exit, true),
+  Encoded = brod_json:encode(Command),
+  _ = catch port_command(Port, Encoded),
+  Answer = answer(Port),
+  _ = process_flag(trap_exit, false),
+  Answer.
+
+answer(Port) ->
   receive
     {Port, {data, Data}} ->
       case brod_json:decode(Data) of
@@ -357,5 +366,7 @@ ask(Port, Command) ->
         #{<<"error">> := Why} -> {error, Why}
       end;
     {Port, {exit_status, Status}} ->
-      {error, {exited, Status}}
+      {error, {exited, Status}};
+    {'EXIT', Port, Reason} ->
+      {error, {exited, Reason}}
   end.

@@ -7,7 +7,7 @@
 -define(LIMIT_MS, 5000).
 
 consumer_test_() ->
-  [{Name, {spawn, fun() -> setup(), try Test() after cleanup() end end}} ||
+  [{Name, {spawn, {timeout, 30, fun() -> setup(), try Test() after cleanup() end end}}} ||
     {Name, Test} <- [{"fetch errors", fun fetch_errors/0},
                      {"an error of a former subscription", fun stale_error/0},
                      {"an error from before a seek", fun error_before_seek/0},

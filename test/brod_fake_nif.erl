@@ -6,7 +6,7 @@
 %% of the calls of consumers and of group members after watch/1.
 -module(brod_fake_nif).
 
--export([load/1, unload/0, set_topic/2, room/1, hide/1, hold_open/2, is_closed/1]).
+-export([load/1, unload/0, set_topic/2, room/1, hide/1, hold_open/2, hold_publish/2, is_closed/1]).
 -export([dispatchers/0, forward/3, metadata_requests/0, last_op/0]).
 -export([watch/1, answer/2, take_consumers/1, endpoints/1]).
 -export([consumer_open/4, consumer_info/1, consumer_close/1, consumer_subscribe/4,
@@ -168,11 +168,19 @@ hold_open(Partition, Ref) ->
   true = ets:insert(?TABLE, {{hold_open, Partition}, {self(), Ref}}),
   ok.
 
-producer_open(_Client, Topic, Partition, _Config) ->
-  case ets:take(?TABLE, {hold_open, Partition}) of
-    [{_, {Holder, Ref}}] -> Holder ! {opens, self(), Ref}, receive Ref -> ok end;
+%% @doc So it is when the client makes the producer known: `{publishes, Pid, Ref}'.
+hold_publish(Partition, Ref) ->
+  true = ets:insert(?TABLE, {{hold_publish, Partition}, {self(), Ref}}),
+  ok.
+
+held(Hold, Partition, What) ->
+  case ets:take(?TABLE, {Hold, Partition}) of
+    [{_, {Holder, Ref}}] -> Holder ! {What, self(), Ref}, receive Ref -> ok end;
     [] -> ok
-  end,
+  end.
+
+producer_open(_Client, Topic, Partition, _Config) ->
+  ok = held(hold_open, Partition, opens),
   Handle = make_ref(),
   true = ets:insert(?TABLE, [{{producer, Handle}, self(), open}, {{at, Handle}, Topic, Partition},
                              {{process, self()}, Handle}]),
@@ -180,6 +188,7 @@ producer_open(_Client, Topic, Partition, _Config) ->
 
 producer_publish(Handle, ClientId) ->
   [{_, Topic, Partition}] = ets:lookup(?TABLE, {at, Handle}),
+  ok = held(hold_publish, Partition, publishes),
   true = ets:insert(?TABLE, {{place, ClientId, Topic, Partition}, Handle}),
   ok.
 

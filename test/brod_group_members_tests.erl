@@ -26,7 +26,8 @@ the_member_with_all_partitions_is_found() ->
 a_process_that_has_lost_its_partitions_speaks_for_itself() ->
   Old = coordinator(self(), {3, <<"a">>, undefined}, [{<<"t">>, 0}]),
   New = coordinator(Old, {4, <<"b">>, undefined}, [{<<"t">>, 0}]),
-  Lookup = fun() -> exit(brod_group_members:lookup(?GROUP, [{<<"t">>, 0}])) end,
+  Self = self(),
+  Lookup = fun() -> Self ! {self(), brod_group_members:lookup(?GROUP, [{<<"t">>, 0}])} end,
   ?assertEqual({3, <<"a">>, undefined}, brod_group_members:lookup(?GROUP, [{<<"t">>, 0}])),
   ?assertEqual({3, <<"a">>, undefined}, result(proc_lib:spawn(Lookup))),
   ?assertEqual({4, <<"b">>, undefined}, result(spawn(Lookup))),
@@ -44,8 +45,7 @@ coordinator(MemberPid, Member, Partitions) ->
   receive {Pid, entered} -> Pid after 5000 -> error(not_entered) end.
 
 result(Pid) ->
-  MRef = monitor(process, Pid),
-  receive {'DOWN', MRef, process, Pid, Result} -> Result after 5000 -> error(no_result) end.
+  receive {Pid, Result} -> Result after 5000 -> error(no_result) end.
 
 stop(Pids) ->
   [Pid ! stop || Pid <- Pids],

@@ -191,7 +191,7 @@ dropped() ->
            true),
   receive {[brod, produce_dropped], Counts, About} ->
     ?assertEqual({#{count => 17}, #{client => ?C, topic => ?T, partition => 0}}, {Counts, About})
-  after 2000 -> error(no_event)
+  after 5000 -> error(no_event)
   end,
   ok = brod_fake:unload(telemetry).
 

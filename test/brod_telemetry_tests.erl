@@ -106,15 +106,15 @@ what_is_no_number_is_no_measurement_test() ->
 the_poller_takes_over_the_state_of_a_version_before_test_() ->
   Seen = #{self() => #{last_event => 7}},
   Change = fun(Pid) -> ok = sys:suspend(Pid), ok = sys:change_code(Pid, brod_stats_poller, undefined, []), ok = sys:resume(Pid) end,
-  [{Name, fun() ->
+  [{Name, {timeout, 30, fun() ->
       {ok, Pid} = gen_server:start(brod_stats_poller, [], []),
       _ = sys:replace_state(Pid, fun(_) -> {state, Seen} end),
       1 = erlang:trace(Pid, true, ['receive']),
       Upgrade(Pid),
-      receive {trace, Pid, 'receive', sweep} -> ok after 2000 -> error(nothing_is_dropped) end,
+      receive {trace, Pid, 'receive', sweep} -> ok after 5000 -> error(nothing_is_dropped) end,
       ?assertEqual({state, Seen, #{}}, sys:get_state(Pid)),
       ok = gen_server:stop(Pid)
-    end}
+    end}}
    || {Name, Upgrade} <- [{"told of the change", Change},
                           {"only loaded", fun(Pid) -> {error, {unknown_call, ping}} = gen_server:call(Pid, ping) end},
                           {"only loaded, and spoken to by nobody", fun(Pid) -> Pid ! any, ok end}]].

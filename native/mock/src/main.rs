@@ -2,6 +2,7 @@
 //! come as lines of JSON, and ends when its standard input does. With `port` it is a port of the VM: commands and answers
 //! are packets with their length in four bytes before them.
 
+use std::io::Read;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -16,7 +17,10 @@ fn main() -> ExitCode {
         None => Config::default(),
         Some(text) => match serde_json::from_str(&text) {
             Ok(config) => config,
-            Err(error) => return failed(&format!("the configuration does not parse: {error}")),
+            Err(error) => {
+                await_command();
+                return failed(&format!("the configuration does not parse: {error}"));
+            }
         },
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -37,7 +41,18 @@ fn failed(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn run(config: Config) -> Result<(), String> {
+fn is_port() -> bool {
+    std::env::args().nth(2).as_deref() == Some("port")
+}
+
+/// A VM that writes to a program that has ended may not hear how it ended.
+fn await_command() {
+    if is_port() {
+        let _ = std::io::stdin().read(&mut [0]);
+    }
+}
+
+async fn start(config: Config) -> Result<(Arc<Server>, Option<u16>), String> {
     let control_port = config.control_port;
     let server = Server::start(config)
         .await
@@ -50,9 +65,14 @@ async fn run(config: Config) -> Result<(), String> {
     let control_port = control_port
         .transpose()
         .map_err(|error| format!("no port for commands: {error}"))?;
+    Ok((server, control_port))
+}
+
+async fn run(config: Config) -> Result<(), String> {
+    let (server, control_port) = start(config).await.inspect_err(|_| await_command())?;
     let mut input = tokio::io::stdin();
     let mut output = tokio::io::stdout();
-    if std::env::args().nth(2).as_deref() != Some("port") {
+    if !is_port() {
         for (broker, host, port) in server.endpoints() {
             println!("{broker} {host}:{port}");
         }
