@@ -353,7 +353,7 @@ handle_info(_, Port) ->
 ask(Port, Command) ->
   _ = process_flag(trap_exit, true),
   Encoded = brod_json:encode(Command),
-  _ = catch port_command(Port, Encoded),
+  _ = try port_command(Port, Encoded) catch error:badarg -> ended end,
   Answer = answer(Port),
   _ = process_flag(trap_exit, false),
   Answer.
