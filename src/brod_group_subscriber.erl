@@ -200,6 +200,7 @@ handle_info({'EXIT', Pid, Reason}, #st{coordinator = Pid} = St) ->
 handle_info({'EXIT', _Pid, Reason}, St) when Reason =/= normal ->
   {stop, Reason, St};
 handle_info(Info, St) ->
+  ok = forget(Info, St#st.trackers),
   case brod_subscriptions:handle_info(Info, St#st.subs) of
     {work, Subs} ->
       {noreply, work(St#st{subs = Subs})};
@@ -229,7 +230,8 @@ format_status(Status) ->
 %%% Internal
 
 work(#st{cb_module = CbModule, trackers = Trackers, cb_state = CbState, subs = Subs} = St) ->
-  try brod_subscriptions:work(handler(CbModule, Trackers), CbState, Subs) of
+  %% Without trackers nothing is committed.
+  try brod_subscriptions:work(handler(CbModule, Trackers), handler(CbModule, #{}), CbState, Subs) of
     {NewCbState, NewSubs} -> St#st{cb_state = NewCbState, subs = NewSubs}
   catch
     Class:Reason:Stack ->
@@ -288,6 +290,13 @@ commit_offset(TP, Offset, Trackers) ->
     #{TP := Tracker} -> brod_group_acks:put(Tracker, Offset);
     _ -> ok
   end.
+
+forget({_Consumer, #kafka_fetch_error{topic = T, partition = P, error_code = offset_out_of_range}}, Trackers) ->
+  case Trackers of
+    #{{T, P} := Tracker} -> brod_group_acks:forget(Tracker);
+    _ -> ok
+  end;
+forget(_Info, _Trackers) -> ok.
 
 drain_acks(St) ->
   receive

@@ -3,7 +3,7 @@
 -module(brod_group_subscriber_worker).
 -behaviour(brod_topic_subscriber).
 
--export([init/2, handle_message/3, handle_info/2, terminate/2]).
+-export([init/2, handle_message/3, handle_former/3, handle_info/2, terminate/2]).
 
 -include("brod_int.hrl").
 
@@ -44,7 +44,20 @@ handle_message(_Partition, Message, #st{cb_module = CbModule, cb_state = CbState
                       "{ok, commit, State}, {ok, ack, State} or {ok, State} of " ++ atom_to_list(CbModule) ++ ":handle_message/2", Other)
   end.
 
-handle_info(Info, #st{cb_module = CbModule, cb_state = CbState} = St) ->
+%% @doc A message of a log that is another one by now: it is not committed.
+-spec handle_former(brod:partition(), brod:message() | brod:message_set(), #st{}) -> brod_topic_subscriber:cb_ret().
+handle_former(Partition, Message, #st{tracker = Tracker} = St) ->
+  Handled = handle_message(Partition, Message, St#st{tracker = brod_group_acks:tracker()}),
+  setelement(tuple_size(Handled), Handled, (element(tuple_size(Handled), Handled))#st{tracker = Tracker}).
+
+handle_info({_Consumer, #kafka_fetch_error{error_code = offset_out_of_range}} = Info, #st{tracker = Tracker} = St) ->
+  %% Before the callback, which may commit where it goes on.
+  ok = brod_group_acks:forget(Tracker),
+  told(Info, St);
+handle_info(Info, St) ->
+  told(Info, St).
+
+told(Info, #st{cb_module = CbModule, cb_state = CbState} = St) ->
   {noreply, NewCbState} =
     brod_utils:optional_callback(CbModule, handle_info, [Info, CbState], {noreply, CbState}),
   {noreply, St#st{cb_state = NewCbState}}.

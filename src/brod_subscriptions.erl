@@ -3,7 +3,7 @@
 %% process, which passes on the messages that it gets with handle_info/2.
 -module(brod_subscriptions).
 
--export([new/3, add/4, remove_all/1, consumers/1, info/1, ack/4, handle_info/2, work/3]).
+-export([new/3, add/4, remove_all/1, consumers/1, info/1, ack/4, handle_info/2, work/3, work/4]).
 
 -export_type([subscriptions/0, begin_offset/0, handler/1]).
 
@@ -168,13 +168,18 @@ resubscribe(Topic, #subs{client = Client, config = Config, parts = Parts} = Subs
       failed({Topic, all}, Reason, Subs)
   end.
 
-received(Pid, Key, #kafka_message_set{messages = Messages}, #subs{parts = Parts} = Subs) ->
+received(Pid, Key, #kafka_message_set{messages = [#kafka_message{offset = First} | _] = Messages},
+         #subs{parts = Parts} = Subs) ->
   case Parts of
-    #{Key := #part{consumer = {Pid, _}} = Part} ->
+    #{Key := #part{consumer = {Pid, _}, last = Before} = Part} ->
       #kafka_message{offset = Last} = lists:last(Messages),
-      Subs#subs{parts = Parts#{Key := Part#part{last = Last}}};
+      Subs#subs{parts = Parts#{Key := (at(First, Before, Part))#part{last = Last}}};
     _ -> Subs
   end.
+
+%% Where it goes back, by a seek or because `offset_reset_policy' did not ask, what was acknowledged says nothing of what comes.
+at(First, Before, Part) when is_integer(Before), First =< Before -> Part#part{acked = undefined, next = First};
+at(_First, _Before, Part) -> Part.
 
 %% What the handler has got it does not get again: it is still working on what it has not
 %% acknowledged.
@@ -297,17 +302,22 @@ is_seen_to(Consumer) ->
 %% @doc Works for a slice of time, then lets the mailbox have its turn: stop, acks, consumers that
 %% died.
 -spec work(handler(State), State, subscriptions()) -> {State, subscriptions()}.
-work(Handler, State, Subs) ->
-  work(Handler, State, Subs, erlang:monotonic_time(microsecond) + ?SLICE_US).
+work(Handler, State, Subs) -> work(Handler, Handler, State, Subs).
 
-work(Handler, State, #subs{queue = Queue, parts = Parts} = Subs, Deadline) ->
+%% @doc The same; `Former' handles messages of a log that is another one by now: what is acknowledged of them is not to be
+%% committed.
+-spec work(handler(State), Former :: handler(State), State, subscriptions()) -> {State, subscriptions()}.
+work(Handler, Former, State, Subs) ->
+  slice({Handler, Former}, State, Subs, erlang:monotonic_time(microsecond) + ?SLICE_US).
+
+slice(Handlers, State, #subs{queue = Queue, parts = Parts} = Subs, Deadline) ->
   case queue:out(Queue) of
     {empty, _} ->
       {State, Subs#subs{scheduled = false}};
     {{value, {Pid, {Topic, Partition} = Key, What}}, Rest} ->
       case Parts of
         #{Key := #part{consumer = Consumer, handle = Handle}} when Pid =:= former; Pid =:= element(1, Consumer) ->
-          Ctx = #ctx{handler = Handler, topic = Topic, partition = Partition, consumer = Pid,
+          Ctx = #ctx{handler = handler(Pid, Handlers), topic = Topic, partition = Partition, consumer = Pid,
                      handle = Handle, deadline = Deadline},
           {Left, Acked, NewState} = handle(What, Ctx, State),
           NewSubs = case Pid of
@@ -315,18 +325,21 @@ work(Handler, State, #subs{queue = Queue, parts = Parts} = Subs, Deadline) ->
                       _ -> note_ack(Key, Acked, Subs#subs{queue = Rest})
                     end,
           case Left of
-            [] -> next(Handler, NewState, NewSubs, Deadline);
+            [] -> next(Handlers, NewState, NewSubs, Deadline);
             _ -> {NewState, schedule(NewSubs#subs{queue = queue:in_r({Pid, Key, Left}, Rest)})}
           end;
         _ ->
-          work(Handler, State, Subs#subs{queue = Rest}, Deadline)
+          slice(Handlers, State, Subs#subs{queue = Rest}, Deadline)
       end
   end.
 
-next(Handler, State, #subs{queue = Queue} = Subs, Deadline) ->
+handler(former, {_Handler, Former}) -> Former;
+handler(_Consumer, {Handler, _Former}) -> Handler.
+
+next(Handlers, State, #subs{queue = Queue} = Subs, Deadline) ->
   case erlang:monotonic_time(microsecond) - Deadline of
     Early when Early < 0 ->
-      work(Handler, State, Subs, Deadline);
+      slice(Handlers, State, Subs, Deadline);
     Late ->
       case queue:is_empty(Queue) of
         true when Late > ?SLOW_US -> {State, Subs#subs{scheduled = slow}};

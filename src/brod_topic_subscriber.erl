@@ -252,7 +252,11 @@ format_status(Status) ->
 %% logs.
 work(#st{cb_module = CbModule, cb_state = CbState}, Subs) ->
   Handler = fun(_Topic, P, Message, State) -> CbModule:handle_message(P, Message, State) end,
-  try brod_subscriptions:work(Handler, CbState, Subs)
+  Former = case CbModule of
+             brod_group_subscriber_worker -> fun(_Topic, P, Message, State) -> CbModule:handle_former(P, Message, State) end;
+             _ -> Handler
+           end,
+  try brod_subscriptions:work(Handler, Former, CbState, Subs)
   catch
     Class:Reason:Stack ->
       ok = brod_crash:drop_messages(),

@@ -26,7 +26,7 @@ all() -> [{group, commits}, {group, processes}].
 groups() ->
   [{commits, [],
     [commits_on_stop, commits_within_interval, no_committed_offset, consumer_used_before,
-     offset_out_of_range, callback_says_where_to_go_on, zero_is_the_earliest, ack_without_commit, acks_during_revoke, acks_of_old_generation,
+     offset_out_of_range, topic_made_again, callback_says_where_to_go_on, zero_is_the_earliest, ack_without_commit, acks_during_revoke, acks_of_old_generation,
      commit_offsets, revoke_waits_for_callback, stuck_callback_is_given_up,
      killed_worker_loses_no_ack, retention]},
    {processes, [],
@@ -96,6 +96,33 @@ consumer_used_before(Config) ->
   B = v1(b, Client, unique("g"), [Topic]),
   _ = collect(numbers(1, 10), ?LIMIT_MS),
   ok = brod_group_subscriber:stop(B).
+
+%% Where the former topic was read up to says nothing of the new one: who took over at that offset would pass over the new
+%% one's first messages. The last of the former ones is handled when the new one is known already.
+topic_made_again(Config) ->
+  ok = made_again(fun brod_group_probe:v2/5, fun stop/1, Config),
+  made_again(fun brod_group_probe:v1/5, fun brod_group_subscriber:stop/1, Config).
+
+made_again(Start, Stop, Config) ->
+  {Client, _, Topic} = filled(1, 10, Config),
+  Group = unique("g"),
+  Test = self(),
+  Held = fun(#kafka_message{offset = 8}) -> Test ! {holds, self()}, receive go -> commit end;
+            (_) -> commit
+         end,
+  A = Start(a, Client, Group, [Topic], [{offset_commit_interval_seconds, 3600}, {on_message, Held}]),
+  Handler = ?RECEIVE({holds, Pid}, Pid),
+  ok = brod:delete_topics(brod_test:bootstrap(), [Topic], ?LIMIT_MS),
+  ok = brod_test:create_again(Topic, 1),
+  Told = fun() ->
+           {messages, Waiting} = process_info(Handler, messages),
+           lists:any(fun({_, #kafka_fetch_error{}}) -> true; (_) -> false end, Waiting)
+         end,
+  true = wait_until(Told, ?LIMIT_MS),
+  Handler ! go,
+  _ = collect(numbers(1, 10), ?LIMIT_MS),
+  ok = Stop(A),
+  ?assertEqual(#{}, committed(Client, Group, Topic)).
 
 %% The committed offset lies behind the end: begins anew at the earliest, and goes on.
 offset_out_of_range(Config) ->

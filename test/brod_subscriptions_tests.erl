@@ -21,6 +21,8 @@ subscriptions_test_() ->
                      {"an offset out of range", fun out_of_range/0},
                      {"a callback that sees to a fetch error", fun seen_to/0},
                      {"messages of a log that is gone", fun former_log/0},
+                     {"who handles them may know", fun former_handler/0},
+                     {"goes back without a word", fun goes_back/0},
                      {"what comes again from the same consumer is not handed out before", fun comes_again/0},
                      {"a subscription that fails is tried again", fun tried_again/0},
                      {"who reads a partition already is told once", fun told_once/0},
@@ -301,6 +303,22 @@ former_log() ->
   _ = start_consumer(0),
   _ = resubscribe_now(Subs4),
   ?assertEqual([{begin_offset, 3}], subscribed_at()).
+
+goes_back() ->
+  {_, Subs1} = deliver(0, [8, 9], collect(ack), [], new(message, [{0, 8}])),
+  ?assertEqual([{begin_offset, 8}], subscribed_at()),
+  {_, Subs2} = deliver(0, [0, 1], collect(ack), [], Subs1),
+  {done, Subs3} = brod_subscriptions:handle_info(down(0), Subs2),
+  _ = start_consumer(0),
+  _ = resubscribe_now(Subs3),
+  ?assertEqual([{begin_offset, 2}], subscribed_at()).
+
+former_handler() ->
+  Subs = fetch_failed(offset_out_of_range, queued([100, 101], new(message, [{0, 100}]))),
+  Of = fun(Log) -> fun(?T, 0, #kafka_message{offset = O}, Acc) -> {ok, ack, [{Log, O} | Acc]} end end,
+  Arrived = arrive(0, [0], Subs),
+  {Handled, _} = brod_subscriptions:work(Of(present), Of(former), [], Arrived),
+  ?assertEqual([{former, 100}, {former, 101}, {present, 0}], lists:reverse(Handled)).
 
 comes_again() ->
   Subs2 = fetch_failed(message_too_large, queued([4, 5], new(message, [{0, 0}]))),

@@ -116,7 +116,12 @@ impl ErrorCode {
     pub const fn is_retriable_for_query(self) -> bool {
         self.is_partition_unsettled()
             || self.is_coordinator_change()
-            || one_of!(self, COORDINATOR_LOAD_IN_PROGRESS, NOT_CONTROLLER)
+            || one_of!(
+                self,
+                COORDINATOR_LOAD_IN_PROGRESS,
+                NOT_CONTROLLER,
+                THROTTLING_QUOTA_EXCEEDED,
+            )
     }
 
     /// A batch is sent again after it: the codes after which brod does, and those that newer brokers
@@ -332,6 +337,7 @@ mod tests {
                 "fenced_leader_epoch",
                 "unknown_leader_epoch",
                 "offset_not_available",
+                "throttling_quota_exceeded",
             ]
         );
         assert_eq!(

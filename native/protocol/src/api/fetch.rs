@@ -232,9 +232,12 @@ impl Answer {
     pub fn only(self, topic: &str, partition: i32) -> Result<Partition, ApiError> {
         check(self.error.0)?;
         let asked = key(topic, partition);
+        let is_throttled = self.is_throttled;
         let found = self.partitions().find(|(place, _)| *place == asked);
-        let (_, found) =
-            found.ok_or_else(|| ApiError::lacks(API.name, format_args!("{topic}-{partition}")))?;
+        let (_, found) = found.ok_or_else(|| match is_throttled {
+            true => ErrorCode::THROTTLING_QUOTA_EXCEEDED.into(),
+            false => ApiError::lacks(API.name, format_args!("{topic}-{partition}")),
+        })?;
         check(found.error.0)?;
         Ok(found)
     }
@@ -533,6 +536,16 @@ mod tests {
             let answer = read(response).only("t", 3);
             assert_eq!(answer.unwrap_err(), ApiError::lacks("Fetch", "t-3"));
         }
+    }
+
+    #[test]
+    fn what_there_was_no_quota_for_is_to_be_asked_for_again() {
+        let response = FetchResponse::default().with_throttle_time_ms(10);
+        let answer = read(response).only("t", 0);
+        assert_eq!(
+            answer.unwrap_err(),
+            ErrorCode::THROTTLING_QUOTA_EXCEEDED.into()
+        );
     }
 
     #[test]
