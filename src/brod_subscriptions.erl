@@ -266,8 +266,7 @@ fetch_error(Pid, #kafka_fetch_error{topic = T, partition = P, error_code = offse
         true ->
           Marked#subs{parts = Parts#{Key := Forgetful}};
         false ->
-          ?BROD_LOG_WARNING("offset ~p of ~ts-~p is out of range, going on at the earliest",
-                            [begin_at(Part), T, P]),
+          ?BROD_LOG_WARNING("~ts is out of range, going on at the earliest", [place(begin_at(Part), T, P)]),
           Lost = without_consumer(Key, Marked),
           Reset = Forgetful#part{begin_offset = earliest, consumer = undefined, handle = undefined},
           subscribe(Key, Lost#subs{parts = Parts#{Key := Reset}})
@@ -289,6 +288,10 @@ fetch_error(Pid, #kafka_fetch_error{topic = T, partition = P, error_code = messa
 fetch_error(_Pid, #kafka_fetch_error{}, Subs) ->
   %% The consumer tells why it stops, and is subscribed to again.
   Subs.
+
+%% Of what was just begun with no offset is known: there was another log, or its begin has gone.
+place(Offset, T, P) when is_integer(Offset) -> io_lib:format("offset ~b of ~ts-~p", [Offset, T, P]);
+place(_Begin, T, P) -> io_lib:format("where reading of ~ts-~p began", [T, P]).
 
 %% A callback that was told of the error has subscribed again where it wants to go on, or somebody has sought.
 is_seen_to(Consumer) ->
