@@ -341,6 +341,25 @@ fn a_log_that_was_cut_off_goes_by_the_policy() {
     assert_eq!(reset.routing.info().position, Some(2));
 }
 
+/// The subscriber gets what the former leader had while the new one is asked.
+#[test]
+fn a_log_that_was_cut_off_is_seen_when_a_delivery_is_under_way() {
+    let mut test = Test::with(OffsetResetPolicy::ResetToEarliest).consume();
+    let Answered::Deliver(delivery) = test.answer(1, messages(3, 5), &led_by(1, 5)) else {
+        panic!("nothing to deliver")
+    };
+    test.routing.metadata_changed(&led_by(2, 6), test.now);
+    let check = test.asks("ask 2 for the end of 5");
+    let end = EpochEnd::At(4, 5);
+    test.routing.epoch_end(check, end, &led_by(2, 6), test.now);
+    test.now = test.waits();
+    take_all(&mut test.routing, *delivery, test.now);
+    test.routing.wake(&led_by(2, 6), test.now);
+    let check = test.asks("ask 2 for the end of 5");
+    test.routing.epoch_end(check, end, &led_by(2, 6), test.now);
+    assert_eq!(test.actions(), ["warn", "begin at 4"]);
+}
+
 #[test]
 fn a_replica_that_the_leader_names_is_fetched_from_for_a_while() {
     let mut test = Test::start();
