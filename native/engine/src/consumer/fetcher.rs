@@ -46,6 +46,8 @@ struct Held {
     partition: Arc<PartitionDriver>,
     fetch: FetchId,
     next: NextFetch,
+    /// See [`Claimed`].
+    from_leader: bool,
     /// Number of the last answer that named it.
     named_in: u64,
 }
@@ -192,6 +194,7 @@ impl Lane {
             partition,
             fetch,
             next: claimed.next,
+            from_leader: claimed.from_leader,
             named_in: 0,
         };
         self.held.insert(key, held);
@@ -213,6 +216,11 @@ impl Lane {
         } else {
             Plan::without_session(self.session.wanted())
         };
+        // A leader that names a replica to a partition gives it nothing else. Others stay with their leader meanwhile.
+        let rack_id = match self.held.values().any(|held| held.from_leader) {
+            true => "",
+            false => &*self.rack_id,
+        };
         let head = fetch::Head {
             max_wait: limits.max_wait,
             min_bytes: limits.min_bytes,
@@ -220,7 +228,7 @@ impl Lane {
             isolation: queue.isolation,
             session_id: plan.session_id,
             session_epoch: plan.session_epoch,
-            rack_id: &self.rack_id,
+            rack_id,
         };
         let request = fetch::request(&head, plan.ask, plan.forget);
         let limit = limits.max_wait + GRACE;

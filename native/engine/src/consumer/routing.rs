@@ -13,16 +13,21 @@ mod leader;
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicI32;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::completed_fetch::CompletedFetch;
 use super::config::ConsumerConfig;
 use super::info::Info;
 use super::subscription::{NextFetch, Subscription};
-use crate::cluster::{Leader, NodeId, Snapshot, TopicId};
+use crate::cluster::{Backoff, Leader, NodeId, Snapshot, TopicId};
 pub(super) use actions::{
     Action, Answered, Begun, Claimed, Delivery, DeliveryEnd, EpochEnd, FetchId, Seek,
 };
+
+/// First and longest time for which a partition is fetched from its leader after a replica failed. A leader goes on
+/// naming one that is dead until the controller takes note, 9 s later by default, and one that only this client cannot
+/// reach for ever.
+const REPLICA_RETRY: (Duration, Duration) = (Duration::from_secs(12), Duration::from_secs(300));
 
 struct Route {
     node: NodeId,
@@ -64,6 +69,9 @@ pub(super) struct Routing {
     validated: Option<i32>,
     /// A replica that the leader named, and until when it counts (KIP-392).
     preferred: Option<(NodeId, Instant)>,
+    /// Until when the leader is to name none: one that it named was of no use.
+    from_leader_until: Option<Instant>,
+    replica_backoff: Backoff,
     last_seek: u64,
     last_number: u64,
     actions: VecDeque<Action>,
@@ -85,6 +93,8 @@ impl Routing {
             topic_id: None,
             validated: None,
             preferred: None,
+            from_leader_until: None,
+            replica_backoff: Backoff::new(REPLICA_RETRY.0, REPLICA_RETRY.1, seed),
             last_seek: 0,
             last_number: 0,
             actions: VecDeque::new(),
@@ -196,6 +206,15 @@ impl Routing {
 
     /// Some time that was asked for has come.
     pub(super) fn wake(&mut self, cluster: &Snapshot, now: Instant) {
+        if self
+            .from_leader_until
+            .take_if(|until| *until <= now)
+            .is_some()
+        {
+            // A fetch that is under way says otherwise.
+            self.revoke();
+            self.enqueue();
+        }
         if self.waiting.take_if(|wait| wait.until <= now).is_some() {
             self.choose_route(cluster, now);
         }
@@ -215,6 +234,7 @@ impl Routing {
             next,
             leader_epoch: leader.epoch,
             topic_id: self.topic_id,
+            from_leader: self.from_leader_until.is_some(),
         })
     }
 

@@ -131,7 +131,11 @@ impl Subscription {
         self.phase = Phase::Fetching;
         self.position = offset;
         self.last_epoch = leader_epoch;
-        // An offset reset keeps what is out: it is still with the subscriber.
+        // An offset reset keeps what is out: it is still with the subscriber. Where it goes back, that was read in
+        // a log that is no more, and nobody can tell its acks from those of what comes.
+        if self.window.last().is_some_and(|last| offset <= last) {
+            self.window.clear();
+        }
         if self.window.count() == 0 {
             self.acked = Some(offset);
         }

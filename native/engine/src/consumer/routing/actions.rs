@@ -64,6 +64,8 @@ pub(crate) struct Claimed {
     pub leader_epoch: i32,
     /// Of the topic that the position belongs to, if it is known.
     pub topic_id: Option<TopicId>,
+    /// The leader is not to name a replica that is nearer.
+    pub from_leader: bool,
 }
 
 /// What was fetched, on its way to the subscriber.

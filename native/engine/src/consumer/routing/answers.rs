@@ -21,7 +21,7 @@ impl Routing {
     /// The fetch failed as a whole.
     pub(in crate::consumer) fn fetch_failed(&mut self, id: FetchId, now: Instant) {
         if self.fetch == Some(id) {
-            self.preferred = None;
+            self.leave_replica(now);
             self.retry_later(now);
         }
     }
@@ -38,16 +38,14 @@ impl Routing {
             return;
         }
         if code == ErrorCode::OFFSET_OUT_OF_RANGE {
-            let followed = self.preferred.take().is_some();
-            let from_follower = |route: &Route| route.node != route.leader.node;
-            if followed && self.route.as_ref().is_some_and(from_follower) {
+            if self.leave_replica(now) {
                 // The follower lags behind; only the leader knows.
                 self.retry_later(now);
                 return;
             }
             self.out_of_range(text);
         } else if code.is_retriable_for_consumer() {
-            self.preferred = None;
+            self.leave_replica(now);
             self.retry_later(now);
         } else {
             self.suspend(code, text);
@@ -86,6 +84,9 @@ impl Routing {
             }
             return Answered::Next(None);
         }
+        if self.is_at_replica() {
+            self.replica_backoff.reset();
+        }
         let records = answer.records;
         self.subscription.adapt_size(records.len());
         if records.is_empty() {
@@ -95,6 +96,24 @@ impl Routing {
         let position = self.subscription.position();
         let fetched = CompletedFetch::new(records, answer.aborted, position, limit);
         Answered::Deliver(Box::new(self.delivery(fetched)))
+    }
+
+    /// A fetch failed. True: it was one from a replica that is not the leader; for a while only the leader is asked,
+    /// who would name the same one again.
+    fn leave_replica(&mut self, now: Instant) -> bool {
+        self.preferred = None;
+        if !self.is_at_replica() {
+            return false;
+        }
+        let until = now + self.replica_backoff.next_wait();
+        self.from_leader_until = Some(until);
+        self.actions.push_back(Action::WakeAt(until));
+        true
+    }
+
+    fn is_at_replica(&self) -> bool {
+        let follows = |route: &Route| route.node != route.leader.node;
+        self.route.as_ref().is_some_and(follows)
     }
 
     /// How many bytes the next set of a delivery may have; see [`Subscription::room`].

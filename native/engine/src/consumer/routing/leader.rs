@@ -91,6 +91,11 @@ impl Routing {
         else {
             return;
         };
+        // What is being delivered came of the former leader: the position is not yet the one to compare.
+        let end = match self.subscription.is_delivering() {
+            true => EpochEnd::Passing,
+            false => end,
+        };
         match end {
             EpochEnd::Passing => {
                 self.retry_after_failure_of(Some(leader), now);

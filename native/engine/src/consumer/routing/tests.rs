@@ -170,9 +170,9 @@ impl Test {
         all
     }
 
-    /// As [`Test::actions`], of which one says when to wake it, or what number a check has.
+    /// As [`Test::actions`], of which one, the last, says when to wake it, or what number a check has.
     fn actions_with<T>(&mut self, which: impl Fn(&Action) -> Option<T>) -> (Vec<String>, T) {
-        let found = self.routing.actions.iter().find_map(which);
+        let found = self.routing.actions.iter().rev().find_map(which);
         (self.actions(), found.expect("an action"))
     }
 
@@ -199,6 +199,16 @@ impl Test {
         self.fetches += 1;
         assert!(self.routing.claim(self.fetches).is_some());
         self.fetches
+    }
+
+    /// Whether the next fetch is one that the leader is to answer itself.
+    fn claims_from_leader(&mut self) -> bool {
+        self.actions();
+        self.fetches += 1;
+        self.routing
+            .claim(self.fetches)
+            .expect("to be fetched")
+            .from_leader
     }
 
     fn answer(&mut self, from: NodeId, data: fetch::Partition, cluster: &Snapshot) -> Answered {
@@ -341,6 +351,25 @@ fn a_log_that_was_cut_off_goes_by_the_policy() {
     assert_eq!(reset.routing.info().position, Some(2));
 }
 
+/// The subscriber gets what the former leader had while the new one is asked.
+#[test]
+fn a_log_that_was_cut_off_is_seen_when_a_delivery_is_under_way() {
+    let mut test = Test::with(OffsetResetPolicy::ResetToEarliest).consume();
+    let Answered::Deliver(delivery) = test.answer(1, messages(3, 5), &led_by(1, 5)) else {
+        panic!("nothing to deliver")
+    };
+    test.routing.metadata_changed(&led_by(2, 6), test.now);
+    let check = test.asks("ask 2 for the end of 5");
+    let end = EpochEnd::At(4, 5);
+    test.routing.epoch_end(check, end, &led_by(2, 6), test.now);
+    test.now = test.waits();
+    take_all(&mut test.routing, *delivery, test.now);
+    test.routing.wake(&led_by(2, 6), test.now);
+    let check = test.asks("ask 2 for the end of 5");
+    test.routing.epoch_end(check, end, &led_by(2, 6), test.now);
+    assert_eq!(test.actions(), ["warn", "begin at 4"]);
+}
+
 #[test]
 fn a_replica_that_the_leader_names_is_fetched_from_for_a_while() {
     let mut test = Test::start();
@@ -374,6 +403,68 @@ fn a_replica_that_is_gone_is_left_for_the_leader() {
     test.actions();
     test.routing.metadata_changed(&without, test.now);
     assert_eq!(test.actions(), ["unroute", "route to 1", "enqueue"]);
+}
+
+/// The leader goes on naming one that has just died, or that only this client cannot reach.
+#[test]
+fn after_a_replica_that_failed_the_leader_is_to_name_none_for_a_while() {
+    type Failure = fn(&mut Test, &Snapshot);
+    let failures: [Failure; 3] = [
+        |test, _| test.routing.fetch_failed(test.fetches, test.now),
+        |test, cluster| {
+            test.answer(2, error(ErrorCode::NOT_LEADER_FOR_PARTITION), cluster);
+        },
+        |test, cluster| {
+            test.answer(2, error(ErrorCode::OFFSET_OUT_OF_RANGE), cluster);
+        },
+    ];
+    let cluster = led_by(1, 5);
+    for fails in failures {
+        let mut test = Test::start();
+        let begun = test.now;
+        test.fetch();
+        test.answer(1, named(2, 3), &cluster);
+        assert!(!test.claims_from_leader());
+        fails(&mut test, &cluster);
+        test.now = test.waits();
+        test.routing.wake(&cluster, test.now);
+        assert_eq!(test.actions(), ["route to 1", "enqueue"]);
+        assert!(test.claims_from_leader());
+        test.now = begun + Duration::from_secs(9);
+        test.routing.wake(&cluster, test.now);
+        assert!(test.actions().is_empty());
+        test.now = begun + Duration::from_secs(15);
+        test.routing.wake(&cluster, test.now);
+        assert_eq!(test.actions(), ["revoke 3", "enqueue"]);
+        assert!(!test.claims_from_leader());
+    }
+}
+
+#[test]
+fn a_replica_that_fails_again_and_again_is_tried_less_and_less_often() {
+    let mut test = Test::start();
+    let cluster = led_by(1, 5);
+    let mut fails = |answers: bool| {
+        test.fetch();
+        test.answer(1, named(2, 3), &cluster);
+        test.fetch();
+        if answers {
+            test.answer(2, nothing(3), &cluster);
+        }
+        let before = test.now;
+        test.actions();
+        test.routing.fetch_failed(test.fetches, before);
+        let (_, until) = test.actions_with(|action| match action {
+            Action::WakeAt(time) if *time > before + Duration::from_secs(5) => Some(*time),
+            _ => None,
+        });
+        test.now = until;
+        test.routing.wake(&cluster, test.now);
+        until - before
+    };
+    let (first, second) = (fails(false), fails(false));
+    assert!(second > first, "{first:?} {second:?}");
+    assert!(fails(true) < second, "it worked in between");
 }
 
 #[test]

@@ -254,6 +254,31 @@ fn an_offset_reset_keeps_what_is_out() {
     assert_eq!(subscription.next_offset(), Some(100));
 }
 
+/// What is out was read in a log that was cut off before it; the subscriber acks it all the same, late or never.
+#[test]
+fn a_position_that_goes_back_does_not_wait_for_acks_of_what_was_read_behind_it() {
+    let (mut subscription, generation) = subscription(ConsumerConfig {
+        prefetch_count: 5,
+        prefetch_bytes: 100,
+        offset_reset_policy: OffsetResetPolicy::ResetToEarliest,
+        ..ConsumerConfig::default()
+    });
+    deliver(&mut subscription, 20..30, 9);
+    assert!(subscription.reset().is_some());
+    assert!(subscription.begin(generation, 10, 4));
+    assert_eq!(subscription.next_offset(), Some(10));
+    deliver(&mut subscription, 10..25, 9);
+    assert!(subscription.next_fetch().is_none(), "the window is full");
+    subscription.ack(12);
+    assert_eq!(subscription.next_offset(), Some(13));
+    subscription.ack(24);
+    assert_eq!(subscription.info().pending_count, 0);
+    assert_eq!(
+        subscription.next_fetch().map(|fetch| fetch.offset),
+        Some(25)
+    );
+}
+
 #[test]
 fn failures_are_counted_by_position() {
     let (mut subscription, _) = subscription(ConsumerConfig::default());
