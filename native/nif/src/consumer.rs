@@ -26,6 +26,9 @@ use crate::runtime::{self, Asker};
 /// No broker is asked to wait longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
+/// A set of messages takes milliseconds at most.
+const QUIET_LIMIT: Duration = Duration::from_secs(1);
+
 /// One partition's consumer, as Erlang holds it.
 pub(crate) struct ConsumerResource {
     consumer: Consumer,
@@ -157,9 +160,14 @@ fn answer_later<'a>(
     reference
 }
 
-#[rustler::nif]
+/// Of a set that is on its way the subscriber is to know when this returns: one who subscribes again where it was would
+/// take it for a part of the new subscription. On a dirty scheduler, as it may be large.
+#[rustler::nif(schedule = "DirtyIo")]
 fn consumer_unsubscribe(handle: Handle) -> Atom {
     handle.consumer.unsubscribe();
+    let _ = handle
+        .runtime
+        .block_on(async { tokio::time::timeout(QUIET_LIMIT, handle.consumer.quiet()).await });
     atoms::ok()
 }
 

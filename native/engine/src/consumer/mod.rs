@@ -229,9 +229,15 @@ impl Consumer {
         answer
     }
 
-    /// Ends the subscription. A delivery that is under way may still reach the sink.
+    /// Ends the subscription. A delivery that is under way may still reach the sink, until [`Consumer::quiet`].
     pub fn unsubscribe(&self) {
         self.driver.unsubscribe();
+    }
+
+    /// Waits for the end of a delivery that is under way, if there is one: a set of messages at most, where there is no
+    /// subscription.
+    pub async fn quiet(&self) {
+        self.driver.quiet().await;
     }
 
     /// The subscriber is done with everything up to `offset`.

@@ -62,6 +62,22 @@ impl Sink for Recorder {
     }
 }
 
+/// Says when it is called, and is held up until it may go on.
+struct Gate {
+    reached: mpsc::UnboundedSender<()>,
+    opens: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Sink for Gate {
+    fn deliver(&self, _set: MessageSet) -> Delivered {
+        let _ = self.reached.send(());
+        let _ = self.opens.lock().unwrap().recv_timeout(LIMIT);
+        Delivered::new()
+    }
+
+    fn error(&self, _generation: u64, _code: ErrorCode, _text: String) {}
+}
+
 struct Subscriber {
     consumer: Consumer,
     events: mpsc::UnboundedReceiver<Event>,
@@ -504,6 +520,29 @@ async fn pause_holds_back_and_seek_goes_back() {
         .await
         .unwrap();
     assert!(refused.is_err());
+}
+
+/// Somebody who subscribes anew to the same messages would see them twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_comes_after_an_unsubscribe_once_it_is_quiet() {
+    let broker = Broker::start().await;
+    let consumers = connect(&broker).await;
+    broker.append(0, 0, &["a"], Kind::default());
+    let (reached, mut delivering) = mpsc::unbounded_channel();
+    let (open, opens) = std::sync::mpsc::channel();
+    let opens = std::sync::Mutex::new(opens);
+    let consumer = Arc::new(consumers.open("t", 0).expect("open"));
+    let answer = consumer.subscribe(earliest(), Arc::new(Gate { reached, opens }));
+    assert_eq!(timeout(LIMIT, answer).await.unwrap().unwrap(), Ok(()));
+    timeout(LIMIT, delivering.recv()).await.unwrap().unwrap();
+    consumer.unsubscribe();
+    let waits = consumer.clone();
+    let quiet = tokio::spawn(async move { waits.quiet().await });
+    let early = timeout(Duration::from_millis(50), consumer.quiet()).await;
+    assert!(early.is_err() && !quiet.is_finished());
+    open.send(()).unwrap();
+    timeout(LIMIT, quiet).await.unwrap().unwrap();
+    consumer.quiet().await;
 }
 
 #[tokio::test]

@@ -25,6 +25,18 @@ impl PartitionDriver {
         self.delivery_ended.notify_waiters();
     }
 
+    /// Waits for the end of a delivery that is under way, if there is one.
+    pub(in crate::consumer) async fn quiet(&self) {
+        loop {
+            let mut ended = std::pin::pin!(self.delivery_ended.notified());
+            ended.as_mut().enable();
+            if !self.state.lock().routing.subscription().is_delivering() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
     /// The rest waits for room, or is fetched again.
     fn full(&self, mut rest: CompletedFetch) -> DeliveryEnd {
         self.stats.pauses.count();
