@@ -98,12 +98,12 @@ answer(Kind, Answer) ->
 callback(Kind) ->
   receive
     {callback, Runner, What} when What =:= Kind; element(1, What) =:= Kind -> {Runner, What}
-  after 5000 -> error({no_callback, Kind})
+  after 20000 -> error({no_callback, Kind})
   end.
 
 commit_request() ->
   receive {Ref, {commit, Gen, Offsets}} -> {Ref, Gen, [{T, P, O} || {T, P, O, _} <- Offsets]}
-  after 5000 -> error(no_commit)
+  after 20000 -> error(no_commit)
   end.
 
 %% The call is made by another process; its result comes as a message.
@@ -112,7 +112,7 @@ async(Fun) ->
   spawn(fun() -> Test ! {result, Fun()} end).
 
 result() ->
-  receive {result, Result} -> Result after 5000 -> error(no_result) end.
+  receive {result, Result} -> Result after 20000 -> error(no_result) end.
 
 stop(Pid) ->
   Stopper = async(fun() -> brod_group_coordinator:stop(Pid) end),
@@ -121,7 +121,7 @@ stop(Pid) ->
       Pid ! {brod_reply, Ref, ok},
       ok = result(),
       {close, Leave}
-  after 5000 -> error({no_close, Stopper})
+  after 20000 -> error({no_close, Stopper})
   end.
 
 joins_commits_leaves() ->
@@ -237,7 +237,7 @@ bad_assignments() ->
                   [{<<"a">>, [{?T, [-1]}]}], [{<<"a">>, []} | b], [{a, [{?T, [0]}]}]]].
 
 assignment() ->
-  receive {assign, Id, Assignments} -> {Id, Assignments} after 5000 -> error(no_assignment) end.
+  receive {assign, Id, Assignments} -> {Id, Assignments} after 20000 -> error(no_assignment) end.
 
 trackers() ->
   {Pid, Id} = member([]),
