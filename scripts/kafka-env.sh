@@ -102,7 +102,7 @@ start_broker() {
       -cp "$kafka_jars/*" kafka.Kafka "$properties" </dev/null >>"$KAFKA_DIR/broker-$1.log" 2>&1 &
     echo $! >"$KAFKA_DIR/broker-$1.pid"
   )
-  wait_until 20 begun "$1" || die "broker $1 is no process that java runs in"
+  wait_until 60 begun "$1" || die "broker $1 is no process that java runs in"
 }
 
 # sees N COUNT: broker N knows of COUNT live brokers or more, itself among them

@@ -76,11 +76,11 @@ PROPERTIES
 trap '"$here/kafka-down.sh"' EXIT
 start "$KAFKA_DIR/broker-2.pid" "$KAFKA_DIR/broker-2.log" \
   org.apache.zookeeper.server.quorum.QuorumPeerMain "$KAFKA_DIR/broker-2.properties"
-wait_until 30 listens "$zookeeper" ||
-  { tail -n 20 "$KAFKA_DIR/broker-2.log" >&2; die "ZooKeeper did not start within 30 s"; }
+wait_until 180 listens "$zookeeper" ||
+  { tail -n 20 "$KAFKA_DIR/broker-2.log" >&2; die "ZooKeeper did not start within 180 s"; }
 start "$KAFKA_DIR/broker-1.pid" "$KAFKA_DIR/broker-1.log" kafka.Kafka "$KAFKA_DIR/broker-1.properties"
-wait_until 60 listens "$(port 1 0)" ||
-  { tail -n 20 "$KAFKA_DIR/broker-1.log" >&2; die "the broker did not start within 60 s"; }
+wait_until 180 listens "$(port 1 0)" ||
+  { tail -n 20 "$KAFKA_DIR/broker-1.log" >&2; die "the broker did not start within 180 s"; }
 trap - EXIT
 echo "export KAFKA_DIR='$KAFKA_DIR' BROD_BOOTSTRAP=127.0.0.1:$(port 1 0)" >"$KAFKA_DIR/env"
 echo "bootstrap: 127.0.0.1:$(port 1 0)"

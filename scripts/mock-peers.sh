@@ -14,14 +14,14 @@ fail() { echo "FAILED: mock-peers: $*" >&2; exit 1; }
 
 # The mock ends with its standard input.
 start() {
-  sleep 120 | priv/brod_mock "$1" >"$dir/endpoints" &
-  for _ in $(seq 100); do
+  sleep 3600 | priv/brod_mock "$1" >"$dir/endpoints" &
+  for _ in $(seq 600); do
     [ ! -s "$dir/endpoints" ] || { bootstrap=$(head -1 "$dir/endpoints" | cut -d' ' -f2); return; }
     sleep 0.1
   done
   fail "the mock does not start"
 }
-k() { timeout 20 kcat -b "$bootstrap" -X auto.offset.reset=earliest "$@" 2>"$dir/errors"; }
+k() { timeout 120 kcat -b "$bootstrap" -X auto.offset.reset=earliest "$@" 2>"$dir/errors"; }
 
 start '{"brokers": 3, "topics": {"t": 4}}'
 seq 1 1000 | k -P -t t -X enable.idempotence=true || fail "kcat does not produce"
@@ -41,13 +41,13 @@ start '{"brokers": 3, "topics": {"t": 4, "perf": 4, "franz": 8}, "control_port":
 . scripts/kafka-env.sh
 if [ -d "$kafka_jars" ] && command -v java >/dev/null; then
   tool() {
-    timeout 60 java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$kafka_jars/*" "$@" 2>"$dir/errors"
+    timeout 300 java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$kafka_jars/*" "$@" 2>"$dir/errors"
   }
   seq 1 500 | tool org.apache.kafka.tools.ConsoleProducer --bootstrap-server "$bootstrap" --topic t ||
     fail "Kafka's console producer: $(tail -1 "$dir/errors")"
   for protocol in classic consumer; do
     consumed=$(tool org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server "$bootstrap" --topic t --group "java-$protocol" \
-      --consumer-property "group.protocol=$protocol" --from-beginning --max-messages 500 --timeout-ms 40000 | sort -u | wc -l) || consumed=0
+      --consumer-property "group.protocol=$protocol" --from-beginning --max-messages 500 --timeout-ms 200000 | sort -u | wc -l) || consumed=0
     [ "$consumed" = 500 ] || fail "Kafka's console consumer ($protocol) has $consumed of 500: $(tail -1 "$dir/errors")"
   done
   tool org.apache.kafka.tools.consumer.group.ConsumerGroupCommand --bootstrap-server "$bootstrap" --describe --group java-classic \
@@ -62,9 +62,9 @@ else
 fi
 performance=$(compgen -G "${XDG_CACHE_HOME:-$HOME/.cache}/brod-bench/rdkafka_performance-*" | head -1) || performance=
 if [ -n "$performance" ]; then
-  timeout 60 "$performance" -q -P -t perf -s 100 -c 100000 -a -1 -b "$bootstrap" -X enable.idempotence=true >"$dir/perf" 2>&1 ||
+  timeout 240 "$performance" -q -P -t perf -s 100 -c 100000 -a -1 -b "$bootstrap" -X enable.idempotence=true >"$dir/perf" 2>&1 ||
     fail "rdkafka_performance does not produce: $(tail -3 "$dir/perf")"
-  timeout 60 "$performance" -q -G perf -t perf -c 100000 -b "$bootstrap" -X auto.offset.reset=earliest >"$dir/perf" 2>&1 ||
+  timeout 240 "$performance" -q -G perf -t perf -c 100000 -b "$bootstrap" -X auto.offset.reset=earliest >"$dir/perf" 2>&1 ||
     fail "rdkafka_performance does not consume in a group: $(tail -3 "$dir/perf")"
   echo "mock-peers: rdkafka_performance produces and consumes in a group"
 else

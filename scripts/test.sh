@@ -23,8 +23,9 @@ kafka() {
   # Suites that are not about permissions connect as somebody who may do all.
   export KAFKA_ACL=${KAFKA_ACL:-1}
   # On a machine that is busy a controller is late, not gone: one that loses its office over it makes brokers send
-  # requests a second time, and a topic that was just created "exists already".
-  export KAFKA_PROPERTIES=${KAFKA_PROPERTIES-controller.quorum.fetch.timeout.ms=20000}
+  # requests a second time, and a topic that was just created "exists already". So is a broker: partitions on it alone
+  # would have no leader.
+  export KAFKA_PROPERTIES=${KAFKA_PROPERTIES-$'controller.quorum.fetch.timeout.ms=20000\nbroker.session.timeout.ms=20000'}
   step "a real Kafka"
   scripts/kafka-up.sh
   . scripts/kafka-env.sh

@@ -217,10 +217,7 @@ handle_info({'EXIT', Pid, Reason}, #st{member_pid = Pid} = St) ->
 handle_info({'DOWN', Monitor, process, _, Reason}, #st{member_monitor = Monitor} = St) ->
   {stop, member_stop_reason(Reason), St};
 handle_info({'DOWN', Monitor, process, _, Reason}, #st{client_monitor = Monitor} = St) ->
-  case Reason =/= noproc andalso brod_utils:is_normal_reason(Reason) of
-    true -> client_stopped(St#st{client_monitor = undefined});
-    false -> {noreply, St#st{client_monitor = undefined}}
-  end;
+  client_ended(Reason, St#st{client_monitor = undefined});
 handle_info({'EXIT', _Pid, Reason}, St) when Reason =/= normal ->
   {stop, Reason, St};
 handle_info(Info, #st{callback = Then, runner = Runner} = St) ->
@@ -290,6 +287,12 @@ handle_event({down, Reason}, #st{client_state = ClientState} = St) ->
            _ -> St
          end,
   {noreply, end_generation(client_down, Lost)}.
+
+client_ended(Reason, St) ->
+  case Reason =/= noproc andalso brod_utils:is_normal_reason(Reason) of
+    true -> client_stopped(St);
+    false -> {noreply, St}
+  end.
 
 %% Whoever stopped the client wants no more of it. What was acknowledged is committed first.
 client_stopped(#st{phase = opening} = St) ->
@@ -372,14 +375,28 @@ join_again(#st{handle = Handle, join_id = LastId, topics = Topics, user_data = U
   ok = brod_nif:group_join(Handle, JoinId, Topics, UserData),
   St#st{phase = joining, join_id = JoinId}.
 
+%% How a client has ended is told once, so that no monitor is given up: the news may be in the mailbox already, and a
+%% client that has closed its engine ends a moment later.
+open(#st{client = Client, client_monitor = undefined} = St) ->
+  open_group(St#st{client_monitor = monitor(process, Client)});
+open(#st{client_monitor = Monitor} = St) ->
+  receive
+    {'DOWN', Monitor, process, _, Reason} ->
+      case client_ended(Reason, St#st{client_monitor = undefined}) of
+        {noreply, Ended} -> open(Ended);
+        Stopped -> Stopped
+      end
+  after 0 -> open_group(St)
+  end.
+
 %% Before this process has been a member, a client that is missing is an error of who started it;
 %% afterwards the client is being restarted, which may take its time.
-open(#st{client = Client, options = Options} = St) ->
+open_group(#st{client = Client, options = Options} = St) ->
   #{max_rejoin_attempts := MaxAttempts, rejoin_delay_seconds := Delay} = Options,
   Attempt = St#st.open_attempts + 1,
-  case open_group(St) of
-    {ok, Monitor, Handle} ->
-      {noreply, join(St#st{client_monitor = Monitor, handle = Handle, open_attempts = 0})};
+  case opened(St) of
+    {ok, Handle} ->
+      {noreply, join(St#st{handle = Handle, open_attempts = 0})};
     {error, Reason} when Attempt >= MaxAttempts, not St#st.has_been_member ->
       log(error, "gives up after ~p attempts (max_rejoin_attempts) to reach client ~p: ~0p",
           [Attempt, Client, Reason], St),
@@ -391,19 +408,13 @@ open(#st{client = Client, options = Options} = St) ->
       {noreply, St#st{open_attempts = Attempt}}
   end.
 
-open_group(#st{client = Client, group_id = GroupId, options = Options, client_monitor = Before}) ->
-  Before =:= undefined orelse demonitor(Before, [flush]),
-  Monitor = monitor(process, Client),
-  Opened = try brod_client:context_here(Client) of
-             {ok, #{engine := Engine, options := #{allow_topic_auto_creation := Create}}} ->
-               brod_nif:group_open(Engine, brod_group_options:engine_config(GroupId, Create, Options));
-             {error, _} = Error -> Error
-           catch
-             exit:Why -> {error, Why}
-           end,
-  case Opened of
-    {ok, Handle} -> {ok, Monitor, Handle};
-    {error, Reason} -> demonitor(Monitor, [flush]), {error, Reason}
+opened(#st{client = Client, group_id = GroupId, options = Options}) ->
+  try brod_client:context_here(Client) of
+    {ok, #{engine := Engine, options := #{allow_topic_auto_creation := Create}}} ->
+      brod_nif:group_open(Engine, brod_group_options:engine_config(GroupId, Create, Options));
+    {error, _} = Error -> Error
+  catch
+    exit:Why -> {error, Why}
   end.
 
 %%% Callbacks

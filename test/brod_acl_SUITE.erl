@@ -72,15 +72,17 @@ a_line_tells_for_all_partitions(_Config) ->
   ok = brod:start_producer(Client, Topic, [{partition_restart_delay_seconds, 1}]),
   ok = brod:start_consumer(Client, Topic, [{begin_offset, earliest}, {partition_restart_delay_seconds, 1}]),
   Fails = fun(Partition) ->
-            {ok, Consumer} = brod:subscribe(Client, self(), Topic, Partition, []),
+            {ok, Consumer} = brod:get_consumer(Client, Topic, Partition),
             MRef = monitor(process, Consumer),
+            ok = brod:subscribe(Consumer, self(), []),
             {error, _} = brod:produce_sync(Client, Topic, Partition, <<>>, <<"v">>),
             receive {'DOWN', MRef, _, _, Why} -> ?assertEqual({restart, topic_authorization_failed}, Why)
             after ?LIMIT_MS -> error({still_runs, Partition})
-            end
+            end,
+            {Partition, Consumer}
           end,
-  lists:foreach(Fails, [0, 1, 2]),
-  IsBack = fun() -> lists:all(fun(P) -> is_back(Client, Topic, P) end, [0, 1, 2]) end,
+  Ended = [Fails(Partition) || Partition <- [0, 1, 2]],
+  IsBack = fun() -> lists:all(fun({P, Former}) -> is_back(Client, Topic, P, Former) end, Ended) end,
   brod_test:wait_until(IsBack, ?LIMIT_MS),
   lists:foreach(Fails, [2, 1, 0]),
   Told = fun(Kind) -> length(brod_log:all(Log, [Kind, " of ", Topic])) end,
@@ -88,8 +90,11 @@ a_line_tells_for_all_partitions(_Config) ->
   ok = brod_log:stop(Log),
   lives(Client).
 
-is_back(Client, Topic, Partition) ->
-  [ok, ok] =:= [element(1, Get(Client, Topic, Partition)) || Get <- [fun brod:get_producer/3, fun brod:get_consumer/3]].
+is_back(Client, Topic, Partition, Former) ->
+  case {brod:get_producer(Client, Topic, Partition), brod:get_consumer(Client, Topic, Partition)} of
+    {{ok, _}, {ok, Consumer}} -> Consumer =/= Former;
+    _ -> false
+  end.
 
 %% Who may write to a topic may do so without gaps and duplicates; nothing else is needed for it.
 only_produced(Config) ->
@@ -146,12 +151,12 @@ no_permission_on_a_group(Config) ->
 nothing_to_create(Config) ->
   Topic = ?config(topic, Config),
   Create = fun(Name) -> brod:create_topics(endpoints(), [brod_test:topic_spec(Name, 1)],
-                                           #{timeout => 5000}, options()) end,
+                                           #{timeout => ?LIMIT_MS}, options()) end,
   ?assertMatch({error, <<_/binary>>}, Create(brod_test:unique("new"))),
   ?assertEqual({error, topic_authorization_failed},
-               brod:delete_topics(endpoints(), [Topic], 5000, options())),
+               brod:delete_topics(endpoints(), [Topic], ?LIMIT_MS, options())),
   permit(topic, Topic, [delete, describe]),
-  ?assertEqual(ok, brod:delete_topics(endpoints(), [Topic], 5000, options())).
+  ?assertEqual(ok, brod:delete_topics(endpoints(), [Topic], ?LIMIT_MS, options())).
 
 %% Not the cluster, no other topic, no ListTopics.
 the_least_that_a_client_needs(Config) ->

@@ -3,7 +3,7 @@
 -include_lib("eunit/include/eunit.hrl").
 -include("brod_int.hrl").
 
--define(LIMIT_MS, 5000).
+-define(LIMIT_MS, 20000).
 -define(C, brod_client_tests_client).
 -define(T, <<"topic">>).
 -define(UP, [{"localhost", 9092}]).

@@ -4,7 +4,7 @@
 -include("brod_int.hrl").
 
 -define(T, <<"topic">>).
--define(LIMIT_MS, 5000).
+-define(LIMIT_MS, 20000).
 
 consumer_test_() ->
   [{Name, {spawn, {timeout, 30, fun() -> setup(), try Test() after cleanup() end end}}} ||

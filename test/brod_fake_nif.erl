@@ -25,14 +25,24 @@
 load(Topics) ->
   ?TABLE = ets:new(?TABLE, [named_table, public]),
   lists:foreach(fun({Topic, Count}) -> set_topic(Topic, Count) end, Topics),
-  {?MODULE, Beam, _} = code:get_object_code(?MODULE),
-  {ok, {_, [{abstract_code, {_, Forms}}]}} = beam_lib:chunks(Beam, [abstract_code]),
-  Renamed = [case F of {attribute, L, module, _} -> {attribute, L, module, brod_nif}; _ -> F end
-             || F <- Forms],
-  {ok, brod_nif, Code} = compile:forms(Renamed),
+  Code = compiled(),
   _ = code:purge(brod_nif),
   {module, brod_nif} = code:load_binary(brod_nif, "brod_fake_nif", Code),
   ok.
+
+%% Once, as tests have little time and there are many of them.
+compiled() ->
+  case persistent_term:get(?MODULE, undefined) of
+    undefined ->
+      {?MODULE, Beam, _} = code:get_object_code(?MODULE),
+      {ok, {_, [{abstract_code, {_, Forms}}]}} = beam_lib:chunks(Beam, [abstract_code]),
+      Renamed = [case F of {attribute, L, module, _} -> {attribute, L, module, brod_nif}; _ -> F end
+                 || F <- Forms],
+      {ok, brod_nif, Code} = compile:forms(Renamed),
+      ok = persistent_term:put(?MODULE, Code),
+      Code;
+    Code -> Code
+  end.
 
 unload() ->
   true = ets:delete(?TABLE),

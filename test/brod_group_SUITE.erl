@@ -222,9 +222,10 @@ says_once(Client, Group, Topic) ->
   Said = fun() -> length(brod_log:all(Log, Topic)) end,
   wait_until(fun() -> Said() > 0 end, ?LIMIT_MS),
   Coordinator = brod_group_probe:coordinator(A),
+  wait_until(fun() -> generation(Coordinator) > 0 end, ?LIMIT_MS),
   [begin
-     ok = brod_group_coordinator:update_topics(Coordinator, [Topic]),
      Generation = generation(Coordinator),
+     ok = brod_group_coordinator:update_topics(Coordinator, [Topic]),
      wait_until(fun() -> generation(Coordinator) > Generation end, ?LIMIT_MS)
    end || _ <- [1, 2]],
   ?assertEqual(1, Said()),

@@ -135,11 +135,13 @@ subscriber_v1_sets(Config) ->
 subscriber_v2(Config) ->
   {Client, Topic} = filled(Config, 2),
   Group = brod_test:unique("group"),
+  Leave = held_up(Client, Group, Topic),
   {ok, Pid} = brod:start_link_group_subscriber_v2(
                 #{client => Client, group_id => Group, topics => [Topic], cb_module => ?MODULE,
                   init_data => {v2, self()}, message_type => message,
                   consumer_config => [{begin_offset, earliest}]}),
-  ?assertEqual(rebalancing, brod_group_subscriber_v2:health_check(Pid, 5000)),
+  ?assertEqual(rebalancing, brod_group_subscriber_v2:health_check(Pid, ?LIMIT_MS)),
+  ok = Leave(),
   {Inits, Messages} = inits_and_messages(2, 2),
   ?assertEqual([0, 1], lists:sort([P || #{partition := P} <- Inits])),
   lists:foreach(fun(Info) ->
@@ -150,7 +152,7 @@ subscriber_v2(Config) ->
                                  when is_function(Ack, 1) andalso is_function(Commit, 1), Info)
                 end, Inits),
   ?assertMatch([#kafka_message{offset = 0}, #kafka_message{offset = 0}], Messages),
-  ?assertEqual(healthy, brod_group_subscriber_v2:health_check(Pid, 5000)),
+  ?assertEqual(healthy, brod_group_subscriber_v2:health_check(Pid, ?LIMIT_MS)),
   ?assertEqual([{Topic, 0}, {Topic, 1}],
                lists:sort(maps:keys(brod_group_subscriber_v2:get_workers(Pid)))),
   ?assertEqual(ok, brod_group_subscriber_v2:stop(Pid)),
@@ -159,6 +161,18 @@ subscriber_v2(Config) ->
   {ok, [#{partitions := Committed}]} = brod:fetch_committed_offsets(Client, Group),
   ?assertEqual([{0, 1}, {1, 1}],
                lists:sort([{P, O} || #{partition_index := P, committed_offset := O} <- Committed])).
+
+%% Another member, which lets nobody join until it leaves: that is what the returned fun has it do.
+held_up(Client, Group, Topic) ->
+  {Member, Coordinator} = brod_group_probe:member(held, Client, Group, [Topic], [hold]),
+  ok = brod_group_probe:first_revocation(held),
+  _ = brod_group_probe:assignment(held),
+  fun() ->
+    receive {probe, held, {revoked, _}} -> ok after ?LIMIT_MS -> error(nobody_joins) end,
+    Monitor = monitor(process, Coordinator),
+    exit(Member, kill),
+    receive {'DOWN', Monitor, process, _, _} -> ok after ?LIMIT_MS -> error(does_not_leave) end
+  end.
 
 %% Partitions come up one after another, each with its init before its message.
 inits_and_messages(0, 0) -> {[], []};

@@ -42,6 +42,7 @@ coordinator_test_() ->
                      {"new partitions", fun new_partitions/0},
                      {"the client is restarted", fun client_restarts/0},
                      {"the client is stopped", fun client_stopped/0},
+                     {"the client ends a while after its engine", fun client_stopped_later/0},
                      {"what is sent to the coordinator reaches a callback", fun message_to_callback/0},
                      {"a callback that fails is reported short", fun callback_fails/0},
                      {"a member without topics", fun no_topics/0},
@@ -98,12 +99,12 @@ answer(Kind, Answer) ->
 callback(Kind) ->
   receive
     {callback, Runner, What} when What =:= Kind; element(1, What) =:= Kind -> {Runner, What}
-  after 5000 -> error({no_callback, Kind})
+  after 20000 -> error({no_callback, Kind})
   end.
 
 commit_request() ->
   receive {Ref, {commit, Gen, Offsets}} -> {Ref, Gen, [{T, P, O} || {T, P, O, _} <- Offsets]}
-  after 5000 -> error(no_commit)
+  after 20000 -> error(no_commit)
   end.
 
 %% The call is made by another process; its result comes as a message.
@@ -112,7 +113,7 @@ async(Fun) ->
   spawn(fun() -> Test ! {result, Fun()} end).
 
 result() ->
-  receive {result, Result} -> Result after 5000 -> error(no_result) end.
+  receive {result, Result} -> Result after 20000 -> error(no_result) end.
 
 stop(Pid) ->
   Stopper = async(fun() -> brod_group_coordinator:stop(Pid) end),
@@ -121,7 +122,7 @@ stop(Pid) ->
       Pid ! {brod_reply, Ref, ok},
       ok = result(),
       {close, Leave}
-  after 5000 -> error({no_close, Stopper})
+  after 20000 -> error({no_close, Stopper})
   end.
 
 joins_commits_leaves() ->
@@ -237,7 +238,7 @@ bad_assignments() ->
                   [{<<"a">>, [{?T, [-1]}]}], [{<<"a">>, []} | b], [{a, [{?T, [0]}]}]]].
 
 assignment() ->
-  receive {assign, Id, Assignments} -> {Id, Assignments} after 5000 -> error(no_assignment) end.
+  receive {assign, Id, Assignments} -> {Id, Assignments} after 20000 -> error(no_assignment) end.
 
 trackers() ->
   {Pid, Id} = member([]),
@@ -349,7 +350,6 @@ client_stopped() ->
   Client = spawn(fun() -> receive stop -> ok end end),
   {Pid, Id} = member(Client, []),
   brod_group_coordinator:ack(Pid, 1, ?T, 0, 1),
-  %% Ended before the engine says so: a client that still lives may be one that is being restarted.
   MRef = monitor(process, Client),
   Client ! stop,
   receive {'DOWN', MRef, process, Client, _} -> ok end,
@@ -359,6 +359,21 @@ client_stopped() ->
   Pid ! {brod_reply, Ref, ok},
   receive {Close, {close, true}} -> Pid ! {brod_reply, Close, ok} end,
   receive {'EXIT', Pid, Reason} -> ?assertEqual({shutdown, client_down}, Reason) end.
+
+%% Meanwhile the coordinator looks for a client that goes on, and finds none.
+client_stopped_later() ->
+  Client = spawn(fun() -> receive stop -> ok end end),
+  {Pid, Id} = member(Client, [{rejoin_delay_seconds, 3600}]),
+  brod_fake:load(brod_client, #{{context_here, 1} => fun(_) -> {error, client_down} end}),
+  event(Pid, Id, {down, client_down}),
+  answer(revoked, ok),
+  receive {_, {close, true}} -> ok end,
+  %% twice: what it has sent to itself meanwhile comes before the second one
+  _ = [sys:get_state(Pid) || _ <- [1, 2]],
+  Client ! stop,
+  receive {'EXIT', Pid, Reason} -> ?assertEqual({shutdown, client_down}, Reason)
+  after 20000 -> error(lives_on)
+  end.
 
 %% brod runs callbacks in the coordinator, whose mailbox they may look into.
 message_to_callback() ->

@@ -42,10 +42,10 @@ coordinator(MemberPid, Member, Partitions) ->
                 Self ! {self(), entered},
                 receive stop -> ok end
               end),
-  receive {Pid, entered} -> Pid after 5000 -> error(not_entered) end.
+  receive {Pid, entered} -> Pid after 20000 -> error(not_entered) end.
 
 result(Pid) ->
-  receive {Pid, Result} -> Result after 5000 -> error(no_result) end.
+  receive {Pid, Result} -> Result after 20000 -> error(no_result) end.
 
 stop(Pids) ->
   [Pid ! stop || Pid <- Pids],

@@ -268,7 +268,7 @@ assigned(Tag) -> element(2, assignment(Tag)).
 
 %% @doc Before its first join a member is told to let go, too.
 first_revocation(Tag) ->
-  receive {probe, Tag, {revoked, Caller}} -> Caller ! go
+  receive {probe, Tag, {revoked, Caller}} -> Caller ! go, ok
   after ?LIMIT_MS -> error(not_revoked)
   end.
 

@@ -31,7 +31,7 @@ killed() ->
   Pid = whereis(brod_kafka_apis),
   Ref = monitor(process, Pid),
   exit(Pid, kill),
-  receive {'DOWN', Ref, process, Pid, killed} -> ok after 5000 -> error(alive) end,
+  receive {'DOWN', Ref, process, Pid, killed} -> ok after 20000 -> error(alive) end,
   ?assertEqual(12, brod_kafka_apis:pick_version(self(), fetch)),
   await(fun() -> is_pid(whereis(brod_kafka_apis)) andalso ets:whereis(brod_kafka_apis) =/= undefined end, 500),
   ?assertNotEqual(Pid, whereis(brod_kafka_apis)),

@@ -30,4 +30,7 @@ lines({_Id, Table}) -> [Line || {_, Line} <- ets:tab2list(Table)].
 %% @private logger handler
 log(Event, #{config := #{table := Table}}) ->
   Line = unicode:characters_to_list(logger_formatter:format(Event, #{single_line => true})),
-  ets:insert(Table, {erlang:unique_integer([monotonic]), Line}).
+  %% Who has found the handler before stop/1 may come to the table after it.
+  try ets:insert(Table, {erlang:unique_integer([monotonic]), Line})
+  catch error:badarg -> true
+  end.

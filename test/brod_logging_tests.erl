@@ -29,7 +29,9 @@ lines_say_what_they_are_about_test() ->
   end.
 
 %% Lines of brod's processes, and of its engine.
-lines_have_the_domain_brod_and_what_they_are_about_as_metadata_test() ->
+lines_have_the_domain_brod_and_what_they_are_about_as_metadata_test_() -> {timeout, 60, fun lines_with_metadata/0}.
+
+lines_with_metadata() ->
   #{level := Level} = logger:get_primary_config(),
   ok = logger:set_primary_config(level, notice),
   ok = logger:add_handler(?MODULE, ?MODULE, #{config => self()}),
@@ -60,14 +62,16 @@ logged(Text) ->
         nomatch -> logged(Text);
         _ -> Metadata
       end
-  after 5000 -> error({not_logged, Text})
+  after 20000 -> error({not_logged, Text})
   end.
 
 %% logger handler
 log(#{meta := Metadata} = Event, #{config := Test}) ->
   Test ! {logged, unicode:characters_to_list(logger_formatter:format(Event, #{})), Metadata}.
 
-the_engine_s_lines_are_logged_once_and_counted_test() ->
+the_engine_s_lines_are_logged_once_and_counted_test_() -> {timeout, 60, fun lines_of_the_engine/0}.
+
+lines_of_the_engine() ->
   ok = brod_fake_nif:load([]),
   Log = brod_log:start(),
   {ok, Pid} = brod_engine_log:start_link(),

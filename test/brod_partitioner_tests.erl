@@ -48,7 +48,9 @@ sticky_counts_what_is_in_a_batch_test_() ->
                         , {<<"sticky-5">>, {1, binary:copy(Value, 3)}}
                         ]].
 
-sticky_gives_all_partitions_of_all_callers_a_share_test() ->
+sticky_gives_all_partitions_of_all_callers_a_share_test_() -> {timeout, 60, fun shares/0}.
+
+shares() ->
   Self = self(),
   Choose = fun() ->
              [brod_partitioner:partition(sticky, <<"sticky-6">>, 4, <<>>, binary:copy(<<"v">>, 4096))

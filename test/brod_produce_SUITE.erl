@@ -414,7 +414,7 @@ topic_deleted(Config) ->
 
 %% A killed producer is gone for its callers at once, by name and by pid; its successor is found by both.
 producer_killed(Config) ->
-  {Client, Topic} = started(Config, 1, [{partition_restart_delay_seconds, 1}]),
+  {Client, Topic} = started(Config, 1, [{partition_restart_delay_seconds, 5}]),
   {ok, Pid} = brod:get_producer(Client, Topic, 0),
   ok = brod:produce_sync(Pid, <<"1">>),
   MRef = monitor(process, Pid),

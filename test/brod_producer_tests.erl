@@ -3,7 +3,7 @@
 -include_lib("eunit/include/eunit.hrl").
 -include("brod_int.hrl").
 
--define(LIMIT_MS, 5000).
+-define(LIMIT_MS, 20000).
 -define(C, brod_producer_tests_client).
 -define(T, <<"topic">>).
 -define(UP, [{"localhost", 9092}]).
@@ -191,7 +191,7 @@ dropped() ->
            true),
   receive {[brod, produce_dropped], Counts, About} ->
     ?assertEqual({#{count => 17}, #{client => ?C, topic => ?T, partition => 0}}, {Counts, About})
-  after 5000 -> error(no_event)
+  after 20000 -> error(no_event)
   end,
   ok = brod_fake:unload(telemetry).
 

@@ -79,7 +79,7 @@ produce_and_fetch(Config) ->
   Messages = [#{key => <<"k">>, value => <<"v">>, ts => 1234567890123, headers => [{<<"h">>, <<"x">>}]},
               #{key => <<>>, value => <<"w">>}],
   Offsets = [begin
-               {ok, Base} = sync(Conn, brod_kafka_request:produce(V, Topic, 0, Messages, -1, 5000, no_compression)),
+               {ok, Base} = sync(Conn, brod_kafka_request:produce(V, Topic, 0, Messages, -1, ?LIMIT_MS, no_compression)),
                Base
              end || V <- Spoken(produce), V >= 3],
   ?assertEqual(lists:seq(0, 2 * length(Offsets) - 2, 2), Offsets),
@@ -111,7 +111,7 @@ compressed(Config) ->
   Conn = leader(Config, Topic),
   Codecs = [no_compression, gzip, snappy, lz4, zstd],
   Value = fun(Codec) -> binary:copy(atom_to_binary(Codec, utf8), 1000) end,
-  [{ok, _} = sync(Conn, brod_kafka_request:produce(Conn, Topic, 0, [#{key => <<>>, value => Value(C)}], all_isr, 5000, C))
+  [{ok, _} = sync(Conn, brod_kafka_request:produce(Conn, Topic, 0, [#{key => <<>>, value => Value(C)}], all_isr, ?LIMIT_MS, C))
    || C <- Codecs],
   Expected = [Value(C) || C <- Codecs],
   Fetch = brod_utils:make_fetch_fun(Conn, Topic, 0, #{}),
@@ -124,7 +124,7 @@ large_batches(Config) ->
   Topic = brod_test:create_topic(1),
   Conn = leader(Config, Topic),
   Value = binary:copy(<<"0123456789">>, 50000),
-  {ok, 0} = sync(Conn, brod_kafka_request:produce(Conn, Topic, 0, [#{key => <<>>, value => Value}], -1, 5000, no_compression)),
+  {ok, 0} = sync(Conn, brod_kafka_request:produce(Conn, Topic, 0, [#{key => <<>>, value => Value}], -1, ?LIMIT_MS, no_compression)),
   Fetch = brod_utils:make_fetch_fun(Conn, Topic, 0, #{max_bytes => 100}),
   ?assertMatch({ok, {1, [#kafka_message{value = Value}]}}, Fetch(0)),
   ?assertEqual({ok, {1, []}}, Fetch(1)).
@@ -132,7 +132,7 @@ large_batches(Config) ->
 offsets(Config) ->
   Topic = brod_test:create_topic(1),
   Conn = leader(Config, Topic),
-  {ok, 0} = sync(Conn, brod_kafka_request:produce(Conn, Topic, 0, [#{key => <<>>, value => <<"v">>}], -1, 5000, gzip)),
+  {ok, 0} = sync(Conn, brod_kafka_request:produce(Conn, Topic, 0, [#{key => <<>>, value => <<"v">>}], -1, ?LIMIT_MS, gzip)),
   {Oldest, Newest} = brod_kafka_schema:vsn_range(list_offsets),
   [?assertMatch({ok, #{offset := 1, error_code := no_error}},
                 sync(Conn, brod_kafka_request:list_offsets(V, Topic, 0, latest)))
@@ -148,12 +148,12 @@ topics(Config) ->
      Topic = brod_test:unique("create"),
      Spec = #{name => Topic, num_partitions => 1, replication_factor => 1, assignments => [],
               configs => [#{name => <<"retention.ms">>, value => <<"60000">>}]},
-     ?assertEqual(ok, sync(Conn, brod_kafka_request:create_topics(V, [Spec], #{timeout => 5000}))),
+     ?assertEqual(ok, sync(Conn, brod_kafka_request:create_topics(V, [Spec], #{timeout => ?LIMIT_MS}))),
      ?assertEqual({error, <<"Topic '", Topic/binary, "' already exists.">>},
-                  sync(Conn, brod_kafka_request:create_topics(V, [Spec], #{timeout => 5000}))),
-     ?assertEqual(ok, sync(Conn, brod_kafka_request:delete_topics(Conn, [Topic], 5000)))
+                  sync(Conn, brod_kafka_request:create_topics(V, [Spec], #{timeout => ?LIMIT_MS}))),
+     ?assertEqual(ok, sync(Conn, brod_kafka_request:delete_topics(Conn, [Topic], ?LIMIT_MS)))
    end || V <- lists:seq(Oldest, Newest), brod_kafka_apis:supports_version(Conn, create_topics, V)],
-  ?assertEqual({error, unknown_topic_or_partition}, sync(Conn, brod_kafka_request:delete_topics(Conn, [brod_test:unique("no")], 5000))).
+  ?assertEqual({error, unknown_topic_or_partition}, sync(Conn, brod_kafka_request:delete_topics(Conn, [brod_test:unique("no")], ?LIMIT_MS))).
 
 %% A member by hand: it joins, shares out, beats, commits and leaves, in every version.
 group(Config) ->
@@ -162,7 +162,7 @@ group(Config) ->
 
 member(Config, Topic, Group, Vsn) ->
   Conn = coordinator(Config, Group),
-  Fields = #{group_id => Group, session_timeout_ms => 10000, rebalance_timeout_ms => 10000,
+  Fields = #{group_id => Group, session_timeout_ms => ?LIMIT_MS, rebalance_timeout_ms => ?LIMIT_MS,
              group_instance_id => undefined, protocol_type => <<"consumer">>,
              protocols => [#{name => <<"range">>, metadata => #{version => 0, topics => [Topic], user_data => <<"u">>}}]},
   {ok, Joined} = brod_test:wait_until(fun() ->

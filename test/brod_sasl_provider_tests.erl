@@ -2,7 +2,7 @@
 -module(brod_sasl_provider_tests).
 -include_lib("eunit/include/eunit.hrl").
 
--define(LIMIT_MS, 5000).
+-define(LIMIT_MS, 20000).
 -define(SECRET, "hunter2-secret").
 
 all_test_() ->

@@ -11,6 +11,8 @@
 
 -include_lib("eunit/include/eunit.hrl").
 
+-define(LIMIT_MS, 20000).
+
 %% @doc `tls', `mtls', `sasl', `sasl_tls' or `reauth': every broker's listener of that kind.
 endpoints(Kind) ->
   Name = case Kind of
@@ -69,7 +71,7 @@ await_acls(Filter, Expected) ->
       <<_Throttle:32, 0:16, _NoMessage:16, Found:32, _/binary>> = ask(Broker, 29, 1, Filter, plain),
       Expected(Found)
     end, endpoints(plain))
-  end, 10000),
+  end, ?LIMIT_MS),
   ok.
 
 resource(topic) -> 2;
@@ -85,11 +87,11 @@ operation(Name) ->
 ask(Key, Version, Body, Kind) -> ask(hd(endpoints(plain)), Key, Version, Body, Kind).
 
 ask({Host, Port}, Key, Version, Body, Kind) ->
-  {ok, Socket} = gen_tcp:connect(Host, Port, [binary, {active, false}, {packet, 4}], 5000),
+  {ok, Socket} = gen_tcp:connect(Host, Port, [binary, {active, false}, {packet, 4}], ?LIMIT_MS),
   try
     Tags = case Kind of flexible -> <<0>>; plain -> <<>> end,
     ok = gen_tcp:send(Socket, [<<Key:16, Version:16, 1:32>>, text("brod-test"), Tags, Body]),
-    {ok, <<1:32, Answer/binary>>} = gen_tcp:recv(Socket, 0, 20000),
+    {ok, <<1:32, Answer/binary>>} = gen_tcp:recv(Socket, 0, ?LIMIT_MS),
     binary:part(Answer, byte_size(Tags), byte_size(Answer) - byte_size(Tags))
   after
     gen_tcp:close(Socket)
@@ -156,7 +158,7 @@ rounds(Socket, ClientId, Step, Challenge) ->
 frame(Socket, ClientId, Key, Version, Body) ->
   Id = erlang:unique_integer([positive]) rem 1000000,
   ok = gen_tcp:send(Socket, [<<Key:16, Version:16, Id:32>>, text(ClientId), Body]),
-  {ok, <<Id:32, Answer/binary>>} = gen_tcp:recv(Socket, 0, 5000),
+  {ok, <<Id:32, Answer/binary>>} = gen_tcp:recv(Socket, 0, ?LIMIT_MS),
   Answer.
 
 %% The watch

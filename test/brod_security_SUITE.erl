@@ -258,7 +258,7 @@ plugin_hangs(_) ->
     failure(sasl, [{sasl, {callback, brod_plugin_oauth, #{token => Hangs}}}, {connect_timeout, 1000}])
   end),
   ?assertMatch(?FAILED(_), Result),
-  ?assert(Ms < 1000 * length(brod_security:endpoints(sasl)) + 2000).
+  ?assert(Ms < ?CONNECT_MS * length(brod_security:endpoints(sasl))).
 
 %% The relay's port is open to every process of the machine, and takes only the plugin's.
 the_relay_takes_no_stranger(_) ->
@@ -273,7 +273,7 @@ the_relay_takes_no_stranger(_) ->
   receive
     {relay, Plugin, Port} ->
       %% either nobody listens any more, or the connection ends without a byte
-      case gen_tcp:connect("127.0.0.1", Port, [binary, {active, false}], 1000) of
+      case gen_tcp:connect("127.0.0.1", Port, [binary, {active, false}], ?LIMIT_MS) of
         {ok, Stranger} -> ?assertMatch({error, _}, gen_tcp:recv(Stranger, 0, 2000));
         {error, econnrefused} -> ok
       end,
@@ -597,10 +597,10 @@ close_of_the_server(_) ->
 
 silence_after_the_handshake(_) ->
   {Endpoint, _Ca, Stop} = tls_server([], fun(_Socket) -> receive never -> ok end end),
-  Options = [{ssl, [{verify, verify_none}]}, {connect_timeout, 1000}],
+  Options = [{ssl, [{verify, verify_none}]}, {connect_timeout, 2000}],
   {Ms, Result} = timed(fun() -> failure([Endpoint], Options) end),
   ?assertMatch(?FAILED(timeout), Result),
-  ?assert(Ms < 2500),
+  ?assert(Ms < ?CONNECT_MS),
   says([Endpoint], Options, "no answer in time"),
   Stop().
 
@@ -635,13 +635,13 @@ a_server_that_stalls(_) ->
   Options = [{ssl, true}, {connect_timeout, 1000}],
   {Ms, Result} = timed(fun() -> failure([Endpoint], Options) end),
   ?assertMatch(?FAILED({failed_to_upgrade_to_ssl, timeout}), Result),
-  ?assert(Ms < 2500),
+  ?assert(Ms < ?CONNECT_MS),
   says([Endpoint], Options, "the handshake did not end in time"),
   Stop().
 
 a_token_cannot_be_had(_) ->
   Says = fun(Token) ->
-           case failure(sasl, [{sasl, {oauthbearer, #{token => Token}}}, {connect_timeout, 1000}]) of
+           case failure(sasl, [{sasl, {oauthbearer, #{token => Token}}}, {connect_timeout, 2000}]) of
              ?FAILED({sasl_auth_error, <<"OAUTHBEARER: no credentials: ", Why/binary>>}) -> Why
            end
          end,
@@ -722,7 +722,7 @@ failure(Endpoints, Options) ->
     catch throw:{failed_to_connect, Failures} -> {'EXIT', {failed, Failures}}
     end
   end),
-  ?assert(Ms < length(Endpoints) * ?CONNECT_MS + 1000),
+  ?assert(Ms < (length(Endpoints) + 1) * ?CONNECT_MS),
   case Result of
     %% brod answers so where the port does not mind the first request
     {error, Reason} -> {'EXIT', {failed, [{none, {Reason, []}}]}};
@@ -791,7 +791,7 @@ tls_server_with(Server, Fun) ->
       {ok, Socket} ->
         Handler = spawn_link(fun() ->
           receive go -> ok end,
-          case ssl:handshake(Socket, 2000) of
+          case ssl:handshake(Socket, ?LIMIT_MS) of
             {ok, Established} -> Fun(Established);
             {error, _} -> ok
           end

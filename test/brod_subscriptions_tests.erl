@@ -110,7 +110,7 @@ acks() ->
   receive {ack, _Handle, Offset} -> [Offset | acks()] after 0 -> [] end.
 
 subscribed_at() ->
-  receive {sub, _, Options, _} -> Options after 5000 -> error(not_subscribed) end.
+  receive {sub, _, Options, _} -> Options after 20000 -> error(not_subscribed) end.
 
 in_order() ->
   Subs = new(message, [{0, 0}]),
@@ -184,14 +184,14 @@ busy(Until) ->
 down(Partition) ->
   Pid = get({consumer, Partition}),
   Pid ! stop,
-  receive {'DOWN', _, process, Pid, _} = Down -> Down after 5000 -> error(no_down) end.
+  receive {'DOWN', _, process, Pid, _} = Down -> Down after 20000 -> error(no_down) end.
 
 resubscribe(Subs) ->
   receive
     {brod_subscriptions, resubscribe} = Message ->
       {done, NewSubs} = brod_subscriptions:handle_info(Message, Subs),
       NewSubs
-  after 5000 -> error(no_resubscribe)
+  after 20000 -> error(no_resubscribe)
   end.
 
 %% Without waiting for the timer.

@@ -4,7 +4,7 @@
 
 -export([init/1, post_init/1, ends_all/2, start_child/1, asking_child/1]).
 
--define(LIMIT_MS, 5000).
+-define(LIMIT_MS, 20000).
 
 init({post, _}) -> post_init;
 init(Init) -> Init.
@@ -64,7 +64,26 @@ gone_until(Deadline, Sup, Name, Pid) ->
     _ -> ok
   end.
 
-permanent_child_is_restarted_test() ->
+supervisor_test_() ->
+  [{atom_to_list(Name), {timeout, 30, Test}} ||
+    {Name, Test} <- [{permanent_child_is_restarted, fun permanent_child_is_restarted/0},
+                     {an_error_that_ends_a_child_again_and_again_is_told_once, fun an_error_that_ends_a_child_again_and_again_is_told_once/0},
+                     {what_ends_all_children_is_told_in_one_line, fun what_ends_all_children_is_told_in_one_line/0},
+                     {children_know_whose_they_are, fun children_know_whose_they_are/0},
+                     {too_many_restarts_stop_the_supervisor, fun too_many_restarts_stop_the_supervisor/0},
+                     {delayed_restart, fun delayed_restart/0},
+                     {child_that_waits_for_its_restart, fun child_that_waits_for_its_restart/0},
+                     {waiting_child_can_be_started_at_once, fun waiting_child_can_be_started_at_once/0},
+                     {waiting_child_can_be_terminated, fun waiting_child_can_be_terminated/0},
+                     {transient_child_may_end, fun transient_child_may_end/0},
+                     {intrinsic_child_takes_the_supervisor_along, fun intrinsic_child_takes_the_supervisor_along/0},
+                     {temporary_child_is_forgotten, fun temporary_child_is_forgotten/0},
+                     {rest_for_one_restarts_the_later_ones, fun rest_for_one_restarts_the_later_ones/0},
+                     {one_for_all_restarts_all, fun one_for_all_restarts_all/0},
+                     {post_init_starts_children_later, fun post_init_starts_children_later/0},
+                     {start_child_errors, fun start_child_errors/0}]].
+
+permanent_child_is_restarted() ->
   Sup = start({one_for_one, 1, 10}, [spec(a, permanent)]),
   A1 = started(a),
   A1 ! {exit, normal},
@@ -76,7 +95,7 @@ permanent_child_is_restarted_test() ->
   ?assertNot(is_process_alive(A2)).
 
 %% The child has told the error itself. Other reasons are told each time.
-an_error_that_ends_a_child_again_and_again_is_told_once_test() ->
+an_error_that_ends_a_child_again_and_again_is_told_once() ->
   Log = brod_log:start(),
   Sup = start({one_for_one, 10, 10}, [spec(a, permanent)]),
   [begin started(a) ! {exit, Reason} end
@@ -88,7 +107,7 @@ an_error_that_ends_a_child_again_and_again_is_told_once_test() ->
   ok = brod_log:stop(Log),
   stop(Sup).
 
-what_ends_all_children_is_told_in_one_line_test() ->
+what_ends_all_children_is_told_in_one_line() ->
   Log = brod_log:start(),
   Sup = start({one_for_one, 10, 10}, [spec(a, permanent), spec(b, permanent)]),
   [started(Name) ! {exit, all} || _ <- [1, 2], Name <- [a, b]],
@@ -98,7 +117,7 @@ what_ends_all_children_is_told_in_one_line_test() ->
   ok = brod_log:stop(Log),
   stop(Sup).
 
-children_know_whose_they_are_test() ->
+children_know_whose_they_are() ->
   Test = self(),
   Asks = fun() -> Test ! {is_child, brod_supervisor3:is_child()} end,
   Answer = fun() -> receive {is_child, Is} -> Is after ?LIMIT_MS -> error(no_answer) end end,
@@ -108,7 +127,7 @@ children_know_whose_they_are_test() ->
   {ok, _} = proc_lib:start_link(?MODULE, asking_child, [Asks]),
   ?assertNot(Answer()).
 
-too_many_restarts_stop_the_supervisor_test() ->
+too_many_restarts_stop_the_supervisor() ->
   Sup = start({one_for_one, 0, 10}, [spec(a, permanent)]),
   MRef = monitor(process, Sup),
   started(a) ! {exit, boom},
@@ -116,7 +135,7 @@ too_many_restarts_stop_the_supervisor_test() ->
   after ?LIMIT_MS -> error(still_up)
   end.
 
-delayed_restart_test() ->
+delayed_restart() ->
   Sup = start({one_for_one, 0, 1}, [spec(a, {permanent, 0.2})]),
   T0 = erlang:monotonic_time(millisecond),
   started(a) ! {exit, boom},
@@ -125,7 +144,7 @@ delayed_restart_test() ->
   ?assertEqual([A2], brod_supervisor3:find_child(Sup, a)),
   stop(Sup).
 
-child_that_waits_for_its_restart_test() ->
+child_that_waits_for_its_restart() ->
   Sup = start({one_for_one, 0, 1}, [spec(a, {permanent, 100})]),
   A = started(a),
   A ! {exit, boom},
@@ -136,7 +155,7 @@ child_that_waits_for_its_restart_test() ->
   ?assertEqual({error, restarting}, brod_supervisor3:delete_child(Sup, a)),
   stop(Sup).
 
-waiting_child_can_be_started_at_once_test() ->
+waiting_child_can_be_started_at_once() ->
   Sup = start({one_for_one, 0, 1}, [spec(a, {permanent, 100})]),
   A = started(a),
   A ! {exit, boom},
@@ -148,7 +167,7 @@ waiting_child_can_be_started_at_once_test() ->
   ?assertEqual([A2], brod_supervisor3:find_child(Sup, a)),
   stop(Sup).
 
-waiting_child_can_be_terminated_test() ->
+waiting_child_can_be_terminated() ->
   Delay = 1,
   Sup = start({one_for_one, 0, 1}, [spec(a, {permanent, Delay})]),
   A = started(a),
@@ -159,7 +178,7 @@ waiting_child_can_be_terminated_test() ->
   receive {started, a, _} -> error(restarted) after 1000 * Delay + 200 -> ok end,
   stop(Sup).
 
-transient_child_may_end_test() ->
+transient_child_may_end() ->
   Sup = start({one_for_one, 1, 10}, [spec(a, transient)]),
   A = started(a),
   A ! {exit, {shutdown, done}},
@@ -168,7 +187,7 @@ transient_child_may_end_test() ->
   ?assertMatch({ok, _}, brod_supervisor3:restart_child(Sup, a)),
   stop(Sup).
 
-intrinsic_child_takes_the_supervisor_along_test() ->
+intrinsic_child_takes_the_supervisor_along() ->
   Sup = start({one_for_one, 1, 10}, [spec(a, intrinsic), spec(b, permanent)]),
   MRef = monitor(process, Sup),
   started(a) ! {exit, normal},
@@ -177,7 +196,7 @@ intrinsic_child_takes_the_supervisor_along_test() ->
   end,
   ?assertEqual(noproc, down(started(b))).
 
-temporary_child_is_forgotten_test() ->
+temporary_child_is_forgotten() ->
   Sup = start({one_for_one, 1, 10}, [spec(a, temporary)]),
   A = started(a),
   A ! {exit, boom},
@@ -185,7 +204,7 @@ temporary_child_is_forgotten_test() ->
   ?assertEqual([], supervisor:which_children(Sup)),
   stop(Sup).
 
-rest_for_one_restarts_the_later_ones_test() ->
+rest_for_one_restarts_the_later_ones() ->
   Sup = start({rest_for_one, 1, 10}, [spec(N, permanent) || N <- [a, b, c]]),
   A = started(a), B = started(b), C = started(c),
   B ! {exit, boom},
@@ -195,7 +214,7 @@ rest_for_one_restarts_the_later_ones_test() ->
                [{N, P} || {N, P, _, _} <- brod_supervisor3:which_children(Sup)]),
   stop(Sup).
 
-one_for_all_restarts_all_test() ->
+one_for_all_restarts_all() ->
   Sup = start({one_for_all, 1, 10}, [spec(N, permanent) || N <- [a, b]]),
   A = started(a), B = started(b),
   A ! {exit, boom},
@@ -203,13 +222,13 @@ one_for_all_restarts_all_test() ->
   ?assert(A2 =/= A andalso B2 =/= B),
   stop(Sup).
 
-post_init_starts_children_later_test() ->
+post_init_starts_children_later() ->
   {ok, Sup} = brod_supervisor3:start_link(?MODULE, {post, {ok, {{one_for_one, 0, 1},
                                                                 [spec(a, permanent)]}}}),
   ?assertMatch([{a, _, worker, _}], brod_supervisor3:which_children(Sup)),
   stop(Sup).
 
-start_child_errors_test() ->
+start_child_errors() ->
   Sup = start({one_for_one, 0, 1}, []),
   {ok, A} = brod_supervisor3:start_child(Sup, spec(a, {permanent, 10})),
   ?assertEqual({error, {already_started, A}},

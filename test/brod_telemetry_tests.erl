@@ -111,7 +111,7 @@ the_poller_takes_over_the_state_of_a_version_before_test_() ->
       _ = sys:replace_state(Pid, fun(_) -> {state, Seen} end),
       1 = erlang:trace(Pid, true, ['receive']),
       Upgrade(Pid),
-      receive {trace, Pid, 'receive', sweep} -> ok after 5000 -> error(nothing_is_dropped) end,
+      receive {trace, Pid, 'receive', sweep} -> ok after 20000 -> error(nothing_is_dropped) end,
       ?assertEqual({state, Seen, #{}}, sys:get_state(Pid)),
       ok = gen_server:stop(Pid)
     end}}

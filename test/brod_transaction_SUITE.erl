@@ -243,7 +243,7 @@ a_killed_transaction_is_aborted(Config) ->
 
 a_transaction_that_is_open_for_too_long_says_so(Config) ->
   {Client, Topic, Id} = {?config(client, Config), ?config(topic, Config), ?config(id, Config)},
-  {ok, Tx} = brod:transaction(Client, Id, [{transaction_timeout, 1500}]),
+  {ok, Tx} = brod:transaction(Client, Id, [{transaction_timeout, 4000}]),
   {ok, 0} = brod:txn_produce(Tx, Topic, 0, <<>>, <<"old">>),
   %% the coordinator has put an end to it
   true = brod_test:wait_until(fun() -> {ok, {Stable, _}} = brod:fetch(Client, Topic, 0, 0), Stable > 0 end,

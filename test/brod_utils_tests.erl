@@ -103,8 +103,8 @@ pmap_is_in_order_and_has_a_limit_test() ->
   [receive
      {Worker, waits} ->
        MRef = monitor(process, Worker),
-       receive {'DOWN', MRef, _, _, _} -> ok after 5000 -> error(alive) end
-   after 5000 -> error(not_started)
+       receive {'DOWN', MRef, _, _, _} -> ok after 20000 -> error(alive) end
+   after 20000 -> error(not_started)
    end || _ <- [1, 2]],
   ?assertError({oops, _}, brod_utils:pmap(fun(_) -> error(oops) end, [1], infinity)).
 

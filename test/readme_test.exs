@@ -16,7 +16,16 @@ defmodule Brod.ReadmeTest do
         {language, here(code)}
       end
 
+    # They create them and go on at once, when a broker that is asked next may not know of it yet.
+    for topic <- ["greetings", "greetings-from-elixir"], do: create_unless_there(topic)
     %{blocks: blocks}
+  end
+
+  defp create_unless_there(topic) do
+    {:ok, %{topics: topics}} = :brod.get_metadata([endpoint()], :all)
+
+    unless Enum.any?(topics, &(&1.name == topic)),
+      do: Brod.TestTopics.create([endpoint()], topic, 8)
   end
 
   test "every block is in a language that is run here, or is a command line", %{blocks: blocks} do

@@ -34,7 +34,7 @@ main() ->
 
 %% Where topics cannot be created they come to be by being asked for.
 make(Topic, CanCreate, Endpoints, Options) ->
-  CanCreate andalso (ok = brod:create_topics(Endpoints, [spec(Topic, 3)], #{timeout => 10000}, Options)),
+  CanCreate andalso (ok = brod:create_topics(Endpoints, [spec(Topic, 3)], #{timeout => ?LIMIT_MS}, Options)),
   Exists = fun() -> brod:get_metadata(Endpoints, [Topic], Options) end,
   Led = fun({ok, #{topics := [#{error_code := no_error, partitions := [_ | _] = Partitions}]}}) ->
              lists:all(fun(#{error_code := Code}) -> Code =:= no_error end, Partitions);
@@ -108,9 +108,9 @@ check(group, _, _, {Topic, _}) ->
         end, 50);
 check(admin, Endpoints, Options, _) ->
   Topic = <<"compat-admin">>,
-  ok = brod:create_topics(Endpoints, [spec(Topic, 2)], #{timeout => 10000}, Options),
-  {error, _} = brod:create_topics(Endpoints, [spec(Topic, 2)], #{timeout => 10000}, Options),
-  ok = brod:delete_topics(Endpoints, [Topic], 10000, Options),
+  ok = brod:create_topics(Endpoints, [spec(Topic, 2)], #{timeout => ?LIMIT_MS}, Options),
+  {error, _} = brod:create_topics(Endpoints, [spec(Topic, 2)], #{timeout => ?LIMIT_MS}, Options),
+  ok = brod:delete_topics(Endpoints, [Topic], ?LIMIT_MS, Options),
   {ok, _} = brod:get_metadata(Endpoints, [<<"compat">>], Options),
   ok;
 check(transactions, _, _, {Topic, _}) ->

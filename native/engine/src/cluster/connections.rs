@@ -262,6 +262,6 @@ mod tests {
         let all = futures_util::future::join_all((0..30).map(|_| get())).await;
         assert!(all.iter().all(|one| matches!(one, Err(NetError::Refused))));
         // One backoff, not thirty.
-        assert!(start.elapsed() < 5 * second, "{:?}", start.elapsed());
+        assert!(start.elapsed() < 15 * second, "{:?}", start.elapsed());
     }
 }

@@ -86,23 +86,23 @@ async fn a_connection_that_the_client_closes_is_not_lost_and_one_that_the_broker
 #[tokio::test]
 async fn a_broker_that_asks_to_be_left_alone_is_and_the_limit_of_an_answer_does_not_run_meanwhile()
 {
-    let pause = Duration::from_millis(400);
+    let pause = Duration::from_millis(1_000);
     let arrivals = Arc::new(Mutex::new(Vec::new()));
     let log = arrivals.clone();
     let endpoint = listen_plain(VERSIONS, move |_, version, _| {
         log.lock().push(Instant::now());
         async move {
-            let response = MetadataResponse::default().with_throttle_time_ms(400);
+            let response = MetadataResponse::default().with_throttle_time_ms(1_000);
             Some(encoded(&response, version))
         }
     })
     .await;
     let connection = Connection::open(&endpoint, &options()).await.unwrap();
-    let limit = Duration::from_millis(200);
+    let limit = Duration::from_millis(700);
     for _ in 0..3 {
         let request = MetadataRequest::default();
         let answer = connection.call_version(&request, 9, limit).await;
-        assert_eq!(answer.map(|response| response.throttle_time_ms), Ok(400));
+        assert_eq!(answer.map(|response| response.throttle_time_ms), Ok(1_000));
     }
     let arrivals = arrivals.lock();
     for (earlier, later) in arrivals.iter().zip(arrivals.iter().skip(1)) {

@@ -252,25 +252,31 @@ async fn a_session_is_renewed_on_the_live_connection_and_requests_keep_their_ord
     let sasl = Sasl::Mechanism(Tokens::new(&["knock", "open"]));
     let connection = Connection::open(&endpoint, &with(sasl)).await.unwrap();
     let started = Instant::now();
-    let mut slowest = Duration::ZERO;
+    let count = |what: &str| log.lock().iter().filter(|said| *said == what).count();
+    let mut fastest = Duration::MAX;
     let mut asked = 0;
-    while started.elapsed() < Duration::from_secs(2) {
-        let sent = Instant::now();
+    // The first is the login.
+    while count("TOKENS") < 6 {
+        assert!(started.elapsed() < Duration::from_secs(60), "no renewals");
+        let (sent, before) = (Instant::now(), count("TOKENS"));
         let (one, two) = tokio::join!(ask(&connection), ask(&connection));
         assert_eq!((one, two), (Ok(1), Ok(1)));
         asked += 2;
-        slowest = slowest.max(sent.elapsed());
+        if count("TOKENS") > before {
+            fastest = fastest.min(sent.elapsed());
+        }
     }
-    let log = log.lock();
-    let count = |what: &str| log.iter().filter(|said| *said == what).count();
+    // Not with every request.
+    let elapsed = started.elapsed();
+    assert!(elapsed > Duration::from_millis(5 * 200), "{elapsed:?}");
     assert_eq!(count("Metadata"), asked);
-    let renewals = count("TOKENS");
-    assert!((4..=8).contains(&renewals), "{renewals}");
+    // A request waits for a renewal, which takes some of the broker's answers, and for nothing else.
+    assert!(fastest < Duration::from_millis(300), "{fastest:?}");
+    let log = log.lock();
     // Nothing comes between the first request of a handshake and its last token.
     for at in (0..log.len()).filter(|at| log[*at] == "TOKENS") {
         assert_eq!(log[at..log.len().min(at + 3)], ["TOKENS", "knock", "open"]);
     }
-    assert!(slowest < Duration::from_millis(300), "{slowest:?}");
 }
 
 #[tokio::test]
@@ -312,7 +318,7 @@ async fn a_connection_whose_session_the_broker_does_not_renew_ends_with_the_reas
     assert_eq!(tokens.refused.load(Ordering::SeqCst), 1);
 }
 
-/// Answers questions about metadata after a second; sessions last 100 ms.
+/// Answers questions about metadata after two seconds; sessions last 100 ms.
 async fn broker_that_holds_answers_back(log: Log) -> Endpoint {
     listen_plain(VERSIONS, move |key, version, body| {
         let log = log.clone();
@@ -325,7 +331,7 @@ async fn broker_that_holds_answers_back(log: Log) -> Endpoint {
                     Some(encoded(&response.with_session_lifetime_ms(100), version))
                 }
                 _ => {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    tokio::time::sleep(Duration::from_secs(2)).await;
                     answer_metadata(key, version, body).await
                 }
             }
@@ -340,7 +346,7 @@ async fn a_session_is_renewed_behind_an_answer_that_is_held_back_for_longer_than
     let log = Log::default();
     let endpoint = broker_that_holds_answers_back(log.clone()).await;
     let options = ConnectOptions {
-        connect_timeout: Duration::from_millis(300),
+        connect_timeout: Duration::from_secs(1),
         ..with(Sasl::Mechanism(Tokens::new(&["open"])))
     };
     let connection = Connection::open(&endpoint, &options).await.unwrap();

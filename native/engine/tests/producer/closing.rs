@@ -61,7 +61,7 @@ async fn calls_that_wait_too_long_are_told_what_for() {
     broker.change(|state| state.brokers = vec![(1, 1)]);
     let (_cluster, producers) = client(&broker).await;
     let config = ProducerConfig {
-        delivery_timeout: Duration::from_millis(200),
+        delivery_timeout: Duration::from_secs(2),
         idempotence: Idempotence::Off,
         ..ProducerConfig::default()
     };
@@ -88,7 +88,7 @@ async fn a_topic_without_producers_is_not_asked_for() {
     until("asked for no more", || asked_for(&[])).await;
 }
 
-async fn client(broker: &Broker) -> (Arc<Cluster>, Producers<Recorder>) {
+pub(crate) async fn client(broker: &Broker) -> (Arc<Cluster>, Producers<Recorder>) {
     let cluster = Cluster::start(ClusterConfig {
         bootstrap: vec![Endpoint {
             host: "127.0.0.1".into(),
@@ -101,7 +101,11 @@ async fn client(broker: &Broker) -> (Arc<Cluster>, Producers<Recorder>) {
     (cluster, producers)
 }
 
-fn open(producers: &Producers<Recorder>, partition: i32, config: ProducerConfig) -> Producer {
+pub(crate) fn open(
+    producers: &Producers<Recorder>,
+    partition: i32,
+    config: ProducerConfig,
+) -> Producer {
     let (sender, results) = mpsc::unbounded_channel();
     let partition = producers.open("t", partition, config, Recorder(sender));
     Producer { partition, results }

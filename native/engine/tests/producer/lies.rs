@@ -6,13 +6,14 @@ use std::time::Duration;
 use brod_engine::cluster::{Cluster, ClusterConfig};
 use brod_engine::error::Error;
 use brod_engine::net::{ConnectOptions, Connection, Endpoint, NetError};
-use brod_engine::producer::{Cause, Failure};
+use brod_engine::producer::{Cause, Failure, Idempotence, ProducerConfig};
 use kafka_protocol::messages::{ApiKey, MetadataRequest, ProduceRequest};
 use kafka_protocol::protocol::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::broker::Broker;
+use crate::closing::{client, open};
 use crate::{until, Producer, LIMIT};
 
 fn endpoint(broker: &Broker) -> Endpoint {
@@ -101,7 +102,13 @@ async fn what_a_lying_answer_was_for_is_sent_again() {
 async fn a_broker_that_leaves_out_produce_is_asked_again() {
     let broker = Broker::start_as(1).await;
     broker.change(|state| state.lacks_produce = true);
-    let (_cluster, mut producer) = Producer::start(&broker, Duration::from_millis(10)).await;
+    let (_cluster, producers) = client(&broker).await;
+    let config = ProducerConfig {
+        retry_backoff: Duration::from_millis(10),
+        idempotence: Idempotence::Off,
+        ..ProducerConfig::default()
+    };
+    let mut producer = open(&producers, 0, config);
     producer.send("a");
     assert_eq!(
         producer.result().await,
@@ -112,7 +119,7 @@ async fn a_broker_that_leaves_out_produce_is_asked_again() {
         )))
     );
     assert!(broker.change(|state| state.told_so) > 2);
-    let (_cluster, mut producer) = Producer::start(&broker, Duration::from_millis(200)).await;
+    let (_cluster, mut producer) = Producer::start(&broker, Duration::from_millis(10)).await;
     let before = broker.change(|state| state.told_so);
     producer.send("b");
     until("nobody asked for versions", || {

@@ -111,16 +111,10 @@ async fn while_a_broker_throttles_the_time_for_an_answer_does_not_run() {
     broker.change(|state| state.throttle = 700);
     producer.send("a");
     assert_eq!(producer.result().await, Ok(0));
-    let told = Instant::now();
     producer.send("b");
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(
-        broker.change(|state| state.requests),
-        1,
-        "it was sent all the same"
-    );
     assert_eq!(producer.result().await, Ok(1));
-    assert!(told.elapsed() >= Duration::from_millis(600));
+    let early = broker.change(|state| state.early);
+    assert_eq!(early, 0, "it was sent all the same");
     assert_eq!(broker.change(|state| state.values.clone()), ["a", "b"]);
     drop(cluster);
 }

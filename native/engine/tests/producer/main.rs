@@ -88,7 +88,7 @@ struct Producer {
 
 impl Producer {
     /// For partition 0, with a client of its own. `retry_backoff`: what is refused waits so long,
-    /// unless there is another broker to turn to.
+    /// unless there is another broker to turn to; it is sent again until it is taken.
     async fn start(first: &Broker, retry_backoff: Duration) -> (Arc<Cluster>, Producer) {
         let (cluster, [producer]) = Producer::start_all(first, retry_backoff, [0]).await;
         (cluster, producer)
@@ -109,6 +109,7 @@ impl Producer {
         });
         cluster.connect().await.unwrap();
         let config = ProducerConfig {
+            max_retries: -1,
             retry_backoff,
             idempotence: Idempotence::Off,
             ..ProducerConfig::default()
