@@ -3,7 +3,7 @@
 %% process, which passes on the messages that it gets with handle_info/2.
 -module(brod_subscriptions).
 
--export([new/3, add/4, remove_all/1, consumers/1, info/1, ack/4, handle_info/2, work/3, work/4]).
+-export([new/3, add/4, remove_all/1, consumers/1, info/1, ack/4, goes_back/2, handle_info/2, work/3, work/4]).
 
 -export_type([subscriptions/0, begin_offset/0, handler/1]).
 
@@ -40,8 +40,8 @@
                config :: brod:consumer_config(),
                type :: message | message_set,
                parts = #{} :: #{key() => #part{}},
-               %% what has arrived and not been handled: {ConsumerPid | former, Key, [Message] or Set}; former: of a log that
-               %% is another one by now
+               %% what has arrived and not been handled: {ConsumerPid | former | {former, ConsumerPid}, Key, [Message] or Set};
+               %% former: of a log that is another one by now. Where the consumer goes on by itself it waits for acks of that, too
                queue = queue:new() :: queue:queue(),
                %% a message to go on with the queue is in the mailbox; slow: none is, and the last callback took longer than
                %% several slices
@@ -103,12 +103,29 @@ ack(Topic, Partition, Offset, #subs{parts = Parts} = Subs) ->
     _ -> Subs
   end.
 
+%% @doc A message that the process got, before it is given to handle_info/2: the partition whose position goes back with it,
+%% by a seek or because `offset_reset_policy' did not ask. What was acknowledged before is not to be committed: the log may be
+%% another one.
+-spec goes_back(term(), subscriptions()) -> {true, key()} | false.
+goes_back({Pid, #kafka_message_set{topic = T, partition = P, messages = [#kafka_message{offset = First} | _]}},
+          #subs{parts = Parts}) ->
+  case Parts of
+    #{{T, P} := #part{consumer = {Pid, _}, last = Last}} when is_integer(Last), First =< Last -> {true, {T, P}};
+    _ -> false
+  end;
+goes_back(_Info, _Subs) ->
+  false.
+
 %% @doc Takes a message that the process got: `work' when there is something for work/3 now, `done',
 %% or `unknown' when the message is not for here.
 -spec handle_info(term(), subscriptions()) -> {work | done, subscriptions()} | unknown.
 handle_info({_Pid, #kafka_message_set{messages = []}}, Subs) ->
   {done, Subs};
-handle_info({Pid, #kafka_message_set{topic = T, partition = P} = Set}, #subs{} = Subs) ->
+handle_info({Pid, #kafka_message_set{topic = T, partition = P} = Set} = Info, #subs{} = Arrived) ->
+  Subs = case goes_back(Info, Arrived) of
+           {true, Key} -> Arrived#subs{queue = former(Pid, Key, {former, Pid}, Arrived#subs.queue)};
+           false -> Arrived
+         end,
   What = case Subs#subs.type of
            message -> Set#kafka_message_set.messages;
            message_set -> Set
@@ -235,7 +252,7 @@ without_consumer(Key, #subs{parts = Parts, queue = Queue} = Subs) ->
   Lost = Part#part{consumer = undefined, handle = undefined, last = undefined,
                    next = not_handed(Pid, Key, Part, queue:to_list(Queue))},
   Subs#subs{parts = Parts#{Key := Lost},
-            queue = queue:filter(fun({From, Of, _}) -> From =:= former orelse Of =/= Key end, Queue)}.
+            queue = queue:filter(fun({From, Of, _}) -> is_former(From) orelse Of =/= Key end, Queue)}.
 
 not_handed(Pid, Key, Part, [{Pid, Key, What} | _]) when Part#part.last =/= undefined ->
   first_offset(What);
@@ -257,10 +274,7 @@ fetch_error(Pid, #kafka_fetch_error{topic = T, partition = P, error_code = offse
   Key = {T, P},
   case Parts of
     #{Key := #part{consumer = {Pid, _}} = Part} ->
-      Former = fun({From, Of, What}) when From =:= Pid, Of =:= Key -> [{former, Key, What}];
-                  (_) -> true
-               end,
-      Marked = Subs#subs{queue = queue:filter(Former, Queue)},
+      Marked = Subs#subs{queue = former(Pid, Key, former, Queue)},
       Forgetful = Part#part{acked = undefined, last = undefined, next = undefined},
       case is_seen_to(Pid) of
         true ->
@@ -290,6 +304,12 @@ fetch_error(_Pid, #kafka_fetch_error{}, Subs) ->
   %% The consumer tells why it stops, and is subscribed to again.
   Subs.
 
+%% What is queued of the consumer is of a former log.
+former(Pid, Key, As, Queue) ->
+  queue:filter(fun({From, Of, What}) when From =:= Pid, Of =:= Key -> [{As, Key, What}];
+                  (_) -> true
+               end, Queue).
+
 %% A callback that was told of the error has subscribed again where it wants to go on, or somebody has sought.
 is_seen_to(Consumer) ->
   case brod_consumer:info(Consumer) of
@@ -316,13 +336,15 @@ slice(Handlers, State, #subs{queue = Queue, parts = Parts} = Subs, Deadline) ->
       {State, Subs#subs{scheduled = false}};
     {{value, {Pid, {Topic, Partition} = Key, What}}, Rest} ->
       case Parts of
-        #{Key := #part{consumer = Consumer, handle = Handle}} when Pid =:= former; Pid =:= element(1, Consumer) ->
-          Ctx = #ctx{handler = handler(Pid, Handlers), topic = Topic, partition = Partition, consumer = Pid,
-                     handle = Handle, deadline = Deadline},
+        #{Key := #part{consumer = Consumer, handle = Handle}}
+          when Pid =:= former; is_tuple(Pid); Pid =:= element(1, Consumer) ->
+          IsFormer = is_former(Pid),
+          Ctx = #ctx{handler = handler(IsFormer, Handlers), topic = Topic, partition = Partition,
+                     consumer = acks_to(Pid, Consumer), handle = Handle, deadline = Deadline},
           {Left, Acked, NewState} = handle(What, Ctx, State),
-          NewSubs = case Pid of
-                      former -> Subs#subs{queue = Rest};
-                      _ -> note_ack(Key, Acked, Subs#subs{queue = Rest})
+          NewSubs = case IsFormer of
+                      true -> Subs#subs{queue = Rest};
+                      false -> note_ack(Key, Acked, Subs#subs{queue = Rest})
                     end,
           case Left of
             [] -> next(Handlers, NewState, NewSubs, Deadline);
@@ -333,8 +355,14 @@ slice(Handlers, State, #subs{queue = Queue, parts = Parts} = Subs, Deadline) ->
       end
   end.
 
-handler(former, {_Handler, Former}) -> Former;
-handler(_Consumer, {Handler, _Former}) -> Handler.
+handler(true, {_Handler, Former}) -> Former;
+handler(false, {Handler, _Former}) -> Handler.
+
+is_former(From) -> not is_pid(From).
+
+acks_to({former, Pid}, {Pid, _Monitor}) -> Pid;
+acks_to(From, _Consumer) when is_pid(From) -> From;
+acks_to(_From, _Consumer) -> nobody.
 
 next(Handlers, State, #subs{queue = Queue} = Subs, Deadline) ->
   case erlang:monotonic_time(microsecond) - Deadline of
@@ -404,6 +432,6 @@ run([#kafka_message{offset = Offset} = Message | Rest], N, Ctx, State, Acked) wh
 run(Messages, _N, _Ctx, State, Acked) ->
   {Messages, Acked, State}.
 
-ack_consumer(#ctx{consumer = former}, _Offset) -> ok;
+ack_consumer(#ctx{consumer = nobody}, _Offset) -> ok;
 ack_consumer(#ctx{handle = undefined, consumer = Pid}, Offset) -> brod_consumer:ack(Pid, Offset);
 ack_consumer(#ctx{handle = Handle}, Offset) -> brod_nif:consumer_ack(Handle, Offset).
