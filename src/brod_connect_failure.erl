@@ -65,7 +65,7 @@ first_request({tls_alert, {_Alert, Text}}) ->
    "port may ask for"];
 first_request(closed) ->
   "it closed the connection at the first request: check the options ssl and sasl, this port may ask "
-  "for TLS or for another way to authenticate";
+  "for TLS or for another way to authenticate; or it takes no more connections (max.connections.per.ip)";
 first_request(Reason) -> cause(Reason).
 
 sasl(illegal_sasl_state) ->

@@ -200,7 +200,7 @@ handle_info({'EXIT', Pid, Reason}, #st{coordinator = Pid} = St) ->
 handle_info({'EXIT', _Pid, Reason}, St) when Reason =/= normal ->
   {stop, Reason, St};
 handle_info(Info, St) ->
-  ok = forget(Info, St#st.trackers),
+  ok = forget(Info, St),
   case brod_subscriptions:handle_info(Info, St#st.subs) of
     {work, Subs} ->
       {noreply, work(St#st{subs = Subs})};
@@ -291,12 +291,20 @@ commit_offset(TP, Offset, Trackers) ->
     _ -> ok
   end.
 
-forget({_Consumer, #kafka_fetch_error{topic = T, partition = P, error_code = offset_out_of_range}}, Trackers) ->
+%% What was acknowledged in a log that is another one by now.
+forget({_Consumer, #kafka_fetch_error{topic = T, partition = P, error_code = offset_out_of_range}}, St) ->
+  forget_acks({T, P}, St);
+forget(Info, #st{subs = Subs} = St) ->
+  case brod_subscriptions:goes_back(Info, Subs) of
+    {true, TP} -> forget_acks(TP, St);
+    false -> ok
+  end.
+
+forget_acks(TP, #st{trackers = Trackers}) ->
   case Trackers of
-    #{{T, P} := Tracker} -> brod_group_acks:forget(Tracker);
+    #{TP := Tracker} -> brod_group_acks:forget(Tracker);
     _ -> ok
-  end;
-forget(_Info, _Trackers) -> ok.
+  end.
 
 drain_acks(St) ->
   receive

@@ -3,7 +3,7 @@
 -module(brod_group_subscriber_worker).
 -behaviour(brod_topic_subscriber).
 
--export([init/2, handle_message/3, handle_former/3, handle_info/2, terminate/2]).
+-export([init/2, handle_message/3, handle_former/3, goes_back/1, handle_info/2, terminate/2]).
 
 -include("brod_int.hrl").
 
@@ -49,6 +49,10 @@ handle_message(_Partition, Message, #st{cb_module = CbModule, cb_state = CbState
 handle_former(Partition, Message, #st{tracker = Tracker} = St) ->
   Handled = handle_message(Partition, Message, St#st{tracker = brod_group_acks:tracker()}),
   setelement(tuple_size(Handled), Handled, (element(tuple_size(Handled), Handled))#st{tracker = Tracker}).
+
+%% @doc See {@link brod_subscriptions:goes_back/2}.
+-spec goes_back(#st{}) -> ok.
+goes_back(#st{tracker = Tracker}) -> brod_group_acks:forget(Tracker).
 
 handle_info({_Consumer, #kafka_fetch_error{error_code = offset_out_of_range}} = Info, #st{tracker = Tracker} = St) ->
   %% Before the callback, which may commit where it goes on.

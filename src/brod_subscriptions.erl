@@ -3,7 +3,7 @@
 %% process, which passes on the messages that it gets with handle_info/2.
 -module(brod_subscriptions).
 
--export([new/3, add/4, remove_all/1, consumers/1, info/1, ack/4, handle_info/2, work/3, work/4]).
+-export([new/3, add/4, remove_all/1, consumers/1, info/1, ack/4, goes_back/2, handle_info/2, work/3, work/4]).
 
 -export_type([subscriptions/0, begin_offset/0, handler/1]).
 
@@ -41,7 +41,7 @@
                type :: message | message_set,
                parts = #{} :: #{key() => #part{}},
                %% what has arrived and not been handled: {ConsumerPid | former, Key, [Message] or Set}; former: of a log that
-               %% is another one by now
+               %% is another one by now, whose acks the engine does not wait for
                queue = queue:new() :: queue:queue(),
                %% a message to go on with the queue is in the mailbox; slow: none is, and the last callback took longer than
                %% several slices
@@ -103,12 +103,29 @@ ack(Topic, Partition, Offset, #subs{parts = Parts} = Subs) ->
     _ -> Subs
   end.
 
+%% @doc A message that the process got, before it is given to handle_info/2: the partition whose position goes back with it,
+%% by a seek or because `offset_reset_policy' did not ask. What was acknowledged before is not to be committed: the log may be
+%% another one.
+-spec goes_back(term(), subscriptions()) -> {true, key()} | false.
+goes_back({Pid, #kafka_message_set{topic = T, partition = P, messages = [#kafka_message{offset = First} | _]}},
+          #subs{parts = Parts}) ->
+  case Parts of
+    #{{T, P} := #part{consumer = {Pid, _}, last = Last}} when is_integer(Last), First =< Last -> {true, {T, P}};
+    _ -> false
+  end;
+goes_back(_Info, _Subs) ->
+  false.
+
 %% @doc Takes a message that the process got: `work' when there is something for work/3 now, `done',
 %% or `unknown' when the message is not for here.
 -spec handle_info(term(), subscriptions()) -> {work | done, subscriptions()} | unknown.
 handle_info({_Pid, #kafka_message_set{messages = []}}, Subs) ->
   {done, Subs};
-handle_info({Pid, #kafka_message_set{topic = T, partition = P} = Set}, #subs{} = Subs) ->
+handle_info({Pid, #kafka_message_set{topic = T, partition = P} = Set} = Info, #subs{} = Arrived) ->
+  Subs = case goes_back(Info, Arrived) of
+           {true, Key} -> Arrived#subs{queue = former(Pid, Key, Arrived#subs.queue)};
+           false -> Arrived
+         end,
   What = case Subs#subs.type of
            message -> Set#kafka_message_set.messages;
            message_set -> Set
@@ -257,10 +274,7 @@ fetch_error(Pid, #kafka_fetch_error{topic = T, partition = P, error_code = offse
   Key = {T, P},
   case Parts of
     #{Key := #part{consumer = {Pid, _}} = Part} ->
-      Former = fun({From, Of, What}) when From =:= Pid, Of =:= Key -> [{former, Key, What}];
-                  (_) -> true
-               end,
-      Marked = Subs#subs{queue = queue:filter(Former, Queue)},
+      Marked = Subs#subs{queue = former(Pid, Key, Queue)},
       Forgetful = Part#part{acked = undefined, last = undefined, next = undefined},
       case is_seen_to(Pid) of
         true ->
@@ -292,6 +306,12 @@ fetch_error(_Pid, #kafka_fetch_error{}, Subs) ->
 %% Of what was just begun with no offset is known: there was another log, or its begin has gone.
 place(Offset, T, P) when is_integer(Offset) -> io_lib:format("offset ~b of ~ts-~p", [Offset, T, P]);
 place(_Begin, T, P) -> io_lib:format("where reading of ~ts-~p began", [T, P]).
+
+%% What is queued of the consumer is of a former log.
+former(Pid, Key, Queue) ->
+  queue:filter(fun({From, Of, What}) when From =:= Pid, Of =:= Key -> [{former, Key, What}];
+                  (_) -> true
+               end, Queue).
 
 %% A callback that was told of the error has subscribed again where it wants to go on, or somebody has sought.
 is_seen_to(Consumer) ->

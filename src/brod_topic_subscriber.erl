@@ -219,6 +219,7 @@ handle_info({_Consumer, #kafka_fetch_error{}} = Info, St) ->
   {done, NewSubs} = brod_subscriptions:handle_info(Info, Subs),
   {noreply, NewSt#st{subs = NewSubs}};
 handle_info(Info, St) ->
+  ok = goes_back(Info, St),
   case brod_subscriptions:handle_info(Info, St#st.subs) of
     {work, Subs} ->
       {CbState, NewSubs} = work(St, Subs),
@@ -262,6 +263,15 @@ work(#st{cb_module = CbModule, cb_state = CbState}, Subs) ->
       ok = brod_crash:drop_messages(),
       erlang:raise(Class, brod_crash:short(Reason), brod_crash:short_stack(Stack))
   end.
+
+%% What a worker has acknowledged may be of a log that is another one by now.
+goes_back(Info, #st{cb_module = brod_group_subscriber_worker = Worker, cb_state = CbState, subs = Subs}) ->
+  case brod_subscriptions:goes_back(Info, Subs) of
+    {true, _} -> Worker:goes_back(CbState);
+    false -> ok
+  end;
+goes_back(_Info, _St) ->
+  ok.
 
 %% A client that crashed is started again by its supervisor.
 watch_client(#st{client = Client} = St) ->

@@ -26,7 +26,7 @@ all() -> [{group, commits}, {group, processes}].
 groups() ->
   [{commits, [],
     [commits_on_stop, commits_within_interval, no_committed_offset, consumer_used_before,
-     offset_out_of_range, topic_made_again, callback_says_where_to_go_on, zero_is_the_earliest, ack_without_commit, acks_during_revoke, acks_of_old_generation,
+     offset_out_of_range, topic_made_again, topic_made_again_by_policy, callback_says_where_to_go_on, zero_is_the_earliest, ack_without_commit, acks_during_revoke, acks_of_old_generation,
      commit_offsets, revoke_waits_for_callback, stuck_callback_is_given_up,
      killed_worker_loses_no_ack, retention]},
    {processes, [],
@@ -121,6 +121,36 @@ made_again(Start, Stop, Config) ->
   true = wait_until(Told, ?LIMIT_MS),
   Handler ! go,
   _ = collect(numbers(1, 10), ?LIMIT_MS),
+  ok = Stop(A),
+  ?assertEqual(#{}, committed(Client, Group, Topic)).
+
+%% The same where the subscriber is not asked where to go on.
+topic_made_again_by_policy(Config) ->
+  ok = made_again_by_policy(fun brod_group_probe:v2/5, fun stop/1, Config),
+  made_again_by_policy(fun brod_group_probe:v1/5, fun brod_group_subscriber:stop/1, Config).
+
+made_again_by_policy(Start, Stop, Config) ->
+  {Client, _, Topic} = filled(1, 10, Config),
+  Group = unique("g"),
+  Test = self(),
+  New = numbers(11, 12),
+  Held = fun(#kafka_message{offset = 8}) -> Test ! {holds, self()}, receive go -> commit end;
+            (#kafka_message{value = Value}) -> case lists:member(Value, New) of true -> ack; false -> commit end
+         end,
+  A = Start(a, Client, Group, [Topic],
+            [{offset_commit_interval_seconds, 3600}, {on_message, Held},
+             {consumer, [{begin_offset, earliest}, {offset_reset_policy, reset_to_earliest}]}]),
+  Handler = ?RECEIVE({holds, Pid}, Pid),
+  ok = brod:delete_topics(brod_test:bootstrap(), [Topic], ?LIMIT_MS),
+  ok = brod_test:create_again(Topic, 1),
+  fill(Client, Topic, 1, New),
+  Arrived = fun() ->
+              {messages, Waiting} = process_info(Handler, messages),
+              lists:any(fun({_, #kafka_message_set{messages = [#kafka_message{offset = 0} | _]}}) -> true; (_) -> false end, Waiting)
+            end,
+  true = wait_until(Arrived, ?LIMIT_MS),
+  Handler ! go,
+  _ = collect(numbers(1, 12), ?LIMIT_MS),
   ok = Stop(A),
   ?assertEqual(#{}, committed(Client, Group, Topic)).
 

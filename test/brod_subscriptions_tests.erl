@@ -22,6 +22,7 @@ subscriptions_test_() ->
                      {"a callback that sees to a fetch error", fun seen_to/0},
                      {"messages of a log that is gone", fun former_log/0},
                      {"who handles them may know", fun former_handler/0},
+                     {"messages from before a consumer that goes back by itself", fun former_by_policy/0},
                      {"goes back without a word", fun goes_back/0},
                      {"what comes again from the same consumer is not handed out before", fun comes_again/0},
                      {"a subscription that fails is tried again", fun tried_again/0},
@@ -319,6 +320,23 @@ former_handler() ->
   Arrived = arrive(0, [0], Subs),
   {Handled, _} = brod_subscriptions:work(Of(present), Of(former), [], Arrived),
   ?assertEqual([{former, 100}, {former, 101}, {present, 0}], lists:reverse(Handled)).
+
+%% Acks of what was read before it went back would count for what comes.
+former_by_policy() ->
+  Subs = queued([100, 101], new(message, [{0, 100}])),
+  Set = {get({consumer, 0}), set(0, [0])},
+  ?assertEqual({true, {?T, 0}}, brod_subscriptions:goes_back(Set, Subs)),
+  Of = fun(Log) -> fun(?T, 0, #kafka_message{offset = O}, Acc) -> {ok, ack, [{Log, O} | Acc]} end end,
+  {_, Arrived} = brod_subscriptions:handle_info(Set, Subs),
+  ?assertEqual(false, brod_subscriptions:goes_back({get({consumer, 0}), set(0, [1])}, Arrived)),
+  {done, Lost} = brod_subscriptions:handle_info(down(0), Arrived),
+  {Handled, Subs1} = brod_subscriptions:work(Of(present), Of(former), [], Arrived),
+  ?assertEqual([{former, 100}, {former, 101}, {present, 0}], lists:reverse(Handled)),
+  ?assertEqual([0], acks()),
+  ?assertMatch(#{partitions := #{{?T, 0} := #{acked := 0}}}, brod_subscriptions:info(Subs1)),
+  %% What cannot be fetched any more is handled although the consumer is lost.
+  ?assertMatch({[{former, 101}, {former, 100}], _}, brod_subscriptions:work(Of(present), Of(former), [], Lost)),
+  ?assertEqual([], acks()).
 
 comes_again() ->
   Subs2 = fetch_failed(message_too_large, queued([4, 5], new(message, [{0, 0}]))),
