@@ -7,14 +7,15 @@
 
 -export([all/0, init_per_suite/1, end_per_suite/1]).
 -export([refused_consumer_is_no_health/1, what_is_started_again_goes_on_counting/1, each_end_of_a_generation_is_told/1,
-         credentials_refused_at_the_start_are_told/1]).
+         credentials_refused_at_the_start_are_told/1, what_lasts_is_told_though_it_is_nobodys_error/1]).
 -export([get_committed_offsets/2, assignments_received/4, assignments_revoked/1]).
 
 -define(LIMIT_MS, 20000).
+-define(NOT_ENOUGH_REPLICAS, 19).
 -define(TOPIC_AUTHORIZATION_FAILED, 29).
 
 all() -> [refused_consumer_is_no_health, what_is_started_again_goes_on_counting, each_end_of_a_generation_is_told,
-          credentials_refused_at_the_start_are_told].
+          credentials_refused_at_the_start_are_told, what_lasts_is_told_though_it_is_nobodys_error].
 
 init_per_suite(Config) -> brod_test:init_mock_suite(Config).
 
@@ -86,6 +87,30 @@ credentials_refused_at_the_start_are_told(_Config) ->
                   #{event := [client, connect_failed], metadata := #{broker := Broker, reason := Why}}],
                  brod_telemetry:recent(Client))
   end).
+
+%% Brokers answer, a consumer gets nothing, and a producer that tries again for ever waits.
+what_lasts_is_told_though_it_is_nobodys_error(_Config) ->
+  brod_test:with_mock(#{topics => #{<<"gone">> => 2, <<"few">> => 1}}, fun(Mock, Client) ->
+    Log = brod_log:start(),
+    ok = brod:start_consumer(Client, <<"gone">>, [{max_wait_time, 100}]),
+    {ok, _} = brod:subscribe(Client, self(), <<"gone">>, 0, [{begin_offset, earliest}]),
+    ok = brod:start_producer(Client, <<"few">>, [{max_retries, -1}]),
+    ok = brod:delete_topics(brod_mock:endpoints(Mock), [<<"gone">>], 5000, []),
+    ok = brod_mock:fault(Mock, #{api => <<"Produce">>, times => 1000000, action => {error, ?NOT_ENOUGH_REPLICAS}}),
+    {ok, Ref} = brod:produce(Client, <<"few">>, 0, <<>>, <<"v">>),
+    told(Log, ["the topic is not available", "topic gone", "unknown_topic_or_partition"]),
+    told(Log, ["batches are refused and sent again", "topic few", "not_enough_replicas"]),
+    ok = brod_mock:clear_faults(Mock),
+    ok = brod:sync_produce_request(Ref, ?LIMIT_MS),
+    ok = brod_mock:create_topic(Mock, <<"gone">>, 2),
+    told(Log, ["the topic is available again", "topic gone"]),
+    ok = brod_log:stop(Log)
+  end).
+
+%% One line has all of these.
+told(Log, [First | Others]) ->
+  Has = fun(Line) -> lists:all(fun(Text) -> string:find(Line, Text) =/= nomatch end, Others) end,
+  true = brod_test:wait_until(fun() -> lists:any(Has, brod_log:all(Log, First)) end, 3 * ?LIMIT_MS).
 
 assigned() ->
   receive assigned -> ok after ?LIMIT_MS -> error(not_assigned) end.

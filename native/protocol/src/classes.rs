@@ -139,6 +139,17 @@ impl ErrorCode {
             )
     }
 
+    /// Of those: the broker leads the partition and takes nothing for it, until somebody sees to the cluster.
+    pub const fn is_refused_for_now(self) -> bool {
+        one_of!(
+            self,
+            REQUEST_TIMED_OUT,
+            NOT_ENOUGH_REPLICAS,
+            NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+            KAFKA_STORAGE_ERROR,
+        )
+    }
+
     /// Another broker coordinates the group or the transactional id, or soon will.
     pub const fn is_coordinator_change(self) -> bool {
         one_of!(self, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR)

@@ -80,6 +80,13 @@ impl Interests {
         self.0.lock().len()
     }
 
+    /// The topics that have holders.
+    pub(super) fn held(&self) -> Vec<Arc<str>> {
+        let all = self.0.lock();
+        let held = all.iter().filter(|(_, holders)| holders.count > 0);
+        held.map(|(name, _)| name.clone()).collect()
+    }
+
     /// All topics of interest.
     pub(super) fn names(&self) -> Vec<String> {
         self.0.lock().keys().map(|name| name.to_string()).collect()

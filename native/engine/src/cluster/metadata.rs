@@ -88,6 +88,19 @@ impl Snapshot {
             .ok_or(ErrorCode::LEADER_NOT_AVAILABLE)
     }
 
+    /// Why a topic, or some of its partitions, cannot be used, and how many of them, 0 for a topic that is not there. None as well
+    /// where nobody was asked yet.
+    pub(super) fn trouble(&self, topic: &str) -> Option<(ErrorCode, usize)> {
+        let info = self.topics.get(topic)?;
+        if !info.error.is_ok() {
+            return Some((info.error, 0));
+        }
+        let partitions = info.partitions.keys();
+        let mut errors = partitions.filter_map(|partition| self.leader(topic, *partition).err());
+        let first = errors.next()?;
+        Some((first, 1 + errors.count()))
+    }
+
     /// True when the brokers said that there is no such topic or partition, as opposed to not
     /// having been asked yet.
     pub fn is_unknown(&self, topic: &str, partition: i32) -> bool {

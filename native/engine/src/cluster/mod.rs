@@ -11,6 +11,7 @@ mod metadata;
 mod refresh;
 mod refusals;
 mod supervision;
+mod troubles;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ pub use interest::{is_topic_name, Interest};
 pub use late::{unless_moved, LATE};
 pub use metadata::{Leader, NodeId, PartitionInfo, Snapshot, TopicInfo};
 pub use supervision::OnFailure;
+use troubles::{Trouble, Troubles};
 
 use crate::error::Error;
 use crate::net::{ConnectOptions, Connection, Endpoint, NetError};
@@ -93,6 +95,8 @@ pub struct Cluster {
     id: Mutex<Option<String>>,
     /// Why the last refresh failed, if it did.
     refresh_failure: Mutex<Option<NetError>>,
+    /// What of the topics of interest is to be told.
+    troubles: Mutex<Troubles>,
     changes: watch::Sender<u64>,
     closed: CancellationToken,
 }
@@ -109,6 +113,7 @@ impl Cluster {
             refresh: Notify::new(),
             id: Mutex::default(),
             refresh_failure: Mutex::default(),
+            troubles: Mutex::default(),
             changes: watch::Sender::new(0),
             closed: CancellationToken::new(),
         });
@@ -126,6 +131,16 @@ impl Cluster {
     /// What has been done so far.
     pub fn stats(&self) -> &Stats {
         &self.config.connect.stats
+    }
+
+    /// A leader has refused a batch, which is sent again: told where it lasts.
+    pub fn batch_refused(&self, topic: &Arc<str>, partition: i32, error: ErrorCode, now: Instant) {
+        let lasts = self.troubles.lock().seen(Trouble::Refused, topic, now);
+        if let Some(lasts) = lasts {
+            let client = &*self.config.connect.client_id;
+            let lasts = format!("{:.0} s", lasts.as_secs_f64());
+            tracing::warn!(client, %topic, partition, %error, lasts, "batches are refused and sent again");
+        }
     }
 
     /// Closes all connections and ends the refresher.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::troubles::Trouble;
 use super::{Backoff, Cluster};
 use crate::error::Error;
 
@@ -33,6 +34,7 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
                     tracing::info!(client, after, "metadata is known again");
                 }
                 *cluster.refresh_failure.lock() = None;
+                tell_of_topics(&cluster, Instant::now());
                 backoff.reset();
                 config.refresh_backoff
             }
@@ -53,6 +55,33 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
         tokio::select! {
             _ = cluster.closed.cancelled() => return,
             _ = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Whoever produces to a topic that is not there waits, and whoever reads it gets nothing: neither is an error, and somebody
+/// should know.
+fn tell_of_topics(cluster: &Cluster, now: Instant) {
+    let (snapshot, held) = (cluster.snapshot(), cluster.interests.held());
+    let client = &*cluster.config.connect.client_id;
+    let seconds = |time: Duration| format!("{:.0} s", time.as_secs_f64());
+    let mut troubles = cluster.troubles.lock();
+    troubles.keep(|topic| cluster.interests.contains(topic));
+    for topic in held {
+        let Some((error, partitions)) = snapshot.trouble(&topic) else {
+            if let Some(lasted) = troubles.over(Trouble::Unavailable, &topic, now) {
+                tracing::info!(client, %topic, after = seconds(lasted), "the topic is available again");
+            }
+            continue;
+        };
+        if let Some(lasts) = troubles.seen(Trouble::Unavailable, &topic, now) {
+            let lasts = seconds(lasts);
+            match partitions {
+                0 => tracing::warn!(client, %topic, %error, lasts, "the topic is not available"),
+                _ => {
+                    tracing::warn!(client, %topic, partitions, %error, lasts, "partitions are not available")
+                }
+            }
         }
     }
 }

@@ -89,6 +89,9 @@ fn finish<R: Replies>(
     if result.code.is_leader_in_doubt() {
         cluster.request_refresh();
     }
+    if result.code.is_refused_for_now() {
+        cluster.batch_refused(partition.topic(), partition.index(), result.code, now);
+    }
     let cause = Cause::Code(result.code);
     let leader = partition.leader(&cluster.snapshot());
     let moved = cause.is_leader_change() && leader.is_ok_and(|other| other != node);
