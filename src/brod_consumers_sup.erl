@@ -126,14 +126,9 @@ wanted(Partitions, Config) ->
     Some -> [P || P <- Partitions, lists:member(P, Some)]
   end.
 
-% @private
-ends_all({topic, _ClientPid, Topic, _Config}, Reason) ->
-  case brod_crash:refused(Reason) of
-    none -> false;
-    Code -> {Code, io_lib:format("consumers of ~ts stop: ~s", [Topic, Code])}
-  end;
-ends_all(root, _Reason) ->
-  false.
+%% @private
+ends_all({topic, _ClientPid, Topic, _Config}, Reason) -> brod_crash:refused_line("consumers", Topic, Reason);
+ends_all(root, _Reason) -> false.
 
 topic_spec(ClientPid, Topic, Config) ->
   Delay = brod_options:given(topic_restart_delay_seconds, Config, ?DEFAULT_TOPIC_RESTART_DELAY),

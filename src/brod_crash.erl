@@ -2,7 +2,7 @@
 %% it had in its hands, which may be large, and nobody's business but their reader's.
 -module(brod_crash).
 
--export([short/1, text/1, short_stack/1, short_message/1, drop_messages/0, status/2, refused/1, quietly/1]).
+-export([short/1, text/1, short_stack/1, short_message/1, drop_messages/0, status/2, refused/1, refused_line/3, quietly/1]).
 
 -include("brod_int.hrl").
 
@@ -83,6 +83,14 @@ refused({not_retriable, {produce_response_error, _Topic, _Partition, _Offset, Co
 refused({not_retriable, Code}) -> refused(Code);
 refused(Code) when Code =:= topic_authorization_failed; Code =:= cluster_authorization_failed -> Code;
 refused(_Reason) -> none.
+
+%% @doc What is said of all of them then, once for each code; see the callback `ends_all' of `brod_supervisor3'.
+-spec refused_line(Workers :: string(), brod:topic(), Reason :: term()) -> {Code :: atom(), unicode:chardata()} | false.
+refused_line(Workers, Topic, Reason) ->
+  case refused(Reason) of
+    none -> false;
+    Code -> {Code, io_lib:format("~s of ~ts stop: ~s", [Workers, Topic, Code])}
+  end.
 
 %% @doc Ends the calling process for a reason that a line in the log has told. Those who are linked to it or watch it see that reason; the
 %% reports of gen_server and proc_lib, which have its whole state, are left out: they would come for each partition, and again with

@@ -136,14 +136,9 @@ post_init({topic, ClientPid, Topic, Config}) ->
       {error, Reason}
   end.
 
-% @private
-ends_all({topic, _ClientPid, Topic, _Config}, Reason) ->
-  case brod_crash:refused(Reason) of
-    none -> false;
-    Code -> {Code, io_lib:format("producers of ~ts stop: ~s", [Topic, Code])}
-  end;
-ends_all(root, _Reason) ->
-  false.
+%% @private
+ends_all({topic, _ClientPid, Topic, _Config}, Reason) -> brod_crash:refused_line("producers", Topic, Reason);
+ends_all(root, _Reason) -> false.
 
 topic_spec(ClientPid, Topic, Config) ->
   Delay = brod_options:given(topic_restart_delay_seconds, Config, ?DEFAULT_TOPIC_RESTART_DELAY),

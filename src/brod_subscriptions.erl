@@ -123,7 +123,7 @@ handle_info({_Pid, #kafka_message_set{messages = []}}, Subs) ->
   {done, Subs};
 handle_info({Pid, #kafka_message_set{topic = T, partition = P} = Set} = Info, #subs{} = Arrived) ->
   Subs = case goes_back(Info, Arrived) of
-           {true, Key} -> Arrived#subs{queue = former(Pid, Key, Arrived#subs.queue)};
+           {true, Key} -> back(Pid, Key, Set, Arrived);
            false -> Arrived
          end,
   What = case Subs#subs.type of
@@ -185,18 +185,18 @@ resubscribe(Topic, #subs{client = Client, config = Config, parts = Parts} = Subs
       failed({Topic, all}, Reason, Subs)
   end.
 
-received(Pid, Key, #kafka_message_set{messages = [#kafka_message{offset = First} | _] = Messages},
-         #subs{parts = Parts} = Subs) ->
+received(Pid, Key, #kafka_message_set{messages = Messages}, #subs{parts = Parts} = Subs) ->
   case Parts of
-    #{Key := #part{consumer = {Pid, _}, last = Before} = Part} ->
+    #{Key := #part{consumer = {Pid, _}} = Part} ->
       #kafka_message{offset = Last} = lists:last(Messages),
-      Subs#subs{parts = Parts#{Key := (at(First, Before, Part))#part{last = Last}}};
+      Subs#subs{parts = Parts#{Key := Part#part{last = Last}}};
     _ -> Subs
   end.
 
-%% Where it goes back, by a seek or because `offset_reset_policy' did not ask, what was acknowledged says nothing of what comes.
-at(First, Before, Part) when is_integer(Before), First =< Before -> Part#part{acked = undefined, next = First};
-at(_First, _Before, Part) -> Part.
+%% What was acknowledged says nothing of what comes.
+back(Pid, Key, #kafka_message_set{messages = [#kafka_message{offset = First} | _]}, #subs{parts = Parts, queue = Queue} = Subs) ->
+  #{Key := Part} = Parts,
+  Subs#subs{parts = Parts#{Key := Part#part{acked = undefined, next = First}}, queue = former(Pid, Key, Queue)}.
 
 %% What the handler has got it does not get again: it is still working on what it has not
 %% acknowledged.

@@ -99,58 +99,39 @@ consumer_used_before(Config) ->
 
 %% Where the former topic was read up to says nothing of the new one: who took over at that offset would pass over the new
 %% one's first messages. The last of the former ones is handled when the new one is known already.
-topic_made_again(Config) ->
-  ok = made_again(fun brod_group_probe:v2/5, fun stop/1, Config),
-  made_again(fun brod_group_probe:v1/5, fun brod_group_subscriber:stop/1, Config).
-
-made_again(Start, Stop, Config) ->
-  {Client, _, Topic} = filled(1, 10, Config),
-  Group = unique("g"),
-  Test = self(),
-  Held = fun(#kafka_message{offset = 8}) -> Test ! {holds, self()}, receive go -> commit end;
-            (_) -> commit
-         end,
-  A = Start(a, Client, Group, [Topic], [{offset_commit_interval_seconds, 3600}, {on_message, Held}]),
-  Handler = ?RECEIVE({holds, Pid}, Pid),
-  ok = brod:delete_topics(brod_test:bootstrap(), [Topic], ?LIMIT_MS),
-  ok = brod_test:create_again(Topic, 1),
-  Told = fun() ->
-           {messages, Waiting} = process_info(Handler, messages),
-           lists:any(fun({_, #kafka_fetch_error{}}) -> true; (_) -> false end, Waiting)
-         end,
-  true = wait_until(Told, ?LIMIT_MS),
-  Handler ! go,
-  _ = collect(numbers(1, 10), ?LIMIT_MS),
-  ok = Stop(A),
-  ?assertEqual(#{}, committed(Client, Group, Topic)).
+topic_made_again(Config) -> made_again([], [], fun(Info) -> is_record(Info, kafka_fetch_error) end, Config).
 
 %% The same where the subscriber is not asked where to go on.
 topic_made_again_by_policy(Config) ->
-  ok = made_again_by_policy(fun brod_group_probe:v2/5, fun stop/1, Config),
-  made_again_by_policy(fun brod_group_probe:v1/5, fun brod_group_subscriber:stop/1, Config).
+  IsNew = fun(#kafka_message_set{messages = [#kafka_message{offset = Offset} | _]}) -> Offset =:= 0;
+             (_) -> false
+          end,
+  Consumer = [{consumer, [{begin_offset, earliest}, {offset_reset_policy, reset_to_earliest}]}],
+  made_again(Consumer, numbers(11, 12), IsNew, Config).
 
-made_again_by_policy(Start, Stop, Config) ->
+made_again(Consumer, New, IsSign, Config) ->
+  [ok = made_again(Start, Stop, Consumer, New, IsSign, Config)
+   || {Start, Stop} <- [{fun brod_group_probe:v2/5, fun stop/1}, {fun brod_group_probe:v1/5, fun brod_group_subscriber:stop/1}]].
+
+made_again(Start, Stop, Consumer, New, IsSign, Config) ->
   {Client, _, Topic} = filled(1, 10, Config),
   Group = unique("g"),
   Test = self(),
-  New = numbers(11, 12),
   Held = fun(#kafka_message{offset = 8}) -> Test ! {holds, self()}, receive go -> commit end;
             (#kafka_message{value = Value}) -> case lists:member(Value, New) of true -> ack; false -> commit end
          end,
-  A = Start(a, Client, Group, [Topic],
-            [{offset_commit_interval_seconds, 3600}, {on_message, Held},
-             {consumer, [{begin_offset, earliest}, {offset_reset_policy, reset_to_earliest}]}]),
+  A = Start(a, Client, Group, [Topic], [{offset_commit_interval_seconds, 3600}, {on_message, Held} | Consumer]),
   Handler = ?RECEIVE({holds, Pid}, Pid),
   ok = brod:delete_topics(brod_test:bootstrap(), [Topic], ?LIMIT_MS),
   ok = brod_test:create_again(Topic, 1),
-  fill(Client, Topic, 1, New),
-  Arrived = fun() ->
+  _ = New =:= [] orelse fill(Client, Topic, 1, New),
+  HasSign = fun() ->
               {messages, Waiting} = process_info(Handler, messages),
-              lists:any(fun({_, #kafka_message_set{messages = [#kafka_message{offset = 0} | _]}}) -> true; (_) -> false end, Waiting)
+              lists:any(fun({_, Info}) -> IsSign(Info); (_) -> false end, Waiting)
             end,
-  true = wait_until(Arrived, ?LIMIT_MS),
+  true = wait_until(HasSign, ?LIMIT_MS),
   Handler ! go,
-  _ = collect(numbers(1, 12), ?LIMIT_MS),
+  _ = collect(numbers(1, 10) ++ New, ?LIMIT_MS),
   ok = Stop(A),
   ?assertEqual(#{}, committed(Client, Group, Topic)).
 

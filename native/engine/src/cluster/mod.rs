@@ -30,7 +30,7 @@ pub use interest::{is_topic_name, Interest};
 pub use late::{unless_moved, LATE};
 pub use metadata::{Leader, NodeId, PartitionInfo, Snapshot, TopicInfo};
 pub use supervision::OnFailure;
-use troubles::{Trouble, Troubles};
+use troubles::{seconds, Trouble, Troubles};
 
 use crate::error::Error;
 use crate::net::{ConnectOptions, Connection, Endpoint, NetError};
@@ -136,9 +136,8 @@ impl Cluster {
     /// A leader has refused a batch, which is sent again: told where it lasts.
     pub fn batch_refused(&self, topic: &Arc<str>, partition: i32, error: ErrorCode, now: Instant) {
         let lasts = self.troubles.lock().seen(Trouble::Refused, topic, now);
-        if let Some(lasts) = lasts {
+        if let Some(lasts) = lasts.map(seconds) {
             let client = &*self.config.connect.client_id;
-            let lasts = format!("{:.0} s", lasts.as_secs_f64());
             tracing::warn!(client, %topic, partition, %error, lasts, "batches are refused and sent again");
         }
     }

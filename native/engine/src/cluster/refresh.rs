@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::troubles::Trouble;
+use super::troubles::{seconds, Trouble};
 use super::{Backoff, Cluster};
 use crate::error::Error;
 
@@ -64,7 +64,6 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
 fn tell_of_topics(cluster: &Cluster, now: Instant) {
     let (snapshot, held) = (cluster.snapshot(), cluster.interests.held());
     let client = &*cluster.config.connect.client_id;
-    let seconds = |time: Duration| format!("{:.0} s", time.as_secs_f64());
     let mut troubles = cluster.troubles.lock();
     troubles.keep(|topic| cluster.interests.contains(topic));
     for topic in held {
@@ -74,8 +73,8 @@ fn tell_of_topics(cluster: &Cluster, now: Instant) {
             }
             continue;
         };
-        if let Some(lasts) = troubles.seen(Trouble::Unavailable, &topic, now) {
-            let lasts = seconds(lasts);
+        let lasts = troubles.seen(Trouble::Unavailable, &topic, now);
+        if let Some(lasts) = lasts.map(seconds) {
             match partitions {
                 0 => tracing::warn!(client, %topic, %error, lasts, "the topic is not available"),
                 _ => {

@@ -83,6 +83,11 @@ impl Troubles {
     }
 }
 
+/// As a line has it: parts of a second say nothing of what is told after ten.
+pub(super) fn seconds(time: Duration) -> String {
+    format!("{:.0} s", time.as_secs_f64())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
