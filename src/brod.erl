@@ -232,8 +232,8 @@ health(Client) -> brod_stats:health(Client).
 %%
 %% Options: `required_acks' (-1 all in-sync replicas, 0 none, 1 leader; -1), `ack_timeout' (ms,
 %% 10000), `compression' (no_compression), `compression_level', `partition_buffer_limit' (calls
-%% that may wait to be sent, 512), `partition_onwire_limit' (requests in flight, 1),
-%% `max_batch_size' (bytes, 1048576), `max_request_size' (bytes of several batches, 1048576), `max_linger_ms' (0), `max_linger_count' (0), `max_retries'
+%% that may wait to be sent, 512), `partition_onwire_limit' (requests in flight; 1, or
+%% up to 5 to a broker that is far away where `enable_idempotence' keeps the order), `max_batch_size' (bytes, 1048576), `max_request_size' (bytes of several batches, 1048576), `max_linger_ms' (0), `max_linger_count' (0), `max_retries'
 %% (3, -1 for no limit), `retry_backoff_ms' (500), `delivery_timeout_ms' (120000; `infinity' if
 %% `max_retries' is -1), `enable_idempotence'
 %% (auto), `produce_req_vsn', `topic_restart_delay_seconds' (10),

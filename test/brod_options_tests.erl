@@ -3,9 +3,10 @@
 
 producer_defaults_test() ->
   {ok, Options} = brod_options:producer([]),
-  ?assertMatch(#{partition_buffer_limit := 512, partition_onwire_limit := 1, max_retries := 3,
+  ?assertMatch(#{partition_buffer_limit := 512, max_retries := 3,
                  required_acks := -1, compression := no_compression, max_linger_ms := 0}, Options),
-  ?assertNot(is_map_key(produce_req_vsn, Options)).
+  ?assertNot(is_map_key(produce_req_vsn, Options)),
+  ?assertNot(is_map_key(partition_onwire_limit, Options)).
 
 acks_by_name_test_() ->
   [?_assertMatch({ok, #{required_acks := N}}, brod_options:producer([{required_acks, Name}]))

@@ -342,7 +342,7 @@ pub(crate) fn decode_config<'a>(options: &Options<'a>) -> Result<ProducerConfig,
     let acks = |acks: &i16| (-1..=1).contains(acks);
     Ok(ProducerConfig {
         partition_buffer_limit: options.required("partition_buffer_limit", |_| true)?,
-        partition_onwire_limit: options.required("partition_onwire_limit", |limit| *limit > 0)?,
+        partition_onwire_limit: options.optional("partition_onwire_limit", |limit| *limit > 0)?,
         max_batch_size: options.required("max_batch_size", |size| *size > 0)?,
         max_request_size: options.required("max_request_size", |size| *size > 0)?,
         max_retries: options.required("max_retries", |_| true)?,

@@ -34,6 +34,14 @@ pub(super) enum Identity {
     Is(ProducerId),
 }
 
+/// The broker that batches are taken for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Destination {
+    pub node: NodeId,
+    /// How many requests are worth to be in flight to it at once.
+    pub worth: usize,
+}
+
 /// What the sender finds when it asks for a batch.
 #[expect(
     clippy::large_enum_variant,
@@ -74,6 +82,8 @@ pub(super) struct Buffer<A> {
     in_flight: VecDeque<u64>,
     /// The broker that has them.
     in_flight_at: Option<NodeId>,
+    /// How many of them were worth it when the sender last asked.
+    worth: usize,
     cut_calls: CutCalls<A>,
     buffered_calls: u32,
     /// Bytes that left since the budget was last told.
@@ -123,6 +133,7 @@ impl<A: Acks> Buffer<A> {
             ready: VecDeque::new(),
             in_flight: VecDeque::new(),
             in_flight_at: None,
+            worth: 1,
             cut_calls: CutCalls::new(),
             buffered_calls: 0,
             freed: 0,
@@ -256,8 +267,8 @@ impl<A: Acks> Buffer<A> {
 
     fn in_flight_limit(&self, config: &ProducerConfig) -> usize {
         match self.identity {
-            Identity::Off => config.in_flight_limit(false),
-            _ if self.is_introduced => config.in_flight_limit(true),
+            Identity::Off => config.in_flight_limit(false, self.worth),
+            _ if self.is_introduced => config.in_flight_limit(true, self.worth),
             _ => 1,
         }
     }
@@ -270,11 +281,12 @@ impl<A: Acks> Buffer<A> {
         config: &ProducerConfig,
         now: Instant,
         room: usize,
-        to: NodeId,
+        to: Destination,
     ) -> Take<A> {
         self.queued = false;
         self.timer = None;
-        let is_elsewhere = !self.in_flight.is_empty() && self.in_flight_at != Some(to);
+        self.worth = to.worth;
+        let is_elsewhere = !self.in_flight.is_empty() && self.in_flight_at != Some(to.node);
         if is_elsewhere || self.in_flight.len() >= self.in_flight_limit(config) {
             return Take::Idle;
         }
@@ -346,7 +358,7 @@ impl<A: Acks> Buffer<A> {
         }
         self.buffered_calls -= batch.calls;
         self.in_flight.push_back(batch.order);
-        self.in_flight_at = Some(to);
+        self.in_flight_at = Some(to.node);
         let more = self.is_sendable(config);
         self.queued = more;
         Take::Batch { batch, more }

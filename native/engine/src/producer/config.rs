@@ -25,8 +25,9 @@ pub enum Idempotence {
 pub struct ProducerConfig {
     /// Calls that may wait for the wire before further callers are held up.
     pub partition_buffer_limit: u32,
-    /// Batches of this partition in flight at once. At most 5 count when idempotent.
-    pub partition_onwire_limit: usize,
+    /// Batches of this partition in flight at once. At most 5 count when idempotent. None: one, and as many as its distance
+    /// is worth to a broker that is far away, where idempotence keeps their order.
+    pub partition_onwire_limit: Option<usize>,
     /// A batch is closed before it exceeds this many bytes, before compression. A single call
     /// may exceed it alone.
     pub max_batch_size: usize,
@@ -65,7 +66,7 @@ impl Default for ProducerConfig {
     fn default() -> Self {
         ProducerConfig {
             partition_buffer_limit: 512,
-            partition_onwire_limit: 1,
+            partition_onwire_limit: None,
             max_batch_size: 1024 * 1024,
             max_request_size: 1024 * 1024,
             max_retries: 3,
@@ -87,13 +88,13 @@ impl Default for ProducerConfig {
 
 impl ProducerConfig {
     /// Batches of one partition in flight at once: a broker remembers the last five batches
-    /// of a producer id, so more could not be told apart from repeats.
-    pub(super) fn in_flight_limit(&self, idempotent: bool) -> usize {
-        let limit = self.partition_onwire_limit.max(1);
+    /// of a producer id, so more could not be told apart from repeats. `worth`: how many the
+    /// distance of the broker is worth.
+    pub(super) fn in_flight_limit(&self, idempotent: bool, worth: usize) -> usize {
         if idempotent {
-            limit.min(5)
+            self.partition_onwire_limit.unwrap_or(worth).clamp(1, 5)
         } else {
-            limit
+            self.partition_onwire_limit.unwrap_or(1).max(1)
         }
     }
 

@@ -16,7 +16,7 @@ pub use admission::{Append, WhenFull};
 
 use super::acks::{Acks, Replies};
 use super::budget::Budget;
-use super::buffer::{Buffer, Outcome, Take};
+use super::buffer::{Buffer, Destination, Outcome, Take};
 use super::config::ProducerConfig;
 use super::failure::{Cause, Failure};
 use super::timers::Waits;
@@ -178,7 +178,12 @@ impl<R: Replies> Partition<R> {
     }
 
     /// The question for work of the sender to the broker `to`.
-    pub(super) fn take(self: &Arc<Self>, now: Instant, room: usize, to: NodeId) -> Take<R::Acks> {
+    pub(super) fn take(
+        self: &Arc<Self>,
+        now: Instant,
+        room: usize,
+        to: Destination,
+    ) -> Take<R::Acks> {
         let mut state = self.state.lock();
         let taken = state.buffer.take(&self.config, now, room, to);
         if matches!(taken, Take::Batch { .. }) {

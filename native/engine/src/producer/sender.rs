@@ -10,7 +10,7 @@ use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, ProduceRequest};
 
 use super::acks::Replies;
-use super::buffer::Take;
+use super::buffer::{Destination, Take};
 use super::failure::Cause;
 use super::inbox::Inbox;
 use super::lane::{lane_of, Event, Item, Lane, Request, LANES};
@@ -182,6 +182,10 @@ impl<R: Replies> Task<R> {
         let (mut other_kind, mut more_behind) = (Vec::new(), Vec::new());
         let (mut bytes, mut records) = (0, 0);
         let snapshot = self.shared.cluster.snapshot();
+        let to = Destination {
+            node: self.inbox.node,
+            worth: self.lanes[lane].distance.requests(),
+        };
         let Lane {
             queue,
             size_limit,
@@ -193,7 +197,7 @@ impl<R: Replies> Task<R> {
         while let Some(waiting) = queue.pop() {
             let partition = &waiting.item;
             let (leader, topic_id) = partition.place(&snapshot);
-            if leader.ok() != Some(self.inbox.node) {
+            if leader.ok() != Some(to.node) {
                 self.shared.route(waiting.item);
                 continue;
             }
@@ -211,7 +215,7 @@ impl<R: Replies> Task<R> {
             };
             let around = AROUND_BATCH + partition.topic().len();
             let room = room.saturating_sub(around);
-            match partition.take(now, room, self.inbox.node) {
+            match partition.take(now, room, to) {
                 Take::Batch { batch, more } => {
                     bytes += batch.request_bytes() + around;
                     records += batch.records();

@@ -102,7 +102,7 @@ async fn while_a_broker_throttles_the_time_for_an_answer_does_not_run() {
     let (cluster, producers) = cluster_and_producers(&broker).await;
     let config = ProducerConfig {
         required_acks: 1,
-        partition_onwire_limit: 4,
+        partition_onwire_limit: Some(4),
         ..ProducerConfig::default()
     };
     let (sender, results) = mpsc::unbounded_channel();

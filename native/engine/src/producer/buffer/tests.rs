@@ -66,8 +66,8 @@ struct Bench {
     config: ProducerConfig,
     buffer: Buffer<Calls>,
     now: Instant,
-    /// Who leads.
-    leader: NodeId,
+    /// Who leads, and how far away that is.
+    leader: Destination,
 }
 
 /// The name of a call that is not to be answered.
@@ -86,7 +86,7 @@ impl Bench {
             buffer: Buffer::new(&config),
             config,
             now: Instant::now(),
-            leader: 1,
+            leader: Destination { node: 1, worth: 1 },
         }
     }
 
@@ -324,7 +324,7 @@ fn all_bytes_that_came_in_are_counted_out() {
 #[test]
 fn a_partition_stays_queued_only_with_more_to_send() {
     let mut bench = Bench::new(|config| {
-        config.partition_onwire_limit = 2;
+        config.partition_onwire_limit = Some(2);
         config.max_batch_size = 1;
     });
     for name in ["a", "b", "c"] {
@@ -343,7 +343,9 @@ fn a_partition_stays_queued_only_with_more_to_send() {
 fn a_batch_that_does_not_fit_into_a_request_stays_in_the_queue() {
     let mut bench = Bench::new(|_| {});
     bench.call_with("a", &[&[0; 100]]).unwrap();
-    let taken = bench.buffer.take(&bench.config, bench.now, 100, 1);
+    let taken = bench
+        .buffer
+        .take(&bench.config, bench.now, 100, bench.leader);
     assert!(matches!(taken, Take::NoRoom));
     assert!(!bench.call("b").wake, "the sender has it in its queue");
     assert_eq!(names(&bench.batch()), ["a", "b"]);

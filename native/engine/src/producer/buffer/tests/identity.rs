@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn batches_in_flight_come_back_in_order_under_their_old_sequence_numbers() {
-    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 9);
+    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = Some(9));
     let mut in_flight = Vec::new();
     for name in ["a", "b", "c"] {
         bench.call(name);
@@ -37,13 +37,44 @@ fn batches_in_flight_come_back_in_order_under_their_old_sequence_numbers() {
 
 #[test]
 fn no_more_than_five_batches_are_in_flight_when_idempotent() {
-    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 9);
+    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = Some(9));
     for name in ["a", "b", "c", "d", "e"] {
         bench.call(name);
         bench.batch();
     }
     bench.call("f");
     assert!(matches!(bench.take(), Take::Idle));
+}
+
+/// How many batches of a call each are taken at once.
+fn taken_at_once(bench: &mut Bench) -> usize {
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        bench.call(name);
+    }
+    std::iter::from_fn(|| match bench.take() {
+        Take::Batch { batch, .. } => Some(batch),
+        _ => None,
+    })
+    .count()
+}
+
+#[test]
+fn a_broker_far_away_has_as_many_batches_of_a_partition_as_it_is_worth_if_their_order_is_kept() {
+    let one_a_batch = |config: &mut ProducerConfig| config.max_batch_size = 1;
+    for (worth, in_flight) in [(1, 1), (3, 3), (5, 5)] {
+        let mut bench = Bench::idempotent(one_a_batch);
+        bench.leader.worth = worth;
+        assert_eq!(taken_at_once(&mut bench), in_flight);
+    }
+    let mut bench = Bench::new(one_a_batch);
+    bench.leader.worth = 5;
+    assert_eq!(taken_at_once(&mut bench), 1, "nothing keeps the order");
+    let mut bench = Bench::idempotent(|config| {
+        one_a_batch(config);
+        config.partition_onwire_limit = Some(1);
+    });
+    bench.leader.worth = 5;
+    assert_eq!(taken_at_once(&mut bench), 1, "it was asked for");
 }
 
 #[test]
@@ -77,7 +108,7 @@ fn a_repeat_that_the_broker_recognizes_is_a_success() {
 
 #[test]
 fn what_is_behind_a_refused_batch_in_flight_goes_under_a_new_producer_id() {
-    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 5);
+    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = Some(5));
     let a = bench.sent("a");
     let b = bench.sent("b");
     bench.call("c");
@@ -109,7 +140,7 @@ fn a_refused_batch_that_may_be_stored_keeps_its_sequence_number() {
 
 #[test]
 fn an_earlier_batch_keeps_its_sequence_number_when_a_later_one_is_refused() {
-    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 5);
+    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = Some(5));
     let a = bench.sent("a");
     let b = bench.sent("b");
     bench.call("c");
@@ -122,7 +153,7 @@ fn an_earlier_batch_keeps_its_sequence_number_when_a_later_one_is_refused() {
 
 #[test]
 fn nothing_overtakes_a_batch_whose_producer_id_is_being_replaced() {
-    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 5);
+    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = Some(5));
     let a = bench.sent("a");
     let b = bench.sent("b");
     bench.call("c");
@@ -176,7 +207,7 @@ fn a_producer_id_ends_the_wait_for_it() {
 
 #[test]
 fn a_topic_that_was_made_again_gets_batches_of_another_producer_id() {
-    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 2);
+    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = Some(2));
     let old = bench.sent("old");
     bench.buffer.topic_made_again();
     bench.call("new");
@@ -192,7 +223,7 @@ fn a_topic_that_was_made_again_gets_batches_of_another_producer_id() {
 
 #[test]
 fn the_first_batch_under_a_producer_id_goes_alone() {
-    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 5);
+    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = Some(5));
     bench.buffer.set_identity(Some(ID));
     for name in ["too large", "large"] {
         bench.call(name);

@@ -38,7 +38,7 @@ fn a_message_that_is_too_large_fails_alone_and_the_rest_is_delivered() {
 
 #[test]
 fn the_parts_of_a_batch_that_was_split_stay_in_order() {
-    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 5);
+    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = Some(5));
     for name in ["a", "b", "c", "d"] {
         bench.call(name);
     }
@@ -143,7 +143,7 @@ fn a_call_beside_one_that_nobody_waits_for_has_a_fate_of_its_own() {
 
 #[test]
 fn a_call_in_several_batches_fails_once_with_the_producer() {
-    let mut bench = Bench::new(|config| config.partition_onwire_limit = 2);
+    let mut bench = Bench::new(|config| config.partition_onwire_limit = Some(2));
     bench.call_with("call", &[b"a", b"b", b"c", b"d"]).unwrap();
     let (batch, _) = bench.send();
     assert!(matches!(
@@ -323,7 +323,7 @@ fn what_the_broker_has_refused_is_not_sent_as_large_again() {
 
 #[test]
 fn a_batch_that_may_be_stored_is_not_taken_apart_before_it_is_sent_again() {
-    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = 2);
+    let mut bench = Bench::idempotent(|config| config.partition_onwire_limit = Some(2));
     bench.call_with("large", &[&[7; 100][..]; 4]).unwrap();
     let (large, _) = bench.send();
     bench.call_with("other", &[&[7; 100][..]; 2]).unwrap();

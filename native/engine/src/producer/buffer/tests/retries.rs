@@ -44,7 +44,7 @@ fn waiting_for_a_leader_uses_up_no_retries() {
 
 #[test]
 fn what_the_former_leader_refused_is_sent_at_once_and_in_order() {
-    let mut bench = Bench::new(|config| config.partition_onwire_limit = 2);
+    let mut bench = Bench::new(|config| config.partition_onwire_limit = Some(2));
     bench.call("a");
     let a = bench.batch();
     bench.call("b");
@@ -167,9 +167,9 @@ fn the_time_of_a_call_does_not_begin_with_the_batch_that_it_did_not_fit_into() {
 #[test]
 fn a_new_leader_gets_nothing_before_the_former_one_has_answered() {
     for mut bench in [Bench::new(|_| {}), Bench::idempotent(|_| {})] {
-        bench.config.partition_onwire_limit = 5;
+        bench.config.partition_onwire_limit = Some(5);
         let a = bench.sent("a");
-        bench.leader = 2;
+        bench.leader.node = 2;
         bench.call("b");
         assert!(matches!(bench.take(), Take::Idle));
         let net = Cause::Net(NetError::Timeout);

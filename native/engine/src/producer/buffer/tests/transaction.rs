@@ -202,7 +202,7 @@ fn a_broker_that_knows_the_producer_id_gets_several_batches_of_its_next_transact
         (ProducerId { id: 8, epoch: 0 }, false),
     ] {
         let mut bench = transactional();
-        bench.config.partition_onwire_limit = 5;
+        bench.config.partition_onwire_limit = Some(5);
         let (first, _) = bench.sent_in_transaction(ID, "first");
         bench.buffer.delivered(first, 0);
         bench.buffer.transaction_ended();
