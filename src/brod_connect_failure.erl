@@ -73,7 +73,11 @@ sasl(illegal_sasl_state) ->
 sasl(unsupported_sasl_mechanism) ->
   "this port does not offer the mechanism: check the option sasl, and the port";
 sasl(Text) when is_binary(Text) ->
-  [Text, ": check user and password, or the token"];
+  %% The broker was not asked yet.
+  case binary:match(Text, <<": no credentials: ">>) of
+    nomatch -> [Text, ": check user and password, or the token"];
+    _ -> [Text, ": check the option sasl, and whoever gives the credentials"]
+  end;
 sasl(Reason) -> io_lib:format("~0tp: check the option sasl", [Reason]).
 
 %% texts of TLS have lines in them

@@ -280,7 +280,7 @@ fetch_error(Pid, #kafka_fetch_error{topic = T, partition = P, error_code = offse
         true ->
           Marked#subs{parts = Parts#{Key := Forgetful}};
         false ->
-          ?BROD_LOG_WARNING("~ts is out of range, going on at the earliest", [place(begin_at(Part), T, P)]),
+          tell_of_reset(Key, begin_at(Part)),
           Lost = without_consumer(Key, Marked),
           Reset = Forgetful#part{begin_offset = earliest, consumer = undefined, handle = undefined},
           subscribe(Key, Lost#subs{parts = Parts#{Key := Reset}})
@@ -302,6 +302,14 @@ fetch_error(Pid, #kafka_fetch_error{topic = T, partition = P, error_code = messa
 fetch_error(_Pid, #kafka_fetch_error{}, Subs) ->
   %% The consumer tells why it stops, and is subscribed to again.
   Subs.
+
+%% Who is slower than retention is reset time and again.
+tell_of_reset({T, P} = Key, Offset) ->
+  case brod_trouble:fails({?MODULE, reset, Key}, offset_out_of_range) of
+    {tell, Untold} ->
+      ?BROD_LOG_WARNING("~ts is out of range, going on at the earliest~ts", [place(Offset, T, P), brod_trouble:before(Untold, "times")]);
+    quiet -> ok
+  end.
 
 %% Of what was just begun with no offset is known: there was another log, or its begin has gone.
 place(Offset, T, P) when is_integer(Offset) -> io_lib:format("offset ~b of ~ts-~p", [Offset, T, P]);

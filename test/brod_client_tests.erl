@@ -29,6 +29,7 @@ tests() ->
   , {bad_options, fun bad_options/0}
   , {nobody_listens, fun nobody_listens/0}
   , {no_threads_for_the_engine, fun no_threads_for_the_engine/0}
+  , {what_to_check_is_told_by_who_failed, fun what_to_check_is_told_by_who_failed/0}
   , {calls_while_connecting, fun calls_while_connecting/0}
   , {link_client, fun link_client/0}
   , {partitions_count, fun partitions_count/0}
@@ -163,6 +164,15 @@ no_threads_for_the_engine() ->
     ?assertMatch({_, _}, binary:match(iolist_to_binary(brod_connect_failure:describe([Failure])), <<"check ulimit -n">>))
   after ?LIMIT_MS -> error(still_up)
   end.
+
+what_to_check_is_told_by_who_failed() ->
+  Told = fun(Text) -> brod_connect_failure:why({sasl_auth_error, Text}) end,
+  Refused = <<"SASL: Authentication failed: check user and password, or the token">>,
+  ?assertEqual(Refused, Told(<<"Authentication failed">>)),
+  %% no broker has seen a password
+  Asked = Told(<<"OAUTHBEARER: no credentials: token endpoint: h did not answer within 10 ms">>),
+  ?assertEqual(nomatch, binary:match(Asked, <<"password">>)),
+  ?assertMatch({_, _}, binary:match(Asked, <<"check the option sasl">>)).
 
 calls_while_connecting() ->
   {ok, Pid} = brod:start_link_client(?DEAD, ?C),

@@ -19,6 +19,7 @@ subscriptions_test_() ->
                      {"late answers to a former subscribe", fun late_answer/0},
                      {"acks in any order", fun acks_in_any_order/0},
                      {"an offset out of range", fun out_of_range/0},
+                     {"who is slower than retention is told of once a minute", fun slower_than_retention/0},
                      {"a callback that sees to a fetch error", fun seen_to/0},
                      {"messages of a log that is gone", fun former_log/0},
                      {"who handles them may know", fun former_handler/0},
@@ -278,6 +279,20 @@ out_of_range() ->
   ?assertEqual([{begin_offset, 50}], subscribed_at()),
   _ = fetch_failed(offset_out_of_range, Subs),
   ?assertEqual([{begin_offset, earliest}], subscribed_at()).
+
+slower_than_retention() ->
+  Log = brod_log:start(),
+  Subs = new(message, [{0, 50}]),
+  ?assertEqual([{begin_offset, 50}], subscribed_at()),
+  _ = lists:foldl(fun(_, Acc) ->
+                    Failed = fetch_failed(offset_out_of_range, Acc),
+                    ?assertEqual([{begin_offset, earliest}], subscribed_at()),
+                    Failed
+                  end, Subs, [1, 2, 3]),
+  Lines = brod_log:all(Log, "is out of range"),
+  brod_log:stop(Log),
+  ?assertMatch([_], Lines),
+  ?assertNotEqual(nomatch, string:find(hd(Lines), "offset 50 of topic-0")).
 
 %% Nobody subscribes once more; acks from before say nothing of what comes now.
 seen_to() ->

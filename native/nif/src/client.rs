@@ -126,7 +126,8 @@ fn secure(options: &Options<'_>, connect: &mut ConnectOptions) -> NifResult<Resu
     }
     if let Some(sasl) = options.term("sasl") {
         // Less than a connection may take, which then tells that there was no answer.
-        match crate::sasl::decode(sasl, connect.connect_timeout * 9 / 10)? {
+        let limit = connect.connect_timeout * 9 / 10;
+        match crate::sasl::decode(sasl, &connect.client_id, limit)? {
             Ok(sasl) => connect.sasl = Some(sasl),
             Err(why) => return Ok(Err(why)),
         }

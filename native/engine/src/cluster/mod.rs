@@ -30,7 +30,8 @@ pub use interest::{is_topic_name, Interest};
 pub use late::{unless_moved, LATE};
 pub use metadata::{Leader, NodeId, PartitionInfo, Snapshot, TopicInfo};
 pub use supervision::OnFailure;
-use troubles::{seconds, Trouble, Troubles};
+pub(crate) use troubles::{seconds, PATIENCE, QUIET};
+use troubles::{Trouble, Troubles};
 
 use crate::error::Error;
 use crate::net::{ConnectOptions, Connection, Endpoint, NetError};

@@ -38,6 +38,7 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
                 backoff.reset();
                 config.refresh_backoff
             }
+            Err(Error::Closed) => return,
             Err(error) => {
                 // Once an outage; the brokers' own lines say more.
                 if failing_since.is_none() {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Elections, restarts of brokers and topics that are being made take less.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// What lasts is told again after so long.
-const QUIET: Duration = Duration::from_secs(60);
+pub(crate) const QUIET: Duration = Duration::from_secs(60);
 /// What was not seen for so long had passed meanwhile.
 const GAP: Duration = Duration::from_secs(30);
 
@@ -84,7 +84,7 @@ impl Troubles {
 }
 
 /// As a line has it: parts of a second say nothing of what is told after ten.
-pub(super) fn seconds(time: Duration) -> String {
+pub(crate) fn seconds(time: Duration) -> String {
     format!("{:.0} s", time.as_secs_f64())
 }
 

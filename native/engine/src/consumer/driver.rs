@@ -315,7 +315,8 @@ impl PartitionDriver {
                 failures.extend(sink.map(|sink| (sink, generation, code, text)));
             }
             Action::Warn(text) => {
-                tracing::warn!(topic = %self.topic, partition = self.partition, "{text}");
+                let client = &*self.environment.cluster.config().connect.client_id;
+                tracing::warn!(client, topic = %self.topic, partition = self.partition, "{text}");
             }
         }
     }

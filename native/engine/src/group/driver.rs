@@ -218,7 +218,8 @@ impl<M: GroupProtocol> Driver<M> {
         }
         if let Err(error) = &result {
             let group = &self.link.config.group_id;
-            tracing::warn!(%group, %error, "the member could not leave its group");
+            let client = &*self.link.cluster.config().connect.client_id;
+            tracing::warn!(client, %group, %error, "the member could not leave its group");
         }
         if let Some(reply) = reply {
             reply(result);

@@ -16,11 +16,14 @@ use zeroize::Zeroizing;
 
 use super::connection::{Answer, Connection, Exclusive};
 use super::sasl::{Exchange, Mechanism, Sasl, SaslError, Step};
-use super::{ConnectOptions, NetError};
+use super::{ConnectOptions, Endpoint, NetError};
 
 /// Tokens that are computed at the same time: hundreds of connections that come back at once leave the
 /// node's cores to others.
 static COMPUTING: Semaphore = Semaphore::const_new(2);
+
+/// Whoever waits for credentials gives up so much before the connection's time is over, and can say so.
+const BEFORE_TIMEOUT: Duration = Duration::from_millis(2);
 
 /// How long the broker takes the client for who it is; None: until the connection ends.
 pub(super) type Session = Option<Duration>;
@@ -139,10 +142,10 @@ async fn authenticate(
         }
         Sasl::Mechanism(mechanism) => match (handshake, authenticate) {
             (Ok(sasl_handshake::FRAMED..), Ok(version)) if !is_unknown(versions) => {
-                framed(stream, mechanism, version, opening).await
+                framed(stream, mechanism, version, opening, until).await
             }
             // The broker is older than 1.0, or it is not known what it speaks.
-            _ => bare(stream, mechanism).await,
+            _ => bare(stream, mechanism, until).await,
         },
     }
     .inspect_err(|error| {
@@ -192,6 +195,22 @@ async fn check_handshake(
     })
 }
 
+/// Begins an exchange. Should the credentials take too long, it is not the broker that is late.
+async fn start(
+    mechanism: &Arc<dyn Mechanism>,
+    peer: &Endpoint,
+    until: Instant,
+) -> Result<Box<dyn Exchange>, NetError> {
+    let until = until.checked_sub(BEFORE_TIMEOUT).unwrap_or(until);
+    match timeout_at(until.into(), mechanism.start(peer)).await {
+        Ok(started) => Ok(started?),
+        Err(_) => Err(NetError::Sasl(SaslError::NoCredentials {
+            mechanism: mechanism.name().to_owned(),
+            why: "none came within connect_timeout".into(),
+        })),
+    }
+}
+
 /// Computes the next step on a thread that may take its time.
 async fn next(
     mut exchange: Box<dyn Exchange>,
@@ -215,6 +234,7 @@ async fn framed(
     mechanism: &Arc<dyn Mechanism>,
     version: i16,
     opening: Opening,
+    until: Instant,
 ) -> Result<Session, NetError> {
     let mut handshake = Some(ask_handshake(&stream, mechanism, sasl_handshake::FRAMED)?);
     let again = matches!(opening, Opening::Again(_));
@@ -224,7 +244,7 @@ async fn framed(
             if let Some(handshake) = handshake.take() {
                 check_handshake(handshake, mechanism).await?;
             }
-            let exchange = mechanism.start(stream.endpoint()).await?;
+            let exchange = start(mechanism, stream.endpoint(), until).await?;
             next(exchange, Bytes::new()).await?
         }
     };
@@ -276,13 +296,17 @@ fn refused(mechanism: &Arc<dyn Mechanism>, code: ErrorCode, message: Option<Stri
 }
 
 /// Tokens with nothing but their length before them, as Kafka 0.10 takes them.
-async fn bare(stream: Exclusive, mechanism: &Arc<dyn Mechanism>) -> Result<Session, NetError> {
+async fn bare(
+    stream: Exclusive,
+    mechanism: &Arc<dyn Mechanism>,
+    until: Instant,
+) -> Result<Session, NetError> {
     check_handshake(
         ask_handshake(&stream, mechanism, sasl_handshake::BARE)?,
         mechanism,
     )
     .await?;
-    let exchange = mechanism.start(stream.endpoint()).await?;
+    let exchange = start(mechanism, stream.endpoint(), until).await?;
     let (mut exchange, mut step) = next(exchange, Bytes::new()).await?;
     while let Step::Token { bytes, .. } = step {
         let challenge = stream

@@ -11,6 +11,9 @@ use crate::tasks::boxed;
 
 /// How much of a session passes before it is renewed.
 const RENEW_AT: f64 = 0.8;
+/// Brokers refuse to renew a session twice within a second, as they would a client that is no client of SASL. Sessions are that
+/// short where a token is about to expire and there is no other one.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Watches over a connection that is ready, as long as somebody holds it.
 pub(super) fn watch(connection: &Connection, options: &ConnectOptions, session: Session) {
@@ -82,6 +85,11 @@ impl Watcher {
             }
             // Nothing was sent yet. The session lasts a while longer, and a token may come.
             Err(NetError::Sasl(error)) if !error.is_refusal() => {
+                let is_idle = !self.connection.shared().is_busy();
+                // Whoever asks next would be hung up on without a word. A new connection says what is missing.
+                if is_idle && self.plan.is_over(Instant::now()) {
+                    return Err(error.into());
+                }
                 tracing::warn!(client, %broker, %error, "session not renewed yet");
                 self.plan.postponed(Instant::now());
             }
@@ -145,9 +153,14 @@ impl Plan {
 
     fn renewed(&mut self, session: Session, now: Instant) {
         self.renewal = session.map(|lifetime| Renewal {
-            at: now + lifetime.mul_f64(RENEW_AT),
+            at: now + lifetime.mul_f64(RENEW_AT).max(SHORTEST),
             ends: now + lifetime,
         });
+    }
+
+    /// The session has ended.
+    fn is_over(&self, now: Instant) -> bool {
+        self.renewal.is_some_and(|renewal| renewal.ends <= now)
     }
 
     /// There was nothing to renew the session with: again after a part of what is left of it.
@@ -220,6 +233,18 @@ mod tests {
         assert_eq!(plan.next(now, start, true), Next::Renew);
         plan.renewed(Some(5 * SECOND), now);
         assert_eq!(plan.next(now, start, true), Next::Wait(now + 4 * SECOND));
+    }
+
+    #[test]
+    fn a_session_is_not_renewed_before_brokers_permit_it() {
+        let start = Instant::now();
+        let mut plan = Plan::new(None, Some(10 * SECOND), start);
+        plan.renewed(Some(SECOND / 2), start);
+        assert_eq!(
+            plan.next(start, start, true),
+            Next::Wait(start + SECOND),
+            "it ends before, which a renewal mends"
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::kept::Kept;
 use super::link::{Command, Link, Reply};
 use super::requests::Asker;
 use super::state::{self, Protocol, State, Step, Told, Trouble};
-use crate::cluster::NodeId;
+use crate::cluster::{seconds, NodeId};
 use crate::error::Error;
 use crate::producer::Replies;
 use brod_protocol::api::find_coordinator::CoordinatorKind;
@@ -373,7 +373,22 @@ impl<R: Replies> Driver<R> {
                     reply(Err(why));
                 }
             }
+            Told::Waits(error, lasts) => {
+                let (client, id) = self.names();
+                let lasts = seconds(lasts);
+                tracing::warn!(client, id, %error, lasts, "a transaction waits for its coordinator");
+            }
+            Told::GoesOn(lasted) => {
+                let (client, id) = self.names();
+                let after = seconds(lasted);
+                tracing::info!(client, id, after, "a transaction goes on");
+            }
         }
+    }
+
+    fn names(&self) -> (&str, &str) {
+        let connect = &self.common.cluster.config().connect;
+        (&connect.client_id, &self.asker.id)
     }
 
     fn answered(&mut self, answer: Answer) {

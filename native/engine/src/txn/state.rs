@@ -103,6 +103,10 @@ pub(super) enum Told {
     Ended(Result<(), Trouble>),
     /// It can no longer be committed: what waits for it fails.
     Failed(Trouble),
+    /// The coordinator has not done what it was asked for so long, and said this last.
+    Waits(Error, Duration),
+    /// It has, after so long: there was a [`Told::Waits`].
+    GoesOn(Duration),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -167,6 +171,8 @@ pub(super) struct State {
     last_error: Option<Error>,
     /// When the step under way has to be done.
     deadline: Option<Instant>,
+    /// When [`Told::Waits`] was told of it last.
+    wait_told: Option<Instant>,
     told: Vec<Told>,
 }
 
@@ -194,6 +200,7 @@ impl State {
             attempts: 0,
             last_error: None,
             deadline: None,
+            wait_told: None,
             told: Vec::new(),
         }
     }

@@ -93,7 +93,7 @@ async fn sessions_are_renewed_on_live_connections_and_no_request_is_lost_or_over
         let connection = Connection::open(&endpoint, &options).await.unwrap();
         let mut asked = Vec::new();
         let until_renewed = async {
-            while script.lock().accepted.len() < 5 {
+            while script.lock().accepted.len() < 3 {
                 let keys = [(); 3].map(|()| {
                     asked.push(format!("k{}", asked.len()));
                     asked.last().unwrap().clone()
@@ -125,7 +125,7 @@ async fn a_token_is_renewed_for_the_session_that_it_is_good_for() {
             Duration::from_millis(1_500),
         )));
     });
-    let options = options(OauthBearer::new(Renewed::new(fun)));
+    let options = options(OauthBearer::new(Renewed::new("c", fun)));
     let one = Connection::open(&endpoint, &options).await.unwrap();
     let other = Connection::open(&endpoint, &options).await.unwrap();
     let renewed = async {
@@ -146,7 +146,7 @@ async fn a_token_is_renewed_for_the_session_that_it_is_good_for() {
 #[tokio::test]
 async fn a_session_outlives_a_file_that_is_away_for_a_moment() {
     let (endpoint, script) = start(Script {
-        session_lifetime_ms: 200,
+        session_lifetime_ms: 2_000,
         ..Script::default()
     })
     .await;
@@ -158,7 +158,8 @@ async fn a_session_outlives_a_file_that_is_away_for_a_moment() {
     let connection = Connection::open(&endpoint, &options).await.unwrap();
     std::fs::remove_file(&file).unwrap();
     let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(400) {
+    // The first attempt comes after four fifths of it.
+    while start.elapsed() < Duration::from_millis(1_800) {
         ask(&connection, "k").await.unwrap();
     }
     put();
@@ -169,6 +170,24 @@ async fn a_session_outlives_a_file_that_is_away_for_a_moment() {
     };
     tokio::time::timeout(LIMIT, renewed).await.unwrap();
     assert_eq!(script.lock().connections, 1);
+}
+
+#[tokio::test]
+async fn a_session_that_is_over_takes_its_connection_along_where_nothing_is_asked() {
+    let (endpoint, _) = start(Script {
+        session_lifetime_ms: 500,
+        ..Script::default()
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("login");
+    std::fs::write(&file, format!("{USER}\n{PASSWORD}\n")).unwrap();
+    let options = options(Plain::new(LoginFile(file.clone())));
+    let connection = Connection::open(&endpoint, &options).await.unwrap();
+    std::fs::remove_file(&file).unwrap();
+    tokio::time::timeout(LIMIT, connection.wait_closed())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -256,13 +275,35 @@ async fn a_token_that_is_refused_is_told_with_the_broker_s_complaint() {
     );
 }
 
+/// It is not the broker that did not answer.
+#[tokio::test]
+async fn credentials_that_come_too_late_are_no_credentials() {
+    let (endpoint, _script) = start(Script::default()).await;
+    let waiting = std::sync::Mutex::new(Vec::new());
+    let late = Asked::<Token>::new(LIMIT, move |reply| waiting.lock().unwrap().push(reply));
+    let options = ConnectOptions {
+        connect_timeout: Duration::from_millis(500),
+        ..options(OauthBearer::new(Renewed::new("c", late)))
+    };
+    let error = refusal(&endpoint, &options).await;
+    assert_eq!(
+        error.to_string(),
+        "OAUTHBEARER: no credentials: none came within connect_timeout"
+    );
+    assert!(!error.is_refusal());
+}
+
 #[tokio::test]
 async fn who_has_no_credentials_says_why_and_is_no_refusal() {
     let (endpoint, script) = start(Script::default()).await;
     let none = Asked::<Token>::new(LIMIT, |reply| {
         reply.send(Err(CredentialsError::None("the fun failed".into())));
     });
-    let error = refusal(&endpoint, &options(OauthBearer::new(Renewed::new(none)))).await;
+    let error = refusal(
+        &endpoint,
+        &options(OauthBearer::new(Renewed::new("c", none))),
+    )
+    .await;
     assert_eq!(
         error.to_string(),
         "OAUTHBEARER: no credentials: the fun failed"

@@ -18,9 +18,13 @@ use crate::options::Options;
 /// An assertion is signed for one request. Endpoints refuse those that are good for long.
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(300);
 
-/// Decodes the map that `brod_sasl_options` makes. Answers of its provider are waited for until `limit`.
-/// Fails with what is wrong with the TLS to a token endpoint.
-pub(crate) fn decode(term: Term<'_>, limit: Duration) -> NifResult<Result<Sasl, TlsError>> {
+/// Decodes the map that `brod_sasl_options` makes, for the client of that name. Answers of its provider are waited for until
+/// `limit`. Fails with what is wrong with the TLS to a token endpoint.
+pub(crate) fn decode(
+    term: Term<'_>,
+    client: &str,
+    limit: Duration,
+) -> NifResult<Result<Sasl, TlsError>> {
     let map = Options::new(term).ok_or_else(bad)?;
     let provider: LocalPid = required(&map, "provider")?.decode()?;
     let asking = Asking { provider, limit };
@@ -32,13 +36,13 @@ pub(crate) fn decode(term: Term<'_>, limit: Duration) -> NifResult<Result<Sasl, 
         ("scram_sha_256", file) => scram(ScramHash::Sha256, file, asking),
         ("scram_sha_512", file) => scram(ScramHash::Sha512, file, asking),
         ("oauthbearer", _) => match map.term("client_credentials") {
-            None => Arc::new(OauthBearer::new(Renewed::new(asking.tokens()))),
+            None => Arc::new(OauthBearer::new(Renewed::new(client, asking.tokens()))),
             Some(options) => match client_credentials(options, asking)? {
-                Ok(tokens) => Arc::new(OauthBearer::new(Renewed::new(tokens))),
+                Ok(tokens) => Arc::new(OauthBearer::new(Renewed::new(client, tokens))),
                 Err(why) => return Ok(Err(why)),
             },
         },
-        ("aws_msk_iam", _) => match aws_msk_iam(&map, asking)? {
+        ("aws_msk_iam", _) => match aws_msk_iam(&map, client, asking)? {
             Ok(mechanism) => Arc::new(mechanism),
             Err(why) => return Ok(Err(why)),
         },
@@ -116,7 +120,11 @@ fn client_credentials(
     }))
 }
 
-fn aws_msk_iam(map: &Options<'_>, asking: Asking) -> NifResult<Result<AwsMskIam, TlsError>> {
+fn aws_msk_iam(
+    map: &Options<'_>,
+    client: &str,
+    asking: Asking,
+) -> NifResult<Result<AwsMskIam, TlsError>> {
     let tls = match Tls::new(TlsOptions::default()) {
         Ok(tls) => Some(tls),
         Err(why) => return Ok(Err(why)),
@@ -126,7 +134,7 @@ fn aws_msk_iam(map: &Options<'_>, asking: Asking) -> NifResult<Result<AwsMskIam,
     let optional_text = |name| optional(map, name, text);
     let source = optional(map, "credentials", |source| source.atom_to_string())?;
     let mechanism = match (source.as_deref(), optional_text("access_key_id")?) {
-        (Some("ask"), _) => AwsMskIam::new(Renewed::new(asking.credentials()), region),
+        (Some("ask"), _) => AwsMskIam::new(Renewed::new(client, asking.credentials()), region),
         (_, Some(access_key_id)) => {
             let fixed = AwsCredentials {
                 access_key_id,
@@ -149,7 +157,7 @@ fn aws_msk_iam(map: &Options<'_>, asking: Asking) -> NifResult<Result<AwsMskIam,
                 Some("default") | None => AwsSource::default_chain(environment, tls),
                 Some(_) => return Err(bad()),
             };
-            AwsMskIam::new(Renewed::new(source), region)
+            AwsMskIam::new(Renewed::new(client, source), region)
         }
     };
     Ok(Ok(match optional_text("user_agent")? {

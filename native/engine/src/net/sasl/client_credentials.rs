@@ -329,7 +329,7 @@ mod tests {
     #[tokio::test]
     async fn connections_share_one_token_of_the_endpoint() {
         let server = FakeHttp::start(|_| answer(200, TOKEN)).await;
-        let tokens = Renewed::new(client(server.url("/")));
+        let tokens = Renewed::new("c", client(server.url("/")));
         let (one, other) = tokio::join!(tokens.provide(), tokens.provide());
         assert_eq!(one.unwrap(), other.unwrap());
         assert_eq!(server.asked().len(), 1);

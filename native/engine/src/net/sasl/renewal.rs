@@ -51,6 +51,8 @@ struct Failure {
     error: CredentialsError,
     pause: Duration,
     again_at: Instant,
+    /// When it was that the first of them failed.
+    since: Instant,
 }
 
 impl<T: Clone> Renewal<T> {
@@ -91,7 +93,13 @@ impl<T: Clone> Renewal<T> {
         }
     }
 
-    pub(super) fn succeeded(&mut self, value: T, lifetime: Option<Duration>, now: Instant) {
+    /// For how long asking had failed before, if it had.
+    pub(super) fn succeeded(
+        &mut self,
+        value: T,
+        lifetime: Option<Duration>,
+        now: Instant,
+    ) -> Option<Duration> {
         let times = lifetime.map(|lifetime| {
             let lifetime = lifetime.min(LONGEST_LIFETIME);
             let renew_in = (lifetime * RENEW_AT_PERCENT / 100).max(SHORTEST_PAUSE);
@@ -102,8 +110,9 @@ impl<T: Clone> Renewal<T> {
             since: now,
             times,
         });
-        self.failure = None;
         self.wanted = false;
+        let failed = self.failure.take();
+        failed.map(|failure| now.saturating_duration_since(failure.since))
     }
 
     pub(super) fn failed(&mut self, error: CredentialsError, now: Instant) {
@@ -111,10 +120,12 @@ impl<T: Clone> Renewal<T> {
             Some(last) => (last.pause * 2).min(LONGEST_PAUSE),
             None => SHORTEST_PAUSE,
         };
+        let since = self.failure.as_ref().map_or(now, |first| first.since);
         self.failure = Some(Failure {
             error,
             pause,
             again_at: now + pause,
+            since,
         });
         self.wanted = false;
     }

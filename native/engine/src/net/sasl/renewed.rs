@@ -26,6 +26,8 @@ pub struct Renewed<T> {
 }
 
 struct Shared<T> {
+    /// Whose they are, in the log.
+    client: Box<str>,
     source: Box<dyn Provider<T>>,
     renewal: Mutex<Renewal<T>>,
     wanted: Notify,
@@ -33,9 +35,10 @@ struct Shared<T> {
 }
 
 impl<T: Perishable> Renewed<T> {
-    /// Keeps what `source` provides.
-    pub fn new(source: impl Provider<T> + 'static) -> Self {
+    /// Keeps what `source` provides for the client of that name.
+    pub fn new(client: &str, source: impl Provider<T> + 'static) -> Self {
         let shared = Shared {
+            client: client.into(),
             source: Box::new(source),
             renewal: Mutex::new(Renewal::new()),
             wanted: Notify::new(),
@@ -112,13 +115,17 @@ impl<T: Perishable> Shared<T> {
 
     fn take(&self, answer: Result<T, CredentialsError>) {
         let mut renewal = self.renewal.lock();
+        let client = &*self.client;
         match answer {
             Ok(value) => {
                 let lifetime = value.lifetime();
-                renewal.succeeded(value, lifetime, now());
+                if let Some(outage) = renewal.succeeded(value, lifetime, now()) {
+                    let after = format!("{:.1} s", outage.as_secs_f64());
+                    tracing::info!(client, after, "new credentials again");
+                }
             }
             Err(error) => {
-                tracing::warn!(%error, "no new credentials");
+                tracing::warn!(client, %error, "no new credentials");
                 renewal.failed(error, now());
             }
         }
@@ -182,7 +189,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn connections_that_come_at_once_ask_once_and_get_the_same() {
-        let tickets = Arc::new(Renewed::new(Office::default()));
+        let tickets = Arc::new(Renewed::new("c", Office::default()));
         let mut connections = tokio::task::JoinSet::new();
         for _ in 0..200 {
             let tickets = tickets.clone();
@@ -195,7 +202,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_ticket_is_renewed_in_time_without_anybody_waiting() {
-        let tickets = Renewed::new(Office::default());
+        let tickets = Renewed::new("c", Office::default());
         let start = Instant::now();
         assert_eq!(tickets.provide().await, Ok(Ticket(1)));
         for (second, number) in [(80, 1), (83, 2), (163, 2), (165, 3)] {
@@ -212,7 +219,7 @@ mod tests {
             fails: vec![1],
             ..Office::default()
         };
-        let tickets = Renewed::new(office);
+        let tickets = Renewed::new("c", office);
         let failure = Err(CredentialsError::None("call 1".into()));
         let both = tokio::join!(tickets.provide(), tickets.provide());
         assert_eq!(both, (failure.clone(), failure.clone()));
@@ -223,7 +230,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_ticket_is_not_given_out_again() {
-        let tickets = Renewed::new(Office::default());
+        let tickets = Renewed::new("c", Office::default());
         assert_eq!(tickets.provide().await, Ok(Ticket(1)));
         tokio::time::sleep(Duration::from_secs(20)).await;
         tickets.refused();
@@ -234,7 +241,7 @@ mod tests {
     async fn nobody_is_asked_once_the_client_is_gone() {
         let office = Office::default();
         let calls = office.calls.clone();
-        let tickets = Renewed::new(office);
+        let tickets = Renewed::new("c", office);
         assert_eq!(tickets.provide().await, Ok(Ticket(1)));
         drop(tickets);
         tokio::time::sleep(Duration::from_secs(1_000)).await;

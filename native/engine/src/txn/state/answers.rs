@@ -1,8 +1,9 @@
 //! What the coordinator's answers mean for the transaction under way.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Phase, Reply, State, Step, Told, Trouble, FIRST_WAIT};
+use crate::cluster::{PATIENCE, QUIET};
 use crate::error::Error;
 use crate::net::NetError;
 use crate::txn::trouble;
@@ -21,6 +22,9 @@ impl State {
             Ok(reply) => {
                 // To know the coordinator is no progress: a step may always be asked of the wrong one.
                 if step != Step::FindCoordinator {
+                    if let (Some(_), Some(lasted)) = (self.wait_told, self.step_lasts(now)) {
+                        self.told.push(Told::GoesOn(lasted));
+                    }
                     self.step_over();
                 }
                 self.done(step, reply);
@@ -28,6 +32,7 @@ impl State {
             Err(Error::Kafka { code, message }) => {
                 self.last_error = Some(Error::Kafka { code, message });
                 self.refused(step, code, now);
+                self.tell_of_wait(now);
             }
             Err(error @ Error::Net(NetError::UnsupportedApi { .. })) => {
                 self.step_over();
@@ -39,8 +44,27 @@ impl State {
                 self.last_error = Some(error);
                 self.coordinator_known = false;
                 self.retry_at = Some(now + self.limits.backoff);
+                self.tell_of_wait(now);
             }
         }
+    }
+
+    /// Nobody hears of an answer before the step has taken its whole time. Whoever looks for what everything waits for finds
+    /// it sooner.
+    fn tell_of_wait(&mut self, now: Instant) {
+        let (Some(lasts), Some(error)) = (self.step_lasts(now), &self.last_error) else {
+            return;
+        };
+        let is_quiet = self.wait_told.is_some_and(|told| now < told + QUIET);
+        if lasts >= PATIENCE && !is_quiet {
+            self.told.push(Told::Waits(error.clone(), lasts));
+            self.wait_told = Some(now);
+        }
+    }
+
+    fn step_lasts(&self, now: Instant) -> Option<Duration> {
+        let left = self.deadline?.saturating_duration_since(now);
+        Some(self.limits.step.saturating_sub(left))
     }
 
     /// One attempt: whoever has the id now ends it otherwise, or the coordinator does for its age.
@@ -57,6 +81,7 @@ impl State {
 
     pub(super) fn step_over(&mut self) {
         self.deadline = None;
+        self.wait_told = None;
         self.retry_at = None;
         self.attempts = 0;
         self.last_error = None;

@@ -2,6 +2,7 @@ use super::*;
 use crate::net::NetError;
 
 const ID: ProducerId = ProducerId { id: 7, epoch: 3 };
+const SECOND: Duration = Duration::from_secs(1);
 const LIMITS: Limits = Limits {
     backoff: Duration::from_millis(100),
     step: Duration::from_secs(10),
@@ -378,6 +379,45 @@ fn a_step_that_takes_too_long_spoils_the_transaction_and_a_commit_that_does_is_o
         };
         bench.does(next);
     }
+}
+
+#[test]
+fn a_wait_for_the_coordinator_is_told_of_where_it_lasts_and_once_a_minute_and_its_end() {
+    let limits = Limits {
+        step: 200 * SECOND,
+        ..LIMITS
+    };
+    let mut bench = Bench {
+        state: State::new(limits),
+        ..Bench::new()
+    };
+    assert!(bench.state.begin());
+    bench.does(Step::FindCoordinator);
+    bench.answers(Ok(Reply::Done));
+    let (start, code) = (bench.now, ErrorCode::CONCURRENT_TRANSACTIONS);
+    let mut told = Vec::new();
+    while bench.now < start + 100 * SECOND {
+        match bench.state.next(bench.now, false) {
+            Step::Wait(at) => bench.now = at,
+            step => {
+                assert_eq!(step, Step::Init(None));
+                bench.refuses(code);
+            }
+        }
+        told.extend(bench.state.told().into_iter().map(|told| match told {
+            Told::Waits(error, lasts) => (error.code(), lasts.as_secs()),
+            other => panic!("{other:?}"),
+        }));
+    }
+    assert_eq!(told, [(Some(code), 10), (Some(code), 70)]);
+    bench.does(Step::Init(None));
+    bench.answers(Ok(Reply::Producer(ID, Protocol::V2)));
+    let ends = Told::GoesOn(bench.now - start);
+    assert_eq!(
+        bench.state.told(),
+        [ends, Told::Begun(ID, Protocol::V2)],
+        "what was told has an end"
+    );
 }
 
 #[test]

@@ -453,7 +453,7 @@ async fn all_connections_of_a_client_share_what_the_agent_has_said() {
         agent.url("/"),
     )];
     let source = AwsSource::container(variables.into_iter().collect(), None);
-    let mechanism = AwsMskIam::new(Renewed::new(source), None);
+    let mechanism = AwsMskIam::new(Renewed::new("c", source), None);
     let peer = Endpoint::named(HOST, 9098).unwrap();
     for _ in 0..3 {
         assert!(mechanism.start(&peer).await.is_ok());
