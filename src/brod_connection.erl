@@ -146,7 +146,7 @@ terminate(_Reason, #state{context = Context, kind = Kind, requests = Requests}) 
   ok = brod_handles:take_back(),
   ok = brod_connection_requests:close(Requests),
   Kind =:= own andalso brod_engine:close(Context),
-  ok.
+  brod_crash:empty_mailbox().
 
 %% No options: there may be secrets among them.
 format_status(Status) ->

@@ -2,7 +2,7 @@
 %% it had in its hands, which may be large, and nobody's business but their reader's.
 -module(brod_crash).
 
--export([short/1, text/1, short_stack/1, short_message/1, drop_messages/0, status/2, refused/1, refused_line/3, quietly/1]).
+-export([short/1, text/1, short_stack/1, short_message/1, empty_mailbox/0, status/2, refused/1, refused_line/3, quietly/1]).
 
 -include("brod_int.hrl").
 
@@ -101,9 +101,10 @@ quietly(Reason) ->
   exit(self(), Reason),
   receive after infinity -> ok end.
 
-%% @doc Empties the mailbox of messages from consumers: a crash report shows all that is in there.
--spec drop_messages() -> ok.
-drop_messages() ->
-  receive {_, #kafka_message_set{}} -> drop_messages()
+%% @doc The last that a process does in `terminate/2', whatever ends it: a crash report shows all that is in the mailbox, and that
+%% may be messages of users. Nobody waits in vain: who has called sees the process go.
+-spec empty_mailbox() -> ok.
+empty_mailbox() ->
+  receive _ -> empty_mailbox()
   after 0 -> ok
   end.

@@ -212,7 +212,8 @@ handle_info(Info, St) ->
 
 terminate(_Reason, St) ->
   #st{coordinator = Coordinator} = drain_acks(St),
-  brod_group_coordinator:stop(Coordinator).
+  ok = brod_group_coordinator:stop(Coordinator),
+  brod_crash:empty_mailbox().
 
 code_change(_OldVsn, St, _Extra) -> {ok, St}.
 
@@ -235,7 +236,6 @@ work(#st{cb_module = CbModule, trackers = Trackers, cb_state = CbState, subs = S
     {NewCbState, NewSubs} -> St#st{cb_state = NewCbState, subs = NewSubs}
   catch
     Class:Reason:Stack ->
-      ok = brod_crash:drop_messages(),
       erlang:raise(Class, brod_crash:short(Reason), brod_crash:short_stack(Stack))
   end.
 

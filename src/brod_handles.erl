@@ -51,8 +51,9 @@ all(Kind, Pattern) ->
   end.
 
 init([]) ->
-  Known = ets:select(?BROD_HANDLES, [{{'$1', '_', '_'}, [{is_pid, '$1'}], ['$1']}]),
+  %% In this order: who enters meanwhile either is among those that are known or finds this process.
   true = ets:insert(?BROD_HANDLES, {watcher, self()}),
+  Known = ets:select(?BROD_HANDLES, [{{'$1', '_', '_'}, [{is_pid, '$1'}], ['$1']}]),
   {ok, lists:foldl(fun watch/2, #{}, Known)}.
 
 handle_call(Call, _From, Watched) ->

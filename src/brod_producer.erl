@@ -189,9 +189,10 @@ terminate(Reason, #state{client = Client, topic = Topic, partition = Partition} 
   case brod_utils:is_normal_reason(Reason) of
     true ->
       ok = brod_nif:producer_withdraw(State#state.handle),
-      brod_client:deregister_producer(Client, Topic, Partition);
+      ok = brod_client:deregister_producer(Client, Topic, Partition);
     false -> ok
-  end.
+  end,
+  brod_crash:empty_mailbox().
 
 %% An error has ended it, or its client has.
 ended(Reason, #state{topic = Topic, partition = Partition} = State) ->

@@ -3,7 +3,7 @@
 -behaviour(brod_supervisor3).
 
 -export([start_link/0, start_client/3, stop_client/1, find_client/1, clients/0]).
--export([init/1, post_init/1]).
+-export([init/1, post_init/1, linked_ended/2]).
 
 -include("brod_int.hrl").
 
@@ -57,8 +57,22 @@ init(clients) ->
   ?BROD_HANDLES = ets:new(?BROD_HANDLES, [named_table, public, set, {read_concurrency, true},
                                           {write_concurrency, true}]),
   ?BROD_JOURNAL = ets:new(?BROD_JOURNAL, [named_table, public, set, {write_concurrency, true}]),
-  {ok, _} = brod_helpers_sup:start_link(),
+  ok = start_helpers(),
   {ok, {{one_for_one, 0, 1}, Specs}}.
+
+start_helpers() ->
+  {ok, Pid} = brod_helpers_sup:start_link(),
+  _ = put(brod_helpers_sup, Pid),
+  ok.
+
+%% @private Clients go on without the helpers, but handles would be kept of processes that are gone, and nothing would be told.
+linked_ended(Pid, Reason) ->
+  case get(brod_helpers_sup) of
+    Pid ->
+      ?BROD_LOG_ERROR("The processes that serve all clients have ended, and are started again: ~0p", [Reason]),
+      start_helpers();
+    _ -> ok
+  end.
 
 %% @private
 post_init(_) ->

@@ -232,7 +232,9 @@ handle_info(Info, St) ->
 
 terminate(Reason, #st{cb_module = CbModule, cb_state = CbState}) ->
   %% The consumers see this process go, and end its subscriptions.
-  brod_utils:optional_callback(CbModule, terminate, [Reason, CbState], ok).
+  try brod_utils:optional_callback(CbModule, terminate, [Reason, CbState], ok)
+  after brod_crash:empty_mailbox()
+  end.
 
 code_change(_OldVsn, St, _Extra) -> {ok, St}.
 
@@ -249,8 +251,7 @@ format_status(Status) ->
 
 %%% Internal
 
-%% A crash report shows the mailbox and the arguments of the call that failed: messages are not for
-%% logs.
+%% A crash report shows the arguments of the call that failed: messages are not for logs.
 work(#st{cb_module = CbModule, cb_state = CbState}, Subs) ->
   Handler = fun(_Topic, P, Message, State) -> CbModule:handle_message(P, Message, State) end,
   Former = case CbModule of
@@ -260,7 +261,6 @@ work(#st{cb_module = CbModule, cb_state = CbState}, Subs) ->
   try brod_subscriptions:work(Handler, Former, CbState, Subs)
   catch
     Class:Reason:Stack ->
-      ok = brod_crash:drop_messages(),
       erlang:raise(Class, brod_crash:short(Reason), brod_crash:short_stack(Stack))
   end.
 

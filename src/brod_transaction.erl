@@ -449,7 +449,8 @@ terminate(_Reason, #state{handle = Handle, has_ended = HasEnded, begun = Begun})
          true -> ok;
          false -> abort_open(brod_nif:txn_end(Handle, false))
        end,
-  brod_nif:txn_close(Handle).
+  ok = brod_nif:txn_close(Handle),
+  brod_crash:empty_mailbox().
 
 abort_open(Ref) ->
   receive

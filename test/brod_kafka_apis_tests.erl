@@ -5,7 +5,8 @@ apis_test_() ->
   {setup, fun start/0, fun stop/1,
    [{"the versions that the engine speaks are reported", fun reported/0},
     {"a version is picked, and an API that is not spoken is an error", fun picked/0},
-    {"a killed server comes back, and answers meanwhile", fun killed/0}]}.
+    {"a killed server comes back, and answers meanwhile", fun killed/0},
+    {"so do all that serve the clients when their supervisor is killed", fun supervisor_killed/0}]}.
 
 start() ->
   {ok, _} = application:ensure_all_started(brod).
@@ -35,6 +36,15 @@ killed() ->
   ?assertEqual(12, brod_kafka_apis:pick_version(self(), fetch)),
   await(fun() -> is_pid(whereis(brod_kafka_apis)) andalso ets:whereis(brod_kafka_apis) =/= undefined end, 500),
   ?assertNotEqual(Pid, whereis(brod_kafka_apis)),
+  ?assertEqual([], supervisor:which_children(brod_sup)).
+
+supervisor_killed() ->
+  {dictionary, Dictionary} = process_info(whereis(brod_kafka_apis), dictionary),
+  [Sup | _] = proplists:get_value('$ancestors', Dictionary),
+  Names = [brod_kafka_apis, brod_stats_poller],
+  Before = [whereis(Name) || Name <- Names],
+  exit(Sup, kill),
+  await(fun() -> lists:all(fun(Name) -> is_pid(whereis(Name)) andalso not lists:member(whereis(Name), Before) end, Names) end, 500),
   ?assertEqual([], supervisor:which_children(brod_sup)).
 
 await(_Holds, 0) ->

@@ -4,7 +4,7 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([wrong_arguments_hurt_their_caller_only/1, what_a_killed_dispatcher_had_is_told/1, undefined_counts_as_not_given/1,
-         a_client_that_is_stopped_meanwhile_is_down/1, a_client_of_another_node_answers_or_says_where_it_is/1]).
+         a_client_that_is_stopped_meanwhile_is_down/1, what_was_in_the_mailbox_is_not_in_the_log/1, a_client_of_another_node_answers_or_says_where_it_is/1]).
 -export([init/2, handle_message/2, handle_message/3, handle_message/4]).
 -export([get_committed_offsets/2, assign_partitions/3, assignments_received/4, assignments_revoked/1]).
 
@@ -22,7 +22,7 @@ suite() -> [{timetrap, {minutes, 10}}].
 
 all() ->
   [wrong_arguments_hurt_their_caller_only, what_a_killed_dispatcher_had_is_told, undefined_counts_as_not_given,
-   a_client_that_is_stopped_meanwhile_is_down, a_client_of_another_node_answers_or_says_where_it_is].
+   a_client_that_is_stopped_meanwhile_is_down, what_was_in_the_mailbox_is_not_in_the_log, a_client_of_another_node_answers_or_says_where_it_is].
 
 init_per_suite(Config) ->
   case brod_test:init_mock_suite(Config) of
@@ -330,6 +330,56 @@ is_of_a_crash({Reason, [{_, _, _, _} | _] = Stack}) -> not is_of_an_argument(Rea
 is_of_a_crash(nif_panicked) -> true;
 is_of_a_crash(_) -> false.
 
+%% Whatever ends a process that messages of users come to, the report does not show them.
+what_was_in_the_mailbox_is_not_in_the_log(_Config) ->
+  process_flag(trap_exit, true),
+  brod_test:with_mock(#{topics => #{?T => 1}}, fun(Mock, Client) ->
+    ok = brod:start_producer(Client, ?T, []),
+    Secret = <<"a secret of a user">>,
+    Produced = fun(_) -> ok = brod:produce_sync(Client, ?T, 0, <<>>, Secret) end,
+    Consumer = [{begin_offset, earliest}],
+    {ok, Topic} = brod_topic_subscriber:start_link(Client, ?T, [0], Consumer, ?MODULE, trap_exit),
+    await_subscribed(Client, Topic),
+    ends_before_it_gets_to(Topic, Produced, Secret),
+    {ok, Group} = brod_group_subscriber:start_link(Client, <<"g">>, [?T], [], Consumer, ?MODULE, state),
+    await_subscribed(Client, Group),
+    ends_before_it_gets_to(Group, Produced, Secret),
+    Message = #{key => <<>>, value => Secret},
+    {ok, Producer} = brod_producer:start_link(Client, ?T, 0, []),
+    CallRef = #brod_call_ref{caller = self(), callee = Producer, ref = make_ref()},
+    ends_before_it_gets_to(Producer, fun(Pid) -> Pid ! {produce, CallRef, [Message], undefined} end, Secret),
+    {ok, Transaction} = brod:transaction(Client, <<"id">>, []),
+    ends_before_it_gets_to(Transaction, fun(Pid) -> gen_server:send_request(Pid, {produce, ?T, 0, [Message]}) end, Secret),
+    {ok, Connection} = brod_connection:start_link(brod_mock:endpoints(Mock), []),
+    Request = {{self(), make_ref()}, {send, {kpro_req, make_ref(), produce, 7, false, [Secret]}}},
+    ends_before_it_gets_to(Connection, fun(Pid) -> exit(Pid, boom), Pid ! Request end, Secret)
+  end).
+
+await_subscribed(Client, Pid) ->
+  brod_test:wait_until(fun() ->
+    case brod:get_consumer(Client, ?T, 0) of
+      {ok, Consumer} ->
+        case brod_consumer:info(Consumer) of
+          #{subscriber := Pid, active := true} -> true;
+          _ -> false
+        end;
+      {error, _} -> false
+    end
+  end, ?LIMIT_MS).
+
+ends_before_it_gets_to(Pid, Send, Secret) ->
+  Log = brod_log:start(),
+  ok = sys:suspend(Pid),
+  _ = Send(Pid),
+  brod_test:wait_until(fun() -> process_info(Pid, message_queue_len) =/= {message_queue_len, 0} end, ?LIMIT_MS),
+  exit(Pid, boom),
+  %% who does not end for this process alone, as a child of it would
+  _ = catch sys:resume(Pid),
+  receive {'EXIT', Pid, boom} -> ok after ?LIMIT_MS -> error({does_not_end, Pid}) end,
+  brod_test:wait_until(fun() -> brod_log:has(Log, "crasher") end, ?LIMIT_MS),
+  ?assertEqual([], brod_log:all(Log, Secret)),
+  ok = brod_log:stop(Log).
+
 %% By its pid, as what comes with a message of that node.
 a_client_of_another_node_answers_or_says_where_it_is(_Config) ->
   brod_test:distributed(fun() ->
@@ -359,7 +409,8 @@ asked_from(Node, Client) ->
 
 %% A worker of a group of the second version is told what it is for.
 init(#{group_id := _}, _) -> {ok, state};
-init(_, _) ->
+init(_, Arg) ->
+  Arg =:= trap_exit andalso process_flag(trap_exit, true),
   case get('$initial_call') of
     {brod_topic_subscriber, init, 1} -> {ok, [], state};
     _ -> {ok, state}

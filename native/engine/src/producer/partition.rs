@@ -37,6 +37,8 @@ struct State<R: Replies> {
     waits_for_bytes: bool,
     /// `Replies::stopped` has been called.
     stop_told: bool,
+    /// It is being called.
+    tells_stop: bool,
     /// Results that have left the buffer and are not told yet. The stop is told after them.
     telling: u32,
     /// `Replies::handed_over` is to be called once nothing is being told.
@@ -99,6 +101,7 @@ impl<R: Replies> Partition<R> {
             applicants: VecDeque::new(),
             waits_for_bytes: false,
             stop_told: false,
+            tells_stop: false,
             telling: 0,
             hands_over: false,
             leader: (0, Err(ErrorCode::LEADER_NOT_AVAILABLE)),
@@ -253,7 +256,7 @@ impl<R: Replies> Partition<R> {
     fn tell_if_stopped(self: &Arc<Self>, told: u32) {
         let mut state = self.state.lock();
         state.telling -= told;
-        if state.telling > 0 {
+        if state.telling > 0 || state.tells_stop {
             return;
         }
         if std::mem::take(&mut state.hands_over) {
@@ -266,6 +269,7 @@ impl<R: Replies> Partition<R> {
             return self.let_go(state);
         };
         state.stop_told = true;
+        state.tells_stop = true;
         let mut released: Vec<_> = state.waiters.drain(..).collect();
         released.extend(state.applicants.drain(..));
         drop(state);
@@ -276,6 +280,9 @@ impl<R: Replies> Partition<R> {
             self.stats.ended(Instant::now());
         }
         self.replies.stopped(&why);
+        self.state.lock().tells_stop = false;
+        // Who hands over meanwhile is answered behind it.
+        self.tell_if_stopped(0);
     }
 
     pub(super) fn identity_arrived(

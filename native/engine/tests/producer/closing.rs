@@ -88,7 +88,7 @@ async fn a_topic_without_producers_is_not_asked_for() {
     until("asked for no more", || asked_for(&[])).await;
 }
 
-pub(crate) async fn client(broker: &Broker) -> (Arc<Cluster>, Producers<Recorder>) {
+pub(crate) async fn client<R: Replies>(broker: &Broker) -> (Arc<Cluster>, Producers<R>) {
     let cluster = Cluster::start(ClusterConfig {
         bootstrap: vec![Endpoint {
             host: "127.0.0.1".into(),
@@ -109,4 +109,47 @@ pub(crate) fn open(
     let (sender, results) = mpsc::unbounded_channel();
     let partition = producers.open("t", partition, config, Recorder(sender));
     Producer { partition, results }
+}
+
+/// Notes what it is told of the end. While it is told that the producer has stopped, its process goes.
+#[derive(Default)]
+struct Leaving {
+    partition: std::sync::OnceLock<std::sync::Weak<Partition<Leaving>>>,
+    told: parking_lot::Mutex<Vec<&'static str>>,
+}
+
+impl Replies for Leaving {
+    type Acks = Calls;
+    type Waiter = ();
+
+    fn delivered(&self, _: Calls, _: i64) {}
+    fn flush(&self) {}
+    fn failed(&self, _: Calls, _: &Failure) {}
+    fn room(&self, _: Vec<()>) {}
+
+    fn stopped(&self, _: &Failure) {
+        let partition = self.partition.get().unwrap().upgrade().unwrap();
+        partition.hand_over();
+        self.told.lock().push("stopped");
+    }
+
+    fn handed_over(&self) {
+        self.told.lock().push("handed over");
+    }
+
+    fn sent(&self, _: u32, _: usize) {}
+}
+
+/// What follows would come to nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_goes_while_the_end_is_told_is_told_first() {
+    let broker = Broker::start_as(1).await;
+    let (_cluster, producers) = client(&broker).await;
+    let partition = producers.open("t", 0, ProducerConfig::default(), Leaving::default());
+    let place = &partition.replies().partition;
+    assert!(place.set(Arc::downgrade(&partition)).is_ok());
+    partition.close();
+    let told = || partition.replies().told.lock().clone();
+    until("handed over", || told().contains(&"handed over")).await;
+    assert_eq!(told(), ["stopped", "handed over"]);
 }
