@@ -209,7 +209,7 @@ rows(producer) ->
   [ {required_acks, acks, -1, 4, "Who has to have a message before it is confirmed: all in-sync replicas, nobody, the leader."}
   , {ack_timeout, {or_infinity, {integer, ms, 0, ?MAX}, infinity}, 10000, 4, "How long the broker waits for its replicas."}
   , {partition_buffer_limit, {integer, none, 1, ?MAX}, 512, 4, "Calls of a partition that may wait to be sent; beyond it callers wait."}
-  , {partition_onwire_limit, {integer, none, 1, ?MAX}, undefined, 4, "Requests of a partition in flight; order is kept where idempotence is on. Not given it is 1, and "
+  , {partition_onwire_limit, {integer, none, 1, ?MAX}, 1, 4, "Requests of a partition in flight; order is kept where idempotence is on. Not given it is 1, and "
      "up to 5 where idempotence is on and the broker is 2 ms away or more."}
   , {max_batch_size, {integer, bytes, 1, ?MAX}, 1048576, 4, "Size of a batch; a larger message is refused by itself."}
   , {max_request_size, {integer, bytes, 1, ?MAX}, 1048576, 5, "What batches of several partitions may add up to in one request."}

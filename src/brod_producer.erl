@@ -102,7 +102,7 @@ init({Client, Topic, Partition, Config}) ->
              true -> brod_producer_options:warn(Config, io_lib:format("Producer of ~ts", [Topic]));
              false -> ok
            end,
-      case open(Client, Topic, Partition, Options) of
+      case open(Client, Topic, Partition, brod_producer_options:engine_config(Config, Options)) of
         {ok, Handle, MRef} ->
           %% Most have nothing to do from now on: their callers find the engine without them.
           {ok, #state{client = Client, topic = Topic, partition = Partition, config = Options,
@@ -114,10 +114,9 @@ init({Client, Topic, Partition, Config}) ->
       {stop, Reason}
   end.
 
-open(Client, Topic, Partition, Options) ->
+open(Client, Topic, Partition, EngineConfig) ->
   case brod_client:context_here(Client) of
     {ok, #{engine := Engine, client := ClientPid}} ->
-      EngineConfig = brod_producer_options:engine_config(Options),
       case brod_nif:producer_open(Engine, Topic, Partition,
                                   EngineConfig#{telemetry => brod_metrics:is_enabled()}) of
         {ok, Handle} ->

@@ -2,7 +2,7 @@
 %% would matter only later is replaced by the default, with a warning.
 -module(brod_producer_options).
 
--export([check/1, warn/2, engine_config/1]).
+-export([check/1, warn/2, engine_config/1, engine_config/2]).
 
 -include("brod_int.hrl").
 
@@ -36,6 +36,16 @@ warn(Config, What) ->
                     end, Replaced);
     {error, _} ->
       ok
+  end.
+
+%% @doc As {@link engine_config/1}, for a producer to which these were given. `partition_onwire_limit' is as many as its broker's
+%% distance is worth, unless somebody has said how many they are to be.
+-spec engine_config(brod:producer_config() | map(), map()) -> map().
+engine_config(Given, Options) ->
+  Config = engine_config(Options),
+  case brod_option_table:check_given(producer, Given) of
+    {ok, #{partition_onwire_limit := _}, _} -> Config;
+    _ -> Config#{partition_onwire_limit := undefined}
   end.
 
 %% @doc Checked options as the engine wants them: with every key.

@@ -57,11 +57,10 @@ init(clients) ->
   ?BROD_HANDLES = ets:new(?BROD_HANDLES, [named_table, public, set, {read_concurrency, true},
                                           {write_concurrency, true}]),
   ?BROD_JOURNAL = ets:new(?BROD_JOURNAL, [named_table, public, set, {write_concurrency, true}]),
-  ok = start_helpers(),
+  ok = helpers(brod_helpers_sup:start_link()),
   {ok, {{one_for_one, 0, 1}, Specs}}.
 
-start_helpers() ->
-  {ok, Pid} = brod_helpers_sup:start_link(),
+helpers({ok, Pid}) ->
   _ = put(brod_helpers_sup, Pid),
   ok.
 
@@ -70,7 +69,7 @@ linked_ended(Pid, Reason) ->
   case get(brod_helpers_sup) of
     Pid ->
       ?BROD_LOG_ERROR("The processes that serve all clients have ended, and are started again: ~0p", [Reason]),
-      start_helpers();
+      helpers(brod_helpers_sup:restart_link());
     _ -> ok
   end.
 

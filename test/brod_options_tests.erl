@@ -3,10 +3,17 @@
 
 producer_defaults_test() ->
   {ok, Options} = brod_options:producer([]),
-  ?assertMatch(#{partition_buffer_limit := 512, max_retries := 3,
+  ?assertMatch(#{partition_buffer_limit := 512, partition_onwire_limit := 1, max_retries := 3,
                  required_acks := -1, compression := no_compression, max_linger_ms := 0}, Options),
-  ?assertNot(is_map_key(produce_req_vsn, Options)),
-  ?assertNot(is_map_key(partition_onwire_limit, Options)).
+  ?assertNot(is_map_key(produce_req_vsn, Options)).
+
+what_is_on_the_wire_is_left_to_the_engine_unless_it_is_given_test_() ->
+  Used = fun(Given) ->
+           {ok, Options} = brod_options:producer(Given),
+           maps:get(partition_onwire_limit, brod_producer_options:engine_config(Given, Options))
+         end,
+  [?_assertEqual(undefined, Used([])), ?_assertEqual(undefined, Used(#{partition_onwire_limit => undefined})),
+   ?_assertEqual(1, Used([{partition_onwire_limit, 1}])), ?_assertEqual(3, Used(#{partition_onwire_limit => 3}))].
 
 acks_by_name_test_() ->
   [?_assertMatch({ok, #{required_acks := N}}, brod_options:producer([{required_acks, Name}]))
