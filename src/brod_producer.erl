@@ -30,6 +30,7 @@
   , topic     :: brod:topic()
   , partition :: brod:partition()
   , config    :: map()
+  , engine_config :: map()
   , handle    :: brod_nif:producer()
     %% monitor of the client's process: without its engine nothing is sent any more
   , client_monitor :: reference()
@@ -102,10 +103,11 @@ init({Client, Topic, Partition, Config}) ->
              true -> brod_producer_options:warn(Config, io_lib:format("Producer of ~ts", [Topic]));
              false -> ok
            end,
-      case open(Client, Topic, Partition, brod_producer_options:engine_config(Config, Options)) of
+      EngineConfig = brod_producer_options:engine_config(Config, Options),
+      case open(Client, Topic, Partition, EngineConfig) of
         {ok, Handle, MRef} ->
           %% Most have nothing to do from now on: their callers find the engine without them.
-          {ok, #state{client = Client, topic = Topic, partition = Partition, config = Options,
+          {ok, #state{client = Client, topic = Topic, partition = Partition, config = Options, engine_config = EngineConfig,
                       handle = Handle, client_monitor = MRef}, hibernate};
         {error, Reason} ->
           {stop, Reason}
@@ -277,9 +279,9 @@ lost(#state{handle = Handle, topic = Topic, partition = Partition} = State) ->
   lists:foldl(fun park/2, State#state{is_lost = true, waiting = #{}}, Calls).
 
 reopen(State0) ->
-  #state{client = Client, topic = Topic, partition = Partition, config = Config} = State =
+  #state{client = Client, topic = Topic, partition = Partition, engine_config = EngineConfig} = State =
     drop_late(State0),
-  case open(Client, Topic, Partition, Config) of
+  case open(Client, Topic, Partition, EngineConfig) of
     {ok, Handle, MRef} ->
       true = demonitor(State#state.client_monitor, [flush]),
       Calls = [Call || {_, Call} <- lists:reverse(State#state.parked)],
