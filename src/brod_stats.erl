@@ -113,12 +113,15 @@ health(Client) ->
 health_of(#{closed := true}) ->
   {down, [{client, closed}]};
 health_of(#{brokers := Brokers, producers := Producers, events := Events,
-            stopped_producers := Ended, stopped_consumers := Stopped}) ->
+            stopped_producers := Ended, stopped_consumers := Stopped,
+            unavailable_topics := Unavailable, refused_topics := Refused}) ->
   Known = [Broker || #{node := Node} = Broker <- Brokers, is_integer(Node)],
   Lost = [Broker || Broker <- Known, state(Broker, Events) =:= unreachable],
   Connected = [Broker || Broker <- Brokers, state(Broker, Events) =:= connected],
   Full = [{Topic, Partition} || #{topic := Topic, partition := Partition, waiting_callers := N} <- Producers, N > 0],
   Problems = [{brokers_unreachable, [endpoint(Broker) || Broker <- Lost]} || Lost =/= []]
+    ++ [{topics_unavailable, Unavailable} || Unavailable =/= []]
+    ++ [{batches_refused, Refused} || Refused =/= []]
     ++ [{producers_full, Full} || Full =/= []]
     ++ [{producers_stopped, Ended} || Ended =/= []]
     ++ [{consumers_stopped, Stopped} || Stopped =/= []],

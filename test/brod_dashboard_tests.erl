@@ -16,7 +16,8 @@ info() ->
 stats(Consumers) ->
   #{brokers => [], producers => [#{topic => <<"t">>, partition => P, records_sent => 10, bytes_sent => 100, batches_failed => 0,
                                    batches_retried => 1, buffered_calls => P, waiting_callers => 0} || P <- [0, 1]],
-    consumers => Consumers, stopped_producers => [], stopped_consumers => [], events => []}.
+    consumers => Consumers, stopped_producers => [], stopped_consumers => [],
+    unavailable_topics => [], refused_topics => [], events => []}.
 
 consumer(Partition, Lag) ->
   #{topic => <<"t">>, partition => Partition, lag => Lag, position => 7, records => 3, bytes => 30, errors => 0,

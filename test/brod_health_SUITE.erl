@@ -100,10 +100,13 @@ what_lasts_is_told_though_it_is_nobodys_error(_Config) ->
     {ok, Ref} = brod:produce(Client, <<"few">>, 0, <<>>, <<"v">>),
     told(Log, ["the topic is not available", "topic gone", "unknown_topic_or_partition"]),
     told(Log, ["batches are refused and sent again", "topic few", "not_enough_replicas"]),
+    ?assertEqual({degraded, [{topics_unavailable, [<<"gone">>]}, {batches_refused, [<<"few">>]}]}, brod:health(Client)),
     ok = brod_mock:clear_faults(Mock),
     ok = brod:sync_produce_request(Ref, ?LIMIT_MS),
     ok = brod_mock:create_topic(Mock, <<"gone">>, 2),
     told(Log, ["the topic is available again", "topic gone"]),
+    {_, Reasons} = brod:health(Client),
+    ?assertNot(lists:keymember(topics_unavailable, 1, Reasons)),
     ok = brod_log:stop(Log)
   end).
 

@@ -24,7 +24,8 @@ a_sample_tells_what_has_changed_since_the_last_one_test() ->
 
 a_broker_is_unreachable_while_the_last_that_was_heard_of_it_is_a_failure_test() ->
   Broker = fun(Port, Connections) -> #{node => Port, host => <<"k">>, port => Port, connections => Connections, connect_failures => 1} end,
-  Stats = fun(Brokers, Events) -> #{brokers => Brokers, producers => [], consumers => [], stopped_producers => [], stopped_consumers => [], events => Events} end,
+  Stats = fun(Brokers, Events) -> #{brokers => Brokers, producers => [], consumers => [], stopped_producers => [], stopped_consumers => [],
+    unavailable_topics => [], refused_topics => [], events => Events} end,
   Failed = {1, <<"k:1">>, connect_failed, <<"refused">>},
   Back = {2, <<"k:1">>, connected, 1500},
   Lost = {3, <<"k:1">>, closed, <<"idle">>},
@@ -35,8 +36,11 @@ a_broker_is_unreachable_while_the_last_that_was_heard_of_it_is_a_failure_test() 
 
 what_an_error_has_stopped_is_no_health_test() ->
   Stats = #{brokers => [#{node => 1, host => <<"k">>, port => 1, connections => 1}], producers => [], events => [],
-            stopped_producers => [{<<"t">>, 0}], stopped_consumers => [{<<"t">>, 1}]},
-  ?assertEqual({degraded, [{producers_stopped, [{<<"t">>, 0}]}, {consumers_stopped, [{<<"t">>, 1}]}]}, brod_stats:health_of(Stats)).
+            stopped_producers => [{<<"t">>, 0}], stopped_consumers => [{<<"t">>, 1}],
+            unavailable_topics => [<<"u">>], refused_topics => [<<"r">>]},
+  ?assertEqual({degraded, [{topics_unavailable, [<<"u">>]}, {batches_refused, [<<"r">>]},
+                           {producers_stopped, [{<<"t">>, 0}]}, {consumers_stopped, [{<<"t">>, 1}]}]},
+               brod_stats:health_of(Stats)).
 
 counters_of_a_client_that_is_gone_are_dropped_after_a_while_test() ->
   {ok, Started} = application:ensure_all_started(brod),

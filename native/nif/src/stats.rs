@@ -1,8 +1,9 @@
 //! What a client has done so far, as terms.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
-use brod_engine::cluster::Snapshot;
+use brod_engine::cluster::{Snapshot, Trouble};
 use brod_engine::consumer::Info;
 use brod_engine::net::Endpoint;
 use brod_engine::stats::{BrokerStats, ConsumeStats, Event, Noted, Place, ProduceStats, BOUNDS_US};
@@ -55,6 +56,12 @@ fn client_stats(env: Env<'_>, client: Client, since: u64) -> Term<'_> {
             }
         });
     let stopped_producers: BTreeSet<Place> = stats.failing_producers().into_iter().collect();
+    let now = Instant::now();
+    let troubled = |what| {
+        let topics = cluster.troubled(what, now);
+        let names = topics.iter().map(|topic| binary(env, topic.as_bytes()));
+        names.collect::<Vec<_>>().encode(env)
+    };
     let events = stats.journal.since(since);
     let events: Vec<_> = events.iter().map(|noted| event(env, noted)).collect();
     map(
@@ -65,6 +72,8 @@ fn client_stats(env: Env<'_>, client: Client, since: u64) -> Term<'_> {
             ("consumers", consumers.encode(env)),
             ("stopped_producers", places(env, &stopped_producers)),
             ("stopped_consumers", places(env, &stopped_consumers)),
+            ("unavailable_topics", troubled(Trouble::Unavailable)),
+            ("refused_topics", troubled(Trouble::Refused)),
             ("events", events.encode(env)),
             ("controller", node(env, Some(snapshot.controller))),
             ("rebootstraps", stats.rebootstraps.get().encode(env)),

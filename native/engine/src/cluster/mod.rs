@@ -30,8 +30,9 @@ pub use interest::{is_topic_name, Interest};
 pub use late::{unless_moved, LATE};
 pub use metadata::{Leader, NodeId, PartitionInfo, Snapshot, TopicInfo};
 pub use supervision::OnFailure;
+pub use troubles::Trouble;
+use troubles::Troubles;
 pub(crate) use troubles::{seconds, PATIENCE, QUIET};
-use troubles::{Trouble, Troubles};
 
 use crate::error::Error;
 use crate::net::{ConnectOptions, Connection, Endpoint, NetError};
@@ -141,6 +142,11 @@ impl Cluster {
             let client = &*self.config.connect.client_id;
             tracing::warn!(client, %topic, partition, %error, lasts, "batches are refused and sent again");
         }
+    }
+
+    /// Topics of which the log has said that they are in this trouble, if they still are.
+    pub fn troubled(&self, what: Trouble, now: Instant) -> Vec<Arc<str>> {
+        self.troubles.lock().lasting(what, now)
     }
 
     /// Closes all connections and ends the refresher.

@@ -14,7 +14,7 @@ const GAP: Duration = Duration::from_secs(30);
 
 /// What is wrong with a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Trouble {
+pub enum Trouble {
     /// It is not there, or partitions of it have no leader.
     Unavailable,
     /// Its leaders refuse batches, which are sent again.
@@ -77,6 +77,18 @@ impl Troubles {
         is_told.then(|| now.saturating_duration_since(lasted.since))
     }
 
+    /// Topics that have it, as was told; by name.
+    pub(super) fn lasting(&self, what: Trouble, now: Instant) -> Vec<Arc<str>> {
+        let lasts = |lasting: &Lasting| lasting.told.is_some() && now <= lasting.seen + GAP;
+        let all = self.by_topic.iter();
+        let mut topics: Vec<_> = all
+            .filter(|((trouble, _), lasting)| *trouble == what && lasts(lasting))
+            .map(|((_, topic), _)| topic.clone())
+            .collect();
+        topics.sort();
+        topics
+    }
+
     /// Forgets those of other topics.
     pub(super) fn keep(&mut self, is_wanted: impl Fn(&str) -> bool) {
         self.by_topic.retain(|(_, topic), _| is_wanted(topic));
@@ -132,6 +144,24 @@ mod tests {
         let end = start + 12 * SECOND;
         assert_eq!(troubles.over(unavailable, &topic, end), Some(12 * SECOND));
         assert_eq!(troubles.over(unavailable, &topic, end), None);
+    }
+
+    #[test]
+    fn a_topic_has_what_was_told_until_that_is_over_or_was_not_seen_for_long() {
+        let mut troubles = Troubles::default();
+        let (topic, start): (Arc<str>, _) = ("t".into(), Instant::now());
+        let (unavailable, refused) = (Trouble::Unavailable, Trouble::Refused);
+        for second in 0..=10 {
+            let now = start + second * SECOND;
+            assert_eq!(troubles.lasting(refused, now), []);
+            troubles.seen(refused, &topic, now);
+            troubles.seen(unavailable, &topic, now);
+        }
+        let last = start + 10 * SECOND;
+        assert_eq!(troubles.lasting(refused, last), [topic.clone()]);
+        assert_eq!(troubles.lasting(refused, last + GAP + SECOND), []);
+        troubles.over(unavailable, &topic, last);
+        assert_eq!(troubles.lasting(unavailable, last), []);
     }
 
     #[test]
