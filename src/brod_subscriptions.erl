@@ -149,7 +149,7 @@ handle_info({Pid, #kafka_fetch_error{} = Error}, Subs) ->
   {done, fetch_error(Pid, Error, Subs)};
 handle_info({'DOWN', Monitor, process, Pid, Reason}, #subs{parts = Parts} = Subs) ->
   case [Key || {Key, #part{consumer = {P, M}}} <- maps:to_list(Parts), P =:= Pid, M =:= Monitor] of
-    [Key] -> {done, failed(Key, Reason, without_consumer(Key, Subs))};
+    [Key] -> {done, lost(Key, Reason, without_consumer(Key, Subs))};
     [] -> unknown
   end;
 handle_info(_Info, _Subs) ->
@@ -214,6 +214,10 @@ subscribed(Key, Monitor, {error, Reason}, #subs{parts = Parts} = Subs) ->
     #{Key := #part{consumer = {_, Monitor}}} -> failed(Key, Reason, without_consumer(Key, Subs));
     _ -> Subs
   end.
+
+%% Somebody has stopped it, its client most often, with all the others. If that lasts, the next attempt says so.
+lost(_Key, shutdown, Subs) -> later(Subs);
+lost(Key, Reason, Subs) -> failed(Key, Reason, Subs).
 
 failed({Topic, Partition} = Key, Reason, Subs) ->
   case brod_trouble:fails({?MODULE, Key}, kind(Reason)) of

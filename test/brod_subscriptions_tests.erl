@@ -28,6 +28,7 @@ subscriptions_test_() ->
                      {"what comes again from the same consumer is not handed out before", fun comes_again/0},
                      {"a subscription that fails is tried again", fun tried_again/0},
                      {"who reads a partition already is told once", fun told_once/0},
+                     {"a consumer that was stopped is no trouble yet", fun stopped/0},
                      {"removed partitions", fun removed/0}]].
 
 setup() ->
@@ -395,6 +396,21 @@ told_once() ->
   [?assertMatch({Line, {match, _}}, {Line, re:run(Line, Text)})
    || {Line, Text} <- lists:zip(Lines, ["no subscription to topic-0, next try in 2000 ms: <[0-9.]+> reads it already.*client of its own",
                                         "subscribed to topic-0; 3 attempts had failed"])].
+
+stopped() ->
+  Lines = fun(Reason) ->
+            Log = brod_log:start(),
+            Subs = new(message, [{0, 3}]),
+            _ = subscribed_at(),
+            {done, Lost} = brod_subscriptions:handle_info(setelement(5, down(0), Reason), Subs),
+            _ = start_consumer(0),
+            _ = resubscribe_now(Lost),
+            ?assertEqual([{begin_offset, 3}], subscribed_at()),
+            All = brod_log:all(Log, "no subscription"),
+            brod_log:stop(Log),
+            length(All)
+          end,
+  ?assertEqual({0, 1}, {Lines(shutdown), Lines(killed)}).
 
 removed() ->
   Subs = new(message, [{0, 0}]),

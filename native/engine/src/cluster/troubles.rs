@@ -158,7 +158,7 @@ mod tests {
             troubles.seen(unavailable, &topic, now);
         }
         let last = start + 10 * SECOND;
-        assert_eq!(troubles.lasting(refused, last), [topic.clone()]);
+        assert_eq!(troubles.lasting(refused, last), ["t".into()]);
         assert_eq!(troubles.lasting(refused, last + GAP + SECOND), []);
         troubles.over(unavailable, &topic, last);
         assert_eq!(troubles.lasting(unavailable, last), []);
