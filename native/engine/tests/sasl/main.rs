@@ -7,11 +7,11 @@ mod wire;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use brod_engine::net::sasl::{
-    Asked, AwsCredentials, AwsMskIam, CredentialsError, Fixed, Login, LoginFile, Mechanism,
-    OauthBearer, Plain, Renewed, Sasl, SaslError, Scram, ScramHash, Token,
+    Asked, AwsCredentials, AwsMskIam, BoxFuture, CredentialsError, Fixed, Login, LoginFile,
+    Mechanism, OauthBearer, Plain, Provider, Renewed, Sasl, SaslError, Scram, ScramHash, Token,
 };
 use brod_engine::net::{ConnectOptions, Connection, Endpoint, NetError};
 use broker::{start, Script, PASSWORD, USER};
@@ -143,25 +143,44 @@ async fn a_token_is_renewed_for_the_session_that_it_is_good_for() {
     assert!(count.load(Ordering::SeqCst) <= 4);
 }
 
+/// Counts how often the file is asked for.
+struct Counted {
+    file: LoginFile,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Provider<Login> for Counted {
+    fn provide(&self) -> BoxFuture<'_, Result<Login, CredentialsError>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.file.provide()
+    }
+}
+
 #[tokio::test]
 async fn a_session_outlives_a_file_that_is_away_for_a_moment() {
     let (endpoint, script) = start(Script {
-        session_lifetime_ms: 2_000,
+        session_lifetime_ms: 4_000,
         ..Script::default()
     })
     .await;
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("login");
-    let put = || std::fs::write(&file, format!("{USER}\n{PASSWORD}\n")).unwrap();
+    let path = directory.path().join("login");
+    let put = || std::fs::write(&path, format!("{USER}\n{PASSWORD}\n")).unwrap();
     put();
-    let options = options(Plain::new(LoginFile(file.clone())));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let login = Counted {
+        file: LoginFile(path.clone()),
+        asked: asked.clone(),
+    };
+    let options = options(Plain::new(login));
     let connection = Connection::open(&endpoint, &options).await.unwrap();
-    std::fs::remove_file(&file).unwrap();
-    let start = Instant::now();
-    // The first attempt comes after four fifths of it.
-    while start.elapsed() < Duration::from_millis(1_800) {
-        ask(&connection, "k").await.unwrap();
-    }
+    std::fs::remove_file(&path).unwrap();
+    let missed = async {
+        while asked.load(Ordering::SeqCst) < 3 {
+            ask(&connection, "k").await.unwrap();
+        }
+    };
+    tokio::time::timeout(LIMIT, missed).await.unwrap();
     put();
     let renewed = async {
         while script.lock().accepted.len() < 2 {
@@ -282,7 +301,7 @@ async fn credentials_that_come_too_late_are_no_credentials() {
     let waiting = std::sync::Mutex::new(Vec::new());
     let late = Asked::<Token>::new(LIMIT, move |reply| waiting.lock().unwrap().push(reply));
     let options = ConnectOptions {
-        connect_timeout: Duration::from_millis(500),
+        connect_timeout: Duration::from_secs(2),
         ..options(OauthBearer::new(Renewed::new("c", late)))
     };
     let error = refusal(&endpoint, &options).await;
