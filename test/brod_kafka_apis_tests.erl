@@ -6,7 +6,7 @@ apis_test_() ->
    [{"the versions that the engine speaks are reported", fun reported/0},
     {"a version is picked, and an API that is not spoken is an error", fun picked/0},
     {"a killed server comes back, and answers meanwhile", fun killed/0},
-    {"so do all that serve the clients when their supervisor is killed", fun supervisor_killed/0}]}.
+    {"so do all that serve the clients when their supervisor is killed", {timeout, 60, fun supervisor_killed/0}}]}.
 
 start() ->
   {ok, _} = application:ensure_all_started(brod).
@@ -41,7 +41,7 @@ killed() ->
 %% Their names may still be taken when the next ones are started.
 supervisor_killed() ->
   Sup = whereis(brod_sup),
-  [kill_supervisor() || _ <- lists:seq(1, 50)],
+  [kill_supervisor() || _ <- lists:seq(1, 10)],
   ?assertEqual(Sup, whereis(brod_sup)),
   ?assertEqual([], supervisor:which_children(brod_sup)).
 
