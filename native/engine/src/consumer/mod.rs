@@ -56,7 +56,7 @@ type Partitions = HashMap<(Arc<str>, i32), Arc<PartitionDriver>>;
 /// What a round of fetches over all partitions of a client brings, as far as `max_bytes` allows.
 /// Subscribers hold a round or two in memory; with many partitions, a full `max_bytes` of each
 /// would be gigabytes. Settings above the defaults are not cut (ADR 9).
-const ROUND_BYTES: i32 = 4 * 1024 * 1024;
+const ROUND_BYTES: i32 = 8 * 1024 * 1024;
 
 /// What each of `partitions` may return of a round.
 fn share(partitions: usize) -> i32 {

@@ -26,8 +26,8 @@ async fn large_batches_of_many_partitions_do_not_come_one_by_one() {
     })
     .await;
     let before = broker.change(|log| log.fetches.len());
-    // A round of all partitions is 4 MiB.
-    let value = "a".repeat(3 * 4 * 1024 * 1024 / PARTITIONS as usize);
+    // Three times what a round brings.
+    let value = "a".repeat(3 * 8 * 1024 * 1024 / PARTITIONS as usize);
     broker.append_to_all(PARTITIONS, &value);
     for subscriber in &mut subscribers {
         assert_eq!(subscriber.next().await, Event::Message(0, value.clone()));
