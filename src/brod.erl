@@ -157,16 +157,18 @@ start_client(Endpoints, ClientId) -> start_client(Endpoints, ClientId, []).
 %% `{error, already_present}'.
 %%
 %% Options: `connect_timeout' (ms, 5000), `request_timeout' (ms, 240000),
-%% `get_metadata_timeout_seconds' (5), `reconnect_cool_down_seconds' (1),
-%% `allow_topic_auto_creation' (true), `auto_start_producers' (false), `default_producer_config'
-%% ([]), `unknown_topic_cache_ttl' (ms, 120000), `metadata_max_age' (ms, 300000), `buffer_bytes'
+%% `get_metadata_timeout_seconds' (5), `reconnect_backoff' (ms, 50: the pause after an attempt to connect that failed, doubled with
+%% each one) up to `reconnect_backoff_max' (ms, 1000), `reconnect_cool_down_seconds' (brod 4's name of the first, in seconds),
+%% `connections_max_idle_ms' (ms, 540000), `ssl' and `sasl' (docs/migrating-tls.md), `allow_topic_auto_creation'
+%% (true), `auto_start_producers' (false), `default_producer_config' ([]), `unknown_topic_cache_ttl' (ms,
+%% 120000), `metadata_max_age' (ms, 300000), `buffer_bytes'
 %% (limit of unsent messages in all partitions together, 268435456), `fetch_buffer_bytes' (what is fetched
 %% and waits until subscribers have acknowledged enough, in all partitions together, 67108864: what is
 %% beyond that is fetched again later), `rack_id', `enable_metrics_push' (true),
 %% `query_api_versions' (true), `extra_sock_opts' (those of `gen_tcp' that concern the socket: nodelay,
 %% keepalive, sndbuf, recbuf, tos, ip, inet, inet6, linger, bind_to_device). A timeout may be
 %% `infinity'. A value that an option cannot have is `{error, {bad_option, Key, Value}}', an option
-%% that nobody reads is a warning in the log. Exits with a text when `Endpoints' is empty.
+%% that nobody reads is a warning in the log; docs/options.md has all of them. Exits with a text when `Endpoints' is empty.
 -spec start_client([endpoint()], client_id(), client_config()) -> ok | {error, term()}.
 start_client(Endpoints, ClientId, Config) ->
   case brod_options:client(Config) of
