@@ -116,9 +116,6 @@
 -type cg() :: #brod_cg{}.
 -type cg_protocol_type() :: binary().
 
-%% Where brod would wait for ever for an ack (ms).
--define(DEFAULT_REPLY_TIMEOUT_MS, 600000).
-
 %% Application
 
 %% @doc Start the application and what it depends on.
@@ -375,7 +372,7 @@ sync_produce_request_offset(CallRef) -> sync_produce_request_offset(CallRef, rep
 sync_produce_request_offset(CallRef, Timeout) ->
   brod_producer:sync_produce_request(CallRef, Timeout).
 
-reply_timeout() -> application:get_env(brod, produce_reply_timeout, ?DEFAULT_REPLY_TIMEOUT_MS).
+reply_timeout() -> brod_option_table:environment(produce_reply_timeout).
 
 %% For when the engine knows no producer: the client is asked for one, and may start it.
 with_producer(Client, Topic, Partition, Fun) ->
