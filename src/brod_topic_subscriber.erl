@@ -244,15 +244,11 @@ terminate(Reason, #st{cb_module = CbModule, cb_state = CbState}) ->
 code_change(_OldVsn, St, _Extra) -> {ok, St}.
 
 %% @private
-format_status(Status) ->
-  maps:map(fun(state, #st{} = St) ->
-               #{client => St#st.client, topic => St#st.topic, cb_module => St#st.cb_module,
-                 subscriptions => brod_subscriptions:info(St#st.subs)};
-              (message, Message) -> brod_crash:short_message(Message);
-              (reason, Reason) -> brod_crash:short(Reason);
-              (log, _Log) -> [];
-              (_Key, Value) -> Value
-           end, Status).
+format_status(Status) -> brod_crash:subscriber_status(Status, fun shown/1).
+
+shown(#st{} = St) ->
+  #{client => St#st.client, topic => St#st.topic, cb_module => St#st.cb_module,
+    subscriptions => brod_subscriptions:info(St#st.subs)}.
 
 %%% Internal
 
