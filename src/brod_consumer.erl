@@ -174,7 +174,7 @@ pause(Pid) -> safe_call(Pid, pause, ?CALL_TIMEOUT_MS).
 resume(Pid) -> safe_call(Pid, resume, ?CALL_TIMEOUT_MS).
 
 %% @doc Moves the subscription to another offset. Sets from before may still be in the mailbox of
-%% the subscriber. `{error, no_subscriber}' when nobody is subscribed.
+%% the subscriber. `{error, no_subscriber}' when nobody is subscribed, `{error, busy}' while another seek or a subscribe is under way.
 -spec seek(pid(), begin_offset()) -> ok | {error, term()}.
 seek(Pid, BeginOffset) -> safe_call(Pid, {seek, BeginOffset}, infinity).
 
