@@ -339,7 +339,7 @@ rows(application) ->
   [ {clients, {any, "list of {Name, client options}"}, [], 4, "Clients that start with the application."}
   , {ssl_default_verify, verification, verify_peer, 5, "Whether certificates are checked where `ssl` does not say."}
   , {telemetry_interval_ms, {integer, ms, 0, ?MAX}, 5000, 5, "How often counters become telemetry events; 0: never."}
-  , {engine_threads, {integer, none, 1, 1024}, undefined, 5, "Threads of the engine. Counts when it is first used."}
+  , {engine_threads, {integer, none, 1, 64}, undefined, 5, "Threads of the engine. Counts when it is first used."}
   , {produce_reply_timeout, {integer, ms, 1, ?MAX}, 600000, 5, "How long `produce_sync` waits for an answer."}
   , {produce_room_timeout, {integer, ms, 1, ?MAX}, 300000, 5, "How long a caller waits for room in a full buffer."}
   , {partition_check_interval_ms, {integer, ms, 1, ?MAX}, 60000, 5, "How often the leader of a group looks whether topics have gained partitions. Topic subscribers "
