@@ -7,8 +7,6 @@
 
 -export_type([context/0, target/0]).
 
--include("brod_int.hrl").
-
 %% The engine answers in time by itself; this is the margin before we stop to believe it.
 -define(GRACE_MS, 5000).
 -define(LONGEST_RECEIVE_MS, 16#ffffffff).

@@ -6,8 +6,6 @@
          get_producer_config/3, count_started_children/1, start_new_partitions/4]).
 -export([init/1, post_init/1, ends_all/2]).
 
--include("brod_int.hrl").
-
 %% @doc Start the root of a client's producers.
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
