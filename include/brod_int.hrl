@@ -25,7 +25,7 @@
 -define(acked, brod_produce_req_acked).
 -define(buffered, brod_produce_req_buffered).
 
-%% Rows {Pid, consumer | connection, EngineHandle}; public, owned by brod_sup.
+%% What processes have opened in the engine; public, owned by brod_sup. See brod_handles.
 -define(BROD_HANDLES, brod_handles).
 
 %% What has happened lately, and how often; public, owned by brod_sup. See brod_telemetry.

@@ -58,8 +58,11 @@
 -type client() :: client_id() | pid().
 -type connection() :: pid().
 -type conn_config() :: brod_option_types:client().
+%% Options of a connection: docs/options.md.
 -type client_config() :: brod_client:config().
+%% Options of {@link start_client/3}.
 -type bootstrap() :: [endpoint()] | {[endpoint()], conn_config()}.
+%% Brokers to ask first, and how to connect to them: in place of a client.
 -type topic() :: binary().
 -type partition() :: non_neg_integer().
 -type topic_config() :: map() | [{atom(), term()}].
@@ -68,11 +71,15 @@
 -type topic_partition() :: {topic(), partition()}.
 -type offset() :: integer().
 -type offset_time() :: earliest | latest | integer().
+%% The first offset that there is, that of the next message to come, or that of the first message of a time (ms since 1970) or later.
 -type error_code() :: atom().
+%% Kafka's name of an error, such as `not_leader_or_follower'.
 -type msg_ts() :: integer().
+%% Milliseconds since 1970.
 -type key() :: undefined | iodata().
 -type msg_input() :: #{ key => iodata() | undefined, value => iodata() | undefined
                       , ts => msg_ts(), headers => [{binary(), binary()}] }.
+%% A message to produce. Without `ts' it gets the time of the call.
 -type batch_input() :: [msg_input()].
 -type value() :: undefined | iodata() | {msg_ts(), iodata()} | msg_input() | batch_input()
                | [{key(), value()}] | [{msg_ts(), key(), value()}].
@@ -83,24 +90,32 @@
 -type producer_config() :: brod_producer:config().
 -type partition_fun() :: brod_partition_fun().
 -type partitioner() :: partition_fun() | random | hash | murmur2 | sticky.
+%% Which partition a message goes to. A fun gets topic, count of partitions, key and value, and returns `{ok, Partition}'; `hash' is
+%% `erlang:phash2/1' of the key, `murmur2' what Java's client takes for it; `sticky' is `murmur2' where there is a key, and else
+%% stays with a partition for 16 KiB.
 -type call_ref() :: #brod_call_ref{}.
+%% Names one call of {@link produce/5}: for {@link sync_produce_request/2}, and in the reply.
 -type produce_result() :: brod_produce_req_buffered | brod_produce_req_acked | {error, term()}.
 -type produce_reply() :: #brod_produce_reply{}.
 -type produce_ack_cb() :: fun((partition(), offset()) -> term())
                         | fun((partition(), offset(), ok | {error, term()}) -> term()).
+%% With two arguments it hears of messages that were delivered only.
 -type consumer_config() :: brod_option_types:consumer().
 -type consumer_options() :: consumer_config().
 -type fetch_opts() :: #{ max_wait_time => non_neg_integer(), min_bytes => non_neg_integer()
                        , max_bytes => pos_integer()
                        , max_batch_bytes => pos_integer(), max_memory => pos_integer()
                        , isolation_level => read_committed | read_uncommitted }.
+%% Of {@link fetch/5}: the time in ms, sizes in bytes.
 -type fold_acc() :: term().
 -type fold_fun(Acc) :: fun((message(), Acc) -> {ok, Acc} | {error, Reason :: term()}).
 -type fold_limits() :: #{message_count => pos_integer(), reach_offset => offset()}.
 %% `reach_offset': the last offset to fold over.
 -type fold_stop_reason() :: reached_end_of_partition | reached_message_count_limit
                           | reached_target_offset | {fetch_failure, term()} | {error, term()} | term().
+%% Why a fold has ended; the last is what the fun gave as its `Reason'.
 -type fold_result() :: {fold_acc(), NextOffset :: offset(), fold_stop_reason()}.
+%% `NextOffset': where to go on, behind the last message that was folded over.
 -type group_id() :: binary().
 -type transactional_id() :: binary().
 -type transaction() :: brod_transaction:transaction().
@@ -113,11 +128,9 @@
 -type received_assignments() :: [#brod_received_assignment{}].
 -type offsets_to_commit() :: #{topic_partition() => offset()}
                            | [{topic_partition(), offset()}].
+%% The offset of the last message of a partition that is done with, or of the first one that is not: the function says which.
 -type cg() :: #brod_cg{}.
 -type cg_protocol_type() :: binary().
-
-%% Where brod would wait for ever for an ack (ms).
--define(DEFAULT_REPLY_TIMEOUT_MS, 600000).
 
 %% Application
 
@@ -157,16 +170,18 @@ start_client(Endpoints, ClientId) -> start_client(Endpoints, ClientId, []).
 %% `{error, already_present}'.
 %%
 %% Options: `connect_timeout' (ms, 5000), `request_timeout' (ms, 240000),
-%% `get_metadata_timeout_seconds' (5), `reconnect_cool_down_seconds' (1),
-%% `allow_topic_auto_creation' (true), `auto_start_producers' (false), `default_producer_config'
-%% ([]), `unknown_topic_cache_ttl' (ms, 120000), `metadata_max_age' (ms, 300000), `buffer_bytes'
+%% `get_metadata_timeout_seconds' (5), `reconnect_backoff' (ms, 50: the pause after an attempt to connect that failed, doubled with
+%% each one) up to `reconnect_backoff_max' (ms, 1000), `reconnect_cool_down_seconds' (brod 4's name of the first, in seconds),
+%% `connections_max_idle_ms' (ms, 540000), `ssl' and `sasl' (docs/migrating-tls.md), `allow_topic_auto_creation'
+%% (true), `auto_start_producers' (false), `default_producer_config' ([]), `unknown_topic_cache_ttl' (ms,
+%% 120000), `metadata_max_age' (ms, 300000), `buffer_bytes'
 %% (limit of unsent messages in all partitions together, 268435456), `fetch_buffer_bytes' (what is fetched
 %% and waits until subscribers have acknowledged enough, in all partitions together, 67108864: what is
 %% beyond that is fetched again later), `rack_id', `enable_metrics_push' (true),
 %% `query_api_versions' (true), `extra_sock_opts' (those of `gen_tcp' that concern the socket: nodelay,
 %% keepalive, sndbuf, recbuf, tos, ip, inet, inet6, linger, bind_to_device). A timeout may be
 %% `infinity'. A value that an option cannot have is `{error, {bad_option, Key, Value}}', an option
-%% that nobody reads is a warning in the log. Exits with a text when `Endpoints' is empty.
+%% that nobody reads is a warning in the log; docs/options.md has all of them. Exits with a text when `Endpoints' is empty.
 -spec start_client([endpoint()], client_id(), client_config()) -> ok | {error, term()}.
 start_client(Endpoints, ClientId, Config) ->
   case brod_options:client(Config) of
@@ -373,7 +388,7 @@ sync_produce_request_offset(CallRef) -> sync_produce_request_offset(CallRef, rep
 sync_produce_request_offset(CallRef, Timeout) ->
   brod_producer:sync_produce_request(CallRef, Timeout).
 
-reply_timeout() -> application:get_env(brod, produce_reply_timeout, ?DEFAULT_REPLY_TIMEOUT_MS).
+reply_timeout() -> brod_option_table:environment(produce_reply_timeout).
 
 %% For when the engine knows no producer: the client is asked for one, and may start it.
 with_producer(Client, Topic, Partition, Fun) ->
@@ -477,7 +492,7 @@ resume(Client, Topic, Partition) ->
 
 %% @doc Have the subscriber of a partition go on at another offset: an integer, `earliest',
 %% `latest' or `{timestamp, Ms}'. Messages fetched for the old one are dropped.
-%% `{error, no_subscriber}' if nobody is subscribed.
+%% `{error, no_subscriber}' if nobody is subscribed, `{error, busy}' while another seek or subscribe is under way.
 -spec seek(client(), topic(), partition(), offset_time() | {timestamp, msg_ts()}) ->
         ok | {error, term()}.
 seek(Client, Topic, Partition, BeginOffset) ->
@@ -570,7 +585,7 @@ start_link_group_subscriber_v2(Config) -> brod_group_subscriber_v2:start_link(Co
 create_topics(Hosts, Topics, Opts) -> brod_utils:create_topics(Hosts, Topics, Opts).
 
 %% @doc Create topics, each a {@type topic_config()}: `name', `num_partitions', `replication_factor', `assignments' (each with
-%% `partition_index' and `broker_ids') and `configs' (each with `name' and `value'); `timeout' is in ms.
+%% `partition_index' and `broker_ids') and `configs' (each with `name' and `value'); `timeout' is in ms. An error is the broker's text, or its code where it has none.
 %% Where the cluster's controller changes meanwhile, the broker asks the next one, too: a topic that
 %% this call has created can then be said to exist already.
 -spec create_topics([endpoint()], [topic_config()], #{timeout => integer(), validate_only => boolean()},
@@ -613,7 +628,7 @@ get_partitions_count_safe(Client, Topic) -> brod_client:get_partitions_count_saf
         {ok, offset()} | {error, term()}.
 resolve_offset(Target, Topic, Partition) -> resolve_offset(Target, Topic, Partition, latest).
 
-%% @doc The offset at a time: `earliest', `latest', or ms since 1970.
+%% @doc The offset at a time: `earliest', `latest', or ms since 1970; -1 where no message is of that time or later.
 -spec resolve_offset(client() | bootstrap(), topic(), partition(), offset_time()) ->
         {ok, offset()} | {error, term()}.
 resolve_offset(Target, Topic, Partition, Time) ->
@@ -747,12 +762,14 @@ list_groups(Endpoint, ConnConfig) -> brod_utils:list_groups(Endpoint, ConnConfig
 -spec list_all_groups([endpoint()], conn_config()) -> [{endpoint(), [cg()] | {error, term()}}].
 list_all_groups(Endpoints, ConnConfig) -> brod_utils:list_all_groups(Endpoints, ConnConfig).
 
-%% @doc State and members of groups, asked at their coordinator.
+%% @doc State and members of groups, asked at the coordinator of each; any broker will do as `Endpoint'. A group that does not exist
+%% has the state `Dead'.
 -spec describe_groups(endpoint(), conn_config(), [group_id()]) -> {ok, [map()]} | {error, term()}.
 describe_groups(Endpoint, ConnConfig, GroupIds) ->
   brod_utils:describe_groups(Endpoint, ConnConfig, GroupIds).
 
-%% @doc Offsets that a group has committed, of all its topics.
+%% @doc Offsets that a group has committed, of all its topics: `#{name, partitions}' for each, with
+%% `#{partition_index, committed_offset, metadata, error_code}' for each partition. Empty where nothing is committed.
 -spec fetch_committed_offsets(client(), group_id()) -> {ok, [map()]} | {error, term()}.
 fetch_committed_offsets(Client, GroupId) ->
   brod_utils:fetch_committed_offsets(Client, GroupId, []).

@@ -2,7 +2,7 @@
 -module(brod_cli_checks).
 
 -export([permissions/3, clock/3]).
--export([allowed/1, topic_permissions/1, clock_findings/2]).
+-export([topic_permissions/1, clock_findings/2]).
 
 -type finding() :: {ok | bad, io:format(), [term()]}.
 -export_type([finding/0]).
@@ -64,8 +64,6 @@ together(Bits) ->
   [{ok, "of ~b topics this user may read ~b and write ~b (--topic, --group: of one)", [length(Known), Count(read), Count(write)]}
    || Known =/= []].
 
-%% @doc The operations in a broker's answer.
--spec allowed(integer()) -> [atom()] | unknown.
 allowed(?UNKNOWN) -> unknown;
 allowed(Bits) -> [Operation || {Bit, Operation} <- ?OPERATIONS, Bits band (1 bsl Bit) =/= 0].
 

@@ -5,8 +5,6 @@
 -export([consume/5]).
 -export([init/2, handle_message/2, handle_info/2]).
 
--include("brod_int.hrl").
-
 -define(CLIENT, brod_cli).
 
 %% @doc Call a function for messages of a topic, `Count' times with `shown' at most, or until none has come for so

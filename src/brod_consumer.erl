@@ -83,7 +83,7 @@ start_link(Bootstrap, Topic, Partition, Config) ->
 -spec start_link(brod:client() | brod:bootstrap(), brod:topic(), brod:partition(), config(),
                  [term()]) -> {ok, pid()} | {error, term()}.
 start_link(Bootstrap, Topic, Partition, Config, Debug) ->
-  case is_proper(Config) of
+  case brod_options:is_config(Config) of
     true -> ok = brod_consumer_options:warn_unusable(Config);
     false -> ok
   end,
@@ -97,13 +97,6 @@ start_supervised(Client, Topic, Partition, Config) ->
 
 start(Bootstrap, Topic, Partition, Config, Debug) ->
   gen_server:start_link(?MODULE, {Bootstrap, Topic, Partition, Config}, [{debug, Debug}]).
-
-is_proper(Config) when is_list(Config) ->
-  try length(Config) of _ -> true
-  catch error:badarg -> false
-  end;
-is_proper(Config) ->
-  is_map(Config).
 
 %% @doc Stop a consumer. Its supervisor, if there is one, does not start it again.
 -spec stop(pid()) -> ok | {error, term()}.
@@ -132,7 +125,7 @@ subscribe(Pid, Name, Options) when is_atom(Name) ->
     SubscriberPid -> subscribe(Pid, SubscriberPid, Options)
   end;
 subscribe(Pid, SubscriberPid, Options) when is_pid(SubscriberPid) ->
-  is_proper(Options) orelse error(badarg, [Pid, SubscriberPid, Options]),
+  brod_options:is_config(Options) orelse error(badarg, [Pid, SubscriberPid, Options]),
   ok = brod_consumer_options:warn_unusable(Options),
   %% No limit here: the consumer always answers, at the latest after its own.
   safe_call(Pid, {subscribe, SubscriberPid, Options}, infinity);
@@ -181,7 +174,7 @@ pause(Pid) -> safe_call(Pid, pause, ?CALL_TIMEOUT_MS).
 resume(Pid) -> safe_call(Pid, resume, ?CALL_TIMEOUT_MS).
 
 %% @doc Moves the subscription to another offset. Sets from before may still be in the mailbox of
-%% the subscriber. `{error, no_subscriber}' when nobody is subscribed.
+%% the subscriber. `{error, no_subscriber}' when nobody is subscribed, `{error, busy}' while another seek or a subscribe is under way.
 -spec seek(pid(), begin_offset()) -> ok | {error, term()}.
 seek(Pid, BeginOffset) -> safe_call(Pid, {seek, BeginOffset}, infinity).
 

@@ -20,7 +20,7 @@
 %% @doc Options of a consumer that starts. Those of its supervisor are left out.
 -spec new(brod:consumer_config() | map()) -> {ok, options()} | {error, brod_options:error()}.
 new(Given) ->
-  update(brod_option_table:defaults(consumer), Given).
+  update(maps:without(?NOT_OF_A_PARTITION, brod_option_table:defaults(consumer)), Given).
 
 %% @doc What a subscribe call changes in options that are in force. What it cannot change, though it says so, is told in the log.
 -spec merge(options(), brod:consumer_config() | map()) ->

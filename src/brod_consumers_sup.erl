@@ -7,9 +7,6 @@
          start_new_partitions/4]).
 -export([init/1, post_init/1, ends_all/2]).
 
--define(DEFAULT_TOPIC_RESTART_DELAY, 10).
--define(DEFAULT_PARTITION_RESTART_DELAY, 2).
-
 %% @doc Starts the root of a client's consumers.
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
@@ -131,12 +128,14 @@ ends_all({topic, _ClientPid, Topic, _Config}, Reason) -> brod_crash:refused_line
 ends_all(root, _Reason) -> false.
 
 topic_spec(ClientPid, Topic, Config) ->
-  Delay = brod_options:given(topic_restart_delay_seconds, Config, ?DEFAULT_TOPIC_RESTART_DELAY),
   {Topic, {brod_supervisor3, start_link, [?MODULE, {topic, ClientPid, Topic, Config}]},
-   {permanent, Delay}, infinity, supervisor, [?MODULE]}.
+   {permanent, delay(topic_restart_delay_seconds, Config)}, infinity, supervisor, [?MODULE]}.
 
 %% Transient: a consumer that somebody stops stays down until it is asked for again.
 partition_spec(ClientPid, Topic, Partition, Config) ->
-  Delay = brod_options:given(partition_restart_delay_seconds, Config, ?DEFAULT_PARTITION_RESTART_DELAY),
   {Partition, {brod_consumer, start_supervised, [ClientPid, Topic, Partition, Config]},
-   {transient, Delay}, 5000, worker, [brod_consumer]}.
+   {transient, delay(partition_restart_delay_seconds, Config)}, 5000, worker, [brod_consumer]}.
+
+delay(Name, Config) ->
+  {ok, Default} = brod_option_table:default(consumer, Name),
+  brod_options:given(Name, Config, Default).

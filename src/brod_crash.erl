@@ -2,7 +2,7 @@
 %% it had in its hands, which may be large, and nobody's business but their reader's.
 -module(brod_crash).
 
--export([short/1, text/1, short_stack/1, short_message/1, empty_mailbox/0, status/2, refused/1, refused_line/3, quietly/1]).
+-export([short/1, text/1, short_stack/1, empty_mailbox/0, status/2, subscriber_status/2, refused/1, refused_line/3, quietly/1]).
 
 -include("brod_int.hrl").
 
@@ -19,6 +19,17 @@ status(Status, Show) ->
   maps:map(fun(state, State) -> Show(State);
               (message, Message) when is_tuple(Message), tuple_size(Message) > 0 ->
                 element(1, Message);
+              (log, _Log) -> [];
+              (_Key, Value) -> Value
+           end, Status).
+
+%% @doc As {@link status/2}, for a process that runs callbacks of users: a set of messages that it was at is named, and so is a reason
+%% that has such messages in it.
+-spec subscriber_status(gen_server:format_status(), fun((State :: term()) -> map())) -> gen_server:format_status().
+subscriber_status(Status, Show) ->
+  maps:map(fun(state, State) -> Show(State);
+              (message, Message) -> short_message(Message);
+              (reason, Reason) -> short(Reason);
               (log, _Log) -> [];
               (_Key, Value) -> Value
            end, Status).
@@ -70,8 +81,7 @@ short_call({M, F, Args, Info}) when is_list(Args) -> {M, F, length(Args), Info};
 short_call({Fun, Args, Info}) when is_list(Args) -> {Fun, length(Args), Info};
 short_call(Call) -> Call.
 
-%% @doc The message that a process was at.
--spec short_message(term()) -> term().
+%% The message that a process was at.
 short_message({Pid, #kafka_message_set{topic = Topic, partition = Partition, messages = Messages}}) ->
   {Pid, {kafka_message_set, Topic, Partition, length(Messages)}};
 short_message(Message) -> short(Message).

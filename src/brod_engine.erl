@@ -2,12 +2,10 @@
 -module(brod_engine).
 
 -export([call/3, on_node/4, connect/1, connect_limit/1]).
--export([open/2, open_checked/2, close/1, with_client/3, with_target/2]).
+-export([open/2, open_checked/2, close/1, with_target/2]).
 -export([failures/2, ended/2, to_binary/1, is_failures/1]).
 
 -export_type([context/0, target/0]).
-
--include("brod_int.hrl").
 
 %% The engine answers in time by itself; this is the margin before we stop to believe it.
 -define(GRACE_MS, 5000).
@@ -131,9 +129,20 @@ close(#{engine := Engine} = Context) ->
   brod_sasl_provider:stop(maps:get(sasl_provider, Context, undefined)),
   brod_nif:client_close(Engine).
 
-%% @doc Connect to a cluster, run `Fun', and close whatever happens.
--spec with_client([brod:endpoint()], brod:conn_config(), fun((context()) -> Result)) ->
-        Result | {error, term()}.
+%% @doc Run `Fun' with whatever users may name a cluster by: a client, a connection, endpoints, or
+%% endpoints with the options to connect with. Failures to connect that `Fun' returns get their
+%% public form.
+-spec with_target(target(), fun((context()) -> Result)) -> Result | {error, term()}.
+with_target(Endpoints, Fun) when is_list(Endpoints) ->
+  with_target({Endpoints, []}, Fun);
+with_target({Endpoints, ConnConfig}, Fun) ->
+  with_client(Endpoints, ConnConfig, run(Fun));
+with_target(Target, Fun) ->
+  case context(Target) of
+    {ok, Context} -> ended((run(Fun))(Context), Context);
+    {error, Reason} -> {error, Reason}
+  end.
+
 with_client(Endpoints, ConnConfig, Fun) ->
   case open(Endpoints, ConnConfig) of
     {ok, Context} ->
@@ -147,20 +156,6 @@ with_client(Endpoints, ConnConfig, Fun) ->
       end;
     {error, Reason} ->
       {error, Reason}
-  end.
-
-%% @doc Run `Fun' with whatever users may name a cluster by: a client, a connection, endpoints, or
-%% endpoints with the options to connect with. Failures to connect that `Fun' returns get their
-%% public form.
--spec with_target(target(), fun((context()) -> Result)) -> Result | {error, term()}.
-with_target(Endpoints, Fun) when is_list(Endpoints) ->
-  with_target({Endpoints, []}, Fun);
-with_target({Endpoints, ConnConfig}, Fun) ->
-  with_client(Endpoints, ConnConfig, run(Fun));
-with_target(Target, Fun) ->
-  case context(Target) of
-    {ok, Context} -> ended((run(Fun))(Context), Context);
-    {error, Reason} -> {error, Reason}
   end.
 
 %% @doc A client that is stopped while somebody asks it is one that is down. The engine has the same word for a connection that was

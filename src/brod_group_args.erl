@@ -5,8 +5,6 @@
 
 -export([start/3, member/3, keys/2, callbacks/2, topics/1, offset/3, offsets/1, assignments/1]).
 
--include("brod_int.hrl").
-
 %% What is committed is the offset after this one.
 -define(MAX_OFFSET, 16#7ffffffffffffffe).
 

@@ -11,8 +11,6 @@
 -type options() :: #{atom() => term()}.
 
 -define(MANY_ATTEMPTS, 16#7fffffff).
-%% How often a leader looks whether topics have gained partitions.
--define(GROWTH_CHECK_MS, 60000).
 %% Where there is no default.
 -define(UNSET, #{offset_retention_seconds => undefined, protocol_name => undefined, group_instance_id => undefined}).
 
@@ -108,8 +106,7 @@ engine_config(GroupId, CreateTopics, Options) ->
                   end,
     fetch_offsets => Policy =:= commit_to_kafka_v2,
     create_topics => CreateTopics,
-    growth_check_interval_ms => application:get_env(brod, partition_check_interval_ms,
-                                                    ?GROWTH_CHECK_MS)}.
+    growth_check_interval_ms => brod_option_table:environment(partition_check_interval_ms)}.
 
 %% @doc Where a member begins to read a partition: at the committed offset, or else where the consumer
 %% options say. Consumers are shared by what runs on a client, so one may have been read from before,

@@ -218,15 +218,11 @@ terminate(_Reason, St) ->
 code_change(_OldVsn, St, _Extra) -> {ok, St}.
 
 %% @private
-format_status(Status) ->
-  maps:map(fun(state, #st{} = St) ->
-               #{client => St#st.client, group_id => St#st.group_id, cb_module => St#st.cb_module,
-                 generation => St#st.generation, partitions => map_size(St#st.trackers)};
-              (message, Message) -> brod_crash:short_message(Message);
-              (reason, Reason) -> brod_crash:short(Reason);
-              (log, _Log) -> [];
-              (_Key, Value) -> Value
-           end, Status).
+format_status(Status) -> brod_crash:subscriber_status(Status, fun shown/1).
+
+shown(#st{} = St) ->
+  #{client => St#st.client, group_id => St#st.group_id, cb_module => St#st.cb_module,
+    generation => St#st.generation, partitions => map_size(St#st.trackers)}.
 
 %%% Internal
 

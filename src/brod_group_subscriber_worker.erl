@@ -3,7 +3,8 @@
 -module(brod_group_subscriber_worker).
 -behaviour(brod_topic_subscriber).
 
--export([init/2, handle_message/3, handle_former/3, goes_back/1, handle_info/2, terminate/2]).
+-export([init/2, handle_message/3, handle_info/2, terminate/2, hooks/0]).
+-export([handle_former/3, goes_back/1]).
 
 -include("brod_int.hrl").
 
@@ -44,13 +45,19 @@ handle_message(_Partition, Message, #st{cb_module = CbModule, cb_state = CbState
                       "{ok, commit, State}, {ok, ack, State} or {ok, State} of " ++ atom_to_list(CbModule) ++ ":handle_message/2", Other)
   end.
 
-%% @doc A message of a log that is another one by now: it is not committed.
+%% @doc What a worker does beside the callbacks of a topic subscriber. That a client was stopped its group subscriber tells, once for
+%% all workers: they end quietly.
+-spec hooks() -> brod_topic_subscriber:hooks().
+hooks() ->
+  #{handle_former => fun ?MODULE:handle_former/3, goes_back => fun ?MODULE:goes_back/1, client_down => {shutdown, client_down}}.
+
+%% @private A message of a log that is another one by now: it is not committed.
 -spec handle_former(brod:partition(), brod:message() | brod:message_set(), #st{}) -> brod_topic_subscriber:cb_ret().
 handle_former(Partition, Message, #st{tracker = Tracker} = St) ->
   Handled = handle_message(Partition, Message, St#st{tracker = brod_group_acks:tracker()}),
   setelement(tuple_size(Handled), Handled, (element(tuple_size(Handled), Handled))#st{tracker = Tracker}).
 
-%% @doc See {@link brod_subscriptions:goes_back/2}.
+%% @private What was acknowledged of the former log is not committed either.
 -spec goes_back(#st{}) -> ok.
 goes_back(#st{tracker = Tracker}) -> brod_group_acks:forget(Tracker).
 

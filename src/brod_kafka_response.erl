@@ -5,7 +5,6 @@
 -export([request_sync/3, exchange/3, parse/1]).
 -export([fetch_fun/4, fetch_one_batch/4, stable_offset/1]).
 
--include("brod_int.hrl").
 -include("brod_kafka.hrl").
 
 -type fetched() :: {ok, {Stable :: brod:offset(), Next :: brod:offset(), [brod:message()]}} | {error, term()}.

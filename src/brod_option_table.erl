@@ -3,7 +3,7 @@
 %% two by scripts/generate-options.escript.
 -module(brod_option_table).
 
--export([levels/0, rows/1, names/1, defaults/1, default/2, value/3, check/2, check_given/2, nearest/2, right/1, right/2]).
+-export([levels/0, rows/1, names/1, defaults/1, default/2, environment/1, value/3, check/2, check_given/2, nearest/2, right/1, right/2]).
 
 -export_type([level/0, row/0, replaced/0]).
 
@@ -63,6 +63,17 @@ default(Level, Name) ->
   case defaults(Level) of
     #{Name := Default} -> {ok, Default};
     #{} -> none
+  end.
+
+%% @doc What the application environment says, or the default. Nothing is built: it is asked for each message that somebody waits for.
+-spec environment(atom()) -> term().
+environment(Name) ->
+  case application:get_env(brod, Name) of
+    {ok, Value} ->
+      Value;
+    undefined ->
+      {Name, _, Default, _, _} = lists:keyfind(Name, 1, rows(application)),
+      Default
   end.
 
 %% @doc The value of one option in the form that is used inside, `error' where it cannot be: for checks that look at more than one
@@ -244,8 +255,8 @@ rows(consumer) ->
   , {share_fetched_memory, boolean, false, 5, "Large values stay in the memory that they were fetched into (ADR 14)."}
   , {share_leader_conn, boolean, false, 4, "Taken: all partitions of a broker share a connection here anyway."}
   , {partitions, partition_list, undefined, 4, "Which partitions get consumers; [] or nothing: all."}
-  , {topic_restart_delay_seconds, {integer, seconds, 0, ?MAX64}, undefined, 4, "Pause before the supervisor of a topic's consumers is started again (10)."}
-  , {partition_restart_delay_seconds, {integer, seconds, 0, ?MAX64}, undefined, 4, "Pause before a consumer is started again (2)."}
+  , {topic_restart_delay_seconds, {integer, seconds, 0, ?MAX64}, 10, 4, "Pause before the supervisor of a topic's consumers is started again."}
+  , {partition_restart_delay_seconds, {integer, seconds, 0, ?MAX64}, 2, 4, "Pause before a consumer is started again."}
   ];
 rows(group) ->
   Seconds = {number, seconds, above, 0, ?MAX_SECONDS},
@@ -328,11 +339,11 @@ rows(application) ->
   [ {clients, {any, "list of {Name, client options}"}, [], 4, "Clients that start with the application."}
   , {ssl_default_verify, verification, verify_peer, 5, "Whether certificates are checked where `ssl` does not say."}
   , {telemetry_interval_ms, {integer, ms, 0, ?MAX}, 5000, 5, "How often counters become telemetry events; 0: never."}
-  , {engine_threads, {integer, none, 1, 1024}, undefined, 5, "Threads of the engine. Counts when it is first used."}
+  , {engine_threads, {integer, none, 1, 64}, undefined, 5, "Threads of the engine. Counts when it is first used."}
   , {produce_reply_timeout, {integer, ms, 1, ?MAX}, 600000, 5, "How long `produce_sync` waits for an answer."}
   , {produce_room_timeout, {integer, ms, 1, ?MAX}, 300000, 5, "How long a caller waits for room in a full buffer."}
-  , {partition_check_interval_ms, {integer, ms, 1, ?MAX}, undefined, 5, "How often it is looked whether topics have gained partitions (60000 by groups, 30000 by "
-     "topic subscribers)."}
+  , {partition_check_interval_ms, {integer, ms, 1, ?MAX}, 60000, 5, "How often the leader of a group looks whether topics have gained partitions. Topic subscribers "
+     "look every 30 seconds, whatever this says."}
   ].
 
 subscriber() ->

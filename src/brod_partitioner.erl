@@ -3,8 +3,6 @@
 
 -export([partition_fun/1, partition/5, murmur2/1]).
 
--include("brod_int.hrl").
-
 %% What `sticky' writes to a partition before it goes to another: the Java client's `batch.size', for
 %% which KIP-794 counts on batches that fill and on partitions that get the same share.
 -define(STICKY_BYTES, 16384).

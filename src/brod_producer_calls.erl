@@ -6,7 +6,6 @@
 
 -include("brod_int.hrl").
 
--define(DEFAULT_ROOM_TIMEOUT_MS, 300000).
 -define(IS_CALLBACK(Fun), (is_function(Fun, 2) orelse is_function(Fun, 3))).
 
 -type produce_error() :: {producer_down, term()} | timeout.
@@ -183,7 +182,7 @@ wait_for_room(WaitId, Handle) ->
     {error, timeout}
   end.
 
-room_timeout() -> application:get_env(brod, produce_room_timeout, ?DEFAULT_ROOM_TIMEOUT_MS).
+room_timeout() -> brod_option_table:environment(produce_room_timeout).
 
 %% The caller is told by the return value; a reply with a reference that it never saw is no use.
 flush_reply(Ref) ->

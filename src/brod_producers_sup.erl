@@ -6,11 +6,6 @@
          get_producer_config/3, count_started_children/1, start_new_partitions/4]).
 -export([init/1, post_init/1, ends_all/2]).
 
--include("brod_int.hrl").
-
--define(DEFAULT_TOPIC_RESTART_DELAY, 10).
--define(DEFAULT_PARTITION_RESTART_DELAY, 5).
-
 %% @doc Start the root of a client's producers.
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
@@ -141,11 +136,13 @@ ends_all({topic, _ClientPid, Topic, _Config}, Reason) -> brod_crash:refused_line
 ends_all(root, _Reason) -> false.
 
 topic_spec(ClientPid, Topic, Config) ->
-  Delay = brod_options:given(topic_restart_delay_seconds, Config, ?DEFAULT_TOPIC_RESTART_DELAY),
   {Topic, {brod_supervisor3, start_link, [?MODULE, {topic, ClientPid, Topic, Config}]},
-   {permanent, Delay}, infinity, supervisor, [?MODULE]}.
+   {permanent, delay(topic_restart_delay_seconds, Config)}, infinity, supervisor, [?MODULE]}.
 
 partition_spec(ClientPid, Topic, Partition, Config) ->
-  Delay = brod_options:given(partition_restart_delay_seconds, Config, ?DEFAULT_PARTITION_RESTART_DELAY),
   {Partition, {brod_producer, start_link, [ClientPid, Topic, Partition, Config]},
-   {permanent, max(1, Delay)}, 5000, worker, [brod_producer]}.
+   {permanent, max(1, delay(partition_restart_delay_seconds, Config))}, 5000, worker, [brod_producer]}.
+
+delay(Name, Config) ->
+  {ok, Default} = brod_option_table:default(producer, Name),
+  brod_options:given(Name, Config, Default).

@@ -15,8 +15,6 @@
 
 -define(UNKNOWN_LIFETIME_MS, 300000).
 
--include("brod_int.hrl").
-
 -type question() :: login | token | credentials | assertion
                   | {auth, #{ host := binary()
                             , port := inet:port_number()

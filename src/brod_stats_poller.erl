@@ -6,8 +6,6 @@
 -export([start_link/0, poll/0, differences/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, code_change/3, format_status/1]).
 
--define(INTERVAL_MS, 5000).
-
 -define(SWEEP_MS, 60000).
 
 -record(state, {seen = #{} :: #{pid() => map()},
@@ -61,7 +59,7 @@ format_status(#{state := #state{seen = Seen}} = Status) -> Status#{state := #{cl
 format_status(Status) -> Status.
 
 schedule() ->
-  case application:get_env(brod, telemetry_interval_ms, ?INTERVAL_MS) of
+  case brod_option_table:environment(telemetry_interval_ms) of
     Ms when is_integer(Ms), Ms > 0 ->
       _ = erlang:send_after(Ms, self(), poll),
       ok;

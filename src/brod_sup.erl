@@ -78,7 +78,7 @@ post_init(_) ->
   ignore.
 
 configured() ->
-  case application:get_env(brod, clients, []) of
+  case brod_option_table:environment(clients) of
     Clients when is_list(Clients) -> Clients;
     %% such as a map, or nil
     Other -> exit({bad_clients, Other})

@@ -32,7 +32,7 @@
 
 -include("brod_int.hrl").
 
--export_type([cb_ret/0, cb_fun/0, committed_offsets/0, topic_subscriber_config/0]).
+-export_type([cb_ret/0, cb_fun/0, committed_offsets/0, topic_subscriber_config/0, hooks/0]).
 
 -type cb_state() :: term().
 -type cb_ret() :: {ok, cb_state()} | {ok, ack, cb_state()}.
@@ -49,6 +49,11 @@
           message_type => message | message_set,
           consumer_config => brod:consumer_config(),
           partitions => all | [brod:partition()]}.
+
+%% Of brod_group_subscriber_worker alone. `handle_former': in place of handle_message/3, for messages of a log that is another one by
+%% now. `goes_back': told that the position goes back to such a log, see brod_subscriptions:goes_back/2. `client_down': the reason to
+%% end with when the client was stopped.
+-type hooks() :: #{handle_former => cb_fun(), goes_back => fun((cb_state()) -> ok), client_down => term()}.
 
 %% Called once, with `init_data'. The offsets are those of the last messages that were handled, or where to
 %% begin; other partitions begin at the `begin_offset' of the consumer options.
@@ -239,24 +244,20 @@ terminate(Reason, #st{cb_module = CbModule, cb_state = CbState}) ->
 code_change(_OldVsn, St, _Extra) -> {ok, St}.
 
 %% @private
-format_status(Status) ->
-  maps:map(fun(state, #st{} = St) ->
-               #{client => St#st.client, topic => St#st.topic, cb_module => St#st.cb_module,
-                 subscriptions => brod_subscriptions:info(St#st.subs)};
-              (message, Message) -> brod_crash:short_message(Message);
-              (reason, Reason) -> brod_crash:short(Reason);
-              (log, _Log) -> [];
-              (_Key, Value) -> Value
-           end, Status).
+format_status(Status) -> brod_crash:subscriber_status(Status, fun shown/1).
+
+shown(#st{} = St) ->
+  #{client => St#st.client, topic => St#st.topic, cb_module => St#st.cb_module,
+    subscriptions => brod_subscriptions:info(St#st.subs)}.
 
 %%% Internal
 
 %% A crash report shows the arguments of the call that failed: messages are not for logs.
-work(#st{cb_module = CbModule, cb_state = CbState}, Subs) ->
+work(#st{cb_module = CbModule, cb_state = CbState} = St, Subs) ->
   Handler = fun(_Topic, P, Message, State) -> CbModule:handle_message(P, Message, State) end,
-  Former = case CbModule of
-             brod_group_subscriber_worker -> fun(_Topic, P, Message, State) -> CbModule:handle_former(P, Message, State) end;
-             _ -> Handler
+  Former = case hooks(St) of
+             #{handle_former := Handle} -> fun(_Topic, P, Message, State) -> Handle(P, Message, State) end;
+             #{} -> Handler
            end,
   try brod_subscriptions:work(Handler, Former, CbState, Subs)
   catch
@@ -264,14 +265,20 @@ work(#st{cb_module = CbModule, cb_state = CbState}, Subs) ->
       erlang:raise(Class, brod_crash:short(Reason), brod_crash:short_stack(Stack))
   end.
 
-%% What a worker has acknowledged may be of a log that is another one by now.
-goes_back(Info, #st{cb_module = brod_group_subscriber_worker = Worker, cb_state = CbState, subs = Subs}) ->
-  case brod_subscriptions:goes_back(Info, Subs) of
-    {true, _} -> Worker:goes_back(CbState);
-    false -> ok
-  end;
-goes_back(_Info, _St) ->
-  ok.
+goes_back(Info, #st{cb_state = CbState, subs = Subs} = St) ->
+  case hooks(St) of
+    #{goes_back := Tell} ->
+      case brod_subscriptions:goes_back(Info, Subs) of
+        {true, _} -> Tell(CbState);
+        false -> ok
+      end;
+    #{} ->
+      ok
+  end.
+
+%% What one module does beside the callbacks, which are all that users' modules have.
+hooks(#st{cb_module = brod_group_subscriber_worker = Worker}) -> Worker:hooks();
+hooks(_St) -> #{}.
 
 %% A client that crashed is started again by its supervisor.
 watch_client(#st{client = Client} = St) ->
@@ -305,9 +312,7 @@ subscribe(Partitions, #st{topic = Topic, subs = Subs} = St) ->
   Add = fun({P, Begin}, Acc) -> brod_subscriptions:add(Topic, P, Begin, Acc) end,
   St#st{subs = lists:foldl(Add, Subs, Partitions)}.
 
-%% Of a worker the group subscriber tells, once for all of them.
-client_down(#st{cb_module = brod_group_subscriber_worker}) -> {shutdown, client_down};
-client_down(_St) -> client_down.
+client_down(St) -> maps:get(client_down, hooks(St), client_down).
 
 schedule_growth_check(#st{wanted = all}) ->
   _ = erlang:send_after(?GROWTH_CHECK_MS, self(), {?MODULE, growth_check}),

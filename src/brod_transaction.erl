@@ -30,8 +30,6 @@
              , offsets_to_commit/0, partition/0, topic/0, transaction/0, transaction_config/0
              , transactional_id/0, txn_ctx/0, value/0 ]).
 
--include("brod_int.hrl").
-
 %% How long a process that ends waits for the abort of what it leaves open.
 -define(ABORT_LIMIT_MS, 4000).
 

@@ -129,7 +129,7 @@ list_groups(Endpoint, ConnConfig) -> brod_calls:list_groups(Endpoint, ConnConfig
         [{brod:endpoint(), [brod:cg()] | {error, term()}}].
 list_all_groups(Endpoints, ConnConfig) -> brod_calls:list_all_groups(Endpoints, ConnConfig).
 
-%% @doc State and members of groups that a broker coordinates.
+%% @doc State and members of groups, asked at the coordinator of each; any broker will do as `Endpoint'.
 %% Throws `{failed_to_connect, Failures}'.
 -spec describe_groups(brod:endpoint(), brod:conn_config(), [brod:group_id()]) ->
         {ok, [map()]} | {error, term()}.

@@ -13,13 +13,9 @@ use super::memory::Memory;
 use super::sealed_batch::{put, put_identity, Lent, SealedBatch};
 use super::varint::{put_varint, put_varlong, varint_size, varlong_size, write_varint};
 
-/// The most that a record takes beside its key, value and headers: its length, attributes, timestamp
-/// and offset deltas, the lengths of key and value, the count of headers.
-const MAX_RECORD_OVERHEAD: usize = 5 + 1 + 10 + 5 + 5 + 5 + 5;
-/// What stands before the key: all of the above but the value's length and the header count.
+/// The most that stands in a record before its key: its length, attributes, timestamp and offset deltas, and the
+/// key's length.
 const MAX_RECORD_PREFIX: usize = 5 + 1 + 10 + 5 + 5;
-/// The lengths of a header's key and value.
-const MAX_HEADER_OVERHEAD: usize = 5 + 5;
 
 /// A header of a record: its name, and its value, which may be null.
 pub type Header<'a> = (&'a [u8], Option<&'a [u8]>);
@@ -336,17 +332,6 @@ impl BatchWriter {
             payload: self.state.payload,
         })
     }
-}
-
-/// The most bytes that a record can take. `headers_len` comes from [`headers_size_bound`].
-#[inline]
-pub const fn record_size_bound(key_len: usize, value_len: usize, headers_len: usize) -> usize {
-    MAX_RECORD_OVERHEAD + key_len + value_len + headers_len
-}
-
-/// The most bytes that `headers` can take in a record.
-pub fn headers_size_bound(headers: &[Header<'_>]) -> usize {
-    headers.len() * MAX_HEADER_OVERHEAD + headers_payload(headers)
 }
 
 /// The bytes of headers' names and values.

@@ -41,18 +41,6 @@ impl ErrorCode {
             )
     }
 
-    /// An ACL forbids it. Only an operator can change that.
-    pub const fn is_authorization(self) -> bool {
-        one_of!(
-            self,
-            TOPIC_AUTHORIZATION_FAILED,
-            GROUP_AUTHORIZATION_FAILED,
-            CLUSTER_AUTHORIZATION_FAILED,
-            TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-            DELEGATION_TOKEN_AUTHORIZATION_FAILED,
-        )
-    }
-
     /// A broker refuses records for what they are (KIP-467): others of the same producer are no worse.
     pub const fn is_of_the_records(self) -> bool {
         one_of!(
@@ -300,7 +288,7 @@ mod tests {
     #[test]
     fn success_is_in_no_class() {
         let ok = ErrorCode::NO_ERROR;
-        assert!(!ok.is_retriable() && !ok.is_authorization());
+        assert!(!ok.is_retriable());
         assert!(!ok.is_retriable_for_consumer() && !ok.is_retriable_for_producer());
         assert!(!ok.concerns_group() && !ok.is_fatal_for_transactions());
     }

@@ -103,17 +103,9 @@ impl Groups {
                     leader_epoch: p.committed_leader_epoch,
                     metadata: p.committed_metadata.clone().unwrap_or_default(),
                 };
-                let code = match (&mut group, check_metadata(&offset)) {
-                    _ if !is_known(topics, &topic.name, p.partition_index) => {
-                        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-                    }
-                    (Err(code), _) => *code,
-                    (Ok(_), Err(code)) => code,
-                    (Ok(group), Ok(())) => {
-                        group.offsets.committed.insert(key, offset);
-                        ErrorCode::NO_ERROR
-                    }
-                };
+                let code = commit_one(&mut group, topics, key, offset, |offsets, key, offset| {
+                    offsets.committed.insert(key, offset);
+                });
                 OffsetCommitResponsePartition::default()
                     .with_partition_index(p.partition_index)
                     .with_error_code(code.0)
@@ -165,19 +157,10 @@ impl Groups {
                     leader_epoch: p.committed_leader_epoch,
                     metadata: p.committed_metadata.clone().unwrap_or_default(),
                 };
-                let code = match (&mut group, check_metadata(&offset)) {
-                    _ if !is_known(topics, &topic.name, p.partition_index) => {
-                        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-                    }
-                    (Err(code), _) => *code,
-                    (Ok(_), Err(code)) => code,
-                    (Ok(group), Ok(())) => {
-                        let pending = &mut group.offsets.pending;
-                        let pending = pending.entry(request.producer_id.0).or_default();
-                        pending.insert(key, offset);
-                        ErrorCode::NO_ERROR
-                    }
-                };
+                let code = commit_one(&mut group, topics, key, offset, |offsets, key, offset| {
+                    let pending = offsets.pending.entry(request.producer_id.0);
+                    pending.or_default().insert(key, offset);
+                });
                 TxnOffsetCommitResponsePartition::default()
                     .with_partition_index(p.partition_index)
                     .with_error_code(code.0)
@@ -379,9 +362,21 @@ fn any_known<'a>(
     all.any(|(topic, index)| is_known(topics, topic, index))
 }
 
-fn check_metadata(offset: &Committed) -> Result<(), ErrorCode> {
-    match offset.metadata.len() > MOST_METADATA {
-        true => Err(ErrorCode::OFFSET_METADATA_TOO_LARGE),
-        false => Ok(()),
+/// Has `store` put an offset where it belongs, if all that it takes is there; what its partition is answered.
+fn commit_one(
+    group: &mut Result<&mut Group, ErrorCode>,
+    topics: &dyn Topics,
+    key: (TopicName, i32),
+    offset: Committed,
+    store: impl FnOnce(&mut Offsets, (TopicName, i32), Committed),
+) -> ErrorCode {
+    match group {
+        _ if !is_known(topics, &key.0, key.1) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        Err(code) => *code,
+        Ok(_) if offset.metadata.len() > MOST_METADATA => ErrorCode::OFFSET_METADATA_TOO_LARGE,
+        Ok(group) => {
+            store(&mut group.offsets, key, offset);
+            ErrorCode::NO_ERROR
+        }
     }
 }

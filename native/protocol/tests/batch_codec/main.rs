@@ -6,9 +6,7 @@ mod lent;
 mod support;
 
 use brod_protocol::batch_reader::{BatchError, ControlType, TimestampType};
-use brod_protocol::batch_writer::{
-    headers_size_bound, record_size_bound, BatchWriter, SealError, SealOptions,
-};
+use brod_protocol::batch_writer::{BatchWriter, SealError, SealOptions};
 use brod_protocol::compress::Codec;
 use brod_protocol::sealed_batch::{split, split_by_size, SplitError};
 use proptest::prelude::*;
@@ -28,21 +26,6 @@ proptest! {
         let whole = read_while_good(&records);
         prop_assert_eq!(whole.0.len(), recs.len());
         prop_assert_eq!(read_in_parts(records, bytes), whole);
-    }
-
-    #[test]
-    fn size_bounds_hold(rec in rec_strategy(), before in 0usize..300) {
-        let mut writer = BatchWriter::new(0);
-        for _ in 0..before {
-            writer.push(0, None, None, &[]);
-        }
-        let len = writer.len();
-        push(&mut writer, &rec);
-        let size = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-        let headers = headers_size_bound(&rec.headers());
-        prop_assert!(
-            writer.len() - len <= record_size_bound(size(&rec.key), size(&rec.value), headers)
-        );
     }
 
     #[test]
