@@ -485,15 +485,18 @@ fetch_error(Code, Desc, St) ->
   tell_subscriber(Code, unicode:characters_to_list(Desc), St),
   %% See brod_consumers_sup:ends_all/2.
   brod_crash:refused(Code) =/= none andalso brod_supervisor3:is_child()
-    orelse ?BROD_LOG_ERROR("consumer of ~ts-~p stops: ~ts", [St#st.topic, St#st.partition, Desc]),
+    orelse ?BROD_LOG_ERROR("consumer of ~ts-~p ~ts: ~ts", [St#st.topic, St#st.partition, becomes(Code), Desc]),
   case Code of
     invalid_topic_exception -> {stop, normal, St};
-    %% Fetching again would not make it smaller: the subscriber may seek past it.
     message_too_large -> {noreply, St};
     _ ->
       _ = terminate({restart, Code}, St),
       brod_crash:quietly({restart, Code})
   end.
+
+%% Fetching again would not make a message smaller: the subscriber may seek past it.
+becomes(message_too_large) -> "waits for a seek";
+becomes(_Code) -> "stops".
 
 tell_subscriber(_Code, _Desc, #st{subscriber = undefined}) -> ok;
 tell_subscriber(Code, Desc, #st{subscriber = {Pid, _}} = St) ->

@@ -211,7 +211,7 @@ engine_config(Options) ->
   Config#{client_id => brod_engine:to_binary(Id),
           socket => brod_socket_options:engine(SocketOptions),
           tls => tls(All),
-          threads => brod_option_table:environment(engine_threads)}.
+          engine_threads => brod_option_table:environment(engine_threads)}.
 
 tls(#{ssl := #{} = Checked}) -> brod_ssl_options:engine(Checked);
 tls(_Options) -> undefined.

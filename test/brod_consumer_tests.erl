@@ -88,9 +88,14 @@ fetch_errors() ->
   %% One line each, and no reports with the whole state.
   ?assertMatch([_, _], brod_log:all(Log, "consumer of topic-0 stops: why")),
   ?assertEqual([], brod_log:all(Log, "terminating") ++ brod_log:all(Log, "crasher")),
-  ok = brod_log:stop(Log),
   Pid = start(),
   Error = subscribe(Pid, []),
+  Error(message_too_large, <<"why">>),
+  ?assertEqual({message_too_large, "why"}, error_of(Pid)),
+  %% Behind the line.
+  _ = brod_consumer:info(Pid),
+  ?assertMatch([_], brod_log:all(Log, "consumer of topic-0 waits for a seek: why")),
+  ok = brod_log:stop(Log),
   Error(offset_out_of_range, <<"why">>),
   ?assertEqual({offset_out_of_range, []}, error_of(Pid)),
   ?assertMatch(#{subscriber := Self} when Self =:= self(), brod_consumer:info(Pid)).

@@ -177,7 +177,7 @@ fn decode_config<'a>(
         cluster,
         buffer_bytes: options.required("buffer_bytes", |n| *n > 0)?,
         fetch_buffer_bytes: options.required("fetch_buffer_bytes", |n| *n > 0)?,
-        threads: options.optional("threads", |n| (1..=64usize).contains(n))?,
+        threads: options.optional("engine_threads", |n| (1..=64usize).contains(n))?,
         rack_id: options.required("rack_id", |_| true)?,
         metrics_push: options.required("enable_metrics_push", |_| true)?,
     })
