@@ -400,6 +400,14 @@ asked_from(Node, Client) ->
   ?assertEqual({ok, 1}, Ask(brod, resolve_offset, [?T, 0, latest])),
   ?assertMatch({ok, #{producers := [_, _]}}, Ask(brod, stats, [])),
   ?assertEqual({ok, []}, Ask(brod, health, [])),
+  {ok, {[{Host, Port} | _], _}} = Ask(brod_client, get_bootstrap, []),
+  {ok, Leader} = Ask(brod_client, get_leader_connection, [?T, 0]),
+  {ok, Connection} = Ask(brod_client, get_connection, [Host, Port]),
+  [begin
+     ?assertEqual(node(), node(Pid)),
+     ?assertEqual({ok, 1}, erpc:call(Node, brod, resolve_offset, [Pid, ?T, 0, latest], ?CALL_LIMIT_MS)),
+     ?assertMatch({ok, #{produce := {_, _}}}, erpc:call(Node, brod_connection, api_versions, [Pid], ?CALL_LIMIT_MS))
+   end || Pid <- [Leader, Connection]],
   %% What the engine has belongs to processes of its own node.
   Down = {error, {client_down, {runs_on, node()}}},
   ?assertEqual(Down, Ask(brod, transaction, [<<"id">>, []])),
