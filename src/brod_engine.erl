@@ -192,8 +192,7 @@ context(Client) ->
 -spec failures(term(), [brod:endpoint()]) -> term().
 failures({error, [{_, _, _} | _] = Failures}, Endpoints) ->
   AsGiven = maps:from_list([{{to_string(H), P}, H} || {H, P} <- Endpoints]),
-  {error, [{{maps:get({to_string(H), P}, AsGiven, to_string(H)), P}, {Reason, []}}
-           || {H, P, Reason} <- Failures]};
+  {error, [{{maps:get({host(H), P}, AsGiven, host(H)), P}, {Reason, []}} || {H, P, Reason} <- Failures]};
 failures(Result, _Endpoints) ->
   Result.
 
@@ -205,6 +204,13 @@ is_failures(_) -> false.
 %% @doc A host name or client id as a binary.
 -spec to_binary(brod:hostname()) -> binary().
 to_binary(Host) -> unicode:characters_to_binary(to_string(Host)).
+
+%% @doc A host name as the engine gives it in a list, which has the bytes of its UTF-8.
+-spec host([byte()]) -> string().
+host(Bytes) ->
+  Host = unicode:characters_to_list(list_to_binary(Bytes)),
+  true = is_list(Host),
+  Host.
 
 to_string(Host) when is_atom(Host) -> atom_to_list(Host);
 to_string(Host) when is_binary(Host) -> unicode:characters_to_list(Host);

@@ -270,7 +270,7 @@ handle_event({assign, Members, Partitions}, #st{member_module = Module, member_p
 handle_event({assigned, Assigned}, St) ->
   {noreply, begin_generation(Assigned, St)};
 handle_event({coordinator, {Host, Port}}, St) ->
-  log(info, "coordinator is ~s:~p", [Host, Port], St),
+  log(info, "coordinator is ~ts:~p", [Host, Port], St),
   {noreply, St};
 handle_event({unknown_topics, Topics}, St) ->
   log(warning, "joined for topics that do not exist: ~0P", [Topics, 20], St),
