@@ -3,7 +3,7 @@
 
 -export([call/3, on_node/4, connect/1, connect_limit/1]).
 -export([open/2, open_checked/2, close/1, with_client/3, with_target/2]).
--export([failures/2, ended/2, to_binary/1, is_failures/1]).
+-export([failures/2, ended/2, to_binary/1, host/1, is_failures/1]).
 
 -export_type([context/0, target/0]).
 
@@ -29,10 +29,11 @@
 call(Engine, Op, TimeoutMs) when node(Engine) =/= node() ->
   on_node(node(Engine), ?MODULE, call, [Engine, Op, TimeoutMs]);
 call(Engine, Op, TimeoutMs) ->
-  Ref = case brod_nif:op(Engine, Op, TimeoutMs) of
-          dirty -> brod_nif:op_dirty(Engine, Op, TimeoutMs);
-          Started -> Started
-        end,
+  Ref = make_ref(),
+  ok = case brod_nif:op(Engine, Ref, Op, TimeoutMs) of
+         dirty -> brod_nif:op_dirty(Engine, Ref, Op, TimeoutMs);
+         ok -> ok
+       end,
   receive
     {brod_reply, Ref, Result} -> Result
   after min(TimeoutMs + ?GRACE_MS, ?LONGEST_RECEIVE_MS) ->
@@ -121,7 +122,7 @@ client_open(Endpoints, {ok, Config}) ->
 is_endpoint({Host, Port}) ->
   is_integer(Port) andalso Port > 0 andalso Port < 65536 andalso
     Host =/= "" andalso Host =/= <<>> andalso
-    (is_atom(Host) orelse is_binary(Host) orelse io_lib:printable_unicode_list(Host));
+    brod_options:is_text(Host);
 is_endpoint(_) ->
   false.
 
