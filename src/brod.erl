@@ -342,28 +342,29 @@ produce_sync(Pid, Value) -> produce_sync(Pid, <<>>, Value).
 %% @doc Produce through a producer process and wait for the ack.
 -spec produce_sync(pid(), key(), value()) -> ok | {error, term()}.
 produce_sync(Pid, Key, Value) ->
-  case produce(Pid, Key, Value) of
-    {ok, CallRef} -> sync_produce_request(CallRef);
-    {error, Reason} -> {error, Reason}
-  end.
+  without_offset(brod_producer_calls:produce_sync(Pid, Key, Value, reply_timeout())).
 
 %% @doc Produce and wait for the ack. `{error, {producer_down, Reason}}' when it was not delivered.
 -spec produce_sync(client(), topic(), partition() | partitioner(), key(), value()) ->
         ok | {error, term()}.
 produce_sync(Client, Topic, Partition, Key, Value) ->
-  case produce(Client, Topic, Partition, Key, Value) of
-    {ok, CallRef} -> sync_produce_request(CallRef);
-    {error, Reason} -> {error, Reason}
-  end.
+  without_offset(produce_sync_offset(Client, Topic, Partition, Key, Value)).
 
 %% @doc As {@link produce_sync/5}; returns the offset of the (first) message.
 -spec produce_sync_offset(client(), topic(), partition() | partitioner(), key(), value()) ->
         {ok, offset()} | {error, term()}.
-produce_sync_offset(Client, Topic, Partition, Key, Value) ->
-  case produce(Client, Topic, Partition, Key, Value) of
-    {ok, CallRef} -> sync_produce_request_offset(CallRef);
-    {error, Reason} -> {error, Reason}
-  end.
+produce_sync_offset(Client, Topic, Partition, Key, Value) when is_integer(Partition) ->
+  case brod_producer_calls:produce_sync_to(Client, Topic, Partition, Key, Value, reply_timeout()) of
+    undefined ->
+      with_producer(Client, Topic, Partition, fun(Pid) ->
+        brod_producer_calls:produce_sync(Pid, Key, Value, reply_timeout())
+      end);
+    Result -> Result
+  end;
+produce_sync_offset(Client, Topic, Partitioner, Key, Value) ->
+  with_partition(Client, Topic, Partitioner, Key, Value, fun(Partition) ->
+    produce_sync_offset(Client, Topic, Partition, Key, Value)
+  end).
 
 %% @doc Wait for the ack of a call, at most as long as the application environment's
 %% `produce_reply_timeout' says (ms, 600000).
@@ -374,10 +375,7 @@ sync_produce_request(CallRef) -> sync_produce_request(CallRef, reply_timeout()).
 %% `Timeout' ms.
 -spec sync_produce_request(call_ref(), timeout()) -> ok | {error, term()}.
 sync_produce_request(CallRef, Timeout) ->
-  case brod_producer:sync_produce_request(CallRef, Timeout) of
-    {ok, _Offset} -> ok;
-    {error, Reason} -> {error, Reason}
-  end.
+  without_offset(brod_producer:sync_produce_request(CallRef, Timeout)).
 
 %% @doc As {@link sync_produce_request/1}; returns the offset.
 -spec sync_produce_request_offset(call_ref()) -> {ok, offset()} | {error, term()}.
@@ -387,6 +385,9 @@ sync_produce_request_offset(CallRef) -> sync_produce_request_offset(CallRef, rep
 -spec sync_produce_request_offset(call_ref(), timeout()) -> {ok, offset()} | {error, term()}.
 sync_produce_request_offset(CallRef, Timeout) ->
   brod_producer:sync_produce_request(CallRef, Timeout).
+
+without_offset({ok, _Offset}) -> ok;
+without_offset({error, Reason}) -> {error, Reason}.
 
 reply_timeout() -> brod_option_table:environment(produce_reply_timeout).
 

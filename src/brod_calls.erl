@@ -151,7 +151,7 @@ list_all_groups(Endpoints, ConnConfig) ->
     call(Context, list_all_groups)
   end),
   case throw_if_unreachable(Result) of
-    {ok, Brokers} -> [{Endpoint, groups(Groups)} || {Endpoint, Groups} <- Brokers];
+    {ok, Brokers} -> [{{brod_engine:host(Host), Port}, groups(Groups)} || {{Host, Port}, Groups} <- Brokers];
     {error, Reason} -> throw({failed_to_connect, Reason})
   end.
 

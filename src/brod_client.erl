@@ -293,7 +293,8 @@ open(Endpoints, ClientId, Config) ->
 
 handle_continue(connect, #state{context = #{engine := Engine} = Context} = State) ->
   Limit = brod_engine:connect_limit(Context),
-  Ref = brod_nif:op(Engine, connect, Limit),
+  Ref = make_ref(),
+  ok = brod_nif:op(Engine, Ref, connect, Limit),
   _ = erlang:send_after(Limit + ?CONNECT_GRACE_MS, self(), {brod_reply, Ref, {error, timeout}}),
   {noreply, State#state{connecting = Ref}};
 handle_continue({fail, Failures}, State) ->

@@ -8,10 +8,12 @@
 
 -opaque pool() :: #{Key :: term() => {pid(), reference()}}.
 
-%% Callers
+%% Callers. A connection lives where its client does: on another node, where that is.
 
 %% @doc See {@link brod_client:get_leader_connection/3}.
 -spec leader(brod:client(), brod:topic(), brod:partition()) -> {ok, brod:connection()} | {error, term()}.
+leader(Client, Topic, Partition) when is_pid(Client), node(Client) =/= node() ->
+  brod_engine:on_node(node(Client), ?MODULE, leader, [Client, Topic, Partition]);
 leader(Client, Topic, Partition) ->
   brod_client_ref:with_context(Client, fun(#{client := Pid} = Context) ->
     case brod_client_lookup:call(Context, {leader, Topic, Partition}) of
@@ -25,6 +27,8 @@ leader(Client, Topic, Partition) ->
 
 %% @doc See {@link brod_client:get_connection/3}.
 -spec direct(brod:client(), brod:hostname(), brod:portnum()) -> {ok, brod:connection()} | {error, term()}.
+direct(Client, Host, Port) when is_pid(Client), node(Client) =/= node() ->
+  brod_engine:on_node(node(Client), ?MODULE, direct, [Client, Host, Port]);
 direct(Client, Host, Port) ->
   brod_client_ref:with_context(Client, fun(#{client := Pid, conn_config := Config}) ->
     Start = fun() -> brod_connection:start([{Host, Port}], Config, Pid) end,

@@ -57,6 +57,14 @@ stop(Pid) ->
 
 %% @doc What operations on this connection need, or `false' if the pid is no connection.
 -spec context(pid()) -> {ok, brod_engine:context()} | false.
+context(Pid) when node(Pid) =/= node() ->
+  try brod_engine:on_node(node(Pid), ?MODULE, context, [Pid]) of
+    {ok, Context} -> {ok, Context};
+    _ -> false
+  catch
+    %% there is no brod
+    error:{exception, undef, _} -> false
+  end;
 context(Pid) -> brod_handles:lookup(connection, Pid).
 
 %% @doc Versions of APIs that the broker speaks, as it says; `undefined' where it is not to be asked

@@ -3,7 +3,7 @@
 
 -export([call/3, on_node/4, connect/1, connect_limit/1]).
 -export([open/2, open_checked/2, close/1, with_target/2]).
--export([failures/2, ended/2, to_binary/1, is_failures/1]).
+-export([failures/2, ended/2, to_binary/1, host/1, is_failures/1]).
 
 -export_type([context/0, target/0]).
 
@@ -27,10 +27,11 @@
 call(Engine, Op, TimeoutMs) when node(Engine) =/= node() ->
   on_node(node(Engine), ?MODULE, call, [Engine, Op, TimeoutMs]);
 call(Engine, Op, TimeoutMs) ->
-  Ref = case brod_nif:op(Engine, Op, TimeoutMs) of
-          dirty -> brod_nif:op_dirty(Engine, Op, TimeoutMs);
-          Started -> Started
-        end,
+  Ref = make_ref(),
+  ok = case brod_nif:op(Engine, Ref, Op, TimeoutMs) of
+         dirty -> brod_nif:op_dirty(Engine, Ref, Op, TimeoutMs);
+         ok -> ok
+       end,
   receive
     {brod_reply, Ref, Result} -> Result
   after min(TimeoutMs + ?GRACE_MS, ?LONGEST_RECEIVE_MS) ->
@@ -119,7 +120,7 @@ client_open(Endpoints, {ok, Config}) ->
 is_endpoint({Host, Port}) ->
   is_integer(Port) andalso Port > 0 andalso Port < 65536 andalso
     Host =/= "" andalso Host =/= <<>> andalso
-    (is_atom(Host) orelse is_binary(Host) orelse io_lib:printable_unicode_list(Host));
+    brod_options:is_text(Host);
 is_endpoint(_) ->
   false.
 
@@ -187,8 +188,7 @@ context(Client) ->
 -spec failures(term(), [brod:endpoint()]) -> term().
 failures({error, [{_, _, _} | _] = Failures}, Endpoints) ->
   AsGiven = maps:from_list([{{to_string(H), P}, H} || {H, P} <- Endpoints]),
-  {error, [{{maps:get({to_string(H), P}, AsGiven, to_string(H)), P}, {Reason, []}}
-           || {H, P, Reason} <- Failures]};
+  {error, [{{maps:get({host(H), P}, AsGiven, host(H)), P}, {Reason, []}} || {H, P, Reason} <- Failures]};
 failures(Result, _Endpoints) ->
   Result.
 
@@ -200,6 +200,13 @@ is_failures(_) -> false.
 %% @doc A host name or client id as a binary.
 -spec to_binary(brod:hostname()) -> binary().
 to_binary(Host) -> unicode:characters_to_binary(to_string(Host)).
+
+%% @doc A host name as the engine gives it in a list, which has the bytes of its UTF-8.
+-spec host([byte()]) -> string().
+host(Bytes) ->
+  Host = unicode:characters_to_list(list_to_binary(Bytes)),
+  true = is_list(Host),
+  Host.
 
 to_string(Host) when is_atom(Host) -> atom_to_list(Host);
 to_string(Host) when is_binary(Host) -> unicode:characters_to_list(Host);

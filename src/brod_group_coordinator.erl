@@ -22,7 +22,7 @@
 -behaviour(gen_server).
 
 -export([start_link/6, stop/1, ack/5, track/5, commit_offsets/1, commit_offsets/2,
-         commit_async/1, update_topics/2]).
+         commit_async/1, update_topics/2, lost/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2,
          code_change/3, format_status/1]).
 
@@ -132,6 +132,10 @@ update_topics(Pid, Topics) ->
   Topics =:= [] orelse brod_group_args:topics(Topics),
   gen_server:cast(Pid, {update_topics, Topics}).
 
+%% @private Somebody has been told that the member has lost its partitions, before this process has: it joins again.
+-spec lost(pid(), Why :: atom()) -> ok.
+lost(Pid, Why) -> gen_server:cast(Pid, {lost, Why}).
+
 %%% gen_server
 
 init({Client, GroupId, Topics, Config, MemberModule, Member}) ->
@@ -179,6 +183,8 @@ handle_cast(commit_offsets, St) ->
   {noreply, commit([], St)};
 handle_cast({update_topics, Topics}, St) ->
   {noreply, end_generation(topics_changed, St#st{topics = lists:usort(Topics)})};
+handle_cast({lost, Why}, #st{phase = member} = St) ->
+  {noreply, end_generation(Why, St)};
 handle_cast(_Cast, St) ->
   {noreply, St}.
 
@@ -264,7 +270,7 @@ handle_event({assign, Members, Partitions}, #st{member_module = Module, member_p
 handle_event({assigned, Assigned}, St) ->
   {noreply, begin_generation(Assigned, St)};
 handle_event({coordinator, {Host, Port}}, St) ->
-  log(info, "coordinator is ~s:~p", [Host, Port], St),
+  log(info, "coordinator is ~ts:~p", [Host, Port], St),
   {noreply, St};
 handle_event({unknown_topics, Topics}, St) ->
   log(warning, "joined for topics that do not exist: ~0P", [Topics, 20], St),

@@ -2,7 +2,7 @@
 %% the name of such a member (KIP-447).
 -module(brod_group_members).
 
--export([enter/5, assigned/0, lookup/2, of_client/1, groups/0]).
+-export([enter/5, assigned/0, lookup/3, of_client/1, groups/0]).
 
 -export_type([member/0]).
 
@@ -40,15 +40,19 @@ groups() ->
   [{Client, GroupId} || {GroupId, _, _, _, Client} <- brod_handles:all(group_member, {'_', '_', '_', '_', '_'})].
 
 %% @doc The member of a group that was assigned all of these partitions: that of the calling process or of one that
-%% has started it, whatever others claim. For any other process it is the one that got them last.
--spec lookup(brod:group_id(), [brod:topic_partition()]) -> member() | undefined.
-lookup(GroupId, Partitions) ->
+%% has started it, whatever others claim. For any other process it is the one that got them last, of those on the client
+%% if there are any: a group of the same name may be another cluster's.
+-spec lookup(brod:group_id(), [brod:topic_partition()], brod:client() | undefined) -> member() | undefined.
+lookup(GroupId, Partitions, Client) ->
   Has = fun({_, _, _, Assigned, _}) -> lists:all(fun(TP) -> is_map_key(TP, Assigned) end, Partitions) end,
   Members = lists:filter(Has, brod_handles:all(group_member, {GroupId, '_', '_', '_', '_'})),
   Family = [self() | case get('$ancestors') of undefined -> []; Ancestors -> Ancestors end],
+  Name = brod_logging:client(Client),
   case {[Member || {_, Pid, Member, _, _} <- Members, lists:member(Pid, Family)],
+        [Member || {_, _, Member, _, On} <- Members, On =:= Name],
         [Member || {_, _, Member, _, _} <- Members]} of
-    {[Own | _], _} -> Own;
-    {[], []} -> undefined;
-    {[], All} -> lists:max(All)
+    {[Own | _], _, _} -> Own;
+    {[], [_ | _] = OnClient, _} -> lists:max(OnClient);
+    {[], [], []} -> undefined;
+    {[], [], All} -> lists:max(All)
   end.

@@ -6,7 +6,8 @@
 %% <li>`handle_message(Topic, Partition, #kafka_message{} | #kafka_message_set{}, State)':
 %% `{ok, ack, State}' when it is done with and its offset is to be committed, `{ok, ack_no_commit,
 %% State}' when it is only done with, `{ok, State}' when ack/4 or ack/5 will tell later; the next
-%% messages come meanwhile.</li>
+%% messages come meanwhile. `{lost, Error, State}' when a broker has said by that error, as by `unknown_member_id' to a
+%% transaction, that the member has lost its partitions: it joins again, and reads on from what is committed.</li>
 %% <li>optional `get_committed_offsets(GroupId, TopicPartitions, State) -> {ok, Offsets, State}',
 %% when offsets are `consumer_managed'.</li>
 %% <li>optional `assign_partitions(Members, TopicPartitions, State) -> {State, Assignments} |
@@ -30,10 +31,11 @@
 -callback init(brod:group_id(), term()) -> {ok, State :: term()}.
 
 %% Called for each message, or each set. `ack': it is done with, and its offset is committed;
-%% `ack_no_commit': it is only done with; without either ack/4 or ack/5 tells later.
+%% `ack_no_commit': it is only done with; without either ack/4 or ack/5 tells later. `lost': the partitions are another
+%% member's by now.
 -callback handle_message(brod:topic(), brod:partition(), brod:message() | brod:message_set(),
                          State) ->
-  {ok, State} | {ok, ack, State} | {ok, ack_no_commit, State}.
+  {ok, State} | {ok, ack, State} | {ok, ack_no_commit, State} | {lost, Error :: atom(), State}.
 
 -record(st, {client :: brod:client(),
              group_id :: brod:group_id(),
@@ -226,9 +228,10 @@ shown(#st{} = St) ->
 
 %%% Internal
 
-work(#st{cb_module = CbModule, trackers = Trackers, cb_state = CbState, subs = Subs} = St) ->
+work(#st{cb_module = CbModule, trackers = Trackers, cb_state = CbState, subs = Subs, coordinator = Coordinator} = St) ->
   %% Without trackers nothing is committed.
-  try brod_subscriptions:work(handler(CbModule, Trackers), handler(CbModule, #{}), CbState, Subs) of
+  Handler = fun(Known) -> handler(CbModule, Known, Coordinator) end,
+  try brod_subscriptions:work(Handler(Trackers), Handler(#{}), CbState, Subs) of
     {NewCbState, NewSubs} -> St#st{cb_state = NewCbState, subs = NewSubs}
   catch
     Class:Reason:Stack ->
@@ -258,7 +261,7 @@ take_over(#brod_received_assignment{topic = Topic, partition = Partition, begin_
   St#st{subs = brod_subscriptions:add(Topic, Partition, BeginOffset, Subs),
         trackers = Trackers#{{Topic, Partition} => Tracker}}.
 
-handler(CbModule, Trackers) ->
+handler(CbModule, Trackers, Coordinator) ->
   fun(Topic, Partition, Message, CbState) ->
       case CbModule:handle_message(Topic, Partition, Message, CbState) of
         {ok, ack, NewCbState} ->
@@ -268,6 +271,9 @@ handler(CbModule, Trackers) ->
           {ok, ack, NewCbState};
         {ok, _NewCbState} = Later ->
           Later;
+        {lost, Why, NewCbState} when is_atom(Why) ->
+          ok = brod_group_coordinator:lost(Coordinator, Why),
+          {lost, NewCbState};
         Bad ->
           erlang:error({bad_return_value, {CbModule, handle_message, Bad}})
       end

@@ -2,7 +2,7 @@
 %% None of them waits for the network: what takes time answers later with a message.
 -module(brod_nif).
 
--export([op/3, op_dirty/3, log_open/0, api_versions/0]).
+-export([op/4, op_dirty/4, log_open/0, api_versions/0]).
 -export([client_open/2, client_close/1]).
 -export([sasl_answer/2, sasl_socket/2]).
 -export([dispatcher_open/1, dispatcher_done/2]).
@@ -25,7 +25,7 @@
 
 -on_load(load/0).
 
--nifs([op/3, op_dirty/3, log_open/0, api_versions/0, client_open/2, client_close/1, client_stats/2, sasl_answer/2, sasl_socket/2,
+-nifs([op/4, op_dirty/4, log_open/0, api_versions/0, client_open/2, client_close/1, client_stats/2, sasl_answer/2, sasl_socket/2,
        producer_open/4, producer_publish/2, producer_withdraw/1, produce/4, produce_to/6, produce_dirty/4,
        dispatcher_open/1, dispatcher_done/2,
        producer_process/1, producer_cancel_wait/2, producer_acks_done/1, producer_close/3,
@@ -85,13 +85,14 @@ priv_dir() ->
   end.
 
 %% @doc Start an operation; its result comes to the caller as `{brod_reply, Ref, Result}', at the
-%% latest after `TimeoutMs'. Use {@link brod_engine:call/3}.
--spec op(client(), op(), TimeoutMs :: non_neg_integer()) -> reference() | dirty.
-op(_Client, _Op, _TimeoutMs) -> ?NOT_LOADED.
+%% latest after `TimeoutMs'. Use {@link brod_engine:call/3}. The reference is the caller's, so that the VM knows where in
+%% the mailbox the result can be.
+-spec op(client(), reference(), op(), TimeoutMs :: non_neg_integer()) -> ok | dirty.
+op(_Client, _Ref, _Op, _TimeoutMs) -> ?NOT_LOADED.
 
-%% @doc As {@link op/3}, which says `dirty' of operations with long lists, on a dirty scheduler.
--spec op_dirty(client(), op(), TimeoutMs :: non_neg_integer()) -> reference().
-op_dirty(_Client, _Op, _TimeoutMs) -> ?NOT_LOADED.
+%% @doc As {@link op/4}, which says `dirty' of operations with long lists, on a dirty scheduler.
+-spec op_dirty(client(), reference(), op(), TimeoutMs :: non_neg_integer()) -> ok.
+op_dirty(_Client, _Ref, _Op, _TimeoutMs) -> ?NOT_LOADED.
 
 %% @doc What the engine has to say comes to the caller from now on, as
 %% `{brod_engine_log, error | warning | notice, Text :: binary(), [{Key :: atom(), Value :: binary()}]}'.

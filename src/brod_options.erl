@@ -156,15 +156,22 @@ is_told_first(Level, Key) ->
 
 %% @doc An error about options, in words.
 -spec describe(term()) -> unicode:chardata().
-describe({bad_option, _, _} = Reason) ->
+describe({bad_option, What, Value} = Reason) ->
+  %% what was given for all options of one together
+  case lists:member(What, [client, producer, consumer]) andalso not is_config(Value) of
+    true -> io_lib:format("options are a list or a map, not ~0P: [] where there are none", [Value, 12]);
+    false -> describe_one(Reason)
+  end;
+describe(Reason) ->
+  io_lib:format("~0P", [Reason, 30]).
+
+describe_one(Reason) ->
   [wrong(Reason), "; ",
    case brod_option_table:right(Reason) of
      {meant, Name} -> io_lib:format("did you mean ~p?", [Name]);
      {may_be, Text} -> ["it may be: ", Text];
      {see, Where} -> ["see ", Where]
-   end];
-describe(Reason) ->
-  io_lib:format("~0P", [Reason, 30]).
+   end].
 
 wrong({bad_option, {Of, Name}, unknown}) -> io_lib:format("~p has no option ~0P", [Of, Name, 12]);
 wrong({bad_option, {Of, Name}, missing}) -> io_lib:format("the option ~p of ~p is missing", [Name, Of]);

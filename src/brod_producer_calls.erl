@@ -3,6 +3,7 @@
 
 -export([produce/3, produce_cb/4, produce_no_ack/3, sync_produce_request/2]).
 -export([produce_to/5, produce_cb_to/6, produce_no_ack_to/5]).
+-export([produce_sync/4, produce_sync_to/6]).
 
 -include("brod_int.hrl").
 
@@ -13,8 +14,9 @@
 %% @doc See `brod_producer:produce/3'.
 -spec produce(pid(), brod:key(), brod:value()) ->
         {ok, brod:call_ref()} | {error, produce_error()}.
-produce(Pid, Key, Value) ->
-  Ref = make_ref(),
+produce(Pid, Key, Value) -> give(Pid, make_ref(), Key, Value).
+
+give(Pid, Ref, Key, Value) ->
   try call_ref(brod_nif:produce(Pid, Ref, Key, Value), Ref, Key, Value) of
     undefined -> send_request(Pid, Key, Value, undefined);
     Result -> Result
@@ -60,7 +62,31 @@ sync_produce_request(#brod_call_ref{caller = Caller}, _Timeout) when is_pid(Call
   brod_args:raise({bad_caller, Caller}, io_lib:format("the reply goes to ~p, which called produce: no other process "
                                                       "can wait for it", [Caller]));
 sync_produce_request(#brod_call_ref{callee = Callee, ref = Ref}, Timeout) ->
-  MRef = monitor(process, Callee),
+  await_ack(Callee, Ref, Timeout).
+
+%% @doc {@link produce/3} and {@link sync_produce_request/2} in one.
+-spec produce_sync(pid(), brod:key(), brod:value(), timeout()) ->
+        {ok, brod:offset()} | {error, produce_error() | term()}.
+produce_sync(Pid, Key, Value, Timeout) ->
+  Ref = make_ref(),
+  await_call(give(Pid, Ref, Key, Value), Ref, Timeout).
+
+%% @doc {@link produce_to/5} and {@link sync_produce_request/2} in one. `undefined': no producer is known for the partition.
+-spec produce_sync_to(brod:client(), brod:topic(), brod:partition(), brod:key(), brod:value(), timeout()) ->
+        {ok, brod:offset()} | {error, produce_error() | term()} | undefined.
+produce_sync_to(Client, Topic, Partition, Key, Value, Timeout) ->
+  Ref = make_ref(),
+  await_call(give_to(Client, Topic, Partition, Ref, Key, Value), Ref, Timeout).
+
+await_call({ok, #brod_call_ref{callee = Callee, ref = Of}}, Ref, Timeout) when Of =:= Ref -> await_ack(Callee, Ref, Timeout);
+%% Another node's calls go by a reference of their own.
+await_call({ok, CallRef}, _Ref, Timeout) -> sync_produce_request(CallRef, Timeout);
+await_call(Result, _Ref, _Timeout) -> Result.
+
+%% Both messages have the reference that was made before the call: the VM does not look for them in what was in the mailbox
+%% then, however much that is.
+await_ack(Callee, Ref, Timeout) ->
+  MRef = monitor(process, Callee, [{tag, {'DOWN', Ref}}]),
   receive
     #brod_produce_reply{call_ref = #brod_call_ref{ref = Ref}, result = Result,
                         base_offset = Offset} ->
@@ -69,7 +95,7 @@ sync_produce_request(#brod_call_ref{callee = Callee, ref = Ref}, Timeout) ->
         ?acked -> {ok, Offset};
         {error, Reason} -> {error, Reason}
       end;
-    {'DOWN', MRef, process, _Pid, Reason} ->
+    {{'DOWN', Ref}, _MRef, process, _Pid, Reason} ->
       {error, {producer_down, Reason}}
   after Timeout ->
     demonitor(MRef, [flush]),
@@ -79,14 +105,16 @@ sync_produce_request(#brod_call_ref{callee = Callee, ref = Ref}, Timeout) ->
 %% @doc The way of every message. `undefined': no producer is known for the partition.
 -spec produce_to(brod:client(), brod:topic(), brod:partition(), brod:key(), brod:value()) ->
         {ok, brod:call_ref()} | {error, produce_error()} | undefined.
-produce_to(Client, Topic, Partition, Key, Value) when is_atom(Client) ->
-  Ref = make_ref(),
+produce_to(Client, Topic, Partition, Key, Value) ->
+  give_to(Client, Topic, Partition, make_ref(), Key, Value).
+
+give_to(Client, Topic, Partition, Ref, Key, Value) when is_atom(Client) ->
   try
     call_ref(brod_nif:produce_to(Client, Topic, Partition, Ref, Key, Value), Ref, Key, Value)
   catch
     error:badarg:Stack -> bad_message(produce, 5, 4, Key, Value, Stack)
   end;
-produce_to(_ClientPid, _Topic, _Partition, _Key, _Value) ->
+give_to(_ClientPid, _Topic, _Partition, _Ref, _Key, _Value) ->
   undefined.
 
 %% @doc As {@link produce_to/5}, with a callback.

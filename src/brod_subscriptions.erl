@@ -20,10 +20,11 @@
 
 -type begin_offset() :: brod:offset() | earliest | latest.
 -type key() :: {brod:topic(), brod:partition()}.
-%% Handles a message or a set; `ack' when it is done with.
+%% Handles a message or a set; `ack' when it is done with. `lost': neither it nor what has come after it is to be handled
+%% here.
 -type handler(State) ::
         fun((brod:topic(), brod:partition(), brod:message() | brod:message_set(), State) ->
-              {ok, ack, State} | {ok, State}).
+              {ok, ack, State} | {ok, State} | {lost, State}).
 
 %% One partition.
 -record(part, {begin_offset :: undefined | begin_offset(),
@@ -361,6 +362,7 @@ slice(Handlers, State, #subs{queue = Queue, parts = Parts} = Subs, Deadline) ->
                     end,
           case Left of
             [] -> next(Handlers, NewState, NewSubs, Deadline);
+            lost -> {NewState, remove_all(NewSubs)};
             _ -> {NewState, schedule(NewSubs#subs{queue = queue:in_r({Pid, Key, Left}, Rest)})}
           end;
         _ ->
@@ -397,7 +399,7 @@ note_ack(Key, Offset, #subs{parts = Parts} = Subs) ->
     #{Key := Part} -> Subs#subs{parts = Parts#{Key := Part#part{acked = Offset}}}
   end.
 
-%% Returns what is left when the time is up, the last offset acknowledged, and the handler's state.
+%% Returns what is left when the time is up, or that all is lost, the last offset acknowledged, and the handler's state.
 handle(#kafka_message_set{messages = Messages} = Set, Ctx, State) ->
   #ctx{handler = Handler, topic = Topic, partition = Partition} = Ctx,
   case Handler(Topic, Partition, Set, State) of
@@ -406,7 +408,9 @@ handle(#kafka_message_set{messages = Messages} = Set, Ctx, State) ->
       ok = ack_consumer(Ctx, Last),
       {[], Last, NewState};
     {ok, NewState} ->
-      {[], undefined, NewState}
+      {[], undefined, NewState};
+    {lost, NewState} ->
+      {lost, undefined, NewState}
   end;
 handle(Messages, Ctx, State) ->
   handle(Messages, 1, erlang:monotonic_time(microsecond), undefined, Ctx, State).
@@ -420,8 +424,8 @@ handle(Messages, Run, Began, AckedBefore, Ctx, State) ->
             _ -> ok = ack_consumer(Ctx, AckedNow), AckedNow
           end,
   case Left of
-    [] ->
-      {[], Acked, NewState};
+    Ends when Ends =:= []; Ends =:= lost ->
+      {Ends, Acked, NewState};
     _ ->
       case erlang:monotonic_time(microsecond) of
         Now when Now >= Ctx#ctx.deadline -> {Left, Acked, NewState};
@@ -434,7 +438,8 @@ run([#kafka_message{offset = Offset} = Message | Rest], N, Ctx, State, Acked) wh
   #ctx{handler = Handler, topic = Topic, partition = Partition} = Ctx,
   case Handler(Topic, Partition, Message, State) of
     {ok, ack, NewState} -> run(Rest, N - 1, Ctx, NewState, Offset);
-    {ok, NewState} -> run(Rest, N - 1, Ctx, NewState, Acked)
+    {ok, NewState} -> run(Rest, N - 1, Ctx, NewState, Acked);
+    {lost, NewState} -> {lost, Acked, NewState}
   end;
 run(Messages, _N, _Ctx, State, Acked) ->
   {Messages, Acked, State}.

@@ -156,10 +156,10 @@ produce_async(Transaction, Topic, Partition, Batch) ->
 %% its name and generation, so that one that has lost them meanwhile cannot (KIP-447): that is `{error,
 %% illegal_generation}' or the like, and the transaction can only be aborted. A member of another kind can be
 %% named in a map with `group_id', `generation', `member_id' and `group_instance_id'; with generation -1 and the member
-%% `<<>>' nobody is, as is right where the member here is of a group of that name in another cluster.
+%% `<<>>' nobody is, as is right where the only member here is of a group of that name in another cluster.
 -spec add_offsets(transaction(), group(), offsets_to_commit()) -> ok | {error, term()}.
 add_offsets(Transaction, Group, Offsets) ->
-  case to_commit(Group, Offsets) of
+  case to_commit(Group, Offsets, Transaction) of
     {ok, GroupId, Member, List} -> call(Transaction, {add_offsets, GroupId, Member, List});
     {error, Reason} -> {error, Reason}
   end.
@@ -304,7 +304,7 @@ key(<<>>, [{_Ts, Key, _Value} | _]) -> Key;
 key(<<>>, #{key := Key}) -> Key;
 key(Key, _Value) -> Key.
 
-to_commit(Group, Offsets) ->
+to_commit(Group, Offsets, Transaction) ->
   try
     List = [offset_to_commit(Offset) || Offset <- as_list(Offsets)],
     case {brod_options:is_id(group_id(Group)), Group} of
@@ -313,13 +313,20 @@ to_commit(Group, Offsets) ->
         {ok, GroupId, {Generation, MemberId, maps:get(group_instance_id, Group, undefined)}, List};
       {true, GroupId} when is_binary(GroupId) ->
         TPs = [{T, P} || {T, P, _, _} <- List],
-        {ok, GroupId, brod_group_members:lookup(GroupId, TPs), List};
+        {ok, GroupId, brod_group_members:lookup(GroupId, TPs, client(Transaction)), List};
       _ ->
         {error, {bad_group, Group}}
     end
   catch
     throw:bad_offsets -> {error, {bad_offsets, Offsets}}
   end.
+
+client(Transaction) when is_pid(Transaction) ->
+  case brod_handles:lookup(transaction, Transaction) of
+    {ok, {Client, _Handle}} -> Client;
+    false -> undefined
+  end;
+client(_Other) -> undefined.
 
 group_id(#{group_id := GroupId}) -> GroupId;
 group_id(GroupId) -> GroupId.

@@ -26,6 +26,9 @@
 -define(UNSTABLE_WAIT_MS, 100).
 %% After so many of them it is told what is waited for: most transactions end before.
 -define(WAITS_UNTIL_TOLD, 20).
+%% The group goes on without this member, or is about to.
+-define(HAS_LOST(Code), (Code =:= unknown_member_id orelse Code =:= illegal_generation orelse
+                         Code =:= rebalance_in_progress orelse Code =:= fenced_instance_id)).
 
 -type process_function() :: fun((brod:transaction(), brod:message_set()) -> ok | {error, term()}).
 -type do_options() :: #{ group_id := brod:group_id()
@@ -40,7 +43,8 @@
 %% a transaction that it may produce to. When that returns `ok', the offsets are added and the transaction is
 %% committed. When it returns anything else or raises, or when the commit fails, the transaction is aborted and
 %% the process ends with an error; once its supervisor has started it again, it begins where the last transaction that
-%% was committed ended.
+%% was committed ended. So it does, without ending, where the group has given the partitions to others meanwhile, as after an
+%% outage that was longer than the member's session: the transaction is aborted, and the group joined again.
 %%
 %% Options: `group_id' and `topics'; `group_config' (`[{offset_commit_policy, consumer_managed}]'; whoever sets it
 %% must keep that), `consumer_config' ([]), `transaction_config' ([]; see {@link brod_transaction:start_link/3}),
@@ -75,9 +79,16 @@ handle_message(Topic, Partition, #kafka_message_set{messages = Messages} = Set, 
   {ok, Tx} = brod:transaction(Client, transactional_id(Topic, Partition, State), Config),
   ok = ProcessFun(Tx, Set),
   #kafka_message{offset = Last} = lists:last(Messages),
-  ok = brod:txn_add_offsets(Tx, GroupId, #{{Topic, Partition} => Last}),
-  ok = brod:commit(Tx),
-  {ok, ack_no_commit, State}.
+  case brod:txn_add_offsets(Tx, GroupId, #{{Topic, Partition} => Last}) of
+    ok ->
+      ok = brod:commit(Tx),
+      {ok, ack_no_commit, State};
+    {error, Lost} when ?HAS_LOST(Lost) ->
+      Aborted = brod:abort(Tx),
+      ?BROD_LOG_WARNING("group ~ts: its member here has lost ~ts ~b (~ts), so the transaction of the offsets up to ~b is aborted (~0p); "
+                        "the group is joined again", [GroupId, Topic, Partition, Lost, Last, Aborted]),
+      {lost, Lost, State}
+  end.
 
 transactional_id(Topic, Partition, #{tx_id := {a_partition, Id}}) ->
   <<Id/binary, "-", Topic/binary, "-", (integer_to_binary(Partition))/binary>>;

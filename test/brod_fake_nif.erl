@@ -15,8 +15,8 @@
 -export([sasl_answer/2]).
 -export([dispatcher_open/1, dispatcher_done/2]).
 -export([connection_open/3, connection_request/5, connection_close/1, error_name/1]).
--export([op_dirty/3, log_open/0, api_versions/0]).
--export([op/3, client_open/2, client_close/1, producer_open/4, producer_publish/2,
+-export([op_dirty/4, log_open/0, api_versions/0]).
+-export([op/4, client_open/2, client_close/1, producer_open/4, producer_publish/2,
          producer_withdraw/1, produce/4, produce_to/6, produce_dirty/4, producer_process/1,
          producer_cancel_wait/2, producer_acks_done/1, producer_close/3, producer_info/1]).
 
@@ -106,11 +106,12 @@ metadata_requests() -> ets:lookup_element(?TABLE, metadata_requests, 2).
 %% @doc The operation that was asked for last.
 last_op() -> ets:lookup_element(?TABLE, last_op, 2).
 
-op(Client, Op, Timeout) ->
+op(Client, Ref, Op, Timeout) ->
   ok = tell({op, Op, Timeout}),
   ok = count(Op),
   true = ets:insert(?TABLE, {last_op, Op}),
-  reply(answer_of(op, fun() -> result_of(Client, Op) end)).
+  self() ! {brod_reply, Ref, answer_of(op, fun() -> result_of(Client, Op) end)},
+  ok.
 
 result_of(Client, Op) ->
   case ets:lookup(?TABLE, {client, Client}) of
@@ -323,7 +324,7 @@ asked(What) ->
 %% The question was asked by a process, not by the engine.
 sasl_answer({Pid, Ref}, Answer) -> Pid ! {Ref, Answer}, ok.
 
-op_dirty(Client, Op, Timeout) -> op(Client, Op, Timeout).
+op_dirty(Client, Ref, Op, Timeout) -> op(Client, Ref, Op, Timeout).
 
 log_open() -> ok.
 

@@ -4,7 +4,9 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([wrong_arguments_hurt_their_caller_only/1, what_a_killed_dispatcher_had_is_told/1, undefined_counts_as_not_given/1,
-         a_client_that_is_stopped_meanwhile_is_down/1, what_was_in_the_mailbox_is_not_in_the_log/1, a_client_of_another_node_answers_or_says_where_it_is/1]).
+         a_client_that_is_stopped_meanwhile_is_down/1, what_was_in_the_mailbox_is_not_in_the_log/1, a_client_of_another_node_answers_or_says_where_it_is/1,
+         a_full_mailbox_holds_up_no_call/1, options_that_are_none_are_told_so/1, host_names_come_back_as_they_were_given/1]).
+-export([answer_times/2]).
 -export([init/2, handle_message/2, handle_message/3, handle_message/4]).
 -export([get_committed_offsets/2, assign_partitions/3, assignments_received/4, assignments_revoked/1]).
 
@@ -22,7 +24,8 @@ suite() -> [{timetrap, {minutes, 10}}].
 
 all() ->
   [wrong_arguments_hurt_their_caller_only, what_a_killed_dispatcher_had_is_told, undefined_counts_as_not_given,
-   a_client_that_is_stopped_meanwhile_is_down, what_was_in_the_mailbox_is_not_in_the_log, a_client_of_another_node_answers_or_says_where_it_is].
+   a_client_that_is_stopped_meanwhile_is_down, what_was_in_the_mailbox_is_not_in_the_log, a_client_of_another_node_answers_or_says_where_it_is,
+   a_full_mailbox_holds_up_no_call, options_that_are_none_are_told_so, host_names_come_back_as_they_were_given].
 
 init_per_suite(Config) ->
   case brod_test:init_mock_suite(Config) of
@@ -400,10 +403,61 @@ asked_from(Node, Client) ->
   ?assertEqual({ok, 1}, Ask(brod, resolve_offset, [?T, 0, latest])),
   ?assertMatch({ok, #{producers := [_, _]}}, Ask(brod, stats, [])),
   ?assertEqual({ok, []}, Ask(brod, health, [])),
+  {ok, {[{Host, Port} | _], _}} = Ask(brod_client, get_bootstrap, []),
+  {ok, Leader} = Ask(brod_client, get_leader_connection, [?T, 0]),
+  {ok, Connection} = Ask(brod_client, get_connection, [Host, Port]),
+  [begin
+     ?assertEqual(node(), node(Pid)),
+     ?assertEqual({ok, 1}, erpc:call(Node, brod, resolve_offset, [Pid, ?T, 0, latest], ?CALL_LIMIT_MS)),
+     ?assertMatch({ok, #{produce := {_, _}}}, erpc:call(Node, brod_connection, api_versions, [Pid], ?CALL_LIMIT_MS))
+   end || Pid <- [Leader, Connection]],
   %% What the engine has belongs to processes of its own node.
   Down = {error, {client_down, {runs_on, node()}}},
   ?assertEqual(Down, Ask(brod, transaction, [<<"id">>, []])),
   ?assertEqual(Down, erpc:call(Node, gen_server, start, [brod_producer, {Client, ?T, 0, []}, []], ?CALL_LIMIT_MS)).
+
+%% In a VM of its own, whose scheduler has nothing else to do.
+a_full_mailbox_holds_up_no_call(_Config) ->
+  {ok, Mock} = brod_mock:start(#{topics => #{?T => 1}}),
+  {ok, Peer, _} = peer:start_link(#{connection => standard_io, args => ["-pa" | code:get_path()]}),
+  Times = peer:call(Peer, ?MODULE, answer_times, [brod_mock:endpoints(Mock), 1000000], ?CALL_LIMIT_MS),
+  ok = peer:stop(Peer),
+  ok = brod_mock:stop(Mock),
+  ct:pal("~p", [Times]),
+  ?assertEqual([], [Slow || {_Call, Empty, Full} = Slow <- Times, Full > Empty + 3000]).
+
+%% In us, the shortest of many: with an empty mailbox, and with so many messages in it.
+answer_times(Endpoints, Messages) ->
+  {ok, _} = application:ensure_all_started(brod),
+  ok = brod:start_client(Endpoints, ?MODULE, []),
+  ok = brod:start_producer(?MODULE, ?T, []),
+  {ok, Producer} = brod:get_producer(?MODULE, ?T, 0),
+  Calls = [{metadata, fun() -> {ok, _} = brod_client:get_metadata(?MODULE, ?T) end},
+           {resolve_offset, fun() -> {ok, _} = brod:resolve_offset(?MODULE, ?T, 0, latest) end},
+           {produce_sync_offset, fun() -> {ok, _} = brod:produce_sync_offset(?MODULE, ?T, 0, <<>>, <<"v">>) end},
+           {produce_sync_to_a_process, fun() -> ok = brod:produce_sync(Producer, <<>>, <<"v">>) end},
+           {produce_sync_by_a_partitioner, fun() -> ok = brod:produce_sync(?MODULE, ?T, random, <<>>, <<"v">>) end}],
+  Shortest = fun(Call) -> lists:min([element(1, timer:tc(Call)) || _ <- lists:seq(1, 30)]) end,
+  Empty = [Shortest(Call) || {_, Call} <- Calls],
+  [self() ! {waits, N} || N <- lists:seq(1, Messages)],
+  [{Name, Before, Shortest(Call)} || {{Name, Call}, Before} <- lists:zip(Calls, Empty)].
+
+%% Elixir's nil, for example.
+options_that_are_none_are_told_so(_Config) ->
+  Log = brod_log:start(),
+  [begin
+     ?assertEqual({error, {bad_option, client, Options}}, brod:start_client([{"127.0.0.1", 1}], brod_no_options, Options)),
+     ?assert(brod_log:has(Log, lists:flatten(io_lib:format("options are a list or a map, not ~0p", [Options]))))
+   end || Options <- [nil, 5, [{a, b} | c]]],
+  ok = brod_log:stop(Log),
+  Latin1 = [{<<"b", 16#fc, "cher">>, 9092}],
+  ?assertEqual({error, {bad_option, endpoints, Latin1}}, brod:start_client(Latin1, brod_no_options, [])).
+
+host_names_come_back_as_they_were_given(_Config) ->
+  Name = [$b, 16#fc, $c, 16#151 | ".invalid"],
+  [?assertThrow({failed_to_connect, [{{Host, 9092}, {_, []}}]},
+                brod:get_metadata([{Host, 9092}], [?T], [{connect_timeout, 1000}]))
+   || Host <- [Name, unicode:characters_to_binary(Name), list_to_atom(Name)]].
 
 %% callbacks of the subscribers
 

@@ -9,7 +9,7 @@
          what_waits_for_a_former_coordinator_is_asked_again/1,
          an_end_that_nobody_answers_is_a_timeout/1, the_owner_dies_while_the_end_is_under_way/1,
          a_zombie_is_fenced/1, messages_of_every_form_are_in_order/1, what_a_processor_leaves_open_holds_up_none_that_follows/1,
-         a_processor_says_that_it_waits_for_a_transaction/1, one_after_the_other_asks_for_a_producer_id_once/1,
+         a_processor_says_that_it_waits_for_a_transaction/1, a_processor_outlives_its_membership/1, a_processor_is_told_that_its_membership_is_lost/1, one_after_the_other_asks_for_a_producer_id_once/1,
          who_was_fenced_since_the_last_one_has_the_id_all_the_same/1,
          who_has_written_or_waited_since_the_last_one_is_fenced/1, a_pause_asks_again/1,
          a_topic_is_made_again_under_its_producer_and_consumer/1, fetch_sessions_that_are_lost_begin_anew/1]).
@@ -28,7 +28,11 @@
 -define(COORDINATOR_NOT_AVAILABLE, 15).
 -define(NOT_COORDINATOR, 16).
 -define(INVALID_PRODUCER_EPOCH, 47).
+-define(ILLEGAL_GENERATION, 22).
+-define(UNKNOWN_MEMBER_ID, 25).
+-define(REBALANCE_IN_PROGRESS, 27).
 -define(CONCURRENT_TRANSACTIONS, 51).
+-define(FENCED_INSTANCE_ID, 82).
 -define(PRODUCER_FENCED, 90).
 -define(FETCH_SESSION_ID_NOT_FOUND, 70).
 -define(UNKNOWN_TOPIC_ID, 100).
@@ -45,7 +49,8 @@ groups() ->
           the_coordinator_moves_in_the_middle, the_coordinators_broker_stops_in_the_middle,
           what_waits_for_a_former_coordinator_is_asked_again,
           an_end_that_nobody_answers_is_a_timeout, the_owner_dies_while_the_end_is_under_way, a_zombie_is_fenced,
-          what_a_processor_leaves_open_holds_up_none_that_follows, a_processor_says_that_it_waits_for_a_transaction, messages_of_every_form_are_in_order],
+          what_a_processor_leaves_open_holds_up_none_that_follows, a_processor_says_that_it_waits_for_a_transaction,
+          a_processor_outlives_its_membership, a_processor_is_told_that_its_membership_is_lost, messages_of_every_form_are_in_order],
   [{v2, [parallel], Both ++ [one_after_the_other_asks_for_a_producer_id_once,
                              who_was_fenced_since_the_last_one_has_the_id_all_the_same,
                              who_has_written_or_waited_since_the_last_one_is_fenced, a_pause_asks_again]},
@@ -270,13 +275,79 @@ a_processor_says_that_it_waits_for_a_transaction(Config) ->
     ok = brod_group_subscriber:stop(Processor)
   end).
 
-processor(Client) ->
+%% An outage in the middle of a transaction that is longer than the session. What was read since the first message is
+%% queued behind it, and must not be worked on before that.
+a_processor_outlives_its_membership(Config) ->
+  with_mock(Config, fun(Mock, Client) ->
+    ok = brod_mock:create_topic(Mock, <<"in">>, 2),
+    ok = brod:start_producer(Client, <<"in">>, []),
+    Self = self(),
+    Processor = processor(Client, fun(_) -> Self ! {works, self()}, receive goes_on -> ok end end,
+                          [{session_timeout_seconds, 1}, {heartbeat_rate_seconds, 0.2}]),
+    [ok = brod:produce_sync(Client, <<"in">>, P, <<>>, <<"1">>) || P <- [0, 1]],
+    works(Processor),
+    [ok = brod:produce_sync(Client, <<"in">>, P, <<>>, V) || P <- [0, 1], V <- [<<"2">>, <<"3">>]],
+    ok = brod_mock:fault(Mock, #{api => <<"Heartbeat">>, action => drop, times => 1000}),
+    ?assert(brod_test:wait_until(fun() -> maps:get(members, brod_mock:group(Mock, ?GROUP)) =:= 0 end, ?LIMIT_MS)),
+    ok = brod_mock:clear_faults(Mock),
+    Log = brod_log:start(),
+    Processor ! goes_on,
+    All = lists:sort([V || V <- [<<"1">>, <<"2">>, <<"3">>], _ <- [0, 1]]),
+    ?assert(brod_test:wait_until(fun() -> release(Processor), length(seen(Client, 0)) >= length(All) end, ?LIMIT_MS)),
+    ?assertEqual(All, lists:sort(seen(Client, 0))),
+    ?assert(brod_log:has(Log, "(unknown_member_id), so the transaction of the offsets up to 0 is aborted (ok)")),
+    ok = brod_log:stop(Log),
+    ?assertEqual([2, 2], [brod_mock:committed(Mock, ?GROUP, <<"in">>, P) || P <- [0, 1]]),
+    unlink(Processor),
+    ok = brod_group_subscriber:stop(Processor)
+  end).
+
+%% A broker says so once, and heartbeats know nothing of it: what is queued behind would be accepted.
+a_processor_is_told_that_its_membership_is_lost(Config) ->
+  with_mock(Config, fun(Mock, Client) ->
+    ok = brod_mock:create_topic(Mock, <<"in">>, 1),
+    ok = brod:start_producer(Client, <<"in">>, []),
+    Self = self(),
+    Processor = processor(Client, fun(_) -> Self ! {works, self()}, receive goes_on -> ok end end, []),
+    Input = fun(What, Code) -> ok = brod:produce_sync(Client, <<"in">>, 0, <<>>, value(What, Code)) end,
+    _ = lists:foldl(fun(Code, Before) ->
+      ok = Input(first, Code),
+      works(Processor),
+      ok = Input(second, Code),
+      true = brod_test:wait_until(fun() -> {messages, N} = process_info(Processor, messages), has_set(N) end, ?LIMIT_MS),
+      ok = brod_mock:fault(Mock, #{api => <<"TxnOffsetCommit">>, action => {error, Code}}),
+      Processor ! goes_on,
+      Expected = Before ++ [value(first, Code), value(second, Code)],
+      ?assert(brod_test:wait_until(fun() ->
+        release(Processor),
+        lists:suffix([value(second, Code)], seen(Client, 0))
+      end, ?LIMIT_MS)),
+      ?assertEqual(Expected, seen(Client, 0)),
+      Expected
+    end, [], [?ILLEGAL_GENERATION, ?UNKNOWN_MEMBER_ID, ?REBALANCE_IN_PROGRESS, ?FENCED_INSTANCE_ID]),
+    ok = brod_group_subscriber:stop(Processor)
+  end).
+
+has_set(Messages) -> lists:any(fun({_, #kafka_message_set{}}) -> true; (_) -> false end, Messages).
+
+works(Processor) -> receive {works, Processor} -> ok after ?LIMIT_MS -> error(idle) end.
+
+release(Processor) ->
+  receive {works, Processor} -> Processor ! goes_on
+  after 0 -> ok
+  end.
+
+processor(Client) -> processor(Client, fun(_) -> ok end, []).
+
+processor(Client, Before, GroupConfig) ->
   {ok, Pid} = brod_transaction_processor:do(
                 fun(Tx, #kafka_message_set{messages = Messages}) ->
                   [{ok, _} = brod:txn_produce(Tx, ?T, 0, <<>>, V) || #kafka_message{value = V} <- Messages],
+                  _ = Before(Messages),
                   ok
                 end, Client,
                 #{group_id => ?GROUP, topics => [<<"in">>], consumer_config => [{begin_offset, earliest}],
+                  group_config => [{offset_commit_policy, consumer_managed} | GroupConfig],
                   transaction_config => [{transaction_timeout, 900000}]}),
   Pid.
 

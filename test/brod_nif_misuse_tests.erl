@@ -106,8 +106,8 @@ own(Kind, Else) ->
   end.
 
 right() ->
-  [{op, [client, {metadata, all, false}, 0]}, {op, [client, {list_offsets, <<"t">>, 0, -1}, 0]}, {op, [client, list_groups, 0]},
-   {op_dirty, [client, {leader, <<"t">>, 0}, 0]}, {client_open, [[{<<"127.0.0.1">>, 1}], nonsense]}, {client_stats, [client, 0]},
+  [{op, [client, make_ref(), {metadata, all, false}, 0]}, {op, [client, make_ref(), {list_offsets, <<"t">>, 0, -1}, 0]}, {op, [client, make_ref(), list_groups, 0]},
+   {op_dirty, [client, make_ref(), {leader, <<"t">>, 0}, 0]}, {client_open, [[{<<"127.0.0.1">>, 1}], nonsense]}, {client_stats, [client, 0]},
    {dispatcher_open, [client]}, {dispatcher_done, [dispatcher, 1]},
    {producer_open, [client, <<"t">>, 1, producer_config()]}, {producer_publish, [producer, some_client]},
    {produce, [self(), make_ref(), <<"k">>, <<"v">>]}, {produce, [self(), no_ack, <<"k">>, [#{value => <<"v">>}]]},

@@ -163,10 +163,11 @@ long_input() ->
   Assigned = [#{name => <<"t">>, configs => [],
                 assignments => [#{partition_index => I, broker_ids => [1]} || I <- lists:seq(1, 10000)]}],
   [begin
-     {Us, Results} = quickest(fun() -> brod_nif:op(Client, Op, 1000) end),
+     {Us, Results} = quickest(fun() -> brod_nif:op(Client, make_ref(), Op, 1000) end),
      ?assertEqual([dirty], Results),
      ?assert(Us < 1000, {Us, element(1, Op)}),
-     Ref = brod_nif:op_dirty(Client, Op, 1000),
+     Ref = make_ref(),
+     ok = brod_nif:op_dirty(Client, Ref, Op, 1000),
      receive {brod_reply, Ref, {error, _}} -> ok end
    end || Op <- [{create_topics, Topics(10000), Options},
                  {create_topics, Topics(101), Options},
@@ -176,10 +177,10 @@ long_input() ->
                  {describe_groups, Names},
                  {offset_fetch, <<"g">>, [{<<"t">>, Numbers}]}]],
   Few = {create_topics, Topics(100), Options},
-  {Us, _} = quickest(fun() -> is_reference(brod_nif:op(Client, Few, 1000)) end),
+  {Us, _} = quickest(fun() -> brod_nif:op(Client, make_ref(), Few, 1000) end),
   ?assert(Us < 1000, Us),
-  [?assertError(badarg, Call(Client, Op, 1000))
-   || Call <- [fun brod_nif:op/3, fun brod_nif:op_dirty/3],
+  [?assertError(badarg, Call(Client, make_ref(), Op, 1000))
+   || Call <- [fun brod_nif:op/4, fun brod_nif:op_dirty/4],
       Op <- [{metadata, [<<"a">> | <<"b">>], false}, {delete_topics, [<<"a">> | b], 1000},
              {describe_groups, [<<"g">> | <<"h">>]}, {create_topics, [#{name => <<"a">>} | b], Options},
              {create_topics, [#{name => <<"a">>, configs => [#{name => <<"c">>} | d]}], Options},

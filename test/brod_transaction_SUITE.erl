@@ -173,7 +173,7 @@ a_member_that_lost_its_generation_commits_nothing(Config) ->
   Partitions = [{Topic, 0}, {Topic, 1}],
   {Generation, MemberId, undefined} =
     brod_test:wait_until(fun() ->
-                           case brod_group_members:lookup(Group, Partitions) of
+                           case brod_group_members:lookup(Group, Partitions, undefined) of
                              undefined -> false;
                              Found -> Found
                            end

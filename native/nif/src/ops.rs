@@ -1,4 +1,4 @@
-//! Operations that are asked once and answered once: `op/3`.
+//! Operations that are asked once and answered once: `op/4`.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use brod_engine::cluster::Cluster;
 use brod_engine::consumer::Isolation;
 use brod_engine::error::Error;
 use brod_engine::tasks::boxed;
-use rustler::{Binary, Env, NifResult, Term};
+use rustler::{Atom, Binary, Env, NifResult, Term};
 use tokio::time::timeout;
 
 use crate::answers as answer;
@@ -25,23 +25,30 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 /// The most elements of lists that a normal scheduler decodes: as many topics to create take about 0.1 ms.
 const QUICK: usize = 100;
 
-/// `dirty`, and nothing is started, where there is much to decode: then it is `op_dirty/3`'s.
+/// `dirty`, and nothing is started, where there is much to decode: then it is `op_dirty/4`'s.
 #[rustler::nif]
-fn op<'a>(env: Env<'a>, client: Client, what: Term<'a>, timeout_ms: u64) -> NifResult<Term<'a>> {
+fn op<'a>(
+    env: Env<'a>,
+    client: Client,
+    reference: Term<'a>,
+    what: Term<'a>,
+    timeout_ms: u64,
+) -> NifResult<Atom> {
     if is_long(what)? {
-        return Ok(atoms::dirty().to_term(env));
+        return Ok(atoms::dirty());
     }
-    ask(env, client, what, timeout_ms)
+    ask(env, client, reference, what, timeout_ms)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn op_dirty<'a>(
     env: Env<'a>,
     client: Client,
+    reference: Term<'a>,
     what: Term<'a>,
     timeout_ms: u64,
-) -> NifResult<Term<'a>> {
-    ask(env, client, what, timeout_ms)
+) -> NifResult<Atom> {
+    ask(env, client, reference, what, timeout_ms)
 }
 
 /// Whether the lists of an operation, and those of partitions in them, are long together.
@@ -90,9 +97,23 @@ fn inner_length(element: Term<'_>) -> usize {
     }
 }
 
-fn ask<'a>(env: Env<'a>, client: Client, what: Term<'a>, timeout_ms: u64) -> NifResult<Term<'a>> {
+fn ask<'a>(
+    env: Env<'a>,
+    client: Client,
+    reference: Term<'a>,
+    what: Term<'a>,
+    timeout_ms: u64,
+) -> NifResult<Atom> {
+    if !reference.is_ref() {
+        return Err(bad());
+    }
     let limit = Duration::from_millis(timeout_ms).min(LONGEST);
-    let ask = Ask { env, client, limit };
+    let ask = Ask {
+        env,
+        client,
+        reference,
+        limit,
+    };
     if let Ok(name) = what.atom_to_string() {
         return ask.simple(&name);
     }
@@ -115,15 +136,16 @@ fn ask<'a>(env: Env<'a>, client: Client, what: Term<'a>, timeout_ms: u64) -> Nif
     }
 }
 
-/// One call of `op/3`. Each method decodes its operation and starts it.
+/// One call of `op/4`. Each method decodes its operation and starts it.
 struct Ask<'a> {
     env: Env<'a>,
     client: Client,
+    reference: Term<'a>,
     limit: Duration,
 }
 
 impl<'a> Ask<'a> {
-    fn simple(self, name: &str) -> NifResult<Term<'a>> {
+    fn simple(self, name: &str) -> NifResult<Atom> {
         let (cluster, limit) = (self.cluster(), self.limit);
         match name {
             "connect" => self.start(async move { cluster.connect().await }, answer::done),
@@ -139,7 +161,7 @@ impl<'a> Ask<'a> {
         }
     }
 
-    fn metadata(self, parts: Elements<'a>) -> NifResult<Term<'a>> {
+    fn metadata(self, parts: Elements<'a>) -> NifResult<Atom> {
         let topics = all_or(parts.at(1), strings)?;
         let auto_create: bool = parts.at(2).decode()?;
         let cluster = self.cluster();
@@ -147,7 +169,7 @@ impl<'a> Ask<'a> {
         self.start(metadata, answer::metadata)
     }
 
-    fn create_topics(self, parts: Elements<'a>) -> NifResult<Term<'a>> {
+    fn create_topics(self, parts: Elements<'a>) -> NifResult<Atom> {
         let topics = list(parts.at(1))?
             .into_iter()
             .map(new_topic)
@@ -164,7 +186,7 @@ impl<'a> Ask<'a> {
         )
     }
 
-    fn delete_topics(self, parts: Elements<'a>) -> NifResult<Term<'a>> {
+    fn delete_topics(self, parts: Elements<'a>) -> NifResult<Atom> {
         let names = strings(parts.at(1))?;
         let within = Duration::from_millis(parts.at(2).decode::<u32>()?.into());
         let (cluster, limit) = (self.cluster(), self.limit);
@@ -174,7 +196,7 @@ impl<'a> Ask<'a> {
         )
     }
 
-    fn list_offsets(self, parts: Elements<'a>) -> NifResult<Term<'a>> {
+    fn list_offsets(self, parts: Elements<'a>) -> NifResult<Atom> {
         let (topic, partition) = (string(parts.at(1))?, parts.at(2).decode()?);
         let time: i64 = parts.at(3).decode()?;
         let (cluster, limit) = (self.cluster(), self.limit);
@@ -187,7 +209,7 @@ impl<'a> Ask<'a> {
         )
     }
 
-    fn fetch(self, parts: Elements<'a>) -> NifResult<Term<'a>> {
+    fn fetch(self, parts: Elements<'a>) -> NifResult<Atom> {
         let (topic, partition) = (string(parts.at(1))?, parts.at(2).decode()?);
         let offset: i64 = parts.at(3).decode()?;
         let options = fetch_options(&options(parts.at(4))?)?;
@@ -200,7 +222,7 @@ impl<'a> Ask<'a> {
         )
     }
 
-    fn coordinator(self, parts: Elements<'a>) -> NifResult<Term<'a>> {
+    fn coordinator(self, parts: Elements<'a>) -> NifResult<Atom> {
         let kind = match parts.at(1).atom_to_string().as_deref() {
             Ok("group") => CoordinatorKind::Group,
             Ok("txn") => CoordinatorKind::Transaction,
@@ -214,7 +236,7 @@ impl<'a> Ask<'a> {
         )
     }
 
-    fn leader(self, parts: Elements<'a>) -> NifResult<Term<'a>> {
+    fn leader(self, parts: Elements<'a>) -> NifResult<Atom> {
         let (topic, partition) = (string(parts.at(1))?, parts.at(2).decode()?);
         let (cluster, limit) = (self.cluster(), self.limit);
         self.start(
@@ -223,7 +245,7 @@ impl<'a> Ask<'a> {
         )
     }
 
-    fn offset_fetch(self, parts: Elements<'a>, stable: bool) -> NifResult<Term<'a>> {
+    fn offset_fetch(self, parts: Elements<'a>, stable: bool) -> NifResult<Atom> {
         let group = string(parts.at(1))?;
         let wanted = all_or(parts.at(2), topic_partitions)?;
         let (cluster, limit) = (self.cluster(), self.limit);
@@ -235,7 +257,7 @@ impl<'a> Ask<'a> {
         )
     }
 
-    fn describe_groups(self, parts: Elements<'a>) -> NifResult<Term<'a>> {
+    fn describe_groups(self, parts: Elements<'a>) -> NifResult<Atom> {
         let groups = strings(parts.at(1))?;
         let (cluster, limit) = (self.cluster(), self.limit);
         self.start(
@@ -254,9 +276,9 @@ impl<'a> Ask<'a> {
         self,
         operation: impl Future<Output = Result<T, Error>> + Send + 'static,
         encode: impl for<'e> FnOnce(Env<'e>, Result<T, Error>) -> Term<'e> + Send + 'static,
-    ) -> NifResult<Term<'a>> {
+    ) -> NifResult<Atom> {
         let runtime = runtime::handle().ok_or_else(bad)?;
-        let (asker, reference) = Asker::new(self.env);
+        let asker = Asker::under(self.env, self.reference);
         let (client, limit) = (self.client, self.limit);
         runtime.spawn(boxed(async move {
             let result = tokio::select! {
@@ -266,7 +288,7 @@ impl<'a> Ask<'a> {
             };
             asker.reply(|env| encode(env, result));
         }));
-        Ok(reference)
+        Ok(atoms::ok())
     }
 }
 

@@ -63,16 +63,18 @@ impl Asker {
     /// For the calling process: a new reference, to be returned to it.
     pub(crate) fn new<'a>(env: Env<'a>) -> (Asker, Term<'a>) {
         let reference = env.make_ref().encode(env);
+        (Asker::under(env, reference), reference)
+    }
+
+    /// For the calling process, under a reference that it has made.
+    pub(crate) fn under<'a>(env: Env<'a>, reference: Term<'a>) -> Asker {
         let own = OwnedEnv::new();
         let saved = own.save(reference);
-        (
-            Asker {
-                pid: env.pid(),
-                env: own,
-                reference: saved,
-            },
-            reference,
-        )
+        Asker {
+            pid: env.pid(),
+            env: own,
+            reference: saved,
+        }
     }
 
     /// Sends `{brod_reply, Ref, Result}`.

@@ -9,6 +9,9 @@ use crate::net::NetError;
 use crate::txn::trouble;
 use brod_protocol::error::ErrorCode;
 
+/// A coordinator may hear later than others of a partition whose messages are done with, but not for long.
+const UNKNOWN_LIMIT: Duration = Duration::from_secs(5);
+
 impl State {
     /// The coordinator has answered the step that was handed out.
     pub(in crate::txn) fn answered(&mut self, answer: Result<Reply, Error>, now: Instant) {
@@ -153,7 +156,12 @@ impl State {
             self.retry_at = Some(now + self.limits.backoff);
             return;
         }
-        if code.is_retriable() {
+        let is_unknown = code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+            && matches!(step, Step::CommitOffsets(_))
+            && self
+                .step_lasts(now)
+                .is_some_and(|lasts| lasts >= UNKNOWN_LIMIT);
+        if code.is_retriable() && !is_unknown {
             // The transaction before is still being ended, or the coordinator has just moved.
             let wait = FIRST_WAIT * (1 << self.attempts.min(10));
             self.attempts += 1;

@@ -126,6 +126,24 @@ fn a_transaction_of_nothing_ends_without_a_broker() {
 }
 
 #[test]
+fn offsets_of_a_partition_that_nobody_knows_are_refused_after_a_moment() {
+    let mut bench = Bench::begun();
+    bench.state.commit_offsets(1);
+    let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+    for _ in 0..5 {
+        bench.does(Step::CommitOffsets(1));
+        bench.refuses(unknown);
+        assert_eq!(bench.state.told(), [], "it may be new");
+        bench.pass(SECOND);
+    }
+    bench.does(Step::CommitOffsets(1));
+    bench.refuses(unknown);
+    let why = Trouble::Abortable(unknown);
+    let told = [Told::Offsets(1, Err(why.clone())), Told::Failed(why)];
+    assert_eq!(bench.state.told(), told);
+}
+
+#[test]
 fn offsets_are_committed_before_the_end() {
     let mut bench = Bench::begun();
     bench.state.commit_offsets(1);
