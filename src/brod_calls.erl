@@ -39,7 +39,7 @@ get_metadata(Hosts, Topics, ConnConfig) ->
 create_topics(Hosts, Topics, Opts, ConnConfig) ->
   case brod_option_table:check(create_topics, Opts) of
     {ok, #{timeout := Timeout} = Checked, []} ->
-      ok = brod_options:warn_unknown(create_topics, Opts),
+      ok = brod_options:warn_unknown_once(create_topics, Opts),
       brod_engine:with_target({Hosts, ConnConfig}, fun(Context) ->
         call(Context, {create_topics, [topic_config(struct(T)) || T <- Topics], Checked}, Timeout + ?ON_TOP_MS)
       end);

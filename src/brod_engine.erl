@@ -66,7 +66,7 @@ connect_limit(#{endpoints := Endpoints, options := #{connect_timeout := Timeout}
 open(Endpoints, ConnConfig) ->
   case brod_options:connection(ConnConfig) of
     {ok, Options} ->
-      ok = brod_options:warn_unknown(connection, ConnConfig),
+      ok = brod_options:warn_unknown_once(connection, ConnConfig),
       open_checked(Endpoints, maps:merge(#{client_id => <<"kpro-client">>}, Options));
     {error, Reason} -> {error, Reason}
   end.

@@ -145,11 +145,19 @@ warn_unknown(Level, Config) ->
   end.
 
 %% @doc As {@link warn_unknown/2}, but each name is told once as long as the application runs: for options that come with each
-%% call.
+%% call. Libraries call for each partition of a group, with all that their users have given them.
 -spec warn_unknown_once(brod_option_table:level(), list() | map()) -> ok.
 warn_unknown_once(Level, Config) ->
-  New = [Key || Key <- maps:keys(to_map(Config)) -- known(Level), is_told_first(Level, Key)],
-  warn_unknown(Level, maps:with(New, to_map(Config))).
+  Known = known(Level),
+  warn_unknown(Level, maps:filtermap(fun(Key, Value) -> untold(Level, Known, Key, Value) end, to_map(Config))).
+
+untold(_Level, _Known, extra_sock_opts, [_ | _] = Options) ->
+  {true, [Option || Option <- brod_socket_options:unknown(Options), is_told_first(socket, socket_option_name(Option))]};
+untold(Level, Known, Key, _Value) ->
+  not lists:member(Key, Known) andalso is_told_first(Level, Key).
+
+socket_option_name(Option) when is_tuple(Option), tuple_size(Option) > 0 -> element(1, Option);
+socket_option_name(Option) -> Option.
 
 is_told_first(Level, Key) ->
   try ets:insert_new(?BROD_JOURNAL, {{told, Level, Key}}) catch error:badarg -> true end.

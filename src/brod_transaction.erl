@@ -95,7 +95,7 @@ start_link(Client, TxnId, Config) ->
   ok = brod_args:client(Client),
   case brod_transaction_options:check(TxnId, Config) of
     {ok, Options} ->
-      ok = brod_options:warn_unknown(transaction, Config),
+      ok = brod_options:warn_unknown_once(transaction, Config),
       case brod_client:context_here(Client) of
         {ok, #{engine := Engine}} -> start_begun({Client, Engine, TxnId, Options});
         {error, Reason} -> {error, Reason}

@@ -67,6 +67,23 @@ unknown_options_are_a_warning_with_the_nearest_name_test() ->
   ?assertEqual([true, true], Has),
   ?assert(HasGroup).
 
+options_that_come_with_each_call_are_warned_of_once_test() ->
+  {ok, Apps} = application:ensure_all_started(brod),
+  Log = brod_log:start(),
+  Closed = [{"127.0.0.1", 1}],
+  Given = [{conect_timeot, 1}, {extra_sock_opts, [{no_such, 1}, {nodelay, true}]}],
+  Calls = [fun() -> brod:resolve_offset(Closed, <<"t">>, 0, latest, Given) end,
+           fun() -> brod:fetch({Closed, Given}, <<"t">>, 0, 0) end,
+           fun() -> brod:create_topics(Closed, [], #{timeout => 1, tiemout => 1}, []) end,
+           fun() -> brod_transaction:start_link(no_client, <<"id">>, [{tiemout, 1}]) end],
+  _ = [{error, _} = Call() || Call <- Calls, _ <- [1, 2]],
+  Counts = [length(brod_log:all(Log, Text))
+            || Text <- ["connection options are ignored: conect_timeot", "Socket options that the engine does not know are ignored: [{no_such,1}]",
+                        "create_topics options are ignored: tiemout", "transaction options are ignored: tiemout"]],
+  brod_log:stop(Log),
+  [ok = application:stop(App) || App <- lists:reverse(Apps)],
+  ?assertEqual([1, 1, 1, 1], Counts).
+
 known_options_are_no_warning_test() ->
   Log = brod_log:start(),
   ok = brod_options:warn_unknown(connection, [{restart_delay_seconds, 1}, nolink, {ssl, true}]),
