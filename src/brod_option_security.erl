@@ -38,9 +38,11 @@ rows(ssl) ->
      "The match fun for https, which is what is done anyway."}
   | [{Name, {one_of, [Value]}, undefined, 4, "Taken, because it is so anyway; another value is an error."}
      || {Name, Value} <- [{secure_renegotiate, true}, {client_renegotiation, false}, {middlebox_comp_mode, true}, {crl_check, false},
-                          {fallback, false}, {keep_secrets, false}, {protocol, tls}, {ocsp_stapling, false}, {stapling, no_staple}]]
+                          {fallback, false}, {keep_secrets, false}, {protocol, tls}, {ocsp_stapling, false}, {stapling, no_staple},
+                          {handshake, full}]]
     ++ [{Name, {any, "any"}, undefined, 4, "Taken and not used."}
-        || Name <- [log_level, log_alert, hibernate_after, handshake_timeout, ssl_imp]]
+        || Name <- [log_level, log_alert, hibernate_after, handshake_timeout, ssl_imp, max_handshake_size, receiver_spawn_opts,
+                 sender_spawn_opts]]
   ];
 rows(sasl) ->
   [ {mechanism, {one_of, named_mechanisms()}, undefined, 5, "Which mechanism it is; the others are those of its table below."}

@@ -200,11 +200,15 @@
          | {protocol, undefined | tls}
          | {ocsp_stapling, undefined | false}
          | {stapling, undefined | no_staple}
+         | {handshake, undefined | full}
          | {log_level, undefined | term()}
          | {log_alert, undefined | term()}
          | {hibernate_after, undefined | term()}
          | {handshake_timeout, undefined | term()}
          | {ssl_imp, undefined | term()}
+         | {max_handshake_size, undefined | term()}
+         | {receiver_spawn_opts, undefined | term()}
+         | {sender_spawn_opts, undefined | term()}
          | reuse_sessions
          | secure_renegotiate
          | middlebox_comp_mode
@@ -212,7 +216,10 @@
          | log_alert
          | hibernate_after
          | handshake_timeout
-         | ssl_imp]
+         | ssl_imp
+         | max_handshake_size
+         | receiver_spawn_opts
+         | sender_spawn_opts]
       | #{verify => undefined | verify_peer | verify_none,
           cacertfile => undefined | unicode:chardata(),
           cacerts => undefined | [binary() | tuple()],
@@ -239,11 +246,15 @@
           protocol => undefined | tls,
           ocsp_stapling => undefined | false,
           stapling => undefined | no_staple,
+          handshake => undefined | full,
           log_level => undefined | term(),
           log_alert => undefined | term(),
           hibernate_after => undefined | term(),
           handshake_timeout => undefined | term(),
-          ssl_imp => undefined | term()}.
+          ssl_imp => undefined | term(),
+          max_handshake_size => undefined | term(),
+          receiver_spawn_opts => undefined | term(),
+          sender_spawn_opts => undefined | term()}.
 
 -type sasl_login() ::
         [{username, undefined | unicode:chardata()}

@@ -146,12 +146,14 @@ what_cannot_be_honoured_is_named_test_() ->
                           {crl_check, true}, {signature_algs, []}, {protocol, dtls},
                           {psk_identity, "p"}, {session_tickets, manual}]]
   ++ [bad(verfy, unknown, [{verfy, verify_peer}]), bad(verfy, unknown, #{verfy => verify_peer}),
-      bad(fail_if_no_peer_cert, unknown, [{fail_if_no_peer_cert, true}])].
+      bad(handshake, not_supported, [{handshake, hello}]), bad(fail_if_no_peer_cert, unknown, [{fail_if_no_peer_cert, true}])].
 
 what_goes_without_saying_is_taken_test_() ->
   [?_assertEqual(engine(true), engine([{Option, Value}]))
    || {Option, Value} <- [{secure_renegotiate, true}, {log_level, error}, {crl_check, false},
-                          {hibernate_after, 5000}, {verify_fun, undefined}]].
+                          {hibernate_after, 5000}, {verify_fun, undefined}, {handshake, full},
+                          {max_handshake_size, 1000000}, {receiver_spawn_opts, [{fullsweep_after, 10}]},
+                          {sender_spawn_opts, []}]].
 
 %% The example in brod 4's documentation has it, which ssl passes over.
 version_is_taken_for_versions_test_() ->
