@@ -1,7 +1,7 @@
 %% @private What a failed connection means to whoever has to mend it, in one line.
 -module(brod_connect_failure).
 
--export([describe/1, why/1]).
+-export([describe/1, why/1, words/1]).
 
 %% @doc Endpoints with why each could not be reached, and what to check, as text for a log line.
 -spec describe([{brod:endpoint(), {Reason :: term(), Stack :: list()}}]) -> iodata().
@@ -12,6 +12,12 @@ describe(Failures) ->
 %% @doc Why one endpoint could not be reached, and what to check.
 -spec why(term()) -> binary().
 why(Reason) -> unicode:characters_to_binary(cause(Reason)).
+
+%% @doc What the engine tells of an error: if it is about endpoints, as of a group's coordinator, in words.
+-spec words(term()) -> iodata().
+words([{_Host, _Port, _Reason} | _] = Failures) ->
+  describe([{{Host, Port}, {Reason, []}} || {Host, Port, Reason} <- Failures]);
+words(Reason) -> io_lib:format("~0p", [Reason]).
 
 cause(econnrefused) -> "nobody listens there: check the port, and that the broker runs";
 cause(nxdomain) -> "the host name does not resolve: check the name, and the DNS servers";

@@ -276,7 +276,7 @@ handle_event({unknown_topics, Topics}, St) ->
   log(warning, "joined for topics that do not exist: ~0P", [Topics, 20], St),
   {noreply, St};
 handle_event({retrying, 0, Reason}, St) ->
-  log(warning, "waits for the group's coordinator: ~0p", [Reason], St),
+  log(warning, "waits for the group's coordinator: ~ts", [brod_connect_failure:words(Reason)], St),
   {noreply, St};
 handle_event({retrying, Attempt, Reason}, St) ->
   log(warning, "cannot join, attempt ~p: ~p~ts", [Attempt, Reason, brod_group_options:hint(Reason, St#st.options)], St),

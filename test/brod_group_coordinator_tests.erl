@@ -39,6 +39,7 @@ coordinator_test_() ->
                      {"commits that go on failing are told once, and when they are over", fun failing_commits/0},
                      {"an older commit never overtakes a newer one", fun commits_in_order/0},
                      {"events of an old join", fun stale_events/0},
+                     {"why there is no coordinator is told in words", fun no_coordinator/0},
                      {"new partitions", fun new_partitions/0},
                      {"the client is restarted", fun client_restarts/0},
                      {"the client is stopped", fun client_stopped/0},
@@ -300,6 +301,18 @@ stale_events() ->
   assigned(Pid, Id, 2, false, []),
   assigned(Pid, Next, 3, false, []),
   ?assertMatch({received, _, 3, _}, answer(received, ok)).
+
+no_coordinator() ->
+  Log = brod_log:start(),
+  {Pid, Id} = member([]),
+  Request = {kpro_req, make_ref(), api_versions, 0, false, []},
+  [event(Pid, Id, {retrying, 0, Why}) || Why <- [[{"h", 1, econnrefused}, {"k", 2, {Request, closed}}], not_coordinator]],
+  _ = sys:get_state(Pid),
+  [Unreachable, Other] = brod_log:all(Log, "waits for the group's coordinator: "),
+  brod_log:stop(Log),
+  ?assertMatch({_, _}, binary:match(unicode:characters_to_binary(Unreachable), <<"h:1 nobody listens there">>)),
+  ?assertMatch({_, _}, binary:match(unicode:characters_to_binary(Unreachable), <<"k:2 it closed the connection at the first request">>)),
+  ?assertMatch({_, _}, binary:match(unicode:characters_to_binary(Other), <<": not_coordinator">>)).
 
 %% The leader's engine has seen a topic grow.
 new_partitions() ->
