@@ -48,9 +48,9 @@ handle_info({brod_forward, Number, Producer, Message}, #state{handle = Handle} =
   ok = brod_nif:dispatcher_done(Handle, Number),
   {noreply, State};
 handle_info({brod_orphaned, _Producer, Topic, Partition, {brod_lost, Count}}, State) ->
-  ?BROD_LOG_ERROR("The producer of ~ts, partition ~p, was killed with ~p messages of acks that it had not "
+  ?BROD_LOG_ERROR("The producer of ~ts, partition ~p, was killed with ~ts of acks that it had not "
                   "passed on: who waits for one without watching the producer does not hear of it.",
-                  [Topic, Partition, Count]),
+                  [Topic, Partition, brod_logging:count(Count, "message")]),
   {noreply, State};
 handle_info({brod_orphaned, Producer, Topic, Partition, Message}, #state{heirs = Heirs} = State) ->
   {noreply, State#state{heirs = inherit(Producer, Topic, Partition, Message, Heirs)}};

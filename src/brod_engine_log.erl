@@ -68,7 +68,7 @@ text(Text, Fields, Left) ->
            end,
   [Client, Text,
    [[", ", atom_to_binary(Key), " ", Value] || {Key, Value} <- Fields, Key =/= client],
-   [io_lib:format(" (and ~b lines like this one)", [Left]) || Left > 0]].
+   [[" (and ", brod_logging:count(Left, "line"), " like this one)"] || Left > 0]].
 
 metadata(Fields) ->
   About = [{Key, value(Key, Value)} || {Key, Value} <- Fields,

@@ -123,10 +123,10 @@ what_follows(false, _) -> "the partitions were dealt out anew meanwhile, so the 
 line(quiet, _Why, _Failed, _Follows) ->
   ok;
 line({tell, Failures}, ok, _Failed, _Follows) ->
-  ?BROD_LOG(notice, "group coordinator ~p: offsets are committed again; ~b commits had failed", [self(), Failures]);
+  ?BROD_LOG(notice, "group coordinator ~p: offsets are committed again; ~ts had failed", [self(), brod_logging:count(Failures, "commit")]);
 line({tell, Untold}, Why, Failed, Follows) ->
-  ?BROD_LOG_WARNING("group coordinator ~p: offsets of ~b partitions could not be committed: ~ts; ~ts~ts",
-                    [self(), Failed, words(Why), Follows, brod_trouble:before(Untold, "commits")]).
+  ?BROD_LOG_WARNING("group coordinator ~p: offsets of ~ts could not be committed: ~ts; ~ts~ts",
+                    [self(), brod_logging:count(Failed, "partition"), words(Why), Follows, brod_trouble:before(Untold, "commit")]).
 
 %% The broker may tell of the end of a generation by its answer to a commit first.
 is_lost([_ | _] = Codes) -> lists:any(fun is_lost/1, Codes);

@@ -312,8 +312,8 @@ begin_generation(#{member_id := MemberId, generation := Generation, leader := Is
                    partitions := Partitions}, St) ->
   #st{client = Client, member_module = Module, member_pid = Pid, group_id = GroupId,
       options = #{offset_commit_policy := Policy, group_instance_id := InstanceId}} = St,
-  log(info, "is member of generation ~p with ~p partitions, leader: ~p",
-      [Generation, length(Partitions), IsLeader], St),
+  log(info, "is member of generation ~p with ~ts, leader: ~p",
+      [Generation, brod_logging:count(length(Partitions), "partition"), IsLeader], St),
   ok = brod_telemetry:happened([group, assigned], #{partitions => length(Partitions), generation => Generation},
                                #{member_id => MemberId, leader => IsLeader}),
   log_new(Policy, [{T, P} || {T, P, undefined, _} <- Partitions], St),
@@ -330,7 +330,7 @@ begin_generation(#{member_id := MemberId, generation := Generation, leader := Is
 
 %% Where reading begins is then up to the member's consumer options, and may be the end.
 log_new(commit_to_kafka_v2, [_ | _] = New, St) ->
-  log(info, "finds no committed offset for ~p partitions: ~0p", [length(New), New], St);
+  log(info, "finds no committed offset for ~ts: ~0p", [brod_logging:count(length(New), "partition"), New], St);
 log_new(_Policy, _New, _St) -> ok.
 
 %% Ends the generation, if there is one, and joins (again). In the phases between, a join is to come

@@ -2,7 +2,7 @@
 %% they are about as metadata.
 -module(brod_logging).
 
--export([show/1, hide/1, about/1, client/1]).
+-export([show/1, hide/1, about/1, client/1, count/2]).
 
 -define(FILTER, brod).
 
@@ -40,3 +40,8 @@ client(Client) when is_pid(Client) ->
     Name -> Name
   end;
 client(_Endpoints) -> undefined.
+
+%% @doc So many of `What', which is a word in the singular that takes an s in the plural: "1 line", "2 lines".
+-spec count(non_neg_integer(), string()) -> iolist().
+count(1, What) -> ["1 ", What];
+count(N, What) -> [integer_to_list(N), $ , What, $s].

@@ -225,7 +225,7 @@ failed({Topic, Partition} = Key, Reason, Subs) ->
     {tell, Untold} ->
       ?BROD_LOG_WARNING("no subscription to ~ts-~p, next try in ~p ms: ~ts~ts",
                         [Topic, Partition, ?RESUBSCRIBE_DELAY_MS, words(Reason),
-                         brod_trouble:before(Untold, "attempts")]);
+                         brod_trouble:before(Untold, "attempt")]);
     quiet ->
       ok
   end,
@@ -312,7 +312,7 @@ fetch_error(_Pid, #kafka_fetch_error{}, Subs) ->
 tell_of_reset({T, P} = Key, Offset) ->
   case brod_trouble:fails({?MODULE, reset, Key}, offset_out_of_range) of
     {tell, Untold} ->
-      ?BROD_LOG_WARNING("~ts is out of range, going on at the earliest~ts", [place(Offset, T, P), brod_trouble:before(Untold, "times")]);
+      ?BROD_LOG_WARNING("~ts is out of range, going on at the earliest~ts", [place(Offset, T, P), brod_trouble:before(Untold, "time")]);
     quiet -> ok
   end.
 

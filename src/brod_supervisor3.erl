@@ -286,7 +286,7 @@ tell_of_end(Name, Reason, State) ->
                   false -> {repeated(Name, Reason), io_lib:format("~p: child ~p stopped: ~0p", [State#state.name, Name, Reason])}
                 end,
   case Due of
-    {tell, Untold} -> ?BROD_LOG_ERROR("~ts~ts", [Line, brod_trouble:before(Untold, "times")]);
+    {tell, Untold} -> ?BROD_LOG_ERROR("~ts~ts", [Line, brod_trouble:before(Untold, "time")]);
     quiet -> ok
   end.
 

@@ -27,10 +27,10 @@ fails(What, Why) -> keep(What, failed(Why, erlang:monotonic_time(millisecond), k
 -spec passes(What :: term()) -> {tell, pos_integer()} | quiet.
 passes(What) -> keep(What, passed(kept(What))).
 
-%% @doc What a line ends with that is due after so many of `What', such as "commits", were not told.
+%% @doc What a line ends with that is due after so many of `What', such as "commit", were not told.
 -spec before(Untold :: non_neg_integer(), What :: string()) -> iolist().
 before(0, _What) -> [];
-before(Untold, What) -> io_lib:format(" (and ~b ~s before, since this was logged)", [Untold, What]).
+before(Untold, What) -> [" (and ", brod_logging:count(Untold, What), " before, since this was logged)"].
 
 kept(What) ->
   case get({?MODULE, What}) of

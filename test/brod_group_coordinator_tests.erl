@@ -287,7 +287,7 @@ failing_commits() ->
   brod_log:stop(Log),
   ?assertMatch([_, _, _, _, _], Lines),
   [?assertMatch({Line, {match, _}}, {Line, re:run(Line, Text)})
-   || {Line, Text} <- lists:zip(Lines, ["offsets of 1 partitions could not be committed: no answer within 5000 ms; the next commit takes",
+   || {Line, Text} <- lists:zip(Lines, ["offsets of 1 partition could not be committed: no answer within 5000 ms; the next commit takes",
                                         "could not be committed: not_coordinator",
                                         "offsets are committed again; 4 commits had failed",
                                         "could not be committed: illegal_generation; the partitions were dealt out anew",

@@ -93,3 +93,6 @@ lines_of_the_engine() ->
   ?assertEqual(2, Count),
   ?assert(Has),
   ?assert(string:find(io_lib:format("~p", [Status]), "kinds_of_lines => 2") =/= nomatch).
+
+one_is_in_the_singular_test() ->
+  ?assertEqual(["0 lines", "1 line", "2 lines"], [lists:flatten(brod_logging:count(N, "line")) || N <- [0, 1, 2]]).
