@@ -14,7 +14,7 @@
 %% @doc See `brod_producer:produce/3'.
 -spec produce(pid(), brod:key(), brod:value()) ->
         {ok, brod:call_ref()} | {error, produce_error()}.
-produce(Pid, Key, Value) -> give(Pid, make_ref(), Key, Value).
+produce(Pid, Key, Value) -> give(Pid, unmarked_ref(), Key, Value).
 
 give(Pid, Ref, Key, Value) ->
   try call_ref(brod_nif:produce(Pid, Ref, Key, Value), Ref, Key, Value) of
@@ -106,7 +106,7 @@ await_ack(Callee, Ref, Timeout) ->
 -spec produce_to(brod:client(), brod:topic(), brod:partition(), brod:key(), brod:value()) ->
         {ok, brod:call_ref()} | {error, produce_error()} | undefined.
 produce_to(Client, Topic, Partition, Key, Value) ->
-  give_to(Client, Topic, Partition, make_ref(), Key, Value).
+  give_to(Client, Topic, Partition, unmarked_ref(), Key, Value).
 
 give_to(Client, Topic, Partition, Ref, Key, Value) when is_atom(Client) ->
   try
@@ -219,6 +219,10 @@ flush_reply(Ref) ->
   after 0 ->
     ok
   end.
+
+%% Where the compiler sees a reference made and then looked for, it has the mailbox marked there. That takes its lock with each call,
+%% for a look that next to none of them takes.
+unmarked_ref() -> make_ref().
 
 %% A producer that is not known here lives on another node, or waits for its client to come back.
 send_request(Pid, Key, Value, AckCb) ->

@@ -5,8 +5,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([wrong_arguments_hurt_their_caller_only/1, what_a_killed_dispatcher_had_is_told/1, undefined_counts_as_not_given/1,
          a_client_that_is_stopped_meanwhile_is_down/1, what_was_in_the_mailbox_is_not_in_the_log/1, a_client_of_another_node_answers_or_says_where_it_is/1,
-         a_full_mailbox_holds_up_no_call/1, options_that_are_none_are_told_so/1, host_names_come_back_as_they_were_given/1]).
--export([answer_times/2]).
+         options_that_are_none_are_told_so/1, host_names_come_back_as_they_were_given/1]).
 -export([init/2, handle_message/2, handle_message/3, handle_message/4]).
 -export([get_committed_offsets/2, assign_partitions/3, assignments_received/4, assignments_revoked/1]).
 
@@ -25,7 +24,7 @@ suite() -> [{timetrap, {minutes, 10}}].
 all() ->
   [wrong_arguments_hurt_their_caller_only, what_a_killed_dispatcher_had_is_told, undefined_counts_as_not_given,
    a_client_that_is_stopped_meanwhile_is_down, what_was_in_the_mailbox_is_not_in_the_log, a_client_of_another_node_answers_or_says_where_it_is,
-   a_full_mailbox_holds_up_no_call, options_that_are_none_are_told_so, host_names_come_back_as_they_were_given].
+   options_that_are_none_are_told_so, host_names_come_back_as_they_were_given].
 
 init_per_suite(Config) ->
   case brod_test:init_mock_suite(Config) of
@@ -415,32 +414,6 @@ asked_from(Node, Client) ->
   Down = {error, {client_down, {runs_on, node()}}},
   ?assertEqual(Down, Ask(brod, transaction, [<<"id">>, []])),
   ?assertEqual(Down, erpc:call(Node, gen_server, start, [brod_producer, {Client, ?T, 0, []}, []], ?CALL_LIMIT_MS)).
-
-%% In a VM of its own, whose scheduler has nothing else to do.
-a_full_mailbox_holds_up_no_call(_Config) ->
-  {ok, Mock} = brod_mock:start(#{topics => #{?T => 1}}),
-  {ok, Peer, _} = peer:start_link(#{connection => standard_io, args => ["-pa" | code:get_path()]}),
-  Times = peer:call(Peer, ?MODULE, answer_times, [brod_mock:endpoints(Mock), 1000000], ?CALL_LIMIT_MS),
-  ok = peer:stop(Peer),
-  ok = brod_mock:stop(Mock),
-  ct:pal("~p", [Times]),
-  ?assertEqual([], [Slow || {_Call, Empty, Full} = Slow <- Times, Full > Empty + 3000]).
-
-%% In us, the shortest of many: with an empty mailbox, and with so many messages in it.
-answer_times(Endpoints, Messages) ->
-  {ok, _} = application:ensure_all_started(brod),
-  ok = brod:start_client(Endpoints, ?MODULE, []),
-  ok = brod:start_producer(?MODULE, ?T, []),
-  {ok, Producer} = brod:get_producer(?MODULE, ?T, 0),
-  Calls = [{metadata, fun() -> {ok, _} = brod_client:get_metadata(?MODULE, ?T) end},
-           {resolve_offset, fun() -> {ok, _} = brod:resolve_offset(?MODULE, ?T, 0, latest) end},
-           {produce_sync_offset, fun() -> {ok, _} = brod:produce_sync_offset(?MODULE, ?T, 0, <<>>, <<"v">>) end},
-           {produce_sync_to_a_process, fun() -> ok = brod:produce_sync(Producer, <<>>, <<"v">>) end},
-           {produce_sync_by_a_partitioner, fun() -> ok = brod:produce_sync(?MODULE, ?T, random, <<>>, <<"v">>) end}],
-  Shortest = fun(Call) -> lists:min([element(1, timer:tc(Call)) || _ <- lists:seq(1, 30)]) end,
-  Empty = [Shortest(Call) || {_, Call} <- Calls],
-  [self() ! {waits, N} || N <- lists:seq(1, Messages)],
-  [{Name, Before, Shortest(Call)} || {{Name, Call}, Before} <- lists:zip(Calls, Empty)].
 
 %% Elixir's nil, for example.
 options_that_are_none_are_told_so(_Config) ->
