@@ -7,6 +7,8 @@
 
 -include("brod_int.hrl").
 
+%% How long a caller waits for its ack before it watches the producer, too.
+-define(UNWATCHED_MS, 20).
 -define(IS_CALLBACK(Fun), (is_function(Fun, 2) orelse is_function(Fun, 3))).
 
 -type produce_error() :: {producer_down, term()} | timeout.
@@ -83,24 +85,35 @@ await_call({ok, #brod_call_ref{callee = Callee, ref = Of}}, Ref, Timeout) when O
 await_call({ok, CallRef}, _Ref, Timeout) -> sync_produce_request(CallRef, Timeout);
 await_call(Result, _Ref, _Timeout) -> Result.
 
+%% A monitor and its end are signals, which wake the producer's process. Most acks are here before it is worth that.
+await_ack(Callee, Ref, Timeout) ->
+  Unwatched = min(Timeout, ?UNWATCHED_MS),
+  receive
+    #brod_produce_reply{call_ref = #brod_call_ref{ref = Ref}} = Reply -> outcome(Reply)
+  after Unwatched ->
+    await_watched(Callee, Ref, left(Timeout, Unwatched))
+  end.
+
 %% Both messages have the reference that was made before the call: the VM does not look for them in what was in the mailbox
 %% then, however much that is.
-await_ack(Callee, Ref, Timeout) ->
+await_watched(Callee, Ref, Timeout) ->
   MRef = monitor(process, Callee, [{tag, {'DOWN', Ref}}]),
   receive
-    #brod_produce_reply{call_ref = #brod_call_ref{ref = Ref}, result = Result,
-                        base_offset = Offset} ->
+    #brod_produce_reply{call_ref = #brod_call_ref{ref = Ref}} = Reply ->
       demonitor(MRef, [flush]),
-      case Result of
-        ?acked -> {ok, Offset};
-        {error, Reason} -> {error, Reason}
-      end;
+      outcome(Reply);
     {{'DOWN', Ref}, _MRef, process, _Pid, Reason} ->
       {error, {producer_down, Reason}}
   after Timeout ->
     demonitor(MRef, [flush]),
     {error, timeout}
   end.
+
+outcome(#brod_produce_reply{result = ?acked, base_offset = Offset}) -> {ok, Offset};
+outcome(#brod_produce_reply{result = {error, Reason}}) -> {error, Reason}.
+
+left(infinity, _Passed) -> infinity;
+left(Timeout, Passed) -> Timeout - Passed.
 
 %% @doc The way of every message. `undefined': no producer is known for the partition.
 -spec produce_to(brod:client(), brod:topic(), brod:partition(), brod:key(), brod:value()) ->

@@ -6,7 +6,7 @@
 
 answers_are_looked_for_behind_what_was_there_before_test_() ->
   [?_assert(has(recv_marker_use, Function, instructions(Module)))
-   || {Module, Function} <- [{brod_engine, {call, 3}}, {brod_producer_calls, {await_ack, 3}}]]
+   || {Module, Function} <- [{brod_engine, {call, 3}}, {brod_producer_calls, {await_ack, 3}}, {brod_producer_calls, {await_watched, 3}}]]
   ++ [?_assert(has(recv_marker_reserve, Function, instructions(brod_producer_calls)))
       || Function <- [{produce_sync, 4}, {produce_sync_to, 6}]].
 

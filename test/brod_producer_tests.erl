@@ -28,6 +28,7 @@ tests() ->
   , {"producers that wait for their restart are started at once when asked for", fun already_present/0}
   , {"what is wrong with an argument is named", fun arguments/0}
   , {"only who has produced can wait for the reply", fun foreign_reply/0}
+  , {"who waits for an ack for longer sees the producer end", fun watched/0}
   ].
 
 setup() ->
@@ -257,6 +258,24 @@ foreign_reply() ->
   {_, Monitor} = spawn_monitor(Wait),
   receive {'DOWN', Monitor, process, _, normal} -> ok after ?LIMIT_MS -> error(waits) end,
   receive {waited, Result} -> ?assertMatch({'EXIT', {{bad_caller, Self}, _}}, Result) end.
+
+watched() ->
+  Producer = spawn(fun() -> receive stop -> ok end end),
+  {Self, Ref} = {self(), make_ref()},
+  Wait = fun() ->
+           Result = brod:sync_produce_request(#brod_call_ref{caller = self(), callee = Producer, ref = Ref}),
+           Self ! {self(), Result}
+         end,
+  Result = fun(Waits) -> receive {Waits, Of} -> Of after ?LIMIT_MS -> error(waits) end end,
+  [Acked, Left] = Both = [spawn_link(Wait), spawn_link(Wait)],
+  wait_for(fun() -> {monitored_by, Pids} = process_info(Producer, monitored_by), lists:sort(Pids) end, lists:sort(Both)),
+  Acked ! #brod_produce_reply{call_ref = #brod_call_ref{caller = Acked, callee = Producer, ref = Ref}, base_offset = 7,
+                              result = brod_produce_req_acked},
+  ?assertEqual(ok, Result(Acked)),
+  wait_for(fun() -> process_info(Producer, monitored_by) end, {monitored_by, [Left]}),
+  exit(Producer, kill),
+  ?assertEqual({error, {producer_down, killed}}, Result(Left)),
+  ?assertEqual({error, {producer_down, noproc}}, Result(spawn_link(Wait))).
 
 text(Position, Call) ->
   try Call() of
