@@ -129,13 +129,9 @@ ends_all(root, _Reason) -> false.
 
 topic_spec(ClientPid, Topic, Config) ->
   {Topic, {brod_supervisor3, start_link, [?MODULE, {topic, ClientPid, Topic, Config}]},
-   {permanent, delay(topic_restart_delay_seconds, Config)}, infinity, supervisor, [?MODULE]}.
+   {permanent, brod_options:given_at(consumer, topic_restart_delay_seconds, Config)}, infinity, supervisor, [?MODULE]}.
 
 %% Transient: a consumer that somebody stops stays down until it is asked for again.
 partition_spec(ClientPid, Topic, Partition, Config) ->
   {Partition, {brod_consumer, start_supervised, [ClientPid, Topic, Partition, Config]},
-   {transient, delay(partition_restart_delay_seconds, Config)}, 5000, worker, [brod_consumer]}.
-
-delay(Name, Config) ->
-  {ok, Default} = brod_option_table:default(consumer, Name),
-  brod_options:given(Name, Config, Default).
+   {transient, brod_options:given_at(consumer, partition_restart_delay_seconds, Config)}, 5000, worker, [brod_consumer]}.

@@ -16,23 +16,26 @@
 %% message only its tag is.
 -spec status(gen_server:format_status(), fun((State :: term()) -> map())) -> gen_server:format_status().
 status(Status, Show) ->
-  maps:map(fun(state, State) -> Show(State);
-              (message, Message) when is_tuple(Message), tuple_size(Message) > 0 ->
-                element(1, Message);
-              (log, _Log) -> [];
-              (_Key, Value) -> Value
-           end, Status).
+  replaced(Status, #{state => Show, message => fun tag/1, log => fun no_events/1}).
 
 %% @doc As {@link status/2}, for a process that runs callbacks of users: a set of messages that it was at is named, and so is a reason
 %% that has such messages in it.
 -spec subscriber_status(gen_server:format_status(), fun((State :: term()) -> map())) -> gen_server:format_status().
 subscriber_status(Status, Show) ->
-  maps:map(fun(state, State) -> Show(State);
-              (message, Message) -> short_message(Message);
-              (reason, Reason) -> short(Reason);
-              (log, _Log) -> [];
-              (_Key, Value) -> Value
+  replaced(Status, #{state => Show, message => fun short_message/1, reason => fun short/1, log => fun no_events/1}).
+
+replaced(Status, By) ->
+  maps:map(fun(Key, Value) ->
+               case By of
+                 #{Key := Replace} -> Replace(Value);
+                 #{} -> Value
+               end
            end, Status).
+
+tag(Message) when is_tuple(Message), tuple_size(Message) > 0 -> element(1, Message);
+tag(Message) -> Message.
+
+no_events(_Log) -> [].
 
 %% @doc A reason as it is, or, when it is large, what it looks like: its binaries and lists cut.
 -spec short(term()) -> term().

@@ -6,7 +6,7 @@
 -module(brod_group_commits).
 
 -export([new/1, begin_generation/3, end_generation/1, generation/1, ack/3, track/4, ack_all/2]).
--export([commit/2, reply/3, farewell/2, summary/1]).
+-export([commit/2, reply/3, farewell/2, summary/1, is_lost/1]).
 
 -export_type([commits/0, waiter/0, waited/0]).
 
@@ -128,7 +128,9 @@ line({tell, Untold}, Why, Failed, Follows) ->
   ?BROD_LOG_WARNING("group coordinator ~p: offsets of ~ts could not be committed: ~ts; ~ts~ts",
                     [self(), brod_logging:count(Failed, "partition"), words(Why), Follows, brod_trouble:before(Untold, "commit")]).
 
-%% The broker may tell of the end of a generation by its answer to a commit first.
+%% @doc Whether a broker's answer to a commit, or to one of a transaction, means that the member's generation is over: it may tell of
+%% that by such an answer first.
+-spec is_lost(term()) -> boolean().
 is_lost([_ | _] = Codes) -> lists:any(fun is_lost/1, Codes);
 is_lost(Code) -> lists:member(Code, [illegal_generation, unknown_member_id, fenced_instance_id]).
 

@@ -60,21 +60,22 @@ defaults(Level) -> maps:from_list([{Name, Default} || {Name, _, Default, _, _} <
 %% @doc The default of an option; `none' where there is none, or where it depends on others.
 -spec default(level(), atom()) -> {ok, term()} | none.
 default(Level, Name) ->
-  case defaults(Level) of
-    #{Name := Default} -> {ok, Default};
-    #{} -> none
+  case stated(Level, Name) of
+    undefined -> none;
+    Default -> {ok, Default}
   end.
 
 %% @doc What the application environment says, or the default. Nothing is built: it is asked for each message that somebody waits for.
 -spec environment(atom()) -> term().
 environment(Name) ->
   case application:get_env(brod, Name) of
-    {ok, Value} ->
-      Value;
-    undefined ->
-      {Name, _, Default, _, _} = lists:keyfind(Name, 1, rows(application)),
-      Default
+    {ok, Value} -> Value;
+    undefined -> stated(application, Name)
   end.
+
+stated(Level, Name) ->
+  {Name, _, Default, _, _} = lists:keyfind(Name, 1, rows(Level)),
+  Default.
 
 %% @doc The value of one option in the form that is used inside, `error' where it cannot be: for checks that look at more than one
 %% option, which go through them themselves.

@@ -8,7 +8,7 @@
 
 -export([client/1, connection/1, producer/1, consumer/1, connection_keys/0]).
 -export([known/1, unknown/2]).
--export([to_map/1, given/3, is_config/1, is_text/1, is_id/1, unusable/1, engine_config/1, hide_secrets/1, warn_unknown/2, warn_unknown_once/2, describe/1]).
+-export([to_map/1, given/3, given_at/3, is_config/1, is_text/1, is_id/1, unusable/1, engine_config/1, hide_secrets/1, warn_unknown/2, warn_unknown_once/2, describe/1]).
 
 -export_type([error/0]).
 
@@ -128,6 +128,12 @@ given(Key, Config, Default) ->
     #{Key := Value} when Value =/= undefined, Value =/= nil -> Value;
     _ -> Default
   end.
+
+%% @doc As {@link given/3}, with the default that the table of options has.
+-spec given_at(brod_option_table:level(), atom(), list() | map()) -> term().
+given_at(Level, Key, Config) ->
+  {ok, Default} = brod_option_table:default(Level, Key),
+  given(Key, Config, Default).
 
 %% @doc Log which options nobody reads, each with the known name that is nearest to it. Meant for where a user's options come
 %% in, not for each process that reads them.

@@ -137,12 +137,8 @@ ends_all(root, _Reason) -> false.
 
 topic_spec(ClientPid, Topic, Config) ->
   {Topic, {brod_supervisor3, start_link, [?MODULE, {topic, ClientPid, Topic, Config}]},
-   {permanent, delay(topic_restart_delay_seconds, Config)}, infinity, supervisor, [?MODULE]}.
+   {permanent, brod_options:given_at(producer, topic_restart_delay_seconds, Config)}, infinity, supervisor, [?MODULE]}.
 
 partition_spec(ClientPid, Topic, Partition, Config) ->
   {Partition, {brod_producer, start_link, [ClientPid, Topic, Partition, Config]},
-   {permanent, max(1, delay(partition_restart_delay_seconds, Config))}, 5000, worker, [brod_producer]}.
-
-delay(Name, Config) ->
-  {ok, Default} = brod_option_table:default(producer, Name),
-  brod_options:given(Name, Config, Default).
+   {permanent, max(1, brod_options:given_at(producer, partition_restart_delay_seconds, Config))}, 5000, worker, [brod_producer]}.

@@ -26,9 +26,6 @@
 -define(UNSTABLE_WAIT_MS, 100).
 %% After so many of them it is told what is waited for: most transactions end before.
 -define(WAITS_UNTIL_TOLD, 20).
-%% The group goes on without this member, or is about to.
--define(HAS_LOST(Code), (Code =:= unknown_member_id orelse Code =:= illegal_generation orelse
-                         Code =:= rebalance_in_progress orelse Code =:= fenced_instance_id)).
 
 -type process_function() :: fun((brod:transaction(), brod:message_set()) -> ok | {error, term()}).
 -type do_options() :: #{ group_id := brod:group_id()
@@ -79,16 +76,23 @@ handle_message(Topic, Partition, #kafka_message_set{messages = Messages} = Set, 
   {ok, Tx} = brod:transaction(Client, transactional_id(Topic, Partition, State), Config),
   ok = ProcessFun(Tx, Set),
   #kafka_message{offset = Last} = lists:last(Messages),
-  case brod:txn_add_offsets(Tx, GroupId, #{{Topic, Partition} => Last}) of
-    ok ->
+  Added = brod:txn_add_offsets(Tx, GroupId, #{{Topic, Partition} => Last}),
+  case has_lost(Added) of
+    false ->
+      ok = Added,
       ok = brod:commit(Tx),
       {ok, ack_no_commit, State};
-    {error, Lost} when ?HAS_LOST(Lost) ->
+    true ->
+      {error, Lost} = Added,
       Aborted = brod:abort(Tx),
       ?BROD_LOG_WARNING("group ~ts: its member here has lost ~ts ~b (~ts), so the transaction of the offsets up to ~b is aborted (~0p); "
                         "the group is joined again", [GroupId, Topic, Partition, Lost, Last, Aborted]),
       {lost, Lost, State}
   end.
+
+%% The group goes on without this member, or is about to.
+has_lost({error, Code}) -> Code =:= rebalance_in_progress orelse brod_group_commits:is_lost(Code);
+has_lost(ok) -> false.
 
 transactional_id(Topic, Partition, #{tx_id := {a_partition, Id}}) ->
   <<Id/binary, "-", Topic/binary, "-", (integer_to_binary(Partition))/binary>>;

@@ -5,14 +5,14 @@
 -include_lib("eunit/include/eunit.hrl").
 
 answers_are_looked_for_behind_what_was_there_before_test_() ->
-  [?_assert(has(recv_marker_use, Function, instructions(Module)))
-   || {Module, Function} <- [{brod_engine, {call, 3}}, {brod_producer_calls, {await_ack, 3}}, {brod_producer_calls, {await_watched, 3}}]]
-  ++ [?_assert(has(recv_marker_reserve, Function, instructions(brod_producer_calls)))
-      || Function <- [{produce_sync, 4}, {produce_sync_to, 6}]].
+  [Engine, Calls] = [instructions(Module) || Module <- [brod_engine, brod_producer_calls]],
+  [?_assert(has(recv_marker_use, Function, In)) || {In, Function} <- [{Engine, {call, 3}}, {Calls, {await_ack, 3}}, {Calls, {await_watched, 3}}]]
+  ++ [?_assert(has(recv_marker_reserve, Function, Calls)) || Function <- [{produce_sync, 4}, {produce_sync_to, 6}]].
 
 %% A mark takes the lock of the mailbox, which replies to former calls are just put into.
 calls_that_wait_for_nothing_mark_nothing_test_() ->
-  [?_assertNot(has(recv_marker_reserve, Function, instructions(brod_producer_calls)))
+  Calls = instructions(brod_producer_calls),
+  [?_assertNot(has(recv_marker_reserve, Function, Calls))
    || Function <- [{produce, 3}, {give, 4}, {produce_to, 5}, {give_to, 6}, {call_ref, 4}]].
 
 has(Name, Function, Functions) ->
