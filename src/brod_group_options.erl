@@ -109,7 +109,8 @@ engine_config(GroupId, CreateTopics, Options) ->
     growth_check_interval_ms => brod_option_table:environment(partition_check_interval_ms)}.
 
 %% @doc Where a member begins to read a partition: at the committed offset, or else where the consumer
-%% options say. Consumers are shared by what runs on a client, so one may have been read from before,
+%% options say: `begin_offset', or without it the end of the log that `offset_reset_policy' resets to (as in brod from
+%% 4.5.4 on). Consumers are shared by what runs on a client, so one may have been read from before,
 %% and would go on from there. `undefined': let it, or have it begin at the end; to skip what came
 %% since it was last read would lose messages.
 -spec begin_offset(undefined | brod_subscriptions:begin_offset(), brod:consumer_config()) ->
@@ -118,6 +119,7 @@ begin_offset(undefined, ConsumerConfig) ->
   case brod_options:to_map(ConsumerConfig) of
     #{begin_offset := Latest} when Latest =:= latest; Latest =:= -1 -> undefined;
     #{begin_offset := Begin} -> Begin;
+    #{offset_reset_policy := reset_to_earliest} -> earliest;
     #{} -> undefined
   end;
 begin_offset(Committed, _ConsumerConfig) ->

@@ -248,7 +248,8 @@ rows(consumer) ->
      "force until both limits are passed."}
   , {prefetch_bytes, {clamped, bytes, 0, ?MAX64}, 102400, 4, "The same in bytes."}
   , {offset_reset_policy, {later, {one_of, [reset_by_subscriber, reset_to_earliest, reset_to_latest]}}, reset_by_subscriber, 4,
-     "What to do where the offset is gone: tell the subscriber, or go on at one of the ends."}
+     "What to do where the offset is gone: tell the subscriber, or go on at one of the ends. Groups without `begin_offset` also begin at the "
+     "earliest message with `reset_to_earliest`."}
   , {size_stat_window, {integer, none, 0, ?MAX64}, 5, 4, "Taken, and has no effect: batches are unpacked as far as the window goes."}
   , {isolation_level, {later, {one_of, [read_committed, read_uncommitted]}}, read_committed, 4, "Whether messages of open and aborted transactions are left out."}
   , {max_batch_bytes, {integer, bytes, 1, ?MAX}, 268435456, 5, "What one batch may unpack to, and one message take with its headers; beyond it the "

@@ -63,6 +63,17 @@ the_engine_gets_every_key_test() ->
                 rebalance_timeout_ms, rejoin_delay_ms, retention_ms, session_timeout_ms],
                lists:sort(maps:keys(Config))).
 
+%% `undefined' is where the consumer was, or else the end.
+where_nothing_is_committed_the_consumer_options_say_where_to_begin_test() ->
+  Begin = fun(Options) -> brod_group_options:begin_offset(undefined, Options) end,
+  [?assertEqual(undefined, Begin(Options))
+   || Options <- [[], [{offset_reset_policy, reset_to_latest}], [{offset_reset_policy, reset_by_subscriber}],
+                  [{begin_offset, latest}, {offset_reset_policy, reset_to_earliest}]]],
+  ?assertEqual(earliest, Begin([{offset_reset_policy, reset_to_earliest}])),
+  ?assertEqual(earliest, Begin(#{offset_reset_policy => reset_to_earliest})),
+  ?assertEqual(7, Begin([{offset_reset_policy, reset_to_earliest}, {begin_offset, 7}])),
+  ?assertEqual(5, brod_group_options:begin_offset(5, [{offset_reset_policy, reset_to_earliest}])).
+
 what_is_wrong_with_an_argument_of_a_group_is_said_test() ->
   Said = fun(Call) ->
            try Call() of Result -> error({no_error, Result})
