@@ -115,7 +115,8 @@
                           | reached_target_offset | {fetch_failure, term()} | {error, term()} | term().
 %% Why a fold has ended; the last is what the fun gave as its `Reason'.
 -type fold_result() :: {fold_acc(), NextOffset :: offset(), fold_stop_reason()}.
-%% `NextOffset': where to go on, behind the last message that was folded over.
+%% `NextOffset': where to go on, behind the last message that was folded over, or behind what nobody sees after it, such as the
+%% end of a transaction.
 -type group_id() :: binary().
 -type transactional_id() :: binary().
 -type transaction() :: brod_transaction:transaction().

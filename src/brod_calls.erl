@@ -109,12 +109,15 @@ fetch(Target, Topic, Partition, Offset, Opts) ->
   ok = brod_args:partition(Partition),
   ok = brod_args:offset(Offset),
   brod_engine:with_target(Target, fun(Context) ->
-    fetch_with(Context, Topic, Partition, Offset, Opts)
+    case fetch_with(Context, Topic, Partition, Offset, Opts) of
+      {ok, {StableOffset, Messages, _Next}} -> {ok, {StableOffset, Messages}};
+      {error, _} = Error -> Error
+    end
   end).
 
-%% @doc One fetch with an engine client that the caller has.
+%% @doc One fetch with an engine client that the caller has; also where to go on if there are no messages.
 -spec fetch_with(brod_engine:context(), brod:topic(), brod:partition(), brod:offset(), brod:fetch_opts()) ->
-        {ok, {brod:offset(), [brod:message()]}} | {error, term()}.
+        {ok, {brod:offset(), [brod:message()], Next :: brod:offset()}} | {error, term()}.
 fetch_with(#{options := #{request_timeout := Timeout}} = Context, Topic, Partition, Offset, Opts) ->
   case brod_option_table:check(fetch, Opts) of
     {ok, #{max_wait_time := MaxWait} = FetchOpts, []} ->

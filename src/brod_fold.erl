@@ -46,9 +46,9 @@ is_limit(N, Min) -> is_integer(N) andalso N >= Min.
 
 loop(Fetch, Offset, Acc, Fun, Count, Last) ->
   case Fetch(Offset) of
-    {ok, {_StableOffset, []}} ->
-      ?BROD_FOLD_RET(Acc, Offset, reached_end_of_partition);
-    {ok, {_StableOffset, Messages}} ->
+    {ok, {_StableOffset, [], Next}} ->
+      ?BROD_FOLD_RET(Acc, Next, reached_end_of_partition);
+    {ok, {_StableOffset, Messages, _}} ->
       case messages(Messages, Offset, Acc, Fun, Count, Last) of
         {more, NextOffset, NewAcc, Left} -> loop(Fetch, NextOffset, NewAcc, Fun, Left, Last);
         {done, Result} -> Result

@@ -139,7 +139,7 @@ result({leader, _Topic, _Partition}, [{Host, Port} | _]) -> {ok, {1, Host, Port}
 result({coordinator, group, <<"none">>}, _) -> {error, group_authorization_failed};
 result({coordinator, _, _}, [{Host, Port} | _]) -> {ok, {1, Host, Port}};
 result({fetch, _, _, Offset, _}, _) ->
-  {ok, {5, [{kafka_message, O, <<>>, <<>>, create, 0, []} || O <- lists:seq(Offset, 4)]}};
+  {ok, {5, [{kafka_message, O, <<>>, <<>>, create, 0, []} || O <- lists:seq(Offset, 4)], Offset}};
 result({list_offsets, _, _, Time}, _) -> {ok, Time};
 result({create_topics, _, _}, _) -> ok;
 result({describe_groups, Groups}, _) -> {ok, [#{group_id => G} || G <- Groups]};

@@ -8,7 +8,8 @@
          the_coordinator_moves_in_the_middle/1, the_coordinators_broker_stops_in_the_middle/1,
          what_waits_for_a_former_coordinator_is_asked_again/1,
          an_end_that_nobody_answers_is_a_timeout/1, the_owner_dies_while_the_end_is_under_way/1,
-         a_zombie_is_fenced/1, messages_of_every_form_are_in_order/1, what_a_processor_leaves_open_holds_up_none_that_follows/1,
+         a_zombie_is_fenced/1, messages_of_every_form_are_in_order/1, a_fold_ends_behind_the_end_of_a_transaction/1,
+         what_a_processor_leaves_open_holds_up_none_that_follows/1,
          a_processor_says_that_it_waits_for_a_transaction/1, a_processor_outlives_its_membership/1, a_processor_is_told_that_its_membership_is_lost/1, one_after_the_other_asks_for_a_producer_id_once/1,
          who_was_fenced_since_the_last_one_has_the_id_all_the_same/1,
          who_has_written_or_waited_since_the_last_one_is_fenced/1, a_pause_asks_again/1,
@@ -50,7 +51,8 @@ groups() ->
           what_waits_for_a_former_coordinator_is_asked_again,
           an_end_that_nobody_answers_is_a_timeout, the_owner_dies_while_the_end_is_under_way, a_zombie_is_fenced,
           what_a_processor_leaves_open_holds_up_none_that_follows, a_processor_says_that_it_waits_for_a_transaction,
-          a_processor_outlives_its_membership, a_processor_is_told_that_its_membership_is_lost, messages_of_every_form_are_in_order],
+          a_processor_outlives_its_membership, a_processor_is_told_that_its_membership_is_lost, messages_of_every_form_are_in_order,
+          a_fold_ends_behind_the_end_of_a_transaction],
   [{v2, [parallel], Both ++ [one_after_the_other_asks_for_a_producer_id_once,
                              who_was_fenced_since_the_last_one_has_the_id_all_the_same,
                              who_has_written_or_waited_since_the_last_one_is_fenced, a_pause_asks_again]},
@@ -381,6 +383,25 @@ messages_of_every_form_are_in_order(Config) ->
     ?assertError({bad_topic, topic}, brod:txn_produce_async(Tx, topic, 0, <<>>, <<"v">>)),
     ok = brod:commit(Tx),
     [?assertEqual([value(P, N) || N <- lists:seq(1, 600)], seen(Client, P)) || P <- [0, 1]]
+  end).
+
+%% Where a fold has ended is the end of the partition as resolve_offset/3 tells it, and nothing of a transaction that is
+%% open is passed over.
+a_fold_ends_behind_the_end_of_a_transaction(Config) ->
+  with_mock(Config, fun(Mock, Client) ->
+    Fold = fun(From) -> brod:fold(Client, ?T, 0, From, #{max_wait_time => 10}, [], fun(#kafka_message{value = V}, Vs) -> {ok, [V | Vs]} end, #{}) end,
+    Latest = fun() -> {ok, End} = brod:resolve_offset(brod_mock:endpoints(Mock), ?T, 0, latest), End end,
+    Ended = fun(How) ->
+              Tx = begun(Client, ?ID),
+              {ok, Offset} = brod:txn_produce(Tx, ?T, 0, <<>>, [{<<>>, <<"1">>}, {<<>>, <<"2">>}]),
+              ?assertEqual({[], Offset, reached_end_of_partition}, Fold(Offset)),
+              ok = brod:How(Tx),
+              Offset
+            end,
+    ?assertEqual({[<<"2">>, <<"1">>], 3, reached_end_of_partition}, Fold(Ended(commit))),
+    ?assertEqual(3, Latest()),
+    ?assertEqual({[], 6, reached_end_of_partition}, Fold(Ended(abort))),
+    ?assertEqual(6, Latest())
   end).
 
 %%% Producer ids that are kept

@@ -79,7 +79,7 @@ pub(crate) fn broker(env: Env<'_>, result: Result<(NodeId, Endpoint), Error>) ->
     })
 }
 
-/// `{ok, {StableOffset, [#kafka_message{}]}}`. Messages before one that cannot be read are
+/// `{ok, {StableOffset, [#kafka_message{}], NextIfEmpty}}`. Messages before one that cannot be read are
 /// delivered: a fetch from there gives the error.
 pub(crate) fn fetched(env: Env<'_>, result: Result<Fetched, Error>) -> Term<'_> {
     let fetched = match result {
@@ -94,7 +94,7 @@ pub(crate) fn fetched(env: Env<'_>, result: Result<Fetched, Error>) -> Term<'_> 
     );
     match delivered.failed {
         Some(error) if delivered.count == 0 => failed(env, &Error::CorruptBatch(error.to_string())),
-        _ => (atoms::ok(), (fetched.stable_offset, messages)).encode(env),
+        _ => (atoms::ok(), (fetched.stable_offset, messages, fetched.next)).encode(env),
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Fetched {
     /// The end of what can be seen: the last stable offset when reading committed messages only,
     /// else the high watermark.
     pub stable_offset: i64,
+    /// Where to go on if there are no messages: behind what is not to be seen.
+    pub next: i64,
     /// In order of offsets; none is a control batch or aborted. Empty at the end of the partition.
     pub batches: Vec<DecodedBatch>,
 }
@@ -149,6 +151,7 @@ fn interpret(answer: fetch::Partition, offset: i64, options: FetchOptions) -> Re
     }
     Ok(Step::Done(Fetched {
         stable_offset,
+        next,
         batches: shown,
     }))
 }
