@@ -709,7 +709,7 @@ client_dies_before_producer() ->
   %% Whoever waits is told why; later nobody knows.
   Self = self(),
   _ = spawn_link(fun() ->
-                   wait_for(fun() -> lists:member({process, Producer}, element(2, process_info(Self, monitors))) end, true),
+                   wait_for(fun() -> lists:member(Self, element(2, process_info(Producer, monitored_by))) end, true),
                    exit(Client, kill)
                  end),
   ?assertEqual({error, {producer_down, client_down}}, brod:sync_produce_request(Ref, ?LIMIT_MS)),
