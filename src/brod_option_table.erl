@@ -231,7 +231,7 @@ rows(producer) ->
   , {compression_level, {integer, none, -(1 bsl 31), ?MAX}, undefined, 5, "Level of gzip (0 to 9; -1: its own default) or zstd (up to 22); what is beyond is the nearest, and other codecs have none."}
   , {max_linger_ms, {later, linger}, 0, 4, "How long a batch may wait for more messages."}
   , {max_linger_count, {later, {integer, messages, 0, ?MAX}}, 0, 4, "How many messages a batch waits for at most."}
-  , {produce_req_vsn, {integer, none, 0, 1 bsl 15 - 1}, undefined, 4, "Version of the request, where another than the highest is wanted."}
+  , {produce_req_vsn, {integer, none, 0, 1 bsl 15 - 1}, undefined, 4, "Version of the request, where another than the highest is wanted; below 3 counts as 3."}
   , {delivery_timeout_ms, {or_infinity, {integer, ms, 1, ?MAX}, infinity}, undefined, 5, "After so long a message is given up: 120000, and never where `max_retries` is -1."}
   , {enable_idempotence, {one_of, [auto, true, false]}, auto, 5, "No message is stored twice, however often it is sent again. true takes "
      "`required_acks` -1 only."}
