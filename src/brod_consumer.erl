@@ -116,12 +116,13 @@ stop_maybe_kill(Pid, TimeoutMs) ->
 %% subscribe again, with other options; without `begin_offset' it goes on after what it
 %% acknowledged. Returns when the begin offset is known. A call that another one overtakes gets
 %% `{error, superseded}'.
-%% A registered name stands for the process that has it now. Raises `badarg' for what is no process
-%% of either kind, and for options that are neither a list nor a map.
+%% A registered name stands for the process that has it now; with a name that nobody has it is still said
+%% who has the consumer, if somebody has. Raises `badarg' for what is no process of either kind, and for
+%% options that are neither a list nor a map.
 -spec subscribe(pid(), pid() | atom(), config()) -> ok | {error, term()}.
 subscribe(Pid, Name, Options) when is_atom(Name) ->
   case whereis(Name) of
-    undefined -> {error, {no_such_process, Name}};
+    undefined -> refuse_nobody(Pid, Name);
     SubscriberPid -> subscribe(Pid, SubscriberPid, Options)
   end;
 subscribe(Pid, SubscriberPid, Options) when is_pid(SubscriberPid) ->
@@ -131,6 +132,13 @@ subscribe(Pid, SubscriberPid, Options) when is_pid(SubscriberPid) ->
   safe_call(Pid, {subscribe, SubscriberPid, Options}, infinity);
 subscribe(Pid, Subscriber, Options) ->
   error(badarg, [Pid, Subscriber, Options]).
+
+refuse_nobody(Pid, Name) ->
+  case info(Pid) of
+    #{subscriber := Other} when is_pid(Other) -> {error, {already_subscribed_by, Other}};
+    #{} -> {error, {no_such_process, Name}};
+    {error, _} = Error -> Error
+  end.
 
 %% @private As subscribe/3 for the calling process; the result comes as `{brod_subscribed, Tag,
 %% Result}'.

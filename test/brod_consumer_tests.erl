@@ -239,6 +239,8 @@ registered_name() ->
   Self = self(),
   ?assertMatch({_, 1, _}, subscribed(Pid)),
   ?assertMatch(#{subscriber := Self}, brod_consumer:info(Pid)),
+  %% brucke finds out in this way whether a consumer is taken
+  ?assertEqual({error, {already_subscribed_by, Self}}, brod_consumer:subscribe(Pid, nobody_has_this_name, [])),
   ok = brod_consumer:unsubscribe(Pid, ?MODULE),
   true = unregister(?MODULE),
   ?assertEqual({error, {no_such_process, ?MODULE}}, brod_consumer:subscribe(Pid, ?MODULE, [])).
