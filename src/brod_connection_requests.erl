@@ -13,6 +13,8 @@
 -type request() :: {kpro_req, reference(), atom(), non_neg_integer(), NoAck :: boolean(), term()}.
 -type range() :: {non_neg_integer(), non_neg_integer()}.
 
+-define(MAX_PRODUCE_OF_KAFKA_4_0, 12).
+
 -record(requests,
   { context            :: brod_engine:context()
   , endpoint           :: brod:endpoint()
@@ -134,10 +136,16 @@ answered({Caller, Ref, Api, Vsn}, {ok, Body}, State) ->
 by_name([]) -> undefined;
 by_name(Versions) ->
   lists:foldl(fun({Key, Min, Max}, Acc) ->
-                try Acc#{brod_kafka_schema:api_key(Key) => {Min, Max}}
+                try
+                  Api = brod_kafka_schema:api_key(Key),
+                  Acc#{Api => {oldest(Api, Min, Max), Max}}
                 catch error:{not_supported, _} -> Acc
                 end
               end, #{}, Versions).
+
+%% Kafka 4 claims Produce from version 0 on, because some clients look for that, and hangs up on what is older than 3.
+oldest(produce, Min, Max) when Max >= ?MAX_PRODUCE_OF_KAFKA_4_0 -> max(Min, 3);
+oldest(_Api, Min, _Max) -> Min.
 
 answer({_Pid, noreply}, _Answer) -> ok;
 answer({Pid, Tag}, Answer) -> Pid ! {Tag, Answer}, ok.

@@ -3,7 +3,7 @@
 -module(brod_kafka_apis).
 -behaviour(gen_server).
 
--export([start_link/0, stop/0, default_version/1, pick_version/2, supports_version/3,
+-export([start_link/0, stop/0, default_version/1, pick_version/2, newest_version/2, supports_version/3,
          supported_versions/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3, format_status/1]).
 
@@ -14,6 +14,10 @@
 
 -define(SERVER, ?MODULE).
 -define(ETS, ?MODULE).
+
+%% Whoever builds a request himself gives the fields of the versions that brod 4 picks. These are where newer ones ask
+%% for more.
+-define(NEWEST_PICKED, #{fetch => 10, list_offsets => 2, metadata => 2, find_coordinator => 0, describe_groups => 0}).
 
 %% @doc Start the server that owns the table.
 -spec start_link() -> {ok, pid()} | {error, term()}.
@@ -31,16 +35,25 @@ default_version(Api) ->
   {Min, _Max} = range(Api),
   Min.
 
-%% @doc The newest version that a request can be made in and the connection's broker speaks; without a connection
-%% the newest that the engine speaks. Raises `{unsupported_api, Api}' for an API that there is not, and
-%% `{unsupported_vsn_range, Api, Ours, TheBrokers}' for one that the broker speaks in other versions only.
+%% @doc The version to make a request in: the newest that asks for no other fields than brod 4's does, can be made here
+%% and is spoken by the connection's broker; without a connection the newest that the engine speaks. Raises
+%% `{unsupported_api, Api}' for an API that there is not, and `{unsupported_vsn_range, Api, Ours, TheBrokers}' for one
+%% that the broker speaks in other versions only.
 -spec pick_version(brod:connection(), api()) -> vsn().
-pick_version(Connection, Api) ->
+pick_version(Connection, Api) -> pick(Connection, Api, maps:get(Api, ?NEWEST_PICKED, infinity)).
+
+%% @private As {@link pick_version/2} where all fields of all versions are given.
+-spec newest_version(brod:connection(), api()) -> vsn().
+newest_version(Connection, Api) -> pick(Connection, Api, infinity).
+
+%% A number is less than an atom.
+pick(Connection, Api, Wanted) ->
   case of_broker(Connection) of
     {ok, Versions} ->
       case {brod_kafka_schema:vsn_range(Api), Versions} of
         {{Oldest, _Newest}, undefined} -> Oldest;
-        {{Oldest, Newest}, #{Api := {Min, Max}}} when Min =< Newest, Max >= Oldest -> min(Newest, Max);
+        {{Oldest, Newest}, #{Api := {Min, Max}}} when Min =< Newest, Max >= Oldest ->
+          max(max(Oldest, Min), min(Wanted, min(Newest, Max)));
         {{_, _} = Ours, #{Api := TheBrokers}} -> error({unsupported_vsn_range, Api, Ours, TheBrokers});
         _ -> error({unsupported_api, Api})
       end;

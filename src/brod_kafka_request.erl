@@ -76,5 +76,5 @@ delete_topics(To, Topics, Timeout) ->
 make(Api, To, Fields) -> brod_kafka_build:make(Api, version(Api, To), Fields).
 
 version(_Api, Vsn) when is_integer(Vsn) -> Vsn;
-version(Api, Connection) when is_pid(Connection) -> brod_kafka_apis:pick_version(Connection, Api);
+version(Api, Connection) when is_pid(Connection) -> brod_kafka_apis:newest_version(Connection, Api);
 version(Api, _) -> brod_kafka_apis:default_version(Api).

@@ -292,9 +292,14 @@ requests_travel_over_a_connection() ->
 
 versions_are_the_brokers() ->
   Conn = connection(),
-  brod_fake_nif:answer(connection_open, {ok, [{1, 4, 17}, {3, 0, 5}, {16, 90, 99}, {1000, 0, 0}]}),
-  ?assertEqual({ok, #{fetch => {4, 17}, metadata => {0, 5}, list_groups => {90, 99}}}, brod_connection:api_versions(Conn)),
-  ?assertEqual([11, 5], [brod_kafka_apis:pick_version(Conn, Api) || Api <- [fetch, metadata]]),
+  brod_fake_nif:answer(connection_open, {ok, [{1, 4, 17}, {3, 0, 5}, {15, 0, 5}, {2, 3, 9}, {16, 90, 99}, {1000, 0, 0}]}),
+  ?assertEqual({ok, #{fetch => {4, 17}, metadata => {0, 5}, describe_groups => {0, 5}, list_offsets => {3, 9}, list_groups => {90, 99}}},
+               brod_connection:api_versions(Conn)),
+  %% what brod 4 picks, whose fields callers give; the oldest that there is if that has gone
+  ?assertEqual([10, 2, 0, 3], [brod_kafka_apis:pick_version(Conn, Api) || Api <- [fetch, metadata, describe_groups, list_offsets]]),
+  ?assertMatch({kpro_req, _, describe_groups, 0, _, _}, brod_kafka_build:make(describe_groups, brod_kafka_apis:pick_version(Conn, describe_groups), #{groups => [<<"g">>]})),
+  ?assertMatch([{kpro_req, _, metadata, 5, _, _}, {kpro_req, _, list_offsets, 5, _, _}],
+               [brod_kafka_request:metadata(Conn, all), brod_kafka_request:list_offsets(Conn, ?T, 0, latest)]),
   ?assertError({unsupported_api, produce}, brod_kafka_apis:pick_version(Conn, produce)),
   ?assertError({unsupported_api, no_such_api}, brod_kafka_apis:pick_version(Conn, no_such_api)),
   ?assertError({unsupported_vsn_range, list_groups, {0, 3}, {90, 99}}, brod_kafka_apis:pick_version(Conn, list_groups)),
@@ -305,6 +310,12 @@ versions_are_the_brokers() ->
   ?assertEqual({ok, undefined}, brod_connection:api_versions(Old)),
   ?assertEqual(0, brod_kafka_apis:pick_version(Old, fetch)),
   ?assert(brod_kafka_apis:supports_version(Old, fetch, 11)),
+  [begin
+     brod_fake_nif:answer(connection_open, {ok, [{0, 0, Max}]}),
+     {ok, Kafka} = brod_connection:start(?UP, [], self()),
+     ?assertEqual({ok, #{produce => {Min, Max}}}, brod_connection:api_versions(Kafka)),
+     ok = brod_connection:stop(Kafka)
+   end || {Min, Max} <- [{3, 13}, {3, 12}, {0, 11}]],
   ok = brod_connection:stop(Old),
   ?assertMatch({connection_down, _}, catch_reason(fun() -> brod_kafka_apis:pick_version(Old, fetch) end)).
 

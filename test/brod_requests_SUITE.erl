@@ -67,8 +67,7 @@ every_version_of_metadata(Config) ->
    end || V <- Spoken],
   ?assertEqual({error, unknown_topic_or_partition}, sync(Conn, brod_kafka_request:metadata(Conn, [brod_test:unique("no")]))).
 
-%% In every version that both sides speak, read by the engine too. Kafka 4 says of Produce that it speaks version 0, for
-%% the sake of other clients, and hangs up on it.
+%% In every version that both sides speak, read by the engine too.
 produce_and_fetch(Config) ->
   Topic = brod_test:create_topic(1),
   Conn = leader(Config, Topic),
@@ -81,7 +80,7 @@ produce_and_fetch(Config) ->
   Offsets = [begin
                {ok, Base} = sync(Conn, brod_kafka_request:produce(V, Topic, 0, Messages, -1, ?LIMIT_MS, no_compression)),
                Base
-             end || V <- Spoken(produce), V >= 3],
+             end || V <- Spoken(produce)],
   ?assertEqual(lists:seq(0, 2 * length(Offsets) - 2, 2), Offsets),
   End = 2 * length(Offsets),
   [begin

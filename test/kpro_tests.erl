@@ -158,7 +158,17 @@ batches_test() ->
 version_ranges_test() ->
   ?assertEqual(#{fetch => {4, 11}, metadata => {0, 5}},
                kpro_api_vsn:intersect(#{fetch => {4, 17}, metadata => {0, 5}, list_groups => {90, 99}, foo => {0, 1}})),
-  ?assertMatch(#{metadata := {0, 0}, fetch := {0, 0}}, kpro_api_vsn:intersect(undefined)),
+  ?assertMatch(#{metadata := {0, 0}, fetch := {0, 0}, offset_commit := {2, 2}, offset_fetch := {1, 1}},
+               kpro_api_vsn:intersect(undefined)),
+  %% what kafka_protocol gives of Kafka 4, which claims version 0 of Produce, and of Kafka 1
+  ?assertEqual(#{produce => {3, 8}, fetch => {4, 11}, offset_commit => {2, 8}, offset_fetch => {1, 2}},
+               kpro_api_vsn:intersect(#{produce => {0, 13}, fetch => {0, 18}, offset_commit => {0, 9}, offset_fetch => {0, 9}})),
+  ?assertEqual(#{produce => {0, 5}, fetch => {0, 6}, offset_commit => {2, 3}},
+               kpro_api_vsn:intersect(#{produce => {0, 5}, fetch => {0, 6}, offset_commit => {0, 3}})),
+  ?assertEqual([{2, 2}, {1, 1}, {0, 0}, false], [kpro_api_vsn:kafka_09_range(A) || A <- [offset_commit, offset_fetch, produce, foo]]),
+  ?assertEqual([{2, 5}, false], [kpro_api_vsn:intersect(A, {0, 5}) || A <- [offset_commit, foo]]),
+  ?assertError(#{reason := incompatible_version_ranges, api := offset_commit, supported := {2, 8}, received := {0, 1}},
+               kpro_api_vsn:intersect(offset_commit, {0, 1})),
   ?assertEqual(false, kpro_api_vsn:range(foo)).
 
 pipes_test() ->
