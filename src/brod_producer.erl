@@ -51,7 +51,8 @@ child_spec({Client, Topic, Partition, Config}) ->
 
 %% @doc Start a producer, also without a supervisor of brod. Options: `brod:start_producer/3'. When its
 %% client ends, calls that are not acknowledged fail with `client_down', and the producer goes on with
-%% the client's next process; a producer of a client that was given as a pid ends with it.
+%% the client's next process; a producer of a client that was given as a pid ends with the next call, so
+%% that its supervisor does not start it in vain.
 -spec start_link(brod:client(), brod:topic(), brod:partition(), config()) ->
         {ok, pid()} | {error, term()}.
 start_link(Client, Topic, Partition, Config) ->
@@ -163,11 +164,11 @@ handle_info({brod_dropped, Count}, State) ->
   ok = brod_metrics:produce_dropped(Topic, Partition, #{count => Count}),
   {noreply, State};
 handle_info({produce, CallRef, Batch, AckCb}, State) ->
-  {noreply, produce_for({CallRef, Batch, AckCb}, State)};
+  end_unless_idle(produce_for({CallRef, Batch, AckCb}, State));
 handle_info({cancel, CallRef}, State) ->
   {noreply, cancel(CallRef, State)};
-handle_info({brod_down, client_down}, #state{client = Client} = State) when is_atom(Client) ->
-  {noreply, lost(State)};
+handle_info({brod_down, client_down}, State) ->
+  end_unless_idle(lost(State));
 handle_info({brod_down, Reason}, State) ->
   ended(Reason, State#state{is_down = true});
 handle_info({'DOWN', MRef, process, _Client, Reason}, #state{client_monitor = MRef} = State) ->
@@ -262,11 +263,19 @@ client_ended(Reason, #state{client = Client} = State) when is_atom(Client) ->
                           "producer goes on when it is back.",
                           [Client, State#state.topic, State#state.partition, Reason]),
   {noreply, State};
+client_ended(_Reason, #state{client = Client} = State) when node(Client) =:= node() ->
+  {noreply, State};
 client_ended(Reason, State) ->
   case brod_utils:is_normal_reason(Reason) of
     true -> {stop, {shutdown, client_down}, State};
     false -> {stop, client_down, State}
   end.
+
+%% A pid has no next process that calls could wait for.
+end_unless_idle(#state{client = Client, is_lost = true, parked = [_ | _]} = State) when is_pid(Client) ->
+  ended(client_down, State);
+end_unless_idle(State) ->
+  {noreply, State}.
 
 %% The engine has told what it has to tell. Calls come to this process until there is a client again.
 lost(#state{handle = Handle, topic = Topic, partition = Partition} = State) ->
@@ -275,7 +284,7 @@ lost(#state{handle = Handle, topic = Topic, partition = Partition} = State) ->
   _ = [brod_producer_acks:confirm(CallRef, {error, {producer_down, client_down}})
        || {taken, CallRef} <- maps:values(State#state.waiting)],
   Calls = [Call || {full, Call} <- maps:values(State#state.waiting)],
-  _ = erlang:send_after(?REOPEN_MS, self(), reopen),
+  _ = is_atom(State#state.client) andalso erlang:send_after(?REOPEN_MS, self(), reopen),
   lists:foldl(fun park/2, State#state{is_lost = true, waiting = #{}}, Calls).
 
 reopen(State0) ->

@@ -712,18 +712,25 @@ restart_delay_unset() ->
   {ok, Spec} = brod_supervisor3:get_childspec(TopicSup, 0),
   ?assertEqual([{permanent, 10}, {permanent, 5}], [element(3, TopicSpec), element(3, Spec)]).
 
-%% As under a supervisor of somebody else. With the client's pid nothing follows it.
+%% As under a supervisor of somebody else. With the client's pid nothing follows it: the next call ends the producer.
 client_dies_before_producer() ->
   Client = started(),
   {ok, Producer} = brod_producer:start_link(Client, ?T, 0, []),
-  {ok, Ref} = brod:produce(Producer, <<>>, <<"hold">>),
-  %% Whoever waits is told why; later nobody knows.
   Self = self(),
-  _ = spawn_link(fun() ->
-                   wait_for(fun() -> lists:member(Self, element(2, process_info(Producer, monitored_by))) end, true),
-                   exit(Client, kill)
-                 end),
-  ?assertEqual({error, {producer_down, client_down}}, brod:sync_produce_request(Ref, ?LIMIT_MS)),
+  Waiter = spawn_link(fun() ->
+                        {ok, Ref} = brod:produce(Producer, <<>>, <<"hold">>),
+                        Self ! {self(), brod:sync_produce_request(Ref, ?LIMIT_MS)}
+                      end),
+  wait_for(fun() -> lists:member(Waiter, element(2, process_info(Producer, monitored_by))) end, true),
+  exit(Client, kill),
+  %% as the engine says when its client is gone
+  Producer ! {brod_down, client_down},
+  _ = sys:get_status(Producer),
+  %% Whoever waits is told why; later nobody knows.
+  ?assertEqual({error, {producer_down, client_down}}, brod:produce_sync(Producer, <<"v">>)),
+  receive {Waiter, Result} -> ?assertEqual({error, {producer_down, client_down}}, Result)
+  after ?LIMIT_MS -> error(not_told)
+  end,
   ?assertEqual({error, {producer_down, noproc}}, brod:produce_sync(Producer, <<"v">>)).
 
 %% What a dispatcher still has for a producer that is stopped is passed on first.

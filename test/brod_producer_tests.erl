@@ -15,6 +15,7 @@ all_test_() ->
 
 tests() ->
   [ {"a stand-alone producer works again when its client is back", fun client_comes_back/0}
+  , {"a stand-alone producer of a client's pid ends with the next call, not with the client", fun client_was_a_pid/0}
   , {"a client that was stopped is no reason to warn", fun quiet_when_stopped/0}
   , {"calls of other nodes wait for the client, and are refused when the producer is stopped",
      fun parked/0}
@@ -119,6 +120,20 @@ client_comes_back() ->
   %% It enters itself into the client's table after it has opened.
   wait_for(fun() -> brod:get_producer(?C, ?T, 0) end, {ok, Producer}),
   ?assertEqual(ok, brod:produce_sync(?C, ?T, 0, <<>>, <<"v">>)).
+
+%% A supervisor that has the pid cannot start it again; until the one above has the next client it would try in vain.
+client_was_a_pid() ->
+  [begin
+     Client = started(),
+     {ok, Producer} = brod_producer:start_link(Client, ?T, 0, []),
+     ok = brod:produce_sync(Producer, <<"v">>),
+     lose_client(Client, Producer, Reason),
+     ok = brod_producer:produce_no_ack(Producer, <<>>, <<"v">>),
+     ?assertEqual(lost, brod_producer_state(Producer)),
+     ?assertEqual({error, {producer_down, client_down}}, brod:produce_sync(Producer, <<"v">>)),
+     receive {'EXIT', Producer, Why} -> ?assertEqual(client_down, Why) after ?LIMIT_MS -> error(lives) end,
+     _ = brod:stop_client(?C)
+   end || Reason <- [stop, kill]].
 
 quiet_when_stopped() ->
   {Client, Producer} = stand_alone(),
