@@ -12,12 +12,13 @@
 %% `heartbeat_rate_seconds' 1, `max_rejoin_attempts' 5 (refusals by the broker; outages do not
 %% count), `rejoin_delay_seconds' 1, `offset_commit_policy' commit_to_kafka_v2 (or
 %% consumer_managed), `offset_commit_interval_seconds' 5, `offset_retention_seconds',
-%% `protocol_name', `group_instance_id' (a binary makes the membership static).
+%% `protocol_name', `group_instance_id' (a binary makes the membership static), `fenced_member_action'
+%% retry (or stop).
 %%
 %% Stops with `shutdown' (stop/1, or the member has ended orderly), `member_down', `{shutdown,
-%% member_down}' (a callback found no member), `{shutdown, client_down}' (the client was stopped) or
-%% `max_rejoin_attempts'. In each case it commits what was acknowledged and leaves the group, also when
-%% the client is gone already.
+%% member_down}' (a callback found no member), `{shutdown, client_down}' (the client was stopped),
+%% `max_rejoin_attempts', or `fenced_instance_id' with `fenced_member_action' stop. In each case it commits
+%% what was acknowledged and leaves the group, also when the client is gone already.
 -module(brod_group_coordinator).
 -behaviour(gen_server).
 
@@ -63,6 +64,8 @@
              handle :: term(),
              open_attempts = 0 :: non_neg_integer(),
              has_been_member = false :: boolean(),
+             %% another member has the place, and this one is not to take it back
+             is_replaced = false :: boolean(),
              phase = starting :: phase(),
              join_id = 0 :: non_neg_integer(),
              commits :: brod_group_commits:commits(),
@@ -184,7 +187,7 @@ handle_cast(commit_offsets, St) ->
 handle_cast({update_topics, Topics}, St) ->
   {noreply, end_generation(topics_changed, St#st{topics = lists:usort(Topics)})};
 handle_cast({lost, Why}, #st{phase = member} = St) ->
-  {noreply, end_generation(Why, St)};
+  {noreply, end_generation(Why, replaced(Why, St))};
 handle_cast(_Cast, St) ->
   {noreply, St}.
 
@@ -212,8 +215,8 @@ handle_info({?MODULE, open}, #st{phase = opening} = St) ->
   open(St);
 handle_info({?MODULE, open}, St) ->
   {noreply, St};
-handle_info({?MODULE, client_stopped}, St) ->
-  {stop, {shutdown, client_down}, St};
+handle_info({?MODULE, stop, Reason}, St) ->
+  {stop, Reason, St};
 handle_info({brod_callbacks_done, Runner, Result}, #st{runner = Runner, callback = Then} = St) ->
   go_on(Then(Result, St#st{callback = undefined}));
 handle_info({'EXIT', Runner, Reason}, #st{runner = Runner} = St) ->
@@ -251,12 +254,13 @@ code_change(_OldVsn, St, _Extra) -> {ok, St}.
 %%% Events of the engine
 
 handle_event({revoke, Why}, #st{commits = Commits} = St) ->
-  log(info, "generation ~p ends: ~p", [brod_group_commits:generation(Commits), Why], St),
+  log(revoke_level(Why), "generation ~p ends: ~p~ts",
+      [brod_group_commits:generation(Commits), Why, brod_group_options:hint(Why, St#st.options)], St),
   ok = case ?STILL_MEMBER(Why) of
          true -> ok;
          false -> brod_telemetry:happened([group, heartbeat_failed], #{count => 1}, #{reason => Why})
        end,
-  {noreply, end_generation(Why, St)};
+  {noreply, end_generation(Why, replaced(Why, St))};
 handle_event(Event, #st{callback = Running, postponed = Postponed} = St)
   when Running =/= undefined, (element(1, Event) =:= assign orelse element(1, Event) =:= assigned) ->
   {noreply, St#st{postponed = Postponed ++ [Event]}};
@@ -281,7 +285,10 @@ handle_event({retrying, 0, Reason}, St) ->
 handle_event({retrying, Attempt, Reason}, St) ->
   log(warning, "cannot join, attempt ~p: ~p~ts", [Attempt, Reason, brod_group_options:hint(Reason, St#st.options)], St),
   ok = brod_telemetry:happened([group, retrying], #{attempt => Attempt}, #{reason => Reason}),
-  {noreply, St};
+  case replaced(Reason, St) of
+    #st{is_replaced = true} = Replaced -> {stop, Reason, Replaced};
+    _ -> {noreply, St}
+  end;
 handle_event({down, {max_rejoin_attempts, Reason}}, St) ->
   log(error, "gives up joining after max_rejoin_attempts, the last error: ~p~ts",
       [Reason, brod_group_options:hint(Reason, St#st.options)], St),
@@ -293,6 +300,13 @@ handle_event({down, Reason}, #st{client_state = ClientState} = St) ->
            _ -> St
          end,
   {noreply, end_generation(client_down, Lost)}.
+
+replaced(fenced_instance_id, #st{options = #{fenced_member_action := stop}} = St) -> St#st{is_replaced = true};
+replaced(_Why, St) -> St.
+
+%% Two members of one name are a mistake of whoever deployed them, or one is about to end.
+revoke_level(fenced_instance_id) -> warning;
+revoke_level(_Why) -> info.
 
 client_ended(Reason, St) ->
   case Reason =/= noproc andalso brod_utils:is_normal_reason(Reason) of
@@ -366,8 +380,11 @@ join(#st{commits = Commits} = St) ->
   join_again(St#st{commits = brod_group_commits:end_generation(Commits), rejoin = undefined,
                    postponed = []}).
 
+join_again(#st{is_replaced = true} = St) ->
+  self() ! {?MODULE, stop, fenced_instance_id},
+  St#st{phase = opening};
 join_again(#st{client_state = stopped} = St) ->
-  self() ! {?MODULE, client_stopped},
+  self() ! {?MODULE, stop, {shutdown, client_down}},
   St#st{phase = opening};
 join_again(#st{client_state = lost, handle = Handle} = St) ->
   _ = brod_nif:group_close(Handle, is_dynamic(St)),

@@ -72,6 +72,12 @@ hint(invalid_session_timeout, #{session_timeout_seconds := Seconds}) ->
 hint(inconsistent_group_protocol, _Options) ->
   " (the group's members use other protocols: take another group_id, or give protocol_name and partition_assignment_strategy "
   "as they have them)";
+hint(fenced_instance_id, #{group_instance_id := Id, fenced_member_action := Action}) ->
+  io_lib:format(" (another member has the group_instance_id ~ts: ~ts)",
+                [Id, case Action of
+                       retry -> "this one takes the place back in ten seconds or more; one of both has to go";
+                       stop -> "this one stops"
+                     end]);
 hint(group_authorization_failed, _Options) ->
   " (the user needs the ACL Read on the group)";
 hint(topic_authorization_failed, _Options) ->

@@ -276,6 +276,8 @@ rows(group) ->
   , {offset_retention_seconds, retention, undefined, 4, "How long the broker keeps them; only brokers before 2.1 are told."}
   , {protocol_name, protocol_name, undefined, 4, "Name of the protocol, instead of the strategy's."}
   , {group_instance_id, instance_id, undefined, 5, "Static membership (KIP-345): a member that restarts within the session keeps its partitions."}
+  , {fenced_member_action, {one_of, [retry, stop]}, retry, 5, "What it does when another one takes its `group_instance_id`: after ten seconds or more "
+     "it takes the place back, or it stops with `fenced_instance_id`."}
   ];
 rows(transaction) ->
   [ {timeout, {integer, ms, 1, ?MAX}, 1000, 4, "How long a broker may take for one answer."}

@@ -148,7 +148,8 @@
          | {offset_commit_interval_seconds, undefined | nil | number() | infinity}
          | {offset_retention_seconds, undefined | nil | number()}
          | {protocol_name, undefined | nil | atom() | binary() | string()}
-         | {group_instance_id, undefined | nil | null | binary()}]
+         | {group_instance_id, undefined | nil | null | binary()}
+         | {fenced_member_action, undefined | nil | retry | stop}]
       | #{partition_assignment_strategy => undefined | nil | roundrobin_v2 | callback_implemented,
           session_timeout_seconds => undefined | nil | number(),
           rebalance_timeout_seconds => undefined | nil | number(),
@@ -159,7 +160,8 @@
           offset_commit_interval_seconds => undefined | nil | number() | infinity,
           offset_retention_seconds => undefined | nil | number(),
           protocol_name => undefined | nil | atom() | binary() | string(),
-          group_instance_id => undefined | nil | null | binary()}.
+          group_instance_id => undefined | nil | null | binary(),
+          fenced_member_action => undefined | nil | retry | stop}.
 
 -type transaction() ::
         [{timeout, undefined | nil | pos_integer()}

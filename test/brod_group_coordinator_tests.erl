@@ -41,6 +41,9 @@ coordinator_test_() ->
                      {"events of an old join", fun stale_events/0},
                      {"why there is no coordinator is told in words", fun no_coordinator/0},
                      {"new partitions", fun new_partitions/0},
+                     {"a replaced member takes its place back, or stops", fun replaced_member/0},
+                     {"a member that is replaced while it lets go stops", fun replaced_meanwhile/0},
+                     {"a member that is replaced before it has joined stops", fun replaced_before/0},
                      {"the client is restarted", fun client_restarts/0},
                      {"the client is stopped", fun client_stopped/0},
                      {"the client ends a while after its engine", fun client_stopped_later/0},
@@ -193,6 +196,51 @@ revoke_in_callback() ->
   Runner ! {answer, ok},
   answer(revoked, ok),
   receive {join, _, _, _} -> ok end.
+
+-define(REPLACEABLE, [{group_instance_id, <<"static">>}, {fenced_member_action, stop}]).
+
+replaced_member() ->
+  {Lasting, First} = member([{group_instance_id, <<"static">>}]),
+  event(Lasting, First, {revoke, fenced_instance_id}),
+  answer(revoked, ok),
+  receive {join, _, _, _} -> ok end,
+  ?assertEqual({close, false}, stop(Lasting)),
+  {Pid, Id} = member(?REPLACEABLE),
+  brod_group_coordinator:ack(Pid, 1, ?T, 0, 1),
+  event(Pid, Id, {revoke, fenced_instance_id}),
+  answer(revoked, ok),
+  ?assertEqual([{close, false}], until_fenced(Pid)).
+
+replaced_meanwhile() ->
+  {Pid, Id} = member(?REPLACEABLE),
+  event(Pid, Id, {revoke, rebalance_in_progress}),
+  {Runner, revoked} = callback(revoked),
+  event(Pid, Id, {revoke, fenced_instance_id}),
+  Runner ! {answer, ok},
+  ?assertEqual([{close, false}], until_fenced(Pid)).
+
+replaced_before() ->
+  Pid = start(?REPLACEABLE),
+  answer(revoked, ok),
+  receive {join, Id, _, _} -> ok end,
+  event(Pid, Id, {retrying, 1, fenced_instance_id}),
+  ?assertEqual([{close, false}], until_fenced(Pid)).
+
+%% What the engine is asked for until the coordinator has ended.
+until_fenced(Pid) ->
+  receive
+    {'EXIT', Pid, Reason} ->
+      ?assertEqual(fenced_instance_id, Reason),
+      [];
+    {join, _, _, _} = Join ->
+      [Join | until_fenced(Pid)];
+    {Ref, {close, _} = Close} ->
+      Pid ! {brod_reply, Ref, ok},
+      [Close | until_fenced(Pid)];
+    {Ref, {commit, _, _}} ->
+      Pid ! {brod_reply, Ref, {error, illegal_generation}},
+      until_fenced(Pid)
+  end.
 
 stop_in_callback() ->
   {Pid, Id} = member([{group_instance_id, <<"static">>}]),

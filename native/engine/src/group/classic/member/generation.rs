@@ -80,6 +80,7 @@ impl Member {
     }
 
     pub(super) fn lose(&mut self, why: RevokeReason, now: Instant) {
+        let fenced = why == RevokeReason::Lost(ErrorCode::FENCED_INSTANCE_ID);
         match why {
             RevokeReason::Lost(ErrorCode::FENCED_INSTANCE_ID) => {
                 self.member_id.clear();
@@ -93,7 +94,17 @@ impl Member {
                 self.revoke(why);
                 self.end_generation(Phase::Idle);
             }
-            Phase::Revoking => self.end_generation(Phase::Idle),
+            Phase::Revoking => {
+                // Said once more: an owner that is not to take the place back must not answer with a join.
+                if fenced {
+                    self.tell(Event::Revoke(why));
+                }
+                self.end_generation(Phase::Idle);
+            }
+            _ if fenced => {
+                self.rejoin();
+                self.join_failed(ErrorCode::FENCED_INSTANCE_ID.into(), now);
+            }
             _ => self.rejoin(),
         }
     }

@@ -162,7 +162,7 @@ impl Member {
     }
 
     /// A join or sync failed; the next step joins again.
-    fn join_failed(&mut self, error: Error, now: Instant) {
+    pub(super) fn join_failed(&mut self, error: Error, now: Instant) {
         match error.code() {
             Some(ErrorCode::UNKNOWN_MEMBER_ID) if !self.member_id.is_empty() => {
                 self.member_id.clear()

@@ -68,6 +68,25 @@ fn a_fenced_static_member_says_so_and_waits_before_it_joins_again() {
 }
 
 #[test]
+fn an_owner_hears_of_fencing_while_it_revokes() {
+    let mut bench = Bench::stable(GroupConfig {
+        group_instance_id: Some("i".into()),
+        ..config()
+    });
+    bench.pass(
+        Duration::from_secs(5),
+        Some(err(ErrorCode::REBALANCE_IN_PROGRESS)),
+    );
+    bench.revoked(RevokeReason::Rebalance);
+    bench.pass(
+        Duration::from_secs(5),
+        Some(err(ErrorCode::FENCED_INSTANCE_ID)),
+    );
+    bench.revoked(RevokeReason::Lost(ErrorCode::FENCED_INSTANCE_ID));
+    assert!(bench.member.commit_target(1).is_err());
+}
+
+#[test]
 fn a_coordinator_that_moves_does_not_end_the_generation() {
     let mut bench = Bench::stable(config());
     bench.pass(
