@@ -433,7 +433,8 @@ open_group(#st{client = Client, options = Options} = St) ->
 
 opened(#st{client = Client, group_id = GroupId, options = Options}) ->
   try brod_client:context_here(Client) of
-    {ok, #{engine := Engine, options := #{allow_topic_auto_creation := Create}}} ->
+    {ok, #{engine := Engine, options := #{allow_topic_auto_creation := Create}} = Context} ->
+      ok = brod_sasl_provider:hold(maps:get(sasl_provider, Context, undefined)),
       brod_nif:group_open(Engine, brod_group_options:engine_config(GroupId, Create, Options));
     {error, _} = Error -> Error
   catch

@@ -1,6 +1,7 @@
 %% @private Answers the engine's questions about SASL: user and password, tokens, credentials, and runs the
 %% authentication of plugins. One process a client that has the option `sasl'; it goes when the
-%% client's owner goes.
+%% client's owner goes, but for members of groups, which outlive their client (ADR 16): a connection
+%% that is made to commit and to leave asks, too.
 %%
 %% Funs and modules of the user run in a process of their own, for a limited time: what they do does
 %% not stop anybody. Their results go to the engine and are kept nowhere; of their failures only the
@@ -8,12 +9,14 @@
 -module(brod_sasl_provider).
 -behaviour(gen_server).
 
--export([start/1, stop/1]).
+-export([start/1, stop/1, hold/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -export_type([question/0]).
 
 -define(UNKNOWN_LIFETIME_MS, 300000).
+%% The longest time that those who hold a provider keep it after its client: a member may have a client anew, and go on.
+-define(HELD_MS, 60000).
 
 -type question() :: login | token | credentials | assertion
                   | {auth, #{ host := binary()
@@ -36,15 +39,22 @@ start(_Options) ->
 stop(undefined) -> ok;
 stop(Pid) -> gen_server:cast(Pid, stop).
 
+%% @doc Keep a provider for as long as the calling process lives, and at least as long as its client does.
+-spec hold(undefined | pid()) -> ok.
+hold(undefined) -> ok;
+hold(Pid) -> gen_server:cast(Pid, {hold, self()}).
+
 init({Owner, Sasl, TimeoutMs}) ->
   process_flag(trap_exit, true),
-  {ok, #{owner => monitor(process, Owner), sasl => Sasl, timeout => TimeoutMs}}.
+  {ok, #{owner => monitor(process, Owner), holders => #{}, sasl => Sasl, timeout => TimeoutMs}}.
 
 handle_call(Call, _From, State) ->
   {reply, {error, {unknown_call, Call}}, State}.
 
 handle_cast(stop, State) ->
-  {stop, shutdown, State};
+  orphaned(State);
+handle_cast({hold, Pid}, #{holders := Holders} = State) ->
+  {noreply, State#{holders := Holders#{monitor(process, Pid) => Pid}}};
 handle_cast(_Cast, State) ->
   {noreply, State}.
 
@@ -57,12 +67,28 @@ handle_info({too_long, Pid}, State) ->
   exit(Pid, kill),
   {noreply, State};
 handle_info({'DOWN', MRef, process, _, _}, #{owner := MRef} = State) ->
+  orphaned(State);
+handle_info({'DOWN', MRef, process, _, _}, #{owner := Owner, holders := Holders} = State) ->
+  Left = State#{holders := maps:remove(MRef, Holders)},
+  case Owner of
+    gone -> orphaned(Left);
+    _ -> {noreply, Left}
+  end;
+handle_info(held_for_long, State) ->
   {stop, shutdown, State};
 handle_info(_Info, State) ->
   {noreply, State}.
 
 terminate(_Reason, _State) ->
   ok.
+
+orphaned(#{holders := Holders} = State) when map_size(Holders) =:= 0 ->
+  {stop, shutdown, State};
+orphaned(#{owner := gone} = State) ->
+  {noreply, State};
+orphaned(State) ->
+  _ = erlang:send_after(?HELD_MS, self(), held_for_long),
+  {noreply, State#{owner := gone}}.
 
 %% @private What is secret, and the funs that give it, are not shown.
 format_status(Status) ->

@@ -41,6 +41,7 @@ coordinator_test_() ->
                      {"events of an old join", fun stale_events/0},
                      {"why there is no coordinator is told in words", fun no_coordinator/0},
                      {"new partitions", fun new_partitions/0},
+                     {"credentials are there for as long as the coordinator is", fun holds_credentials/0},
                      {"a replaced member takes its place back, or stops", fun replaced_member/0},
                      {"a member that is replaced while it lets go stops", fun replaced_meanwhile/0},
                      {"a member that is replaced before it has joined stops", fun replaced_before/0},
@@ -196,6 +197,17 @@ revoke_in_callback() ->
   Runner ! {answer, ok},
   answer(revoked, ok),
   receive {join, _, _, _} -> ok end.
+
+%% To commit and to leave a connection may have to be made, when the client has ended.
+holds_credentials() ->
+  brod_fake:load(brod_client, #{{context_here, 1} => fun(_) ->
+                                                         {ok, #{engine => engine, sasl_provider => whereis(provider),
+                                                                options => #{allow_topic_auto_creation => true}}}
+                                                     end}),
+  true = register(provider, self()),
+  Pid = start([]),
+  answer(revoked, ok),
+  receive {'$gen_cast', {hold, Holder}} -> ?assertEqual(Pid, Holder) end.
 
 -define(REPLACEABLE, [{group_instance_id, <<"static">>}, {fenced_member_action, stop}]).
 

@@ -16,7 +16,8 @@ all_test_() ->
        {"credentials for AWS", fun credentials/0},
        {"what fails says no secret", fun failures/0},
        {"who takes too long is ended, and others are answered meanwhile", fun too_long/0},
-       {"a provider ends with its owner", fun ends_with_its_owner/0}]]}.
+       {"a provider ends with its owner", fun ends_with_its_owner/0},
+       {"who holds a provider is answered after its owner has ended", fun outlives_its_owner/0}]]}.
 
 logins() ->
   [?assertEqual({ok, {<<"alice">>, <<"pässword"/utf8>>}}, ask(login, {plain, "alice", Password}))
@@ -83,11 +84,33 @@ ends_with_its_owner() ->
   after ?LIMIT_MS -> error(still_running)
   end.
 
+outlives_its_owner() ->
+  Test = self(),
+  Live = fun() -> receive stop -> ok end end,
+  Owner = spawn(fun() -> Test ! {provider, provider({plain, "alice", ?SECRET})}, Live() end),
+  Provider = receive {provider, Pid} -> Pid end,
+  Holder = spawn(fun() -> ok = brod_sasl_provider:hold(Provider), Test ! held, Live() end),
+  receive held -> ok end,
+  EndOfProvider = monitor(process, Provider),
+  Owner ! stop,
+  ok = await_monitors(Provider, [{process, Holder}], ?LIMIT_MS),
+  ?assertEqual({ok, {<<"alice">>, <<?SECRET>>}}, ask_provider(login, Provider)),
+  Holder ! stop,
+  receive {'DOWN', EndOfProvider, process, _, Reason} -> ?assertEqual(shutdown, Reason) end.
+
+await_monitors(Pid, Monitors, LimitMs) when LimitMs > 0 ->
+  case process_info(Pid, monitors) of
+    {monitors, Monitors} -> ok;
+    {monitors, _} -> receive after 10 -> await_monitors(Pid, Monitors, LimitMs - 10) end
+  end.
+
 token(Fun) -> ask(token, {oauthbearer, #{token => Fun}}).
 
-ask(Question, Sasl) ->
+ask(Question, Sasl) -> ask_provider(Question, provider(Sasl)).
+
+ask_provider(Question, Provider) ->
   Ref = make_ref(),
-  provider(Sasl) ! {brod_sasl, {self(), Ref}, Question, ?LIMIT_MS},
+  Provider ! {brod_sasl, {self(), Ref}, Question, ?LIMIT_MS},
   receive {Ref, Answer} -> Answer after ?LIMIT_MS -> error(no_answer) end.
 
 provider(Sasl) ->
