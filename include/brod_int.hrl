@@ -32,6 +32,8 @@
 -define(BROD_JOURNAL, brod_journal).
 
 %% The domain is brod's; what a line is about comes from brod_logging:about/1. See docs/adr/0020-log-lines.md.
+%% A term that may be long is ~9999p or ~9999P: Elixir's Logger takes the 0 of ~0p for a width, and each element gets
+%% a line of its own.
 -define(BROD_LOG_DOMAIN, #{domain => [brod]}).
 -define(BROD_LOG_WARNING(Fmt, Args), ?LOG_WARNING(Fmt, Args, ?BROD_LOG_DOMAIN)).
 -define(BROD_LOG_ERROR(Fmt, Args), ?LOG_ERROR(Fmt, Args, ?BROD_LOG_DOMAIN)).

@@ -147,7 +147,7 @@ unexpected(Message, State) ->
            true -> {element(1, Message), '...'};
            false -> '...'
          end,
-  ?BROD_LOG_WARNING("A connection got a message that it does not understand: ~0P", [Kind, 8]),
+  ?BROD_LOG_WARNING("A connection got a message that it does not understand: ~9999P", [Kind, 8]),
   State.
 
 terminate(_Reason, #state{context = Context, kind = Kind, requests = Requests}) ->

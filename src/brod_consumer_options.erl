@@ -41,7 +41,7 @@ merge(Options, Given) ->
 warn_unusable(Given) ->
   Defaults = brod_option_table:defaults(consumer),
   lists:foreach(fun({Key, Value}) ->
-                    ?BROD_LOG_WARNING("consumer option ~p cannot be ~0P: ~p is used instead",
+                    ?BROD_LOG_WARNING("consumer option ~p cannot be ~9999P: ~p is used instead",
                                       [Key, Value, 12, map_get(Key, Defaults)])
                 end, brod_options:unusable(Given)).
 

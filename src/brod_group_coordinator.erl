@@ -235,7 +235,7 @@ handle_info(Info, #st{callback = Then, runner = Runner} = St) ->
 
 terminate(Reason, St) ->
   ok = stop_callbacks(St),
-  log(level(Reason), "stops: ~0P", [Reason, 20], St),
+  log(level(Reason), "stops: ~9999P", [Reason, 20], St),
   ok = revoked(Reason, St),
   ok = brod_group_commits:farewell(?FAREWELL_TIMEOUT_MS, drain_acks(St#st.commits)),
   leave(St).
@@ -277,7 +277,7 @@ handle_event({coordinator, {Host, Port}}, St) ->
   log(info, "coordinator is ~ts:~p", [Host, Port], St),
   {noreply, St};
 handle_event({unknown_topics, Topics}, St) ->
-  log(warning, "joined for topics that do not exist: ~0P", [Topics, 20], St),
+  log(warning, "joined for topics that do not exist: ~9999P", [Topics, 20], St),
   {noreply, St};
 handle_event({retrying, 0, Reason}, St) ->
   log(warning, "waits for the group's coordinator: ~ts", [brod_connect_failure:words(Reason)], St),
@@ -294,7 +294,7 @@ handle_event({down, {max_rejoin_attempts, Reason}}, St) ->
       [Reason, brod_group_options:hint(Reason, St#st.options)], St),
   {stop, max_rejoin_attempts, St};
 handle_event({down, Reason}, #st{client_state = ClientState} = St) ->
-  log(info, "has lost its client: ~0p", [Reason], St),
+  log(info, "has lost its client: ~9999p", [Reason], St),
   Lost = case ClientState of
            present -> St#st{client_state = lost};
            _ -> St
@@ -344,7 +344,7 @@ begin_generation(#{member_id := MemberId, generation := Generation, leader := Is
 
 %% Where reading begins is then up to the member's consumer options, and may be the end.
 log_new(commit_to_kafka_v2, [_ | _] = New, St) ->
-  log(info, "finds no committed offset for ~ts: ~0p", [brod_logging:count(length(New), "partition"), New], St);
+  log(info, "finds no committed offset for ~ts: ~9999p", [brod_logging:count(length(New), "partition"), New], St);
 log_new(_Policy, _New, _St) -> ok.
 
 %% Ends the generation, if there is one, and joins (again). In the phases between, a join is to come
@@ -421,12 +421,12 @@ open_group(#st{client = Client, options = Options} = St) ->
     {ok, Handle} ->
       {noreply, join(St#st{handle = Handle, open_attempts = 0})};
     {error, Reason} when Attempt >= MaxAttempts, not St#st.has_been_member ->
-      log(error, "gives up after ~p attempts (max_rejoin_attempts) to reach client ~p: ~0p",
+      log(error, "gives up after ~p attempts (max_rejoin_attempts) to reach client ~p: ~9999p",
           [Attempt, Client, Reason], St),
       {stop, max_rejoin_attempts, St};
     {error, Reason} ->
       Attempt rem ?OPEN_ATTEMPTS_A_LOG =:= 1 andalso
-        log(warning, "cannot reach client ~p, attempt ~p: ~0p", [Client, Attempt, Reason], St),
+        log(warning, "cannot reach client ~p, attempt ~p: ~9999p", [Client, Attempt, Reason], St),
       _ = erlang:send_after(max(100, round(Delay * 1000)), self(), {?MODULE, open}),
       {noreply, St#st{open_attempts = Attempt}}
   end.

@@ -31,7 +31,7 @@ warn(Given) ->
       ok = brod_options:warn_unknown(group, Given),
       ok = warn_slow_heartbeat(Options),
       lists:foreach(fun({Key, Value, Used}) ->
-                        ?BROD_LOG_WARNING("group option ~p cannot be ~0P, ~0p is used instead",
+                        ?BROD_LOG_WARNING("group option ~p cannot be ~9999P, ~9999p is used instead",
                                           [Key, Value, 12, Used])
                     end, Replaced);
     {error, _} ->
@@ -59,7 +59,7 @@ heartbeat(Options) ->
 
 %% With two heartbeats lost the third one has to be in time.
 warn_slow_heartbeat(#{heartbeat_rate_seconds := Rate, session_timeout_seconds := Session}) when Rate * 3 > Session ->
-  ?BROD_LOG_WARNING("group options: heartbeat_rate_seconds ~0p is more than a third of session_timeout_seconds ~0p: "
+  ?BROD_LOG_WARNING("group options: heartbeat_rate_seconds ~9999p is more than a third of session_timeout_seconds ~9999p: "
                     "a member may be thrown out when one or two heartbeats are late", [Rate, Session]);
 warn_slow_heartbeat(_Options) ->
   ok.

@@ -196,7 +196,7 @@ handle_cast(_Cast, St) ->
 handle_info({'EXIT', Pid, {shutdown, client_down} = Reason}, #st{coordinator = Pid} = St) ->
   {stop, Reason, St};
 handle_info({'EXIT', Pid, Reason}, #st{coordinator = Pid} = St) ->
-  ?BROD_LOG_WARNING("group subscriber ~p (~ts) stops, its coordinator has stopped: ~0p",
+  ?BROD_LOG_WARNING("group subscriber ~p (~ts) stops, its coordinator has stopped: ~9999p",
                     [self(), St#st.group_id, Reason]),
   {stop, {shutdown, coordinator_failure}, St};
 handle_info({'EXIT', _Pid, Reason}, St) when Reason =/= normal ->
@@ -247,7 +247,7 @@ start_consumers(Assignments, #st{client = Client, consumer_config = Config} = St
           ok -> ok;
           {error, Reason} ->
             %% The subscriptions are tried again, which starts the consumers first.
-            ?BROD_LOG_WARNING("group subscriber ~p (~ts) cannot start consumers of ~ts: ~0p",
+            ?BROD_LOG_WARNING("group subscriber ~p (~ts) cannot start consumers of ~ts: ~9999p",
                               [self(), St#st.group_id, Topic, Reason])
         end
     end, Topics),

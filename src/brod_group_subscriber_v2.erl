@@ -253,7 +253,7 @@ handle_info({'EXIT', Pid, {shutdown, client_down}}, #st{coordinator = Pid} = St)
   log(info, "stops, its client was stopped", [], St),
   {stop, shutdown, St};
 handle_info({'EXIT', Pid, Reason}, #st{coordinator = Pid} = St) ->
-  log(warning, "stops, its coordinator has stopped: ~0p", [Reason], St),
+  log(warning, "stops, its coordinator has stopped: ~9999p", [Reason], St),
   {stop, {shutdown, coordinator_failure}, St};
 handle_info({'EXIT', Pid, Reason}, #st{stopping = Stopping, workers = Workers} = St) ->
   Current = [TP || {TP, Worker} <- maps:to_list(Workers), Worker =:= Pid],
@@ -270,7 +270,7 @@ handle_info({'EXIT', Pid, Reason}, #st{stopping = Stopping, workers = Workers} =
     {false, []} when Reason =:= normal ->
       {noreply, St};
     {false, []} ->
-      log(info, "stops, ~p has exited: ~0p", [Pid, Reason], St),
+      log(info, "stops, ~p has exited: ~9999p", [Pid, Reason], St),
       {stop, shutdown, St}
   end;
 handle_info({?MODULE, revoke_timeout, Ref}, #st{revoking = {_, {Ref, _}}} = St) ->
@@ -311,7 +311,7 @@ start_workers([Assignment | Rest], St) ->
       start_workers(Rest, St#st{workers = maps:put(TP, Worker, St#st.workers),
                                 trackers = maps:put(TP, Tracker, St#st.trackers)});
     {error, Reason} ->
-      log(error, "stops, no worker for ~ts-~p could be started: ~0p",
+      log(error, "stops, no worker for ~ts-~p could be started: ~9999p",
           [Topic, Partition, Reason], St),
       {stop, shutdown, ok, St}
   end.

@@ -206,7 +206,7 @@ unknown(Config, Known) ->
 warn_unknown_socket_options(#{extra_sock_opts := [_ | _] = Options}) ->
   case brod_socket_options:unknown(Options) of
     [] -> ok;
-    Unknown -> ?BROD_LOG_WARNING("Socket options that the engine does not know are ignored: ~0P", [Unknown, 30])
+    Unknown -> ?BROD_LOG_WARNING("Socket options that the engine does not know are ignored: ~9999P", [Unknown, 30])
   end;
 warn_unknown_socket_options(_) ->
   ok.

@@ -259,7 +259,7 @@ now_ms() -> erlang:monotonic_time(millisecond).
 %% Under a supervisor of brod the producer ends with its client all the same: that supervisor does.
 client_ended(Reason, #state{client = Client} = State) when is_atom(Client) ->
   _ = brod_utils:is_normal_reason(Reason) orelse
-        ?BROD_LOG_WARNING("The client ~p of the producer of ~ts, partition ~p, has ended: ~0p. The "
+        ?BROD_LOG_WARNING("The client ~p of the producer of ~ts, partition ~p, has ended: ~9999p. The "
                           "producer goes on when it is back.",
                           [Client, State#state.topic, State#state.partition, Reason]),
   {noreply, State};

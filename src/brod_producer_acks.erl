@@ -37,7 +37,7 @@ pass_failed(Targets, Reason, Topic, Partition, Self) ->
     0 -> ok;
     Count ->
       ?BROD_LOG_ERROR("Produce calls of ~ts, partition ~p, failed and have no callback that could be "
-                      "told: ~p of them, because of ~0p.", [Topic, Partition, Count, Reason])
+                      "told: ~p of them, because of ~9999p.", [Topic, Partition, Count, Reason])
   end.
 
 pass_failed(Targets, Reason, Partition, Self) ->

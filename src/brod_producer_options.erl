@@ -32,7 +32,7 @@ warn(Config, What) ->
   case brod_option_table:check_given(producer, Config) of
     {ok, _Options, Replaced} ->
       lists:foreach(fun({Key, Value, Used}) ->
-                      ?BROD_LOG_WARNING("~ts: the option ~p cannot be ~0P; ~p is used instead.", [What, Key, Value, 12, Used])
+                      ?BROD_LOG_WARNING("~ts: the option ~p cannot be ~9999P; ~p is used instead.", [What, Key, Value, 12, Used])
                     end, Replaced);
     {error, _} ->
       ok

@@ -68,7 +68,7 @@ helpers({ok, Pid}) ->
 linked_ended(Pid, Reason) ->
   case get(brod_helpers_sup) of
     Pid ->
-      ?BROD_LOG_ERROR("The processes that serve all clients have ended, and are started again: ~0p", [Reason]),
+      ?BROD_LOG_ERROR("The processes that serve all clients have ended, and are started again: ~9999p", [Reason]),
       helpers(brod_helpers_sup:restart_link());
     _ -> ok
   end.

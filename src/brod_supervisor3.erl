@@ -336,7 +336,7 @@ start_with_siblings(#child{name = Name}, State) ->
     {ok, Started} ->
       {noreply, State#state{children = Order(Started)}};
     {error, #child{name = FailedName} = Failed, Reason, Rest} ->
-      ?BROD_LOG_ERROR("~p: child ~p failed to start: ~0p", [State#state.name, FailedName, Reason]),
+      ?BROD_LOG_ERROR("~p: child ~p failed to start: ~9999p", [State#state.name, FailedName, Reason]),
       restart_failed(Failed, State#state{children = Order(Rest)})
   end.
 

@@ -304,7 +304,7 @@ partitions(Wanted, Count) ->
   end.
 
 stop_at_start(Reason, St) ->
-  ?BROD_LOG_ERROR("topic subscriber of ~ts with client ~p cannot start: ~0p",
+  ?BROD_LOG_ERROR("topic subscriber of ~ts with client ~p cannot start: ~9999p",
                   [St#st.topic, St#st.client, Reason]),
   {stop, Reason, St}.
 

@@ -85,7 +85,7 @@ handle_message(Topic, Partition, #kafka_message_set{messages = Messages} = Set, 
     true ->
       {error, Lost} = Added,
       Aborted = brod:abort(Tx),
-      ?BROD_LOG_WARNING("group ~ts: its member here has lost ~ts ~b (~ts), so the transaction of the offsets up to ~b is aborted (~0p); "
+      ?BROD_LOG_WARNING("group ~ts: its member here has lost ~ts ~b (~ts), so the transaction of the offsets up to ~b is aborted (~9999p); "
                         "the group is joined again", [GroupId, Topic, Partition, Lost, Last, Aborted]),
       {lost, Lost, State}
   end.
