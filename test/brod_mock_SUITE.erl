@@ -7,7 +7,7 @@
          leader_that_hangs_keeps_nothing_from_the_next_one/1, broker_stops/1, looks_older/1, no_fault_harms/1]).
 -export([metadata_without_a_client_creates_no_topic/1, holes_are_read_over/1, control_batches_are_not_messages/1, lying_high_watermark_harms_no_consumer/1,
          consumer_goes_on_after_an_unclean_election/1, brokers_clock_is_seen/1, throttled_client_waits/1, throttle_ends_with_its_connection/1,
-         throttle_that_nobody_tells_is_waited_for/1,
+         throttle_that_nobody_tells_is_waited_for/1, quota_is_waited_for_by_fold/1,
          answer_that_is_minutes_late_is_not_waited_for/1, what_is_wrong_with_a_request_is_told/1,
          commands_come_by_tcp/1, metrics_are_pushed_where_brokers_ask/1, tls_comes_from_files/1,
          starts_quickly_and_small/1, random_walk_loses_nothing_and_leaves_nothing/1]).
@@ -18,6 +18,7 @@
 
 -define(LIMIT_MS, 30000).
 -define(CLUSTERS, 16).
+-define(THROTTLING_QUOTA_EXCEEDED, 89).
 
 suite() -> [{timetrap, {minutes, 8}}].
 
@@ -26,7 +27,7 @@ all() ->
    leader_that_hangs_keeps_nothing_from_the_next_one, broker_stops, looks_older,
    holes_are_read_over, control_batches_are_not_messages, lying_high_watermark_harms_no_consumer,
    consumer_goes_on_after_an_unclean_election, brokers_clock_is_seen, throttled_client_waits, throttle_ends_with_its_connection,
-   throttle_that_nobody_tells_is_waited_for,
+   throttle_that_nobody_tells_is_waited_for, quota_is_waited_for_by_fold,
    answer_that_is_minutes_late_is_not_waited_for, what_is_wrong_with_a_request_is_told, commands_come_by_tcp,
    metrics_are_pushed_where_brokers_ask, tls_comes_from_files,
    starts_quickly_and_small, random_walk_loses_nothing_and_leaves_nothing, no_fault_harms].
@@ -262,6 +263,17 @@ throttled_client_waits(_Config) ->
     %% A client's own name is the one of its brod client.
     ok = brod_mock:quota(Mock, atom_to_binary(Client, utf8), #{produce => 1000}),
     ?assert(MsOf([binary:copy(<<"x">>, 1300), <<"waits">>]) >= 290)
+  end).
+
+%% How long that takes is up to the quota: longer than a leader takes to move.
+quota_is_waited_for_by_fold(_Config) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+    ok = brod:start_producer(Client, <<"t">>, []),
+    ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"v">>),
+    ok = brod_mock:fault(Mock, #{api => <<"Fetch">>, times => 10, action => {error, ?THROTTLING_QUOTA_EXCEEDED}}),
+    Count = fun(_Message, N) -> {ok, N + 1} end,
+    ?assertEqual({1, 1, reached_end_of_partition}, brod:fold(Client, <<"t">>, 0, 0, #{max_wait_time => 1}, 0, Count, #{})),
+    ?assertEqual(10, brod_mock:faults_met(Mock))
   end).
 
 %% A broker that comes back knows nothing of what it asked for, nor does one whose answer was damaged.

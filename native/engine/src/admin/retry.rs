@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Retry {
     backoff: Backoff,
     until: Instant,
+    /// A quota that is used up passes with time alone, and often takes longer than leaders do.
+    until_quota: Instant,
     topic_was_unknown: bool,
 }
 
@@ -23,13 +25,16 @@ impl Retry {
     /// For an operation whose caller waits `limit`. Gives up earlier than that, so that the
     /// caller gets the error and not just a timeout.
     pub(super) fn within(limit: Duration) -> Self {
+        let now = Instant::now();
+        let limit = limit * 4 / 5;
         Retry {
             backoff: Backoff::new(
                 Duration::from_millis(100),
                 Duration::from_secs(1),
                 rand::random(),
             ),
-            until: Instant::now() + (limit * 4 / 5).min(PATIENCE),
+            until: now + limit.min(PATIENCE),
+            until_quota: now + limit,
             topic_was_unknown: false,
         }
     }
@@ -46,7 +51,11 @@ impl Retry {
             return Err(error);
         }
         let next = now + self.backoff.next_wait();
-        if next >= self.until {
+        let until = match error.code() {
+            Some(ErrorCode::THROTTLING_QUOTA_EXCEEDED) => self.until_quota,
+            _ => self.until,
+        };
+        if next >= until {
             return Err(error);
         }
         Ok(next)
@@ -91,6 +100,23 @@ mod tests {
         assert_eq!(given_up, error(ErrorCode::LEADER_NOT_AVAILABLE));
         assert!((3..=5).contains(&attempts), "{attempts} attempts");
         assert!(now < start + Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_quota_is_waited_for_as_long_as_the_caller_waits() {
+        let mut retry = Retry::within(Duration::from_secs(100));
+        let start = Instant::now();
+        let used_up = error(ErrorCode::THROTTLING_QUOTA_EXCEEDED);
+        let mut after = |seconds| {
+            let now = start + Duration::from_secs(seconds);
+            retry.next_attempt(used_up.clone(), now).err()
+        };
+        assert_eq!(after(10), None);
+        assert_eq!(after(70), None);
+        assert_eq!(after(80), Some(used_up.clone()));
+        let moved = error(ErrorCode::LEADER_NOT_AVAILABLE);
+        let late = retry.next_attempt(moved.clone(), start + PATIENCE);
+        assert_eq!(late, Err(moved));
     }
 
     #[test]
