@@ -64,14 +64,16 @@ warn_slow_heartbeat(#{heartbeat_rate_seconds := Rate, session_timeout_seconds :=
 warn_slow_heartbeat(_Options) ->
   ok.
 
-%% @doc What is to be done where a coordinator refuses a member, as the end of a sentence; empty where nothing is known.
+%% @doc What is to be done where a coordinator refuses a member or throws it out, as the end of a sentence; empty where
+%% nothing is known.
 -spec hint(term(), options()) -> iodata().
 hint(invalid_session_timeout, #{session_timeout_seconds := Seconds}) ->
   io_lib:format(" (session_timeout_seconds is ~0p, and the broker allows what lies between its group.min.session.timeout.ms and "
                 "group.max.session.timeout.ms: 6 and 1800 seconds unless configured otherwise)", [Seconds]);
-hint(inconsistent_group_protocol, _Options) ->
-  " (the group's members use other protocols: take another group_id, or give protocol_name and partition_assignment_strategy "
-  "as they have them)";
+hint(inconsistent_group_protocol, #{protocol_name := Name, partition_assignment_strategy := Strategy}) ->
+  Offered = lists:join(", ", protocols(Name, Strategy)),
+  io_lib:format(" (it is a share group, or its members use other protocols than ~ts: take another group_id, or give "
+                "protocol_name and partition_assignment_strategy as they have them)", [Offered]);
 hint(fenced_instance_id, #{group_instance_id := Id, fenced_member_action := Action}) ->
   io_lib:format(" (another member has the group_instance_id ~ts: ~ts)",
                 [Id, case Action of

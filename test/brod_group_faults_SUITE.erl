@@ -158,7 +158,7 @@ refused_for_good(Config) ->
       ?assertEqual({shutdown, coordinator_failure}, Reason)
   after ?LIMIT_MS -> error(does_not_give_up)
   end,
-  ?assert(brod_log:has(Log, "inconsistent_group_protocol")),
+  ?assert(brod_log:has(Log, "members use other protocols than other:")),
   ?assert(brod_log:has(Log, "max_rejoin_attempts")),
   brod_log:stop(Log),
   ok = brod_group_subscriber_v2:stop(A).
