@@ -765,7 +765,7 @@ list_groups(Endpoint, ConnConfig) -> brod_utils:list_groups(Endpoint, ConnConfig
 list_all_groups(Endpoints, ConnConfig) -> brod_utils:list_all_groups(Endpoints, ConnConfig).
 
 %% @doc State and members of groups, asked at the coordinator of each; any broker will do as `Endpoint'. A group that does not exist
-%% has the state `Dead'.
+%% has the state `Dead', and so has one of another kind: a share group, or one whose partitions the brokers deal out (KIP-848).
 -spec describe_groups(endpoint(), conn_config(), [group_id()]) -> {ok, [map()]} | {error, term()}.
 describe_groups(Endpoint, ConnConfig, GroupIds) ->
   brod_utils:describe_groups(Endpoint, ConnConfig, GroupIds).

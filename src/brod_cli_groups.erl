@@ -28,21 +28,15 @@ groups(Options, Words) ->
       end;
     ["describe", Group] ->
       Coordinator = brod_cli_cluster:coordinator(Endpoints, Config, Group),
-      case brod:describe_groups(Coordinator, Config, [brod_cli_cluster:text(Group)]) of
-        {ok, [#{group_state := State, members := Members} = Described]} ->
-          maps:is_key("json", Options) orelse
-            brod_cli_output:print("~ts is ~ts, ~b members, protocol ~ts~n",
-                                  [Group, State, length(Members), maps:get(protocol_data, Described, <<>>)]),
-          Rows = [[M, C, H] || #{member_id := M, client_id := C, client_host := H} <- Members],
-          case Options of
-            %% A group without members has a state, too.
-            #{"json" := true} ->
-              Fields = [maps:from_list(lists:zip([member, client, host], Row)) || Row <- Rows],
-              brod_cli_output:write([brod_cli_output:json(#{group => brod_cli_cluster:text(Group), state => State,
-                                                            protocol => maps:get(protocol_data, Described, <<>>),
-                                                            members => Fields}), "\n"]);
-            _ -> brod_cli_output:rows(Options, [member, client, host], Rows)
+      Id = brod_cli_cluster:text(Group),
+      case brod:describe_groups(Coordinator, Config, [Id]) of
+        {ok, [#{group_state := <<"Dead">>} = Described]} ->
+          case is_listed(Coordinator, Config, Id) of
+            true -> {error, iolist_to_binary([Id, " is a share group, or one whose partitions the brokers deal out: "
+                                                  "kafka-share-groups.sh or kafka-consumer-groups.sh describes it"])};
+            false -> described(Options, Id, Described)
           end;
+        {ok, [Described]} -> described(Options, Id, Described);
         {ok, Other} -> {error, Other};
         Error -> Error
       end;
@@ -57,6 +51,25 @@ groups(Options, Words) ->
       end;
     _ -> brod_cli_commands:usage("groups")
   end.
+
+described(Options, Group, #{group_state := State, members := Members} = Described) ->
+  Protocol = maps:get(protocol_data, Described, <<>>),
+  Rows = [[M, C, H] || #{member_id := M, client_id := C, client_host := H} <- Members],
+  case Options of
+    %% A group without members has a state, too.
+    #{"json" := true} ->
+      Fields = [maps:from_list(lists:zip([member, client, host], Row)) || Row <- Rows],
+      brod_cli_output:write([brod_cli_output:json(#{group => Group, state => State, protocol => Protocol,
+                                                    members => Fields}), "\n"]);
+    _ ->
+      brod_cli_output:print("~ts is ~ts, ~b members, protocol ~ts~n", [Group, State, length(Members), Protocol]),
+      brod_cli_output:rows(Options, [member, client, host], Rows)
+  end.
+
+%% Brokers call what is described by other requests dead, as if it were not there.
+is_listed(Coordinator, Config, Group) ->
+  {ok, Groups} = brod_cli_cluster:must(brod:list_groups(Coordinator, Config), Group),
+  lists:keymember(Group, #brod_cg.id, Groups).
 
 %% @doc What a group has committed, and how far that is from the end.
 -spec commits(map(), [string()]) -> ok | {error, term()}.

@@ -6,6 +6,7 @@
          progress_and_colours_are_for_terminals/1]).
 -export([lines_are_produced_and_consumed/1, json_lines_come_back/1, consuming_starts_and_ends_where_told/1,
          follow_waits_for_more/1, topics_live/1, groups_move/1, groups_that_are_not_told_are_missed/1,
+         groups_of_other_kinds_are_not_called_dead/1,
          doctor_says_what_is_wrong/1, exit_codes/1]).
 -export([arguments_are_utf_8_in_any_locale/1, what_came_before_a_wrong_line_is_stored/1, a_signal_ends_it_without_a_word/1,
          a_full_disk_is_told_and_a_reader_that_is_gone_is_not/1]).
@@ -21,6 +22,7 @@ all() ->
   [lines_are_produced_and_consumed, json_lines_come_back, consuming_starts_and_ends_where_told, follow_waits_for_more,
    topics_are_piped, a_group_goes_on_where_it_was, bench_tells_rates, what_a_broker_lacks_is_said,
    progress_and_colours_are_for_terminals, topics_live, groups_move, groups_that_are_not_told_are_missed,
+   groups_of_other_kinds_are_not_called_dead,
    doctor_says_what_is_wrong, exit_codes, arguments_are_utf_8_in_any_locale, what_came_before_a_wrong_line_is_stored,
    a_signal_ends_it_without_a_word, a_full_disk_is_told_and_a_reader_that_is_gone_is_not].
 
@@ -125,6 +127,30 @@ groups_that_are_not_told_are_missed(Config) ->
                            " are missing: cluster_authorization_failed\n"]),
   ?assertMatch({1, _, Says}, brod(Config, List)),
   ok = brod_mock:stop(Mock).
+
+%% DescribeGroups knows of classic groups alone: brokers answer that another one is dead, whoever is in it.
+groups_of_other_kinds_are_not_called_dead(Config) ->
+  {ok, Mock} = brod_mock:start(#{brokers => 1, topics => #{<<"t">> => 1}}),
+  [{Host, Port}] = brod_mock:endpoints(Mock),
+  Describe = fun(Group) ->
+               brod(Config, ["groups", "describe", Group, "--brokers", Host ++ ":" ++ integer_to_list(Port)])
+             end,
+  ok = joins_as_of_kip_848({Host, Port}, <<"g">>, <<"t">>),
+  ?assertMatch({1, <<>>, <<"brod: failed: g is a share group, or one whose partitions the brokers deal out", _/binary>>},
+               Describe("g")),
+  ?assertMatch({0, <<"none is Dead", _/binary>>, <<>>}, Describe("none")),
+  ok = brod_mock:stop(Mock).
+
+%% ConsumerGroupHeartbeat 0, which nothing here sends, by hand.
+joins_as_of_kip_848({Host, Port}, Group, Topic) ->
+  {ok, Socket} = gen_tcp:connect(Host, Port, [binary, {packet, 4}, {active, false}]),
+  Text = fun(T) -> [byte_size(T) + 1, T] end,
+  Header = <<68:16, 0:16, 1:32, -1:16, 0>>,
+  Body = [Text(Group), Text(<<>>), <<0:32>>, 0, 0, <<30000:32>>, [2, Text(Topic)], 0, 1, 0],
+  ok = gen_tcp:send(Socket, [Header, Body]),
+  {ok, <<1:32, 0, _Throttle:32, ErrorCode:16, _/binary>>} = gen_tcp:recv(Socket, 0, ?LIMIT_MS),
+  ?assertEqual(0, ErrorCode),
+  gen_tcp:close(Socket).
 
 bench_tells_rates(Config) ->
   {0, Produced, <<>>} = brod(Config, ["bench", "produce", "-t", "t", "-n", "1000", "--size", "10", "--compression", "lz4", "--json"]),
