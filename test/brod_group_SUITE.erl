@@ -31,7 +31,8 @@ groups() ->
     [consumer_managed, consumer_managed_v1, callback_implemented, callback_implemented_v1,
      user_data, worker_info, commit_makes_room]},
    {others, [],
-    [kcat_joins_first, kcat_joins_later, cg_commits, list_and_describe]}].
+    [kcat_joins_first, kcat_joins_later, java_joins_first, java_joins_later, java_of_kip_848_joins, cg_commits,
+     list_and_describe]}].
 
 init_per_suite(Config) -> brod_test:init_suite(Config).
 
@@ -356,10 +357,36 @@ kcat_joins_later(Config) ->
   share_with(kcat(Group, Topic), A, Topic, Config).
 
 kcat(Group, Topic) ->
-  brod_test:kcat_start(["-G", Group, "-u", "-X", "auto.offset.reset=earliest", "-f", "%p %s\n",
-                        Topic], <<>>).
+  {brod_test:kcat_start(["-G", Group, "-u", "-X", "auto.offset.reset=earliest", "-f", "%p %s\n",
+                         Topic], <<>>), <<"^[0-9]+ ([0-9]+)$">>}.
 
-share_with(Kcat, A, Topic, Config) ->
+java_joins_first(Config) ->
+  {Client, Group, Topic} = filled(4, 0, Config),
+  Java = java(Group, Topic, []),
+  wait_until(fun() -> length(members(Client, Group)) =:= 1 end, ?LIMIT_MS),
+  A = v2(a, Client, Group, [Topic]),
+  share_with(Java, A, Topic, Config).
+
+java_joins_later(Config) ->
+  {Client, Group, Topic} = filled(4, 0, Config),
+  A = v2(a, Client, Group, [Topic]),
+  _ = await_assigned([A], tps(Topic, 4)),
+  share_with(java(Group, Topic, []), A, Topic, Config).
+
+%% The broker makes the group one of its own kind, and deals out the partitions until the last of these members leaves.
+java_of_kip_848_joins(Config) ->
+  {Client, Group, Topic} = filled(4, 0, Config),
+  A = v2(a, Client, Group, [Topic]),
+  _ = await_assigned([A], tps(Topic, 4)),
+  share_with(java(Group, Topic, ["--group-protocol", "consumer"]), A, Topic, Config).
+
+java(Group, Topic, Options) ->
+  {brod_test:java_start("org.apache.kafka.tools.VerifiableConsumer",
+                        ["--bootstrap-server", brod_test:servers(), "--group-id", Group, "--topic", Topic,
+                         "--reset-policy", "earliest", "--verbose" | Options]), <<"\"value\":\"([0-9]+)\"">>}.
+
+%% Another client's member, and what finds the values in that which it prints.
+share_with({Port, Pattern}, A, Topic, Config) ->
   Client = ?config(client, Config),
   wait_until(fun() -> map_size(brod_group_subscriber_v2:get_workers(A)) =:= 2 end, ?LIMIT_MS),
   Ours = [P || {_, P} <- maps:keys(brod_group_subscriber_v2:get_workers(A))],
@@ -367,18 +394,18 @@ share_with(Kcat, A, Topic, Config) ->
   Partition = fun(V) -> (V - 1) div 10 end,
   Mine = [integer_to_binary(V) || V <- lists:seq(1, 40), lists:member(Partition(V), Ours)],
   _ = collect(Mine, ?LIMIT_MS),
-  ?assertEqual(lists:sort(numbers(1, 40) -- Mine), lists:sort(kcat_lines(Kcat, <<>>, 20))),
-  %% kcat leaves, and we have it all.
-  {os_pid, OsPid} = erlang:port_info(Kcat, os_pid),
+  ?assertEqual(lists:sort(numbers(1, 40) -- Mine), lists:sort(printed(Port, Pattern, <<>>, 20))),
+  %% It leaves, and we have it all.
+  {os_pid, OsPid} = erlang:port_info(Port, os_pid),
   "" = os:cmd("kill -TERM " ++ integer_to_list(OsPid)),
   _ = await_assigned([A], tps(Topic, 4)),
   ok = stop(A).
 
-%% The values of the first `Count' messages that kcat has printed.
-kcat_lines(Kcat, Output, Count) ->
-  case re:run(Output, <<"^[0-9]+ ([0-9]+)$">>, [global, multiline, {capture, [1], binary}]) of
+%% The first `Count' values that another client has printed.
+printed(Port, Pattern, Output, Count) ->
+  case re:run(Output, Pattern, [global, multiline, {capture, [1], binary}]) of
     {match, Values} when length(Values) >= Count -> lists:append(Values);
-    _ -> kcat_lines(Kcat, ?RECEIVE({Kcat, {data, Data}}, <<Output/binary, Data/binary>>), Count)
+    _ -> printed(Port, Pattern, ?RECEIVE({Port, {data, Data}}, <<Output/binary, Data/binary>>), Count)
   end.
 
 cg_commits(Config) ->

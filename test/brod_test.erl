@@ -8,7 +8,7 @@
 -export([create_topic/1, create_topic/2, replicated_topic/1, create_again/2, topic_spec/2, await_topic/2, add_partitions/2, limit_producers/2]).
 -export([producer/2, producer/3, produce_all/4, fetch_all/3, values/1, numbers/2]).
 -export([wait_until/2, flush/0, outcome/1, distributed/1]).
--export([java/2, kcat/2, kcat_start/2, kcat_kill/1]).
+-export([java/2, java_start/2, kcat/2, kcat_start/2, kcat_kill/1, servers/0]).
 -export([brokers/2, whole/0, with_kafka/2, scripts/0]).
 
 -include_lib("eunit/include/eunit.hrl").
@@ -242,9 +242,14 @@ outcome(Fun) ->
 %% Other programs
 
 %% @doc Runs a class of Kafka's own tools: `{Output, ExitStatus}'.
-java(Class, Args) ->
+java(Class, Args) -> run("java", java_args(Class, Args), <<>>).
+
+%% @doc One that goes on running.
+java_start(Class, Args) -> open("java", java_args(Class, Args)).
+
+java_args(Class, Args) ->
   Jars = filename:join([cache_dir(), "brod-kafka", kafka_version(), "*"]),
-  run("java", ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", Jars, Class | Args], <<>>).
+  ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", Jars, Class | Args].
 
 cache_dir() ->
   case os:getenv("XDG_CACHE_HOME") of
