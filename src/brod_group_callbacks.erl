@@ -96,6 +96,8 @@ with_offsets(consumer_managed, Module, Pid, Partitions) ->
 
 %% Members store the offset of the last message, as they acknowledge it.
 begin_offset(false, Begin) -> Begin;
+%% Nothing is earlier than 0: where the begin of the log is gone, what is left of it is read (as in brod from 3.16.5 on).
+begin_offset({_TP, {begin_offset, 0}}, _Begin) -> earliest;
 begin_offset({_TP, {begin_offset, Offset}}, _Begin) -> Offset;
 begin_offset({_TP, Last}, _Begin) when is_integer(Last), Last >= -1 -> Last + 1.
 

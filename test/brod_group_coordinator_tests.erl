@@ -264,12 +264,12 @@ consumer_managed() ->
   Pid = start([{offset_commit_policy, consumer_managed}]),
   answer(revoked, ok),
   receive {join, Id, _, _} -> ok end,
-  assigned(Pid, Id, 1, false, [{?T, P, undefined, <<>>} || P <- [0, 1, 2, 3]]),
-  ?assertEqual({get_committed_offsets, [{?T, 0}, {?T, 1}, {?T, 2}, {?T, 3}]},
+  assigned(Pid, Id, 1, false, [{?T, P, undefined, <<>>} || P <- [0, 1, 2, 3, 4]]),
+  ?assertEqual({get_committed_offsets, [{?T, 0}, {?T, 1}, {?T, 2}, {?T, 3}, {?T, 4}]},
                answer(get_committed_offsets,
-                      {ok, [{{?T, 0}, 4}, {{?T, 1}, {begin_offset, latest}}, {{?T, 2}, -1}]})),
+                      {ok, [{{?T, 0}, 4}, {{?T, 1}, {begin_offset, latest}}, {{?T, 2}, -1}, {{?T, 4}, {begin_offset, 0}}]})),
   {received, _, _, Assignments} = answer(received, ok),
-  ?assertEqual([5, latest, 0, undefined],
+  ?assertEqual([5, latest, 0, undefined, earliest],
                [B || #brod_received_assignment{begin_offset = B} <- Assignments]).
 
 assigns() ->
