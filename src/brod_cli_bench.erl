@@ -26,7 +26,7 @@ options() ->
 run(Options, ["produce"]) ->
   Topic = brod_cli_cluster:need_text("topic", Options),
   Count = maps:get("count", Options, 100000),
-  Value = crypto:strong_rand_bytes(maps:get("size", Options, 100)),
+  Value = rand:bytes(maps:get("size", Options, 100)),
   brod_cli_cluster:with_client(Options, fun() ->
     ok = brod_cli_messages:start_producer(?CLIENT, Topic, producer(Options)),
     Partitions = brod_cli_cluster:partitions(Topic, #{}),
