@@ -77,11 +77,18 @@ library(Own) ->
 
 %% The second way is for an ebin that lies in no folder called brod or brod-VSN.
 priv_dir() ->
-  case code:priv_dir(brod) of
+  case code:lib_dir(brod) of
     {error, bad_name} ->
-      filename:join(filename:dirname(filename:dirname(code:which(?MODULE))), "priv");
+      filename:join(folder(filename:dirname(filename:dirname(code:which(?MODULE)))), "priv");
     Dir ->
-      Dir
+      filename:join(folder(Dir), "priv")
+  end.
+
+%% No library can be loaded out of an escript, which is a file: then it is beside it.
+folder(Dir) ->
+  case filelib:is_dir(Dir) of
+    true -> Dir;
+    false -> folder(filename:dirname(Dir))
   end.
 
 %% @doc Start an operation; its result comes to the caller as `{brod_reply, Ref, Result}', at the
