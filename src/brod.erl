@@ -150,7 +150,10 @@ stop() -> application:stop(?MODULE).
 %% @private
 start(_StartType, _StartArgs) ->
   ok = brod_logging:show(default),
-  brod_sup:start_link().
+  case code:ensure_loaded(brod_nif) of
+    {module, _} -> brod_sup:start_link();
+    {error, Reason} -> {error, {engine_not_loaded, persistent_term:get({brod_nif, not_loaded}, Reason)}}
+  end.
 
 %% @private
 stop(_State) -> brod_logging:hide(default).

@@ -63,7 +63,9 @@ load() ->
     ok ->
       ?BROD_LOG(notice, "The engine that runs here goes on under the new brod_nif: ~ts. The one in ~ts is used once "
                 "the node has been restarted, or brod with its modules.", [Library, Own]);
-    Error ->
+    {error, {_, Why}} = Error ->
+      %% For brod:start/2: this module is not there to be asked.
+      persistent_term:put({?MODULE, not_loaded}, Why),
       Error
   end.
 

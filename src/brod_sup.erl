@@ -62,7 +62,9 @@ init(clients) ->
 
 helpers({ok, Pid}) ->
   _ = put(brod_helpers_sup, Pid),
-  ok.
+  ok;
+helpers({error, Reason}) ->
+  exit(Reason).
 
 %% @private Clients go on without the helpers, but handles would be kept of processes that are gone, and nothing would be told.
 linked_ended(Pid, Reason) ->

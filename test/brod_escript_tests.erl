@@ -15,6 +15,10 @@ the_engine_is_taken_from_beside_an_escript() ->
   {ok, _} = file:copy(filename:join(code:priv_dir(brod), "brod_nif.so"), Engine),
   %% Applications have folders of their own, as from rebar3, or all is in one, as from mix.
   ?assertEqual(["started", "started"], [run(Folder, In) || In <- ["brod/ebin", "tool/ebin"]]),
+  ok = file:delete(Engine),
+  Without = run(Folder, "brod/ebin"),
+  ?assertNotEqual(nomatch, string:find(Without, "engine_not_loaded: Failed to load NIF library: '" ++ filename:rootname(Engine))),
+  ?assertEqual(nomatch, string:find(Without, "undef")),
   ok = file:del_dir_r(Folder).
 
 run(Folder, In) ->
@@ -25,5 +29,7 @@ run(Folder, In) ->
   os:cmd("escript " ++ Tool).
 
 main([]) ->
-  ok = application:start(brod),
-  io:put_chars("started").
+  case application:start(brod) of
+    ok -> io:put_chars("started");
+    {error, {{Reason, Words}, _Where}} -> io:format("~p: ~ts", [Reason, Words])
+  end.
