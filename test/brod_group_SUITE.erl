@@ -343,47 +343,40 @@ commit_makes_room(Config) ->
 
 %%% Other clients, other calls
 
-kcat_joins_first(Config) ->
-  {Client, Group, Topic} = filled(4, 0, Config),
-  Kcat = kcat(Group, Topic),
-  wait_until(fun() -> length(members(Client, Group)) =:= 1 end, ?LIMIT_MS),
-  A = v2(a, Client, Group, [Topic]),
-  share_with(Kcat, A, Topic, Config).
+kcat_joins_first(Config) -> joins_first(fun kcat/2, Config).
 
-kcat_joins_later(Config) ->
-  {Client, Group, Topic} = filled(4, 0, Config),
-  A = v2(a, Client, Group, [Topic]),
-  _ = await_assigned([A], tps(Topic, 4)),
-  share_with(kcat(Group, Topic), A, Topic, Config).
+kcat_joins_later(Config) -> joins_later(fun kcat/2, Config).
+
+java_joins_first(Config) -> joins_first(java([]), Config).
+
+java_joins_later(Config) -> joins_later(java([]), Config).
+
+%% The broker makes the group one of its own kind, and deals out the partitions until the last of these members leaves.
+java_of_kip_848_joins(Config) -> joins_later(java(["--group-protocol", "consumer"]), Config).
 
 kcat(Group, Topic) ->
   {brod_test:kcat_start(["-G", Group, "-u", "-X", "auto.offset.reset=earliest", "-f", "%p %s\n",
                          Topic], <<>>), <<"^[0-9]+ ([0-9]+)$">>}.
 
-java_joins_first(Config) ->
+java(Options) ->
+  fun(Group, Topic) ->
+    {brod_test:java_start("org.apache.kafka.tools.VerifiableConsumer",
+                          ["--bootstrap-server", brod_test:servers(), "--group-id", Group, "--topic", Topic,
+                           "--reset-policy", "earliest", "--verbose" | Options]), <<"\"value\":\"([0-9]+)\"">>}
+  end.
+
+joins_first(Start, Config) ->
   {Client, Group, Topic} = filled(4, 0, Config),
-  Java = java(Group, Topic, []),
+  Other = Start(Group, Topic),
   wait_until(fun() -> length(members(Client, Group)) =:= 1 end, ?LIMIT_MS),
   A = v2(a, Client, Group, [Topic]),
-  share_with(Java, A, Topic, Config).
+  share_with(Other, A, Topic, Config).
 
-java_joins_later(Config) ->
+joins_later(Start, Config) ->
   {Client, Group, Topic} = filled(4, 0, Config),
   A = v2(a, Client, Group, [Topic]),
   _ = await_assigned([A], tps(Topic, 4)),
-  share_with(java(Group, Topic, []), A, Topic, Config).
-
-%% The broker makes the group one of its own kind, and deals out the partitions until the last of these members leaves.
-java_of_kip_848_joins(Config) ->
-  {Client, Group, Topic} = filled(4, 0, Config),
-  A = v2(a, Client, Group, [Topic]),
-  _ = await_assigned([A], tps(Topic, 4)),
-  share_with(java(Group, Topic, ["--group-protocol", "consumer"]), A, Topic, Config).
-
-java(Group, Topic, Options) ->
-  {brod_test:java_start("org.apache.kafka.tools.VerifiableConsumer",
-                        ["--bootstrap-server", brod_test:servers(), "--group-id", Group, "--topic", Topic,
-                         "--reset-policy", "earliest", "--verbose" | Options]), <<"\"value\":\"([0-9]+)\"">>}.
+  share_with(Start(Group, Topic), A, Topic, Config).
 
 %% Another client's member, and what finds the values in that which it prints.
 share_with({Port, Pattern}, A, Topic, Config) ->

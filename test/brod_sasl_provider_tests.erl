@@ -93,16 +93,10 @@ outlives_its_owner() ->
   receive held -> ok end,
   EndOfProvider = monitor(process, Provider),
   Owner ! stop,
-  ok = await_monitors(Provider, [{process, Holder}], ?LIMIT_MS),
+  brod_test:wait_until(fun() -> process_info(Provider, monitors) =:= {monitors, [{process, Holder}]} end, ?LIMIT_MS),
   ?assertEqual({ok, {<<"alice">>, <<?SECRET>>}}, ask_provider(login, Provider)),
   Holder ! stop,
   receive {'DOWN', EndOfProvider, process, _, Reason} -> ?assertEqual(shutdown, Reason) end.
-
-await_monitors(Pid, Monitors, LimitMs) when LimitMs > 0 ->
-  case process_info(Pid, monitors) of
-    {monitors, Monitors} -> ok;
-    {monitors, _} -> receive after 10 -> await_monitors(Pid, Monitors, LimitMs - 10) end
-  end.
 
 token(Fun) -> ask(token, {oauthbearer, #{token => Fun}}).
 

@@ -44,12 +44,16 @@ fn commits_of_another_generation_are_refused() {
     assert!(bench.member.commit_target(1).is_err());
 }
 
-#[test]
-fn a_fenced_static_member_says_so_and_waits_before_it_joins_again() {
-    let mut bench = Bench::stable(GroupConfig {
+fn static_member() -> Bench {
+    Bench::stable(GroupConfig {
         group_instance_id: Some("i".into()),
         ..config()
-    });
+    })
+}
+
+#[test]
+fn a_fenced_static_member_says_so_and_waits_before_it_joins_again() {
+    let mut bench = static_member();
     bench.pass(
         Duration::from_secs(5),
         Some(err(ErrorCode::FENCED_INSTANCE_ID)),
@@ -69,10 +73,7 @@ fn a_fenced_static_member_says_so_and_waits_before_it_joins_again() {
 
 #[test]
 fn an_owner_hears_of_fencing_while_it_revokes() {
-    let mut bench = Bench::stable(GroupConfig {
-        group_instance_id: Some("i".into()),
-        ..config()
-    });
+    let mut bench = static_member();
     bench.pass(
         Duration::from_secs(5),
         Some(err(ErrorCode::REBALANCE_IN_PROGRESS)),
