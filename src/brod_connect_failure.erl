@@ -29,6 +29,9 @@ cause(Reason) when Reason =:= eaddrnotavail; Reason =:= enodev; Reason =:= eperm
   io_lib:format("no socket for it (~s): check the option extra_sock_opts", [Reason]);
 cause(Reason) when Reason =:= emfile; Reason =:= enfile ->
   io_lib:format("no descriptor was left for a socket (~s): check ulimit -n, and what this node has open", [Reason]);
+cause(eagain) ->
+  "the system gave no thread to look up names or read files on (eagain): check ulimit -u, the limit of processes of "
+  "this container, and what runs there";
 cause(closed) ->
   "it closed the connection: check that it is a Kafka broker, that the options ssl and sasl are what "
   "this port asks for, and its log";

@@ -2,7 +2,6 @@
 
 use brod_engine::tasks::boxed;
 use std::fmt::Debug;
-use std::sync::OnceLock;
 
 use parking_lot::RwLock;
 use rustler::types::atom::Atom;
@@ -27,15 +26,12 @@ fn log_open(env: Env<'_>) -> Atom {
     atoms::ok()
 }
 
-/// Begins to listen to the engine, once a node.
+/// Begins to listen to the engine. For who starts the runtime, once a node.
 pub(crate) fn start(runtime: &Handle) {
-    static STARTED: OnceLock<()> = OnceLock::new();
-    STARTED.get_or_init(|| {
-        let (lines, waiting) = mpsc::channel(WAITING);
-        // Another one is there only where another library of this VM's shares our `tracing`: it gets the lines then.
-        let _ = tracing::subscriber::set_global_default(Listener { lines });
-        runtime.spawn(boxed(pass_on(waiting)));
-    });
+    let (lines, waiting) = mpsc::channel(WAITING);
+    // Another one is there only where another library of this VM's shares our `tracing`: it gets the lines then.
+    let _ = tracing::subscriber::set_global_default(Listener { lines });
+    runtime.spawn(boxed(pass_on(waiting)));
 }
 
 struct Line {

@@ -54,6 +54,7 @@ fn inet(kind: std::io::ErrorKind, code: Option<i32>) -> Option<&'static str> {
         (_, Some(22)) => "einval",
         (_, Some(23)) => "enfile",
         (_, Some(24)) => "emfile",
+        (WouldBlock, _) => "eagain",
         (HostUnreachable, _) => "ehostunreach",
         (NetworkUnreachable, _) => "enetunreach",
         (NetworkDown, _) => "enetdown",

@@ -1,12 +1,17 @@
 //! The node's one tokio runtime, started with the first client.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::{io, thread};
 
+use parking_lot::{Mutex, RwLock};
 use rustler::Encoder;
 use rustler::{Env, LocalPid, OwnedEnv, Term};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
+static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+
+/// Held by who starts it.
+static STARTING: Mutex<()> = Mutex::new(());
 
 /// Threads that the engine works on when nothing else is configured: enough for a node's
 /// traffic, few beside the schedulers.
@@ -16,30 +21,52 @@ fn default_threads() -> usize {
         .clamp(2, 4)
 }
 
-/// Starts the runtime unless it runs. `threads` counts only the first time.
+/// Starts the runtime unless it runs. `threads` counts only the first time. What could not be started is tried again with the
+/// next call.
 pub(crate) fn start(threads: Option<usize>) -> Result<Handle, String> {
-    RUNTIME
-        .get_or_init(|| {
+    let _starting = STARTING.lock();
+    if let Some(running) = handle() {
+        return Ok(running);
+    }
+    let threads = threads.unwrap_or_else(default_threads);
+    let runtime = has_threads(threads)
+        .and_then(|()| {
             Builder::new_multi_thread()
-                .worker_threads(threads.unwrap_or_else(default_threads))
+                .worker_threads(threads)
                 .thread_name("brod")
                 .enable_all()
                 .build()
-                .map_err(|error| format!("cannot start the engine's threads: {error}"))
         })
-        .as_ref()
-        .map(|runtime| runtime.handle().clone())
-        .inspect(crate::log::start)
-        .map_err(Clone::clone)
+        .map_err(|error| format!("cannot start the engine's threads: {error}"))?;
+    let handle = RUNTIME.get_or_init(|| runtime).handle().clone();
+    crate::log::start(&handle);
+    Ok(handle)
+}
+
+/// Whether the system gives so many threads, as behind a limit of processes it may not. Tokio panics where it gets too few, and
+/// then waits for those that it got, for ever.
+fn has_threads(count: usize) -> io::Result<()> {
+    let gate = Arc::new(RwLock::new(()));
+    let closed = gate.write();
+    let mut waiting = Vec::with_capacity(count);
+    let mut given = Ok(());
+    while given.is_ok() && waiting.len() < count {
+        let gate = gate.clone();
+        given = thread::Builder::new()
+            .spawn(move || drop(gate.read()))
+            .map(|started| waiting.push(started));
+    }
+    drop(closed);
+    // Their places are free once they are gone.
+    for started in waiting {
+        let _ = started.join();
+    }
+    given
 }
 
 /// The running runtime.
 pub(crate) fn handle() -> Option<Handle> {
-    RUNTIME
-        .get()?
-        .as_ref()
-        .ok()
-        .map(|runtime| runtime.handle().clone())
+    RUNTIME.get().map(|runtime| runtime.handle().clone())
 }
 
 /// Sends a message built by `message`. False when the receiver is gone.

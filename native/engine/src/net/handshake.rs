@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::connection::{Answer, Connection, Exclusive};
 use super::sasl::{Exchange, Mechanism, Sasl, SaslError, Step};
 use super::{ConnectOptions, Endpoint, NetError};
+use crate::tasks::on_thread;
 
 /// Tokens that are computed at the same time: hundreds of connections that come back at once leave the
 /// node's cores to others.
@@ -217,15 +218,13 @@ async fn next(
     challenge: Bytes,
 ) -> Result<(Box<dyn Exchange>, Step), NetError> {
     let permit = COMPUTING.acquire().await;
-    let computed = tokio::task::spawn_blocking(move || {
+    let computed = on_thread(move || {
         let _permit = permit;
         let step = exchange.next(&challenge);
         (exchange, step)
     });
-    match computed.await {
-        Ok((exchange, step)) => Ok((exchange, step?)),
-        Err(_) => Err(NetError::Closed),
-    }
+    let (exchange, step) = computed.await?;
+    Ok((exchange, step?))
 }
 
 /// Tokens in SaslAuthenticate requests (KIP-152).

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::race::{Race, Step};
 use super::{Endpoint, NetError, Resolver, SocketOptions};
+use crate::tasks::on_thread;
 
 /// Names that are looked up at the same time. A resolver that hangs keeps a thread for each.
 static LOOKUPS: Semaphore = Semaphore::const_new(8);
@@ -30,15 +31,12 @@ pub(super) async fn resolve(
     let permit = LOOKUPS.acquire().await;
     let (host, port) = (endpoint.host.clone(), endpoint.port);
     let resolver = resolver.clone();
-    let lookup = tokio::task::spawn_blocking(move || {
+    let lookup = on_thread(move || {
         // Held until the resolver answers, even where nobody waits for that any more.
         let _permit = permit;
         resolver.look_up(&host, port)
     });
-    match lookup.await {
-        Ok(Ok(addresses)) => Ok(addresses),
-        Ok(Err(_)) | Err(_) => Err(NetError::HostNotFound),
-    }
+    lookup.await?.map_err(|_| NetError::HostNotFound)
 }
 
 /// The first of the addresses that takes the connection. Those that have refused are taken out of

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::{BoxFuture, CredentialsError, Provider, Secret};
+use crate::tasks::on_thread;
 
 /// User and password.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,9 +84,10 @@ pub(super) fn read_secret(path: &Path) -> Result<Secret, CredentialsError> {
 pub(super) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CredentialsError> + Send + 'static,
 ) -> Result<T, CredentialsError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|_| Err(CredentialsError::None("the engine ends".into())))
+    match on_thread(work).await {
+        Ok(result) => result,
+        Err(error) => Err(CredentialsError::None(format!("no thread: {error}"))),
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::TlsConnector;
 
 use super::{Endpoint, NetError};
+use crate::tasks::on_thread;
 pub(super) use answering::Answering;
 use files::Stamps;
 
@@ -96,9 +97,11 @@ impl Tls {
     ) -> Result<Stream, NetError> {
         if !self.files.is_empty() {
             let tls = self.clone();
-            // It touches the disk.
-            let read_again = tokio::task::spawn_blocking(move || tls.read_again_if_changed());
-            let _ = read_again.await;
+            // It touches the disk, which may hang. Where there is no thread for it, what was read before has to do.
+            let read_again = on_thread(move || tls.read_again_if_changed());
+            let _ = timeout_at(until.into(), read_again)
+                .await
+                .map_err(|_| NetError::Timeout)?;
         }
         let name = config::server_name(&self.options.server_name, &endpoint.host)?;
         let connector = TlsConnector::from(self.config_for(endpoint));
