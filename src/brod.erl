@@ -51,7 +51,7 @@
 
 -include("brod_int.hrl").
 
--type hostname() :: string() | binary() | atom().
+-type hostname() :: string() | binary() | atom() | inet:ip_address().
 -type portnum() :: 1..65535.
 -type endpoint() :: {hostname(), portnum()}.
 -type client_id() :: atom().

@@ -82,7 +82,7 @@ client(#{client := Id, brokers := Brokers, groups := Groups, errors := Errors, e
    , version => null(maps:get(version, Info))
    , health => atom_to_binary(Health)
    , problems => [text(Problem) || Problem <- Problems]
-   , endpoints => [text(host(Host), Port) || {Host, Port} <- maps:get(endpoints, Info)]
+   , endpoints => [text(brod_engine:to_binary(Host), Port) || {Host, Port} <- maps:get(endpoints, Info)]
    , brokers => [broker(Broker) || Broker <- Brokers]
    , topics => topics(Producers, Consumers)
    , totals => #{ records_sent => sum(records_sent, Producers), bytes_sent => sum(bytes_sent, Producers)
@@ -158,8 +158,6 @@ sum(Key, Maps) -> lists:sum([Value || #{Key := Value} <- Maps, is_integer(Value)
 null(undefined) -> null;
 null(Value) -> Value.
 
-host(Host) when is_list(Host) -> unicode:characters_to_binary(Host);
-host(Host) -> text(Host).
 
 text(Host, Port) -> <<Host/binary, $:, (integer_to_binary(Port))/binary>>.
 

@@ -120,7 +120,7 @@ client_open(Endpoints, {ok, Config}) ->
 is_endpoint({Host, Port}) ->
   is_integer(Port) andalso Port > 0 andalso Port < 65536 andalso
     Host =/= "" andalso Host =/= <<>> andalso
-    brod_options:is_text(Host);
+    (brod_options:is_text(Host) orelse inet:is_ip_address(Host));
 is_endpoint(_) ->
   false.
 
@@ -210,4 +210,5 @@ host(Bytes) ->
 
 to_string(Host) when is_atom(Host) -> atom_to_list(Host);
 to_string(Host) when is_binary(Host) -> unicode:characters_to_list(Host);
+to_string(Address) when is_tuple(Address) -> inet:ntoa(Address);
 to_string(Host) -> Host.

@@ -127,11 +127,17 @@ client_start(_Config) ->
   ok = brod:stop_client(Client),
   ?assertEqual({exit, "No endpoints found in brod client '" ++ atom_to_list(Client) ++ "' config"},
                brod_test:outcome(fun() -> brod:start_client([], Client) end)),
+  {ok, Address} = inet:getaddr(Host, inet),
   lists:foreach(fun(SameHost) ->
                   ?assertEqual(ok, brod:start_client([{SameHost, Port}], Client)),
                   ?assertEqual({ok, 3}, brod:get_partitions_count(Client, Topic)),
+                  ?assertMatch({ok, {[{SameHost, Port}], _}}, brod_client:get_bootstrap(Client)),
+                  ?assertMatch({ok, _}, brod_client:get_connection(Client, SameHost, Port)),
                   ?assertEqual(ok, brod:stop_client(Client))
-                end, [list_to_binary(Host), list_to_atom(Host)]),
+                end, [list_to_binary(Host), list_to_atom(Host), Address]),
+  [?assertMatch({throw, {failed_to_connect, [{{Local, 1}, {econnrefused, _}}]}},
+                brod_test:outcome(fun() -> brod:get_metadata([{Local, 1}]) end))
+   || Local <- [{127, 0, 0, 1}, <<"127.0.0.1">>, '127.0.0.1']],
   ?assertEqual(ok, brod:stop_client(brod_test:unique_name("never"))).
 
 client_linked(_Config) ->

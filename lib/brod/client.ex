@@ -29,7 +29,9 @@ defmodule Brod.Client do
   @type name :: atom()
   @type option ::
           {:name, name()}
-          | {:endpoints, String.t() | [String.t() | {String.t() | charlist(), :inet.port_number()}]}
+          | {:endpoints,
+             String.t()
+             | [String.t() | {String.t() | charlist() | :inet.ip_address(), :inet.port_number()}]}
           | {atom(), term()}
 
   @doc "Starts a client, for a supervisor."
