@@ -323,7 +323,8 @@ produce_cb(Client, Topic, Partitioner, Key, Value, AckCb) ->
   end).
 
 %% @doc Produce without ack, and without ever waiting for room in the buffer. Above the client's
-%% `buffer_bytes' messages are dropped, and counted (see `brod_producer:produce_no_ack/3').
+%% `buffer_bytes' messages are dropped, and counted (see `brod_producer:produce_no_ack/3'). With a partitioner the answer is
+%% `ok' also where it cannot be had how many partitions the topic has, as without a client: the message is lost.
 -spec produce_no_ack(client(), topic(), partition() | partitioner(), key(), value()) ->
         ok | {error, term()}.
 produce_no_ack(Client, Topic, Partition, Key, Value) when is_integer(Partition) ->
@@ -335,9 +336,13 @@ produce_no_ack(Client, Topic, Partition, Key, Value) when is_integer(Partition) 
     Result -> Result
   end;
 produce_no_ack(Client, Topic, Partitioner, Key, Value) ->
-  with_partition(Client, Topic, Partitioner, Key, Value, fun(Partition) ->
-    produce_no_ack(Client, Topic, Partition, Key, Value)
-  end).
+  Given = with_partition(Client, Topic, Partitioner, Key, Value, fun(Partition) ->
+    {given, produce_no_ack(Client, Topic, Partition, Key, Value)}
+  end),
+  case Given of
+    {given, Result} -> Result;
+    {error, _NoPartitions} -> ok
+  end.
 
 %% @doc {@link produce_sync/3} with an empty key.
 -spec produce_sync(pid(), value()) -> ok | {error, term()}.

@@ -520,6 +520,7 @@ produce() ->
   ?assertEqual(ok, brod:produce_sync(Pid, <<"v">>)),
   ?assertEqual(ok, brod:produce_sync(whereis(?C), ?T, 0, <<>>, <<"v">>)),
   ?assertEqual(ok, brod:produce_no_ack(?C, ?T, 0, <<>>, <<"v">>)),
+  ?assertEqual(ok, brod:produce_no_ack(?C, ?T, hash, <<>>, <<"v">>)),
   {ok, Held} = brod:produce(?C, ?T, 0, <<>>, <<"hold">>),
   ?assertEqual({error, timeout}, brod:sync_produce_request(Held, 10)),
   ?assertError(badarg, brod:produce(?C, ?T, 0, <<>>, atom)),
@@ -530,7 +531,11 @@ produce() ->
   ?assertError(mine, brod:produce(?C, ?T, fun(_, _, _, _) -> error(mine) end, <<>>, <<>>)),
   ?assertEqual({error, {producer_not_found, ?T, 99}}, brod:produce_sync(?C, ?T, 99, <<>>, <<>>)),
   ?assertEqual(ok, brod_client:stop_producer(?C, ?T)),
-  ?assertEqual({error, {producer_not_found, ?T}}, brod:produce_sync(?C, ?T, 0, <<>>, <<>>)).
+  [?assertEqual({error, {producer_not_found, ?T}}, Call(?C, ?T, Partition, <<>>, <<>>))
+   || Call <- [fun brod:produce_sync/5, fun brod:produce_no_ack/5], Partition <- [0, hash]],
+  %% as in brod: who has a partitioner is not told that the partitions are unknown
+  ?assertEqual(ok, brod:produce_no_ack(brod_no_client, ?T, hash, <<>>, <<"v">>)),
+  ?assertEqual({error, client_down}, brod:produce_no_ack(brod_no_client, ?T, 0, <<>>, <<"v">>)).
 
 produce_refused() ->
   with_producer(),
