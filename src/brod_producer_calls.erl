@@ -9,6 +9,9 @@
 
 %% How long a caller waits for its ack before it watches the producer, too.
 -define(UNWATCHED_MS, 20).
+%% How long a reply is waited for when the producer has ended. None comes for an ack that has ended with it, and it comes later for
+%% a call that was under way to a broker when the producer was killed.
+-define(LAST_WORD_MS, 200).
 -define(IS_CALLBACK(Fun), (is_function(Fun, 2) orelse is_function(Fun, 3))).
 
 -type produce_error() :: {producer_down, term()} | timeout.
@@ -103,10 +106,19 @@ await_watched(Callee, Ref, Timeout) ->
       demonitor(MRef, [flush]),
       outcome(Reply);
     {{'DOWN', Ref}, _MRef, process, _Pid, Reason} ->
-      {error, {producer_down, Reason}}
+      last_word(Ref, {error, {producer_down, Reason}}, ?LAST_WORD_MS)
   after Timeout ->
     demonitor(MRef, [flush]),
     {error, timeout}
+  end.
+
+%% Whoever tells of the calls that a producer has left behind hears of its end no sooner than their callers do. A caller that has its
+%% answer shall find no reply in its mailbox afterwards.
+last_word(Ref, Otherwise, WithinMs) ->
+  receive
+    #brod_produce_reply{call_ref = #brod_call_ref{ref = Ref}} = Reply -> outcome(Reply)
+  after WithinMs ->
+    Otherwise
   end.
 
 outcome(#brod_produce_reply{result = ?acked, base_offset = Offset}) -> {ok, Offset};
@@ -169,9 +181,13 @@ call_ref({Handle, {wait, WaitId}}, Ref, Key, Value) ->
   case wait_for_room(WaitId, Handle) of
     {ok, Pid} ->
       call_ref(Pid, Ref, Key, Value);
-    {error, Reason} ->
-      flush_reply(Ref),
-      {error, Reason}
+    %% The caller is told by the return value; a reply with a reference that it never saw is no use.
+    {error, timeout} = Error ->
+      _ = last_word(Ref, Error, 0),
+      Error;
+    Error ->
+      _ = last_word(Ref, Error, ?LAST_WORD_MS),
+      Error
   end;
 call_ref({Handle, dirty}, Ref, Key, Value) ->
   call_ref(again(Handle, brod_nif:produce_dirty(Handle, Ref, Key, Value)), Ref, Key, Value);
@@ -224,14 +240,6 @@ wait_for_room(WaitId, Handle) ->
   end.
 
 room_timeout() -> brod_option_table:environment(produce_room_timeout).
-
-%% The caller is told by the return value; a reply with a reference that it never saw is no use.
-flush_reply(Ref) ->
-  receive
-    #brod_produce_reply{call_ref = #brod_call_ref{ref = Ref}} -> ok
-  after 0 ->
-    ok
-  end.
 
 %% Where the compiler sees a reference made and then looked for, it has the mailbox marked there. That takes its lock with each call,
 %% for a look that next to none of them takes.

@@ -8,7 +8,7 @@
 -export([metadata_without_a_client_creates_no_topic/1, holes_are_read_over/1, control_batches_are_not_messages/1, lying_high_watermark_harms_no_consumer/1,
          consumer_goes_on_after_an_unclean_election/1, brokers_clock_is_seen/1, throttled_client_waits/1, throttle_ends_with_its_connection/1,
          throttle_that_nobody_tells_is_waited_for/1, quota_is_waited_for_by_fold/1,
-         answer_that_is_minutes_late_is_not_waited_for/1, what_is_wrong_with_a_request_is_told/1,
+         answer_that_is_minutes_late_is_not_waited_for/1, calls_that_end_with_their_producer_leave_nothing/1, what_is_wrong_with_a_request_is_told/1,
          commands_come_by_tcp/1, metrics_are_pushed_where_brokers_ask/1, tls_comes_from_files/1,
          starts_quickly_and_small/1, random_walk_loses_nothing_and_leaves_nothing/1]).
 
@@ -28,7 +28,8 @@ all() ->
    holes_are_read_over, control_batches_are_not_messages, lying_high_watermark_harms_no_consumer,
    consumer_goes_on_after_an_unclean_election, brokers_clock_is_seen, throttled_client_waits, throttle_ends_with_its_connection,
    throttle_that_nobody_tells_is_waited_for, quota_is_waited_for_by_fold,
-   answer_that_is_minutes_late_is_not_waited_for, what_is_wrong_with_a_request_is_told, commands_come_by_tcp,
+   answer_that_is_minutes_late_is_not_waited_for, calls_that_end_with_their_producer_leave_nothing,
+   what_is_wrong_with_a_request_is_told, commands_come_by_tcp,
    metrics_are_pushed_where_brokers_ask, tls_comes_from_files,
    starts_quickly_and_small, random_walk_loses_nothing_and_leaves_nothing, no_fault_harms].
 
@@ -313,6 +314,29 @@ answer_that_is_minutes_late_is_not_waited_for(_Config) ->
     ok = brod:produce_sync(Late, <<"t">>, 0, <<>>, <<"1">>),
     ?assertEqual([1], stored(Mock, <<"t">>)),
     ok = brod:stop_client(Late)
+  end).
+
+%% A gen_server that calls produce_sync has no clause for a reply that comes after the call.
+calls_that_end_with_their_producer_leave_nothing(_Config) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client0) ->
+    Test = self(),
+    Client = list_to_atom(atom_to_list(Client0) ++ "stopped"),
+    ok = brod:start_client(brod_mock:endpoints(Mock), Client),
+    %% Some of the calls wait for an ack, and some for room.
+    ok = brod:start_producer(Client, <<"t">>, [{partition_buffer_limit, 10}]),
+    ok = brod_mock:fault(Mock, #{api => <<"Produce">>, action => drop, times => 1000}),
+    {ok, _} = brod:produce(Client, <<"t">>, 0, <<>>, <<>>),
+    Calls = [spawn_link(fun() ->
+                          Test ! {self(), brod:produce_sync(Client, <<"t">>, 0, <<>>, <<>>)},
+                          receive look -> Test ! {self(), process_info(self(), messages)} end
+                        end) || _ <- lists:seq(1, 40)],
+    true = brod_test:wait_until(fun() -> [] =:= [C || C <- Calls, process_info(C, status) =/= {status, waiting}] end, ?LIMIT_MS),
+    ok = brod:stop_client(Client),
+    Answers = [receive {Call, Answer} -> Answer after ?LIMIT_MS -> error(no_answer) end || Call <- Calls],
+    ?assertEqual([], [Answer || Answer <- Answers, Answer =/= {error, {producer_down, shutdown}}]),
+    receive #brod_produce_reply{} -> ok after ?LIMIT_MS -> error(no_reply) end,
+    [Call ! look || Call <- Calls],
+    ?assertEqual([], lists:append([receive {Call, {messages, Left}} -> Left after ?LIMIT_MS -> error(no_answer) end || Call <- Calls]))
   end).
 
 what_is_wrong_with_a_request_is_told(_Config) ->
