@@ -20,23 +20,23 @@ can_load() ->
   end.
 
 %% @doc Event `[brod, produce_request_sent]': `Measurements' is `#{count, bytes}', bytes counted as
-%% key, value, headers and 8 per message, before compression. Again for each retry.
+%% key, value, headers and 8 per message, before compression. Again for each retry. Nothing happens where nobody is to be told.
 -spec produce_request_sent(brod:topic(), brod:partition(),
                            #{count := non_neg_integer(), bytes := non_neg_integer()}) -> ok.
 produce_request_sent(Topic, Partition, Measurements) ->
-  %% by apply/3, because the module may not exist
-  apply(telemetry, execute, [[brod, produce_request_sent], Measurements,
-                             #{topic => Topic, partition => Partition}]).
+  execute(produce_request_sent, Measurements, #{topic => Topic, partition => Partition}).
 
 %% @doc Event `[brod, produce_dropped]': so many calls of `produce_no_ack' were dropped, because more than
 %% `buffer_bytes' are buffered. Nothing happens where nobody is to be told.
 -spec produce_dropped(brod:topic(), brod:partition(), #{count := pos_integer()}) -> ok.
 produce_dropped(Topic, Partition, Measurements) ->
+  #{client := Client} = maps:merge(#{client => undefined}, process_metadata()),
+  execute(produce_dropped, Measurements, #{client => Client, topic => Topic, partition => Partition}).
+
+%% by apply/3, because the module may not exist
+execute(Event, Measurements, Metadata) ->
   case is_enabled() of
-    true ->
-      #{client := Client} = maps:merge(#{client => undefined}, process_metadata()),
-      apply(telemetry, execute, [[brod, produce_dropped], Measurements,
-                                 #{client => Client, topic => Topic, partition => Partition}]);
+    true -> apply(telemetry, execute, [[brod, Event], Measurements, Metadata]);
     false -> ok
   end.
 

@@ -171,3 +171,8 @@ the_dashboard_asks_for_metrics_that_there_are_test() ->
 
 beside(Folder, Name) ->
   filename:join([filename:dirname(filename:dirname(source())), Folder, Name]).
+
+what_is_measured_without_telemetry_is_told_to_nobody_test() ->
+  ?assertNot(brod_metrics:is_enabled()),
+  ?assertEqual(ok, brod_metrics:produce_request_sent(<<"t">>, 0, #{count => 1, bytes => 9})),
+  ?assertEqual(ok, brod_metrics:produce_dropped(<<"t">>, 0, #{count => 1})).
