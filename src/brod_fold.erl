@@ -17,7 +17,8 @@ fold(Target, Topic, Partition, Offset, Opts, Acc, Fun, Limits) ->
   is_limit(Last, 0) orelse error({bad_limit, reach_offset, Last}),
   Result = brod_engine:with_target(Target, fun(#{endpoints := Endpoints} = Context) ->
     Fetch = fun(From) ->
-              brod_engine:failures(brod_calls:fetch_with(Context, Topic, Partition, From, Opts), Endpoints)
+              Fetched = brod_engine:failures(brod_calls:fetch_with(Context, Topic, Partition, From, Opts), Endpoints),
+              brod_engine:ended(Fetched, Context)
             end,
     {done, loop(Fetch, Offset, Acc, Fun, Count, Last)}
   end),

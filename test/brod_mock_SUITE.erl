@@ -7,7 +7,7 @@
          leader_that_hangs_keeps_nothing_from_the_next_one/1, broker_stops/1, looks_older/1, no_fault_harms/1]).
 -export([metadata_without_a_client_creates_no_topic/1, holes_are_read_over/1, control_batches_are_not_messages/1, lying_high_watermark_harms_no_consumer/1,
          consumer_goes_on_after_an_unclean_election/1, brokers_clock_is_seen/1, throttled_client_waits/1, throttle_ends_with_its_connection/1,
-         throttle_that_nobody_tells_is_waited_for/1, quota_is_waited_for_by_fold/1,
+         throttle_that_nobody_tells_is_waited_for/1, quota_is_waited_for_by_fold/1, fetch_and_fold_of_a_client_that_is_stopped_say_so/1,
          answer_that_is_minutes_late_is_not_waited_for/1, calls_that_end_with_their_producer_leave_nothing/1, what_is_wrong_with_a_request_is_told/1,
          commands_come_by_tcp/1, metrics_are_pushed_where_brokers_ask/1, tls_comes_from_files/1,
          starts_quickly_and_small/1, random_walk_loses_nothing_and_leaves_nothing/1]).
@@ -27,7 +27,7 @@ all() ->
    leader_that_hangs_keeps_nothing_from_the_next_one, broker_stops, looks_older,
    holes_are_read_over, control_batches_are_not_messages, lying_high_watermark_harms_no_consumer,
    consumer_goes_on_after_an_unclean_election, brokers_clock_is_seen, throttled_client_waits, throttle_ends_with_its_connection,
-   throttle_that_nobody_tells_is_waited_for, quota_is_waited_for_by_fold,
+   throttle_that_nobody_tells_is_waited_for, quota_is_waited_for_by_fold, fetch_and_fold_of_a_client_that_is_stopped_say_so,
    answer_that_is_minutes_late_is_not_waited_for, calls_that_end_with_their_producer_leave_nothing,
    what_is_wrong_with_a_request_is_told, commands_come_by_tcp,
    metrics_are_pushed_where_brokers_ask, tls_comes_from_files,
@@ -303,6 +303,25 @@ throttle_that_nobody_tells_is_waited_for(_Config) ->
     Stored = fun() -> [N || {0, #kafka_message{value = <<N:32, _/binary>>}} <- brod_mock:messages(Mock, <<"t">>)] end,
     true = brod_test:wait_until(fun() -> length(Stored()) >= length(Numbers) end, ?LIMIT_MS),
     ?assertEqual(Numbers, Stored())
+  end).
+
+fetch_and_fold_of_a_client_that_is_stopped_say_so(_Config) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client0) ->
+    Client = list_to_atom(atom_to_list(Client0) ++ "stopped"),
+    Stopped = fun(Call) ->
+                ok = brod:start_client(brod_mock:endpoints(Mock), Client),
+                ok = brod_mock:fault(Mock, #{api => <<"Fetch">>, action => drop, times => 1000}),
+                Met = brod_mock:faults_met(Mock),
+                Test = self(),
+                Caller = spawn_link(fun() -> Test ! {self(), Call()} end),
+                true = brod_test:wait_until(fun() -> brod_mock:faults_met(Mock) > Met end, ?LIMIT_MS),
+                ok = brod:stop_client(Client),
+                ok = brod_mock:clear_faults(Mock),
+                receive {Caller, Result} -> Result after ?LIMIT_MS -> error(no_answer) end
+              end,
+    ?assertEqual({error, client_down}, Stopped(fun() -> brod:fetch(Client, <<"t">>, 0, 0) end)),
+    ?assertEqual({0, 0, {fetch_failure, client_down}},
+                 Stopped(fun() -> brod:fold(Client, <<"t">>, 0, 0, #{}, 0, fun(_, N) -> {ok, N + 1} end, #{}) end))
   end).
 
 answer_that_is_minutes_late_is_not_waited_for(_Config) ->
