@@ -158,7 +158,6 @@ sum(Key, Maps) -> lists:sum([Value || #{Key := Value} <- Maps, is_integer(Value)
 null(undefined) -> null;
 null(Value) -> Value.
 
-
 text(Host, Port) -> <<Host/binary, $:, (integer_to_binary(Port))/binary>>.
 
 %% Any term as text that is valid in JSON, whatever bytes are in it.

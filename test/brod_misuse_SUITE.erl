@@ -5,7 +5,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([wrong_arguments_hurt_their_caller_only/1, what_a_killed_dispatcher_had_is_told/1, undefined_counts_as_not_given/1,
          a_client_that_is_stopped_meanwhile_is_down/1, what_was_in_the_mailbox_is_not_in_the_log/1, a_client_of_another_node_answers_or_says_where_it_is/1,
-         options_that_are_none_are_told_so/1, host_names_come_back_as_they_were_given/1]).
+         options_that_are_none_are_told_so/1, host_names_come_back_as_they_were_given/1, addresses_are_hosts_too/1]).
 -export([init/2, handle_message/2, handle_message/3, handle_message/4]).
 -export([get_committed_offsets/2, assign_partitions/3, assignments_received/4, assignments_revoked/1]).
 
@@ -24,7 +24,7 @@ suite() -> [{timetrap, {minutes, 10}}].
 all() ->
   [wrong_arguments_hurt_their_caller_only, what_a_killed_dispatcher_had_is_told, undefined_counts_as_not_given,
    a_client_that_is_stopped_meanwhile_is_down, what_was_in_the_mailbox_is_not_in_the_log, a_client_of_another_node_answers_or_says_where_it_is,
-   options_that_are_none_are_told_so, host_names_come_back_as_they_were_given].
+   options_that_are_none_are_told_so, host_names_come_back_as_they_were_given, addresses_are_hosts_too].
 
 init_per_suite(Config) ->
   case brod_test:init_mock_suite(Config) of
@@ -431,6 +431,24 @@ host_names_come_back_as_they_were_given(_Config) ->
   [?assertThrow({failed_to_connect, [{{Host, 9092}, {_, []}}]},
                 brod:get_metadata([{Host, 9092}], [?T], [{connect_timeout, 1000}]))
    || Host <- [Name, unicode:characters_to_binary(Name), list_to_atom(Name)]].
+
+addresses_are_hosts_too(_Config) ->
+  {ok, Mock} = brod_mock:start(#{topics => #{?T => 1}}),
+  [{_, Port} | _] = brod_mock:endpoints(Mock),
+  Endpoint = {{127, 0, 0, 1}, Port},
+  Client = brod_misuse_addresses,
+  ok = brod:start_client([Endpoint], Client, ?CONNECT),
+  ?assertEqual({ok, 1}, brod:get_partitions_count(Client, ?T)),
+  ?assertMatch({ok, {[Endpoint], _}}, brod_client:get_bootstrap(Client)),
+  {200, _, Page} = brod_dashboard:handle("/state"),
+  ?assertMatch({match, _}, re:run(Page, "\"endpoints\":\\[\"127.0.0.1:")),
+  ?assertMatch({ok, _}, brod_client:get_connection(Client, {127, 0, 0, 1}, Port)),
+  ok = brod:stop_client(Client),
+  ok = brod_mock:stop(Mock),
+  [?assertThrow({failed_to_connect, [{{Address, Port}, {_, []}}]}, brod:get_metadata([{Address, Port}], [?T], ?CONNECT))
+   || Address <- [{127, 0, 0, 1}, {0, 0, 0, 0, 0, 0, 0, 1}]],
+  [?assertEqual({error, {bad_option, endpoints, [{Host, Port}]}}, brod:start_client([{Host, Port}], Client))
+   || Host <- [{127, 0, 0}, {127, 0, 0, 256}, {}]].
 
 %% callbacks of the subscribers
 

@@ -44,7 +44,7 @@
 -type req_ref() :: reference().
 -type corr_id() :: int32().
 -type client_id() :: binary().
--type hostname() :: binary() | string().
+-type hostname() :: binary() | string() | atom() | inet:ip_address().
 -type portnum() :: non_neg_integer().
 -type endpoint() :: {hostname(), portnum()}.
 -type protocol() :: plaintext | ssl | sasl_plaintext | sasl_ssl.
