@@ -111,7 +111,9 @@ ack(Topic, Partition, Offset, #subs{parts = Parts} = Subs) ->
 goes_back({Pid, #kafka_message_set{topic = T, partition = P, messages = [#kafka_message{offset = First} | _]}},
           #subs{parts = Parts}) ->
   case Parts of
-    #{{T, P} := #part{consumer = {Pid, _}, last = Last}} when is_integer(Last), First =< Last -> {true, {T, P}};
+    #{{T, P} := #part{consumer = {Pid, _}, last = Last}} -> is_integer(Last) andalso First =< Last andalso {true, {T, P}};
+    #{{T, P} := #part{consumer = Consumer, acked = Acked}} when is_integer(Acked), First =< Acked ->
+      is_taken_over(Pid, Consumer) andalso {true, {T, P}};
     _ -> false
   end;
 goes_back(_Info, _Subs) ->
@@ -123,9 +125,10 @@ goes_back(_Info, _Subs) ->
 handle_info({_Pid, #kafka_message_set{messages = []}}, Subs) ->
   {done, Subs};
 handle_info({Pid, #kafka_message_set{topic = T, partition = P} = Set} = Info, #subs{} = Arrived) ->
+  Taken = take_over(Pid, {T, P}, Set, Arrived),
   Subs = case goes_back(Info, Arrived) of
-           {true, Key} -> back(Pid, Key, Set, Arrived);
-           false -> Arrived
+           {true, Key} -> back(Pid, Key, Set, Taken);
+           false -> Taken
          end,
   What = case Subs#subs.type of
            message -> Set#kafka_message_set.messages;
@@ -185,6 +188,33 @@ resubscribe(Topic, #subs{client = Client, config = Config, parts = Parts} = Subs
     {error, Reason} ->
       failed({Topic, all}, Reason, Subs)
   end.
+
+%% A callback has subscribed, in this process, to a consumer that was started in the place of one that is lost, before it was
+%% done here. What is behind the offset that it asked for comes again.
+take_over(Pid, Key, #kafka_message_set{messages = [#kafka_message{offset = First} | _]}, #subs{parts = Parts} = Subs) ->
+  case Parts of
+    #{Key := #part{consumer = {Pid, _}}} ->
+      Subs;
+    #{Key := #part{consumer = Consumer}} ->
+      case is_taken_over(Pid, Consumer) of
+        true ->
+          #subs{parts = #{Key := Part} = Left} = Lost = lose(Key, Consumer, Subs),
+          Taken = Part#part{consumer = {Pid, monitor(process, Pid)}, handle = brod_consumer:handle(Pid), next = First},
+          Lost#subs{parts = Left#{Key := Taken}};
+        false ->
+          Subs
+      end;
+    _ -> Subs
+  end.
+
+lose(_Key, undefined, Subs) -> Subs;
+lose(Key, _Consumer, Subs) -> without_consumer(Key, Subs).
+
+%% Nobody gets sets from a consumer that he has not subscribed to. Those of a dead one are fetched again.
+is_taken_over(Pid, undefined) -> is_here(Pid) andalso is_process_alive(Pid);
+is_taken_over(Pid, {Lost, _}) -> is_here(Lost) andalso not is_process_alive(Lost) andalso is_taken_over(Pid, undefined).
+
+is_here(Pid) -> node(Pid) =:= node().
 
 received(Pid, Key, #kafka_message_set{messages = Messages}, #subs{parts = Parts} = Subs) ->
   case Parts of

@@ -26,6 +26,8 @@ subscriptions_test_() ->
                      {"messages from before a consumer that goes back by itself", fun former_by_policy/0},
                      {"goes back without a word", fun goes_back/0},
                      {"what comes again from the same consumer is not handed out before", fun comes_again/0},
+                     {"a callback that subscribes to the consumer in a lost one's place", fun taken_over/0},
+                     {"it may go back behind what was acknowledged", fun taken_over_further_back/0},
                      {"a subscription that fails is tried again", fun tried_again/0},
                      {"who reads a partition already is told once", fun told_once/0},
                      {"a consumer that was stopped is no trouble yet", fun stopped/0},
@@ -361,6 +363,45 @@ comes_again() ->
   {Handled, Subs4} = work(Subs3, collect(ack), []),
   ?assertEqual([], Handled),
   ?assertMatch({[{0, 5}, {0, 4}], _}, deliver(0, [4, 5], collect(ack), [], Subs4)).
+
+%% The callback has not acknowledged 8 and 9 and asks for them again; the last one that it did is the last one still.
+taken_over() ->
+  [begin
+     {_, Subs1} = deliver(0, [7, 8, 9], collect(later), [], new(message, [{0, 7}])),
+     _ = subscribed_at(),
+     Subs2 = brod_subscriptions:ack(?T, 0, 7, Subs1),
+     Down = down(0),
+     {done, Subs3} = case Told of
+                       told -> brod_subscriptions:handle_info(Down, Subs2);
+                       not_told -> {done, Subs2}
+                     end,
+     New = start_consumer(0),
+     ?assertEqual(false, brod_subscriptions:goes_back({New, set(0, [8])}, Subs3)),
+     {Handled, Subs4} = deliver(0, [8, 9], collect(later), [], Subs3),
+     ?assertEqual([8, 9], [O || {0, O} <- lists:reverse(Handled)]),
+     ?assertEqual([{{?T, 0}, New}], brod_subscriptions:consumers(Subs4)),
+     _ = resubscribe_now(Subs4),
+     ?assertEqual(not_subscribed, receive {sub, _, _, _} = Sub -> Sub after 0 -> not_subscribed end),
+     {done, Subs5} = brod_subscriptions:handle_info(down(0), Subs4),
+     _ = start_consumer(0),
+     _ = resubscribe_now(Subs5),
+     ?assertEqual([{begin_offset, 10}], subscribed_at())
+   end || Told <- [told, not_told]].
+
+taken_over_further_back() ->
+  {_, Subs1} = deliver(0, [7, 8, 9], collect(ack), [], new(message, [{0, 7}])),
+  _ = subscribed_at(),
+  _ = acks(),
+  {done, Subs2} = brod_subscriptions:handle_info(down(0), Subs1),
+  New = start_consumer(0),
+  ?assertEqual({true, {?T, 0}}, brod_subscriptions:goes_back({New, set(0, [3])}, Subs2)),
+  {Handled, Subs3} = deliver(0, [3, 4], collect(ack), [], Subs2),
+  ?assertEqual([3, 4], [O || {0, O} <- lists:reverse(Handled)]),
+  ?assertEqual(4, lists:last(acks())),
+  {done, Subs4} = brod_subscriptions:handle_info(down(0), Subs3),
+  _ = start_consumer(0),
+  _ = resubscribe_now(Subs4),
+  ?assertEqual([{begin_offset, 5}], subscribed_at()).
 
 %% These have arrived at the first subscription, and nobody has handled them.
 queued(Offsets, Subs) ->
