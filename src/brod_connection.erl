@@ -104,7 +104,13 @@ handle_cast(Cast, State) ->
 
 handle_info({'DOWN', MRef, process, _, _}, #state{owner = MRef} = State) ->
   {stop, normal, State};
+handle_info({'EXIT', _Pid, normal}, State) ->
+  {noreply, State};
+%% It ends as brod's, which does not trap exits: for the same reason, and without a report of its own of what happened to another.
 handle_info({'EXIT', _Pid, Reason}, State) ->
+  ok = terminate(Reason, State),
+  true = process_flag(trap_exit, false),
+  true = exit(self(), Reason),
   {stop, Reason, State};
 %% A defect of the engine, which it has told its owner; the client that is shared sees to itself.
 handle_info({brod_engine_down, What}, State) ->

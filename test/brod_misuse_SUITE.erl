@@ -5,7 +5,8 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([wrong_arguments_hurt_their_caller_only/1, what_a_killed_dispatcher_had_is_told/1, undefined_counts_as_not_given/1,
          a_client_that_is_stopped_meanwhile_is_down/1, what_was_in_the_mailbox_is_not_in_the_log/1, a_client_of_another_node_answers_or_says_where_it_is/1,
-         options_that_are_none_are_told_so/1, host_names_come_back_as_they_were_given/1, addresses_are_hosts_too/1]).
+         options_that_are_none_are_told_so/1, host_names_come_back_as_they_were_given/1, addresses_are_hosts_too/1,
+         a_connection_ends_with_those_that_it_is_linked_to/1]).
 -export([init/2, handle_message/2, handle_message/3, handle_message/4]).
 -export([get_committed_offsets/2, assign_partitions/3, assignments_received/4, assignments_revoked/1]).
 
@@ -24,7 +25,8 @@ suite() -> [{timetrap, {minutes, 10}}].
 all() ->
   [wrong_arguments_hurt_their_caller_only, what_a_killed_dispatcher_had_is_told, undefined_counts_as_not_given,
    a_client_that_is_stopped_meanwhile_is_down, what_was_in_the_mailbox_is_not_in_the_log, a_client_of_another_node_answers_or_says_where_it_is,
-   options_that_are_none_are_told_so, host_names_come_back_as_they_were_given, addresses_are_hosts_too].
+   options_that_are_none_are_told_so, host_names_come_back_as_they_were_given, addresses_are_hosts_too,
+   a_connection_ends_with_those_that_it_is_linked_to].
 
 init_per_suite(Config) ->
   case brod_test:init_mock_suite(Config) of
@@ -335,7 +337,7 @@ is_of_a_crash(_) -> false.
 %% Whatever ends a process that messages of users come to, the report does not show them.
 what_was_in_the_mailbox_is_not_in_the_log(_Config) ->
   process_flag(trap_exit, true),
-  brod_test:with_mock(#{topics => #{?T => 1}}, fun(Mock, Client) ->
+  brod_test:with_mock(#{topics => #{?T => 1}}, fun(_Mock, Client) ->
     ok = brod:start_producer(Client, ?T, []),
     Secret = <<"a secret of a user">>,
     Produced = fun(_) -> ok = brod:produce_sync(Client, ?T, 0, <<>>, Secret) end,
@@ -351,10 +353,40 @@ what_was_in_the_mailbox_is_not_in_the_log(_Config) ->
     CallRef = #brod_call_ref{caller = self(), callee = Producer, ref = make_ref()},
     ends_before_it_gets_to(Producer, fun(Pid) -> Pid ! {produce, CallRef, [Message], undefined} end, Secret),
     {ok, Transaction} = brod:transaction(Client, <<"id">>, []),
-    ends_before_it_gets_to(Transaction, fun(Pid) -> gen_server:send_request(Pid, {produce, ?T, 0, [Message]}) end, Secret),
-    {ok, Connection} = brod_connection:start_link(brod_mock:endpoints(Mock), []),
-    Request = {{self(), make_ref()}, {send, {kpro_req, make_ref(), produce, 7, false, [Secret]}}},
-    ends_before_it_gets_to(Connection, fun(Pid) -> exit(Pid, boom), Pid ! Request end, Secret)
+    ends_before_it_gets_to(Transaction, fun(Pid) -> gen_server:send_request(Pid, {produce, ?T, 0, [Message]}) end, Secret)
+  end).
+
+%% As one of brod 4, which does not trap exits. What happened to its owner is not told once more, with what the connection had got.
+a_connection_ends_with_those_that_it_is_linked_to(_Config) ->
+  brod_test:with_mock(#{topics => #{?T => 1}}, fun(Mock, _Client) ->
+    Log = brod_log:start(),
+    Test = self(),
+    Connect = fun() ->
+      {ok, Connection} = brod_connection:start_link(brod_mock:endpoints(Mock), []),
+      Test ! {connected, Connection},
+      receive Reason -> exit(Reason) end
+    end,
+    Ends = fun(Tell, Expected) ->
+      Owner = spawn(Connect),
+      Connection = receive {connected, Pid} -> Pid after ?LIMIT_MS -> error(not_connected) end,
+      Monitor = monitor(process, Connection),
+      Tell(Owner, Connection),
+      ?assertEqual(Expected, receive {'DOWN', Monitor, process, _, Why} -> Why after ?LIMIT_MS -> lives end)
+    end,
+    Ends(fun(Owner, _) -> Owner ! boom end, boom),
+    Ends(fun(Owner, _) -> exit(Owner, kill) end, killed),
+    Ends(fun(Owner, _) -> Owner ! normal end, normal),
+    Ends(fun(_, Connection) -> exit(Connection, {shutdown, elsewhere}) end, {shutdown, elsewhere}),
+    %% somebody who is not the owner
+    Ends(fun(Owner, Connection) ->
+           {_, Gone} = spawn_monitor(fun() -> link(Connection) end),
+           receive {'DOWN', Gone, process, _, normal} -> ok end,
+           ?assertMatch({ok, _}, brod_connection:api_versions(Connection)),
+           Owner ! {shutdown, done}
+         end, {shutdown, done}),
+    Lines = [Line || Line <- brod_log:lines(Log), string:find(Line, "brod_connection") =/= nomatch],
+    ok = brod_log:stop(Log),
+    ?assertEqual([], Lines)
   end).
 
 await_subscribed(Client, Pid) ->
