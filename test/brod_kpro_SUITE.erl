@@ -46,7 +46,10 @@ connections(_Config) ->
   ?assert(lists:member(element(2, kpro_connection:get_endpoint(Conn)), brod_test:bootstrap())),
   ?assertEqual({error, not_supported}, kpro_connection:get_tcp_sock(Conn)),
   ok = kpro_connection:debug(Conn, none),
+  Monitor = monitor(process, Conn),
   ?assertEqual(ok, kpro:close_connection(Conn)),
+  %% it answers before it ends
+  receive {'DOWN', Monitor, process, Conn, normal} -> ok after ?LIMIT_MS -> error(still_open) end,
   ?assertEqual({error, {connection_down, noproc}}, kpro:request_sync(Conn, Req, ?LIMIT_MS)),
   {ok, Free} = kpro:connect(hd(brod_test:bootstrap()), #{nolink => true}),
   ?assertNot(lists:member(Free, element(2, process_info(self(), links)))),
