@@ -21,17 +21,17 @@ get_metadata(Hosts, [], ConnConfig) ->
   get_metadata(Hosts, all, ConnConfig);
 get_metadata(Hosts, Topics, ConnConfig) ->
   ok = brod_args:topics(Topics),
-  Result = throw_if_unreachable(brod_engine:with_target({Hosts, ConnConfig}, fun(Context) ->
+  Asked = brod_engine:with_target({Hosts, ConnConfig}, fun(Context) ->
     %% Who looks up a name does not mean to create it: there is no `allow_topic_auto_creation' to forbid it here.
     call(Context, {metadata, Topics, false})
-  end)),
-  case Result of
+  end),
+  case throw_if_unreachable(hung_up(Asked, ConnConfig)) of
     {ok, #{topics := Found}} when Topics =/= all ->
       case [Code || #{error_code := Code} <- Found, ?IS_ERROR(Code)] of
-        [] -> Result;
+        [] -> Asked;
         [Code | _] -> {error, Code}
       end;
-    _ ->
+    Result ->
       Result
   end.
 
@@ -142,7 +142,7 @@ list_groups(Endpoint, ConnConfig) ->
   Result = brod_engine:with_target({[Endpoint], ConnConfig}, fun(Context) ->
     call(Context, list_groups)
   end),
-  case throw_if_unreachable(Result) of
+  case throw_if_unreachable(hung_up(Result, ConnConfig)) of
     {ok, Groups} -> {ok, groups(Groups)};
     {error, Reason} -> {error, Reason}
   end.
@@ -164,9 +164,10 @@ groups(Groups) -> [#brod_cg{id = Id, protocol_type = Type} || {Id, Type} <- Grou
 -spec describe_groups(brod:endpoint(), brod:conn_config(), [brod:group_id()]) ->
         {ok, [map()]} | {error, term()}.
 describe_groups(Endpoint, ConnConfig, GroupIds) ->
-  throw_if_unreachable(brod_engine:with_target({[Endpoint], ConnConfig}, fun(Context) ->
+  Result = brod_engine:with_target({[Endpoint], ConnConfig}, fun(Context) ->
     call(Context, {describe_groups, GroupIds})
-  end)).
+  end),
+  throw_if_unreachable(hung_up(Result, ConnConfig)).
 
 %% Connections
 
@@ -184,6 +185,22 @@ call(#{options := #{request_timeout := Timeout}} = Context, Op) ->
 
 call(#{engine := Engine}, Op, Timeout) ->
   brod_engine:call(Engine, Op, Timeout).
+
+%% A broker that takes the connection and hangs up on what is asked, as on who comes without SASL, was reached: in brod it is the request that fails.
+hung_up({error, Failures} = Error, ConnConfig) ->
+  case brod_engine:is_failures(Failures) andalso lists:usort([Why || {_Endpoint, {Why, _Stack}} <- Failures]) of
+    [closed] -> {error, {connection_down, {shutdown, closed(ConnConfig)}}};
+    _ -> Error
+  end;
+hung_up(Result, _ConnConfig) ->
+  Result.
+
+closed(ConnConfig) when is_map(ConnConfig) -> closed(maps:to_list(ConnConfig));
+closed(ConnConfig) ->
+  case lists:member(proplists:get_value(ssl, ConnConfig), [undefined, nil, false]) of
+    true -> tcp_closed;
+    false -> ssl_closed
+  end.
 
 throw_if_unreachable({error, Reason} = Error) ->
   case brod_engine:is_failures(Reason) of

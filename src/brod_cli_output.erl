@@ -146,6 +146,8 @@ bytes(Text) -> Text.
 %% @doc Why something failed, in words as far as there are some.
 -spec reason(term()) -> iodata().
 reason([{{_Host, _Port}, {_Reason, _Stack}} | _] = Failures) -> brod_connect_failure:describe(Failures);
+reason({connection_down, {shutdown, Closed}}) when Closed =:= tcp_closed; Closed =:= ssl_closed ->
+  ["a broker was reached, but ", brod_connect_failure:why(closed)];
 reason(Reason) when is_binary(Reason) -> Reason;
 reason({producer_not_found, Topic, Partition}) -> io_lib:format("~ts has no partition ~b", [Topic, Partition]);
 reason({producer_down, {not_retriable, {produce_response_error, Topic, Partition, _, Code}}}) ->
