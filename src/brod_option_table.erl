@@ -206,7 +206,8 @@ rows(client) ->
 rows(connection) ->
   [ {connect_timeout, {or_infinity, {integer, ms, 1, ?MAX}, ?MAX}, 5000, 4, "Limit of connecting, with TLS and SASL."}
   , {request_timeout, {or_infinity, {integer, ms, 1, ?MAX}, ?MAX}, 240000, 4, "Limit of an answer; after it the connection is closed. "
-     "A batch has `ack_timeout` and 10 s instead, a consumer's fetch `max_wait_time` and 10 s."}
+     "A batch has `ack_timeout` and 10 s, a consumer's fetch `max_wait_time` and 10 s, where that is less. "
+     "A batch that is given up so is sent again, which counts as a retry."}
   , {client_id, name, undefined, 4, "What brokers see in their logs and quotas: of a client always its name, of other connections this, or `kpro-client`."}
   , {ssl, ssl, undefined, 4, "TLS. Certificates are verified by default."}
   , {sasl, sasl, undefined, 4, "Authentication."}

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 
@@ -24,8 +24,6 @@ use crate::error::Error;
 use brod_protocol::api::fetch::{self, FetchRequest};
 use brod_protocol::error::ErrorCode;
 
-/// What an answer may take beyond the poll.
-const GRACE: Duration = Duration::from_secs(10);
 /// Other tasks get a turn after this many bytes.
 const TURN_BYTES: usize = 64 * 1024;
 
@@ -103,6 +101,7 @@ impl Lane {
         loop {
             let poll = self.gather().await;
             let limits = Limits::new(poll, self.held.values().map(|held| held.next));
+            let limits = limits.answered_within(self.cluster.config().request_timeout);
             match self.exchange(&limits).await {
                 Ok(answer) => self.take_in(answer, &limits).await,
                 Err(error) => self.give_up(&error),
@@ -231,7 +230,7 @@ impl Lane {
             rack_id,
         };
         let request = fetch::request(&head, plan.ask, plan.forget);
-        let limit = limits.max_wait + GRACE;
+        let limit = limits.answer;
         let late = connection.ready_at(Instant::now()) + limits.max_wait + LATE;
         let call = connection.call_version(&request, version, limit);
         // Partitions go to their new leaders as soon as those are known.

@@ -12,6 +12,9 @@ const SECOND_LANE_POLL: Duration = Duration::from_millis(100);
 /// `max_wait`: where messages flow, partitions join it soon, and an idle broker is asked seldom.
 const FIRST_POLL: Duration = Duration::from_millis(50);
 
+/// What an answer may take beyond the poll.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// What one answer may hold, so that a thousand partitions do not come in one piece. The first
 /// batch comes whatever its size.
 const MAX_BYTES: i32 = 8 * 1024 * 1024;
@@ -49,6 +52,8 @@ pub(super) struct Limits {
     pub min_bytes: i32,
     /// Of the whole answer.
     pub max_bytes: i32,
+    /// When the answer is given up.
+    pub answer: Duration,
 }
 
 impl Limits {
@@ -69,11 +74,22 @@ impl Limits {
             Poll::Long(poll) => (poll, least),
         };
         let most_of_one = fetches.map(|fetch| fetch.max_bytes).max().unwrap_or(0);
+        let max_wait = max_wait.min(shortest.unwrap_or(max_wait)).max(SHORT_POLL);
         Limits {
-            max_wait: max_wait.min(shortest.unwrap_or(max_wait)).max(SHORT_POLL),
+            max_wait,
             min_bytes,
             max_bytes: most_of_one.max(MAX_BYTES),
+            answer: max_wait + GRACE,
         }
+    }
+
+    /// Where an answer is not waited for as long as that. A poll that took all of the time would be given up each time that there is
+    /// nothing new: it takes half of it, where that is less than [`GRACE`].
+    pub(super) fn answered_within(mut self, limit: Duration) -> Self {
+        let longest = limit.saturating_sub(GRACE).max(limit / 2);
+        self.max_wait = self.max_wait.min(longest);
+        self.answer = limit.min(self.max_wait + GRACE);
+        self
     }
 
     /// How many bytes more an answer of so many could have had.
@@ -111,6 +127,20 @@ mod tests {
         let mixed = [fetch(500, 10_000), fetch(1, 20_000)];
         assert_eq!(waits(Poll::Long(long), &mixed), (1, 400));
         assert_eq!(waits(Poll::Short(short), &[fetch(500, 30)]), (1, 30));
+    }
+
+    #[test]
+    fn a_poll_is_over_before_its_answer_is_given_up() {
+        let within = |max_wait, limit| {
+            let limits = Limits::new(Poll::first_lane(20), [fetch(1, max_wait)].into_iter());
+            let limits = limits.answered_within(Duration::from_millis(limit));
+            (limits.max_wait.as_millis(), limits.answer.as_millis())
+        };
+        assert_eq!(within(10_000, 240_000), (10_000, 20_000));
+        assert_eq!(within(235_000, 240_000), (230_000, 240_000));
+        assert_eq!(within(10_000, 20_000), (10_000, 20_000));
+        assert_eq!(within(10_000, 5000), (2500, 5000));
+        assert_eq!(within(100, 5000), (100, 5000));
     }
 
     #[test]

@@ -330,7 +330,14 @@ impl<R: Replies> Task<R> {
                     .sent(item.batch.records(), item.batch.payload());
             }
         }
-        let limit = items.iter().map(|item| item.partition.answer_limit()).max();
+        let limits = items.iter().map(|item| item.partition.answer_limit());
+        let limit = match acks {
+            // There is no answer to be late.
+            0 => limits.max(),
+            _ => limits
+                .max()
+                .min(Some(self.shared.cluster.config().request_timeout)),
+        };
         let answer = connection.submit(body, PRODUCE, version, acks != 0);
         let deadline = connection.ready_at(now) + limit.unwrap_or_default();
         self.lanes[lane].in_flight.push_back(Request {

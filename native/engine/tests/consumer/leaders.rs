@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use brod_engine::cluster::ClusterConfig;
 use brod_engine::consumer::Consumers;
 
 use crate::broker::{Broker, Kind};
-use crate::{connect, earliest, until, Event, Subscriber};
+use crate::{cluster, connect, earliest, until, Event, Subscriber, HELD_BYTES, LIMIT};
 
 /// Two brokers that the metadata names; the first one leads since `epoch`.
 pub(crate) async fn pair(epoch: i32) -> [Arc<Broker>; 2] {
@@ -139,4 +140,28 @@ async fn a_leader_that_hangs_is_left_for_the_next_one_as_soon_as_there_is_one() 
     assert_eq!(subscriber.offsets(1).await, [1]);
     // Not when the answer has been given up.
     assert!(start.elapsed() < Duration::from_secs(8));
+}
+
+#[tokio::test]
+async fn a_fetch_that_is_not_answered_within_request_timeout_is_repeated_and_an_idle_one_is_answered(
+) {
+    let broker = Broker::start().await;
+    let config = ClusterConfig {
+        request_timeout: LIMIT / 20,
+        ..ClusterConfig::default()
+    };
+    let consumers = Consumers::new(cluster(&broker, config).await, "", HELD_BYTES);
+    let mut subscriber = subscribed(&consumers, &broker).await;
+    // A fetch that begins a session follows a lost connection.
+    let begun = || broker.change(|log| log.fetches.iter().filter(|(epoch, _)| *epoch == 0).count());
+    until("polls grow as long as they may", || {
+        broker.change(|log| log.fetches.len() >= 12)
+    })
+    .await;
+    assert_eq!(begun(), 1);
+    broker.change(|log| log.fetches_hang = true);
+    until("asked anew", || begun() >= 3).await;
+    broker.change(|log| log.fetches_hang = false);
+    broker.append(0, 1, &["b"], Kind::default());
+    assert_eq!(subscriber.offsets(1).await, [1]);
 }

@@ -55,6 +55,8 @@ pub(crate) struct State {
     pub held: Option<i32>,
     /// One has come.
     pub is_holding: bool,
+    /// Produce requests so far, with those that are held.
+    pub arrived: u32,
     /// The topics that it was last asked for.
     pub asked_for: Vec<String>,
     /// Produce requests so far.
@@ -120,6 +122,7 @@ impl Broker {
         let request = ProduceRequest::decode(&mut body.clone(), version).unwrap();
         let batches = request.topic_data.iter().flat_map(|t| &t.partition_data);
         let partitions: Vec<_> = batches.map(|batch| batch.index).collect();
+        self.state.lock().arrived += 1;
         let throttled = self.state.lock().throttled_until;
         if let Some(until) = throttled {
             // By the clocks of two sides, one of which tells whole milliseconds.

@@ -17,9 +17,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use brod_engine::cluster::{Cluster, ClusterConfig};
-use brod_engine::net::Endpoint;
+use brod_engine::net::{Endpoint, NetError};
 use brod_engine::producer::{
-    Acks, Failure, Idempotence, Partition, ProducerConfig, Producers, Replies, Split, WhenFull,
+    Acks, Cause, Failure, Idempotence, Partition, ProducerConfig, Producers, Replies, Split,
+    WhenFull,
 };
 use brod_protocol::batch_writer::BatchWriter;
 use broker::{Broker, Named};
@@ -100,20 +101,29 @@ impl Producer {
         retry_backoff: Duration,
         partitions: [i32; N],
     ) -> (Arc<Cluster>, [Producer; N]) {
-        let cluster = Cluster::start(ClusterConfig {
-            bootstrap: vec![Endpoint {
-                host: "127.0.0.1".into(),
-                port: first.port,
-            }],
-            ..ClusterConfig::default()
-        });
-        cluster.connect().await.unwrap();
-        let config = ProducerConfig {
+        let producer = ProducerConfig {
             max_retries: -1,
             retry_backoff,
             idempotence: Idempotence::Off,
             ..ProducerConfig::default()
         };
+        Producer::start_with(first, ClusterConfig::default(), producer, partitions).await
+    }
+
+    async fn start_with<const N: usize>(
+        first: &Broker,
+        cluster: ClusterConfig,
+        config: ProducerConfig,
+        partitions: [i32; N],
+    ) -> (Arc<Cluster>, [Producer; N]) {
+        let cluster = Cluster::start(ClusterConfig {
+            bootstrap: vec![Endpoint {
+                host: "127.0.0.1".into(),
+                port: first.port,
+            }],
+            ..cluster
+        });
+        cluster.connect().await.unwrap();
         let producers = Producers::new(cluster.clone(), usize::MAX);
         let open = |partition| {
             let (sender, results) = mpsc::unbounded_channel();
