@@ -268,10 +268,15 @@ bad_records(Config) ->
   {ok, Producer} = brod:get_producer(Client, Topic, 0),
   Calls = [{<<"k">>, <<"1">>}, {<<>>, <<"bad">>},
            {<<>>, [{<<"k">>, <<"not stored">>}, {<<>>, <<"bad">>}]}, {<<"k">>, <<"2">>}],
+  Log = brod_log:start(),
   Refs = [element(2, {ok, _} = brod:produce(Client, Topic, 0, K, V)) || {K, V} <- Calls],
   Bad = {error, {producer_down, {not_retriable, {produce_response_error, Topic, 0, -1, invalid_record}}}},
   ?assertEqual([{ok, 0}, Bad, Bad, {ok, 1}],
                [brod:sync_produce_request_offset(Ref, ?LIMIT_MS) || Ref <- Refs]),
+  %% The broker's words are for the log.
+  Said = ["the broker refuses messages as invalid_record, topic ", Topic, ", partition 0, records 2, says \""],
+  brod_test:wait_until(fun() -> brod_log:has(Log, Said) end, ?LIMIT_MS),
+  ok = brod_log:stop(Log),
   ?assertEqual([<<"1">>, <<"2">>], brod_test:values(brod_test:fetch_all(Client, Topic, 0))),
   ?assertEqual({ok, Producer}, brod:get_producer(Client, Topic, 0)).
 

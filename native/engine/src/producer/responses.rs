@@ -9,9 +9,12 @@ use super::failure::Cause;
 use super::lane::Item;
 use super::partition::Partition;
 use super::shared::Shared;
-use crate::cluster::{Leader, NodeId, TopicId};
+use crate::cluster::{Cluster, Leader, NodeId, TopicId};
 use crate::net::{Endpoint, NetError};
 use brod_protocol::api::produce::{PartResult, Results};
+
+/// So many characters of what a broker says are told.
+const LONGEST_WORDS: usize = 500;
 
 /// They are written, and no answer was asked for.
 pub(super) fn written<R: Replies>(items: Vec<Item<R>>) {
@@ -76,14 +79,14 @@ fn finish<R: Replies>(
         return;
     }
     let cluster = &shared.cluster;
-    if let Some(named) = result.leader {
+    if let Some(named) = &result.leader {
         let (topic, index) = (partition.topic(), partition.index());
         let leader = Leader {
             node: named.node,
             epoch: named.epoch,
         };
-        let listens = named.endpoint;
-        let endpoint = listens.and_then(|(host, port)| Endpoint::named(&host, port));
+        let listens = named.endpoint.as_ref();
+        let endpoint = listens.and_then(|(host, port)| Endpoint::named(host, *port));
         cluster.learn_leader(topic, index, leader, endpoint.as_ref());
     }
     if result.code.is_leader_in_doubt() {
@@ -91,6 +94,9 @@ fn finish<R: Replies>(
     }
     if result.code.is_refused_for_now() {
         cluster.batch_refused(partition.topic(), partition.index(), result.code, now);
+    }
+    if !result.code.is_retriable_for_producer() {
+        tell_words(cluster, partition, &result);
     }
     let cause = Cause::Code(result.code);
     let leader = partition.leader(&cluster.snapshot());
@@ -109,4 +115,24 @@ fn finish<R: Replies>(
         }
         Some(outcome)
     });
+}
+
+/// A refusal for good in the broker's own words (KIP-467), where it has any: callers get its code alone.
+fn tell_words<R: Replies>(cluster: &Cluster, partition: &Partition<R>, result: &PartResult) {
+    let mut of_records = result.record_errors.iter();
+    let of_one = of_records.find_map(|(_, words)| words.as_deref());
+    let Some(words) = result.message.as_deref().or(of_one) else {
+        return;
+    };
+    let words: String = words.chars().take(LONGEST_WORDS).collect();
+    let named = result.record_errors.len();
+    tracing::warn!(
+        client = &*cluster.config().connect.client_id,
+        topic = &**partition.topic(),
+        partition = partition.index(),
+        records = (named > 0).then_some(named),
+        says = ?words,
+        "the broker refuses messages as {}",
+        result.code,
+    );
 }

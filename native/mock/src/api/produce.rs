@@ -10,6 +10,7 @@ use kafka_protocol::messages::produce_response::{
 use kafka_protocol::messages::{
     BrokerId, ProduceRequest, ProduceResponse, ProducerId, TopicName, TransactionalId,
 };
+use kafka_protocol::protocol::StrBytes;
 
 use super::text;
 use crate::call::{Answer, Call, Connection, Millis};
@@ -82,10 +83,13 @@ pub(crate) fn handle(
                         .and_then(|name| cluster.topics.partition(name, data.index))
                         .map_or(-1, |partition| partition.log.start());
                     if call.version >= NAMES_BAD_FROM {
+                        let words = words(code, bad.len());
                         let bad = bad.into_iter();
                         let bad =
                             bad.map(|at| BatchIndexAndErrorMessage::default().with_batch_index(at));
-                        part = part.with_record_errors(bad.collect());
+                        part = part
+                            .with_record_errors(bad.collect())
+                            .with_error_message(words);
                     }
                     part.with_log_start_offset(start)
                 }
@@ -247,6 +251,15 @@ fn check_records(
         true => Ok(()),
         false => Err(Refused { code, bad }),
     }
+}
+
+/// Why records are refused, where it is known which they are.
+fn words(code: ErrorCode, bad: usize) -> Option<StrBytes> {
+    let why = match code {
+        ErrorCode::INVALID_TIMESTAMP => "too far from the broker's time",
+        _ => "without a key, for a topic that is compacted",
+    };
+    (bad > 0).then(|| text(&format!("{bad} records are {why}")))
 }
 
 /// KIP-951.
