@@ -42,7 +42,7 @@
 %% Why a generation ended when its offsets can still be committed. After any other reason the broker
 %% refuses them.
 -define(STILL_MEMBER(Why), (Why =:= rebalance_in_progress orelse Why =:= topics_changed orelse
-                            Why =:= partitions_added orelse Why =:= client_down)).
+                            Why =:= partitions_added orelse Why =:= partitions_gone orelse Why =:= client_down)).
 
 %% starting: nothing has happened. revoking: the member lets go. committing: the last commit of the
 %% generation. opening: waits for the client. joining: waits for the engine. member: in a

@@ -25,7 +25,7 @@ all() -> [{group, membership}, {group, callbacks}, {group, others}].
 groups() ->
   [{membership, [],
     [one_member, one_member_v1, two_members, three_members_join_leave_die, blocked_callback,
-     static_member_restarts, second_static_member_fences, update_topics, topic_grows,
+     static_member_restarts, second_static_member_fences, update_topics, topic_grows, topic_is_made_again_with_fewer_partitions,
      topic_is_made_later, topics_are_created, topics_are_not_created]},
    {callbacks, [],
     [consumer_managed, consumer_managed_v1, callback_implemented, callback_implemented_v1,
@@ -176,6 +176,22 @@ topic_grows(Config) ->
     wait_until(fun() -> length(workers([A, B])) =:= 1 end, ?LIMIT_MS),
     _ = brod_test:add_partitions(Topic, 2),
     _ = await_assigned([A, B], tps(Topic, 2)),
+    ok = stop(A),
+    ok = stop(B)
+  end).
+
+%% What is written meanwhile is read by who begins at the latest, too.
+topic_is_made_again_with_fewer_partitions(Config) ->
+  {Client, Group, Topic} = filled(4, 0, Config),
+  with_growth_checks(fun() ->
+    A = v2(a, Client, Group, [Topic], [{consumer, []}]),
+    B = v2(b, Client, Group, [Topic], [{consumer, []}]),
+    wait_until(fun() -> length(workers([A])) =:= 2 andalso length(workers([B])) =:= 2 end, ?LIMIT_MS),
+    ok = brod:delete_topics(brod_test:bootstrap(), [Topic], ?LIMIT_MS),
+    ok = brod_test:create_again(Topic, 2),
+    fill(Client, Topic, 2, numbers(1, 10)),
+    _ = await_assigned([A, B], tps(Topic, 2)),
+    _ = collect(numbers(1, 10), ?LIMIT_MS),
     ok = stop(A),
     ok = stop(B)
   end).

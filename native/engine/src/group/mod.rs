@@ -119,6 +119,8 @@ pub enum RevokeReason {
     Rebalance,
     /// Topics have more partitions than the leader has shared out. Commits are still taken.
     PartitionsAdded,
+    /// Topics have been made again with fewer partitions than the leader has shared out. Commits are still taken.
+    PartitionsGone,
     /// The broker told that the member has no part in the generation any more.
     Lost(ErrorCode),
     /// No heartbeat got through for the session timeout.
@@ -131,6 +133,7 @@ impl RevokeReason {
         match self {
             RevokeReason::Rebalance => ErrorCode::REBALANCE_IN_PROGRESS.name(),
             RevokeReason::PartitionsAdded => "partitions_added",
+            RevokeReason::PartitionsGone => "partitions_gone",
             RevokeReason::Lost(code) => code.name(),
             RevokeReason::HeartbeatTimeout => "hb_timeout",
         }

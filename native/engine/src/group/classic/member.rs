@@ -34,6 +34,9 @@ const FENCED_DELAY: Duration = Duration::from_secs(10);
 const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 /// Heartbeats are not numbered.
 const HEARTBEAT: u64 = 0;
+/// A topic of fewer partitions than were shared out has been made again, or a broker that was asked does not know all of them yet.
+/// After that time it is believed. By then its consumers know as well, and commit no more what they had read of the former one.
+const SHRUNK_FOR: Duration = Duration::from_secs(5);
 /// First wait before topics that are not there are looked for again; doubled each time.
 const UNKNOWN_TOPIC_WAIT: Duration = Duration::from_secs(1);
 
@@ -92,6 +95,8 @@ pub(crate) struct Member {
     next_heartbeat: Instant,
     /// Leader: when the topics are looked at for more partitions.
     next_growth_check: Instant,
+    /// Since when topics have had fewer partitions than were shared out.
+    shrunk_since: Option<Instant>,
     /// The next wait while topics are not there.
     growth_wait: Duration,
     /// Topics that the owner has been told are not there.
@@ -127,6 +132,7 @@ impl Member {
             heartbeat_in_flight: false,
             next_heartbeat: now,
             next_growth_check: now,
+            shrunk_since: None,
             growth_wait: UNKNOWN_TOPIC_WAIT,
             told_unknown: Vec::new(),
             grown_from: PartitionCounts::new(),
@@ -215,17 +221,34 @@ impl GroupProtocol for Member {
     }
 
     /// Partitions that came on top are shared out by a new generation, which a leader that joins
-    /// starts.
+    /// starts. So are those of a topic that was made again with fewer.
     fn partitions_seen(&mut self, seen: &PartitionCounts, now: Instant) {
-        let grown = self.assigned_counts().is_some_and(|assigned| {
-            assigned
+        let Some(assigned) = self.assigned_counts() else {
+            return;
+        };
+        let changed = |is_so: fn(i32, i32) -> bool| -> Vec<String> {
+            let both = assigned
                 .iter()
-                .any(|(topic, count)| seen.get(topic).is_some_and(|seen| seen > count))
-        });
-        if grown {
+                .filter_map(|(topic, count)| Some((topic, *count, *seen.get(topic)?)));
+            both.filter(|(_, count, seen)| is_so(*count, *seen))
+                .map(|(topic, ..)| topic.clone())
+                .collect()
+        };
+        let grown = changed(|count, seen| seen > count);
+        let shrunk = changed(|count, seen| 0 < seen && seen < count);
+        if !grown.is_empty() {
             self.revoke(RevokeReason::PartitionsAdded);
-            self.step(now);
+        } else if shrunk.is_empty() {
+            self.shrunk_since = None;
+        } else if now >= *self.shrunk_since.get_or_insert(now) + SHRUNK_FOR {
+            // What is in it was written while the group was there.
+            self.grown_from
+                .extend(shrunk.into_iter().map(|topic| (topic, 0)));
+            self.revoke(RevokeReason::PartitionsGone);
+        } else {
+            self.next_growth_check = self.next_growth_check.min(now + SHRUNK_FOR);
         }
+        self.step(now);
     }
 
     /// A generation that lives goes on, for the owner to commit and leave.

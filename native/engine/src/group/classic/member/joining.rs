@@ -157,6 +157,7 @@ impl Member {
         self.refusals = 0;
         self.backoff.reset();
         self.growth_wait = UNKNOWN_TOPIC_WAIT;
+        self.shrunk_since = None;
         self.plan_growth_check(now);
         self.tell(Event::Assigned(assigned));
     }

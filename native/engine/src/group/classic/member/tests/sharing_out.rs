@@ -102,6 +102,39 @@ fn partitions_that_came_on_top_start_a_rebalance() {
 }
 
 #[test]
+fn a_topic_that_was_made_again_with_fewer_partitions_starts_a_rebalance_and_is_new() {
+    let mut bench = Bench::stable_leader(config());
+    let one = PartitionCounts::from([("a".to_string(), 1)]);
+    bench.member.partitions_seen(&one, bench.now);
+    bench.pass(SHRUNK_FOR, Some(Ok(())));
+    assert_eq!(bench.refreshes, 1, "it is looked for again");
+    bench.member.partitions_seen(&one, bench.now);
+    bench.act();
+    bench.revoked(RevokeReason::PartitionsGone);
+    bench.join(2);
+    bench.joined(leader(2));
+    bench.counted(1);
+    bench.answer(given(vec![("a".into(), vec![0])]));
+    bench.told.clear();
+    bench.answer(Answer::Offsets(Ok(vec![partition(0, None)])));
+    let [Event::Assigned(assigned)] = &bench.events()[..] else {
+        panic!("{:?}", bench.told)
+    };
+    assert_eq!(assigned.partitions, [partition(0, Some(0))]);
+}
+
+#[test]
+fn brokers_of_which_one_does_not_know_all_partitions_yet_start_no_rebalance() {
+    let mut bench = Bench::stable_leader(config());
+    for count in [1, 2].repeat(10) {
+        let seen = PartitionCounts::from([("a".to_string(), count)]);
+        bench.member.partitions_seen(&seen, bench.now);
+        bench.pass(SHRUNK_FOR, Some(Ok(())));
+    }
+    assert!(bench.told.is_empty(), "{:?}", bench.told);
+}
+
+#[test]
 fn a_leader_has_the_topics_looked_at_now_and_then_and_a_follower_does_not() {
     let mut leader = Bench::stable_leader(config());
     let mut follower = Bench::stable(config());
