@@ -54,7 +54,7 @@ wrong(key, Key) ->
     true -> [];
     false -> text("expected a key: iodata or undefined", Key)
   end;
-wrong(value, {_Ts, _Value} = Value) -> message(Value);
+wrong(value, {Ts, Value}) -> first(ts(Ts), data(Value));
 wrong(value, Value) when is_map(Value) -> message(Value);
 wrong(value, [First | _] = Batch) when is_tuple(First); is_map(First) -> batch(Batch, 1);
 wrong(value, Value) ->
@@ -76,13 +76,10 @@ batch([Message | Rest], N) ->
   end;
 batch(Tail, _N) -> text("expected a batch that is a proper list; its tail is wrong", Tail).
 
-inner([First | _] = Batch) when is_tuple(First); is_map(First) -> batch(Batch, -(1 bsl 59));
-inner(Value) -> wrong(value, Value).
-
 message(#{value := Value} = Message) ->
   case [Text || {Field, V} <- [{key, maps:get(key, Message, undefined)}, {value, Value}],
                 not is_data(V), Text <- text(io_lib:format("expected iodata or undefined as ~p", [Field]), V)] of
-    [] -> headers(maps:get(headers, Message, [])) ++ ts(maps:get(ts, Message, 0));
+    [] -> first(headers(maps:get(headers, Message, [])), ts(maps:get(ts, Message, 0)));
     [Text | _] -> [Text]
   end;
 message(Message) when is_map(Message) ->
@@ -90,12 +87,19 @@ message(Message) when is_map(Message) ->
     true -> message(Message#{value => undefined});
     false -> text("expected a map with the key value", Message)
   end;
-message({Ts, Value}) when is_integer(Ts) -> inner(Value);
-%% The key of a nested batch is not used.
-message({_Key, [First | _] = Value}) when is_tuple(First); is_map(First) -> inner(Value);
-message({Key, Value}) -> first(wrong(key, Key), inner(Value));
-message({Ts, Key, Value}) -> first(ts(Ts), first(wrong(key, Key), inner(Value)));
+message({Key, Value}) -> pair(Key, Value);
+message({Ts, Key, Value}) -> first(ts(Ts), pair(Key, Value));
 message(Message) -> text("expected {Key, Value}, {Timestamp, Key, Value} or a map", Message).
+
+%% The key of a nested batch is not used.
+pair(_Key, [First | _] = Batch) when is_tuple(First); is_map(First) -> batch(Batch, -(1 bsl 59));
+pair(Key, Value) -> first(wrong(key, Key), data(Value)).
+
+data(Value) ->
+  case is_data(Value) of
+    true -> [];
+    false -> text("expected a value: iodata or undefined", Value)
+  end.
 
 first([], Others) -> Others;
 first(Texts, _Others) -> Texts.

@@ -262,9 +262,11 @@ parts({_, _Topic, _Partition, Batch}) ->
 parts({_, Topic, Partition, Key, Value}) -> {Topic, Partition, Key, Value}.
 
 give(Handle, Target, Topic, Partition, Key, Value) ->
-  try brod_nif:txn_produce(Handle, Target, Topic, Partition, Key, Value) of
-    dirty -> brod_nif:txn_produce_dirty(Handle, Target, Topic, Partition, Key, Value);
-    Result -> Result
+  try
+    case brod_nif:txn_produce(Handle, Target, Topic, Partition, Key, Value) of
+      dirty -> brod_nif:txn_produce_dirty(Handle, Target, Topic, Partition, Key, Value);
+      Result -> Result
+    end
   catch
     error:badarg:Stack -> bad_message(Key, Value, Stack)
   end.

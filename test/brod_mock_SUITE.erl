@@ -3,7 +3,7 @@
 -module(brod_mock_SUITE).
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
--export([produced_is_consumed/1, large_values_arrive_as_they_were/1, ends_with_its_owner/1, crash_is_an_exit/1, kcat_both_ways/1, leader_moves/1,
+-export([produced_is_consumed/1, malformed_messages_are_refused_in_words/1, large_values_arrive_as_they_were/1, ends_with_its_owner/1, crash_is_an_exit/1, kcat_both_ways/1, leader_moves/1,
          leader_that_hangs_keeps_nothing_from_the_next_one/1, broker_stops/1, looks_older/1, no_fault_harms/1]).
 -export([metadata_without_a_client_creates_no_topic/1, holes_are_read_over/1, control_batches_are_not_messages/1, lying_high_watermark_harms_no_consumer/1,
          consumer_goes_on_after_an_unclean_election/1, brokers_clock_is_seen/1, throttled_client_waits/1, throttle_ends_with_its_connection/1,
@@ -23,7 +23,7 @@
 suite() -> [{timetrap, {minutes, 8}}].
 
 all() ->
-  [produced_is_consumed, metadata_without_a_client_creates_no_topic, large_values_arrive_as_they_were, ends_with_its_owner, crash_is_an_exit, kcat_both_ways, leader_moves,
+  [produced_is_consumed, malformed_messages_are_refused_in_words, metadata_without_a_client_creates_no_topic, large_values_arrive_as_they_were, ends_with_its_owner, crash_is_an_exit, kcat_both_ways, leader_moves,
    leader_that_hangs_keeps_nothing_from_the_next_one, broker_stops, looks_older,
    holes_are_read_over, control_batches_are_not_messages, lying_high_watermark_harms_no_consumer,
    consumer_goes_on_after_an_unclean_election, brokers_clock_is_seen, throttled_client_waits, throttle_ends_with_its_connection,
@@ -50,6 +50,65 @@ produced_is_consumed(_Config) ->
        ?assertEqual(lists:seq(0, 99), received(Consumer, 100))
      end || P <- [0, 1, 2]]
   end).
+
+%% Whichever way a message that is none is given: what raises says what is wrong with it.
+malformed_messages_are_refused_in_words(_Config) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+    ok = brod:start_producer(Client, <<"t">>, []),
+    {ok, Pid} = brod:get_producer(Client, <<"t">>, 0),
+    {ok, Txn} = brod:transaction(Client, <<"malformed">>, []),
+    Callback = fun(_, _) -> ok end,
+    Calls = [{Name, Call(Partition)}
+             || Partition <- [0, random, hash, murmur2, sticky],
+                {Name, Call} <-
+                  [{produce, fun(P) -> fun(K, V) -> brod:produce(Client, <<"t">>, P, K, V) end end},
+                   {sync, fun(P) -> fun(K, V) -> brod:produce_sync(Client, <<"t">>, P, K, V) end end},
+                   {no_ack, fun(P) -> fun(K, V) -> brod:produce_no_ack(Client, <<"t">>, P, K, V) end end},
+                   {callback, fun(P) -> fun(K, V) -> brod:produce_cb(Client, <<"t">>, P, K, V, Callback) end end},
+                   {txn, fun(P) -> fun(K, V) -> brod:txn_produce(Txn, <<"t">>, P, K, V) end end},
+                   {txn_async, fun(P) -> fun(K, V) -> brod:txn_produce_async(Txn, <<"t">>, P, K, V) end end}]]
+      ++ [{{pid, produce}, fun(K, V) -> brod:produce(Pid, K, V) end},
+          {{pid, sync}, fun(K, V) -> brod:produce_sync(Pid, K, V) end},
+          {{pid, callback}, fun(K, V) -> brod:produce_cb(Pid, K, V, Callback) end},
+          {{pid, no_ack}, fun(K, V) -> brod_producer:produce_no_ack(Pid, K, V) end}],
+    ?assertEqual([], [lists:flatten(io_lib:format("~0p ~0p: ~0P", [Name, Outcome, {Key, Value}, 20]))
+                      || {Name, Call} <- Calls, {Key, Value} <- malformed_messages(),
+                         Outcome <- [refusal(Call, Key, Value)], not is_binary(Outcome)]),
+    ok = brod:abort(Txn),
+    ?assertEqual([], brod_mock:messages(Mock, <<"t">>)),
+    ?assertEqual({ok, Pid}, brod:get_producer(Client, <<"t">>, 0))
+  end).
+
+malformed_messages() ->
+  V = <<"v">>,
+  Times = ["1700000000000", <<"1700000000000">>, 1.5, undefined, 1 bsl 63],
+  Data = [atom, 42, 1.5, self(), <<1:3>>, {}, #{}, [300], [V | atom], "\x{442}"],
+  Headers = [nonsense, [atom], [{atom, V}], [{undefined, V}], [{V, 1}], [{V, V, V}], [{V, V} | atom]],
+  Maps = [#{}, #{vlaue => V}] ++ [#{value => V, ts => Time} || Time <- Times]
+    ++ [#{value => V, headers => H} || H <- Headers]
+    ++ lists:append([[#{value => D}, #{key => D, value => V}, #{key => D}] || D <- Data]),
+  Messages = [{D, V} || D <- Data] ++ [{V, D} || D <- Data] ++ [{V, {1, V}}, {V, #{value => V}}, {}, {V, V, V, V}]
+    ++ [{Time, V, V} || Time <- Times] ++ [{1, D, V} || D <- Data],
+  Batches = [[{V, V}, M] || M <- Maps ++ Messages ++ [atom, V]] ++ [[{V, [{V, V}, M]}] || M <- Messages]
+    ++ [[{V, V} | atom], [{V, [{V, V} | atom]}], lists:duplicate(5000, {V, V}) ++ [{V, atom}]],
+  [{V, Value} || Value <- Data ++ Maps ++ Batches ++ [{Time, V} || Time <- Times] ++ [{1, D} || D <- Data]
+                          ++ [{1, V, V}, {1, [{V, V}]}, {1, #{value => V}}]]
+    ++ [{D, Value} || D <- Data, Value <- [V, {1, V}, #{value => V}, undefined]].
+
+%% Its text, or what came instead.
+refusal(Call, Key, Value) ->
+  try Call(Key, Value) of
+    Result -> Result
+  catch
+    error:badarg:Stack ->
+      [{_, _, _, Info} | _] = Stack,
+      #{module := Module} = maps:merge(#{module => erl_erts_errors}, proplists:get_value(error_info, Info, #{})),
+      case maps:values(Module:format_error(badarg, Stack)) of
+        [Text | _] -> Text;
+        [] -> no_words
+      end;
+    Class:Reason -> {Class, Reason}
+  end.
 
 %% A misspelt name is no new topic, on brokers that create topics.
 metadata_without_a_client_creates_no_topic(_Config) ->
