@@ -25,7 +25,8 @@ main() ->
   Written = [value(Codec, N) || {Codec, Since} <- codecs(), Kafka >= Since, N <- lists:seq(1, ?MESSAGES)],
   Cells = [{Name, cell(Kafka >= Since, fun() -> check(Name, Endpoints, Options, {Topic, Written}) end)}
            || {Name, Since} <- codecs() ++ others()] ++
-         [{large, cell(true, fun() -> large(Endpoints, Options, Kafka >= [0, 10, 1]) end)},
+         [{headers, cell(true, fun() -> headers(Endpoints, Options, Kafka >= [0, 10, 1], Kafka >= [0, 11]) end)},
+          {large, cell(true, fun() -> large(Endpoints, Options, Kafka >= [0, 10, 1]) end)},
           {no_transactions, cell(Kafka < [0, 11], fun no_transactions/0)}],
   Columns = lists:sublist(Cells, length(codecs() ++ others())),
   io:format("| ~s | ~s |~n", [Version, lists:join(" | ", [text(Cell) || {_, Cell} <- Columns])]),
@@ -127,6 +128,23 @@ check(Codec, _, _, {Topic, _}) ->
   {ok, Offset} = brod:produce_sync_offset(?MODULE, Topic, 0, <<>>, Batch),
   true = is_integer(Offset),
   ok = brod_client:stop_producer(?MODULE, Topic).
+
+%% Where messages have no headers, one that has some is refused alone: others of the same batch are stored, and the producer goes on.
+headers(Endpoints, Options, CanCreate, CanHave) ->
+  Topic = <<"compat-headers">>,
+  ok = make(Topic, CanCreate, Endpoints, Options),
+  ok = brod:start_producer(?MODULE, Topic, [{max_retries, 10}, {max_linger_ms, 1000}, {max_linger_count, 3}]),
+  {ok, Producer} = brod:get_producer(?MODULE, Topic, 0),
+  Calls = [<<"1">>, #{value => <<"2">>, headers => [{<<"h">>, <<"v">>}]}, <<"3">>],
+  Refs = [Ref || Value <- Calls, {ok, Ref} <- [brod:produce(?MODULE, Topic, 0, <<>>, Value)]],
+  Refused = {error, {producer_down, {not_retriable, {produce_response_error, Topic, 0, -1, unsupported_for_message_format}}}},
+  Expected = case CanHave of
+               true -> [ok, ok, ok];
+               false -> [ok, Refused, ok]
+             end,
+  Expected = [brod:sync_produce_request(Ref, ?LIMIT_MS) || Ref <- Refs],
+  {ok, Producer} = brod:get_producer(?MODULE, Topic, 0),
+  ok.
 
 %% A message that is larger than what a fetch asks for, which brokers before KIP-74 return cut off.
 large(Endpoints, Options, CanCreate) ->

@@ -41,7 +41,8 @@ impl ErrorCode {
             )
     }
 
-    /// A broker refuses records for what they are (KIP-467): others of the same producer are no worse.
+    /// A broker refuses records for what they are (KIP-467): others of the same producer are no worse. Before Kafka 0.11 those
+    /// with headers are.
     pub const fn is_of_the_records(self) -> bool {
         one_of!(
             self,
@@ -49,6 +50,7 @@ impl ErrorCode {
             RECORD_LIST_TOO_LARGE,
             INVALID_RECORD,
             INVALID_TIMESTAMP,
+            UNSUPPORTED_FOR_MESSAGE_FORMAT,
         )
     }
 
