@@ -324,7 +324,8 @@ produce_cb(Client, Topic, Partitioner, Key, Value, AckCb) ->
 
 %% @doc Produce without ack, and without ever waiting for room in the buffer. Above the client's
 %% `buffer_bytes' messages are dropped, and counted (see `brod_producer:produce_no_ack/3'). With a partitioner the answer is
-%% `ok' also where it cannot be had how many partitions the topic has, as without a client: the message is lost.
+%% `ok' also where it cannot be had how many partitions the topic has, as without a client: the message is lost, and the log says so once a
+%% minute.
 -spec produce_no_ack(client(), topic(), partition() | partitioner(), key(), value()) ->
         ok | {error, term()}.
 produce_no_ack(Client, Topic, Partition, Key, Value) when is_integer(Partition) ->
@@ -341,7 +342,7 @@ produce_no_ack(Client, Topic, Partitioner, Key, Value) ->
   end),
   case Given of
     {given, Result} -> Result;
-    {error, _NoPartitions} -> ok
+    {error, NoPartitions} -> brod_producer_calls:lost_unheard(Topic, NoPartitions)
   end.
 
 %% @doc {@link produce_sync/3} with an empty key.

@@ -2,7 +2,7 @@
 -module(brod_producer_calls).
 
 -export([produce/3, produce_cb/4, produce_no_ack/3, sync_produce_request/2]).
--export([produce_to/5, produce_cb_to/6, produce_no_ack_to/5]).
+-export([produce_to/5, produce_cb_to/6, produce_no_ack_to/5, lost_unheard/2]).
 -export([produce_sync/4, produce_sync_to/6]).
 
 -include("brod_int.hrl").
@@ -110,6 +110,17 @@ await_watched(Callee, Ref, Timeout) ->
   after Timeout ->
     demonitor(MRef, [flush]),
     {error, timeout}
+  end.
+
+%% @doc A message without ack is lost, and its caller is not to be told.
+-spec lost_unheard(brod:topic(), term()) -> ok.
+lost_unheard(Topic, Reason) ->
+  case brod_trouble:fails({no_ack, Topic}, Reason) of
+    {tell, Untold} ->
+      ?BROD_LOG_WARNING("A message of produce_no_ack to ~ts is lost: ~9999p~ts",
+                        [Topic, Reason, brod_trouble:before(Untold, "message")]);
+    quiet ->
+      ok
   end.
 
 %% Whoever tells of the calls that a producer has left behind hears of its end no sooner than their callers do. A caller that has its

@@ -533,8 +533,13 @@ produce() ->
   ?assertEqual(ok, brod_client:stop_producer(?C, ?T)),
   [?assertEqual({error, {producer_not_found, ?T}}, Call(?C, ?T, Partition, <<>>, <<>>))
    || Call <- [fun brod:produce_sync/5, fun brod:produce_no_ack/5], Partition <- [0, hash]],
-  %% as in brod: who has a partitioner is not told that the partitions are unknown
-  ?assertEqual(ok, brod:produce_no_ack(brod_no_client, ?T, hash, <<>>, <<"v">>)),
+  %% as in brod: who has a partitioner is not told that the partitions are unknown, but the log is
+  logger:set_primary_config(level, notice),
+  Log = brod_log:start(),
+  [?assertEqual(ok, brod:produce_no_ack(brod_no_client, ?T, hash, <<>>, <<"v">>)) || _ <- [1, 2]],
+  ?assertEqual(1, length(brod_log:all(Log, "produce_no_ack"))),
+  ok = brod_log:stop(Log),
+  logger:set_primary_config(level, none),
   ?assertEqual({error, client_down}, brod:produce_no_ack(brod_no_client, ?T, 0, <<>>, <<"v">>)).
 
 produce_refused() ->
