@@ -132,17 +132,27 @@ topic_spec(Topic, Partitions) ->
   #{name => Topic, num_partitions => Partitions, replication_factor => 1, assignments => [],
     configs => []}.
 
-%% @doc Waits until every broker knows the topic with so many partitions and their leaders.
+%% @doc Waits until every broker knows the topic with so many partitions and their leaders, and these lead them.
 await_topic(Topic, Partitions) ->
-  Known = fun(Broker) -> knows(Broker, Topic, Partitions) end,
-  wait_until(fun() -> lists:all(Known, bootstrap()) end, ?TOPIC_LIMIT_MS).
+  Known = fun(Broker) -> one_of_each_leader(Broker, Topic, Partitions) =/= [] end,
+  wait_until(fun() -> lists:all(Known, bootstrap()) end, ?TOPIC_LIMIT_MS),
+  %% A broker tells of a partition before it leads it, and takes on all that it leads of a topic at once.
+  Leads = fun(Partition) -> is_led(brod:resolve_offset(bootstrap(), Topic, Partition, latest)) end,
+  wait_until(fun() -> lists:all(Leads, one_of_each_leader(hd(bootstrap()), Topic, Partitions)) end, ?TOPIC_LIMIT_MS).
 
-knows(Broker, Topic, Partitions) ->
+is_led({ok, _Offset}) -> true;
+is_led({error, _Reason}) -> false.
+
+%% For each leader one of its partitions; [] where there are not as many partitions, or one has no leader.
+one_of_each_leader(Broker, Topic, Partitions) ->
   case catch brod:get_metadata([Broker], [Topic]) of
-    {ok, #{topics := [#{partitions := Found}]}} ->
-      length(Found) =:= Partitions andalso
-        lists:all(fun(#{leader_id := Leader}) -> Leader >= 0 end, Found);
-    _ -> false
+    {ok, #{topics := [#{partitions := Found}]}} when length(Found) =:= Partitions ->
+      ByLeader = maps:from_list([{Leader, Index} || #{leader_id := Leader, partition_index := Index} <- Found]),
+      case ByLeader of
+        #{-1 := _} -> [];
+        _ -> maps:values(ByLeader)
+      end;
+    _ -> []
   end.
 
 %% @doc brod has no call for this; Kafka's own tool does it.
