@@ -83,7 +83,7 @@ impl Cluster {
         let request = metadata::request(version, topics, auto_create);
         let limit = self.config.metadata_timeout;
         let response = connection.call_version(&request, version, limit).await?;
-        Ok(metadata::read(response))
+        Ok(metadata::read(version, response))
     }
 
     /// The brokers that are known are no help any more (KIP-1102): forgets them and all that they said, and

@@ -64,6 +64,10 @@ const NULL_IS_ALL: i16 = 1;
 /// First version in which a client can say that no topic is to be created.
 const NO_CREATION: i16 = 4;
 
+/// First version whose leader epochs are true. Brokers up to Kafka 2.3 name ones that the leaders refuse (KAFKA-9212), and
+/// services that are not Kafka put something there of which nobody makes use.
+const TRUE_EPOCHS: i16 = 9;
+
 /// Asks for the brokers, and for topics: those named, or (`None`) all. `auto_create`: a topic that does
 /// not exist is created, if the broker is configured so; brokers before Kafka 0.11 do it in any case.
 pub fn request(version: i16, topics: Option<&[String]>, auto_create: bool) -> MetadataRequest {
@@ -131,7 +135,7 @@ pub struct Partition {
     pub partition: i32,
     /// -1: none.
     pub leader: i32,
-    /// Since which election; -1 before version 7 (KIP-320).
+    /// Since which election (KIP-320); -1 before version 9.
     pub leader_epoch: i32,
     /// All that are to have it.
     pub replicas: Vec<i32>,
@@ -143,8 +147,9 @@ pub struct Partition {
 
 /// Reads the answer. From version 13 on a broker may refuse the whole of it:
 /// [`ErrorCode::REBOOTSTRAP_REQUIRED`] sends the client back to where it first found the cluster (KIP-1102).
-pub fn read(response: MetadataResponse) -> Result<Metadata, ApiError> {
+pub fn read(version: i16, response: MetadataResponse) -> Result<Metadata, ApiError> {
     check(response.error_code)?;
+    let topic = |told| topic(version, told);
     Ok(Metadata {
         brokers: response.brokers.into_iter().map(broker).collect(),
         cluster_id: response.cluster_id.map(|id| id.to_string()),
@@ -162,7 +167,8 @@ fn broker(broker: MetadataResponseBroker) -> Broker {
     }
 }
 
-fn topic(topic: MetadataResponseTopic) -> Topic {
+fn topic(version: i16, topic: MetadataResponseTopic) -> Topic {
+    let partition = |told| partition(version, told);
     Topic {
         error: ErrorCode(topic.error_code),
         name: topic.name.map(|name| name.to_string()),
@@ -172,13 +178,16 @@ fn topic(topic: MetadataResponseTopic) -> Topic {
     }
 }
 
-fn partition(partition: MetadataResponsePartition) -> Partition {
+fn partition(version: i16, partition: MetadataResponsePartition) -> Partition {
     let nodes = |nodes: Vec<BrokerId>| nodes.into_iter().map(|node| node.0).collect();
     Partition {
         error: ErrorCode(partition.error_code),
         partition: partition.partition_index,
         leader: partition.leader_id.0,
-        leader_epoch: partition.leader_epoch,
+        leader_epoch: match version {
+            TRUE_EPOCHS.. => partition.leader_epoch,
+            _ => -1,
+        },
         replicas: nodes(partition.replica_nodes),
         in_sync: nodes(partition.isr_nodes),
         offline: nodes(partition.offline_replicas),
@@ -242,7 +251,7 @@ mod tests {
                 error: unavailable,
                 partition: 3,
                 leader: -1,
-                leader_epoch: if since(7) { 5 } else { -1 },
+                leader_epoch: if since(9) { 5 } else { -1 },
                 replicas: vec![1, 2],
                 in_sync: vec![2],
                 offline: if since(5) { vec![1] } else { vec![] },
@@ -267,7 +276,7 @@ mod tests {
                 topics: vec![topic],
             };
             let response = over_the_wire::<MetadataRequest>(&response, version);
-            assert_eq!(read(response), Ok(expected), "version {version}");
+            assert_eq!(read(version, response), Ok(expected), "version {version}");
         }
     }
 
@@ -276,6 +285,6 @@ mod tests {
         let code = ErrorCode::REBOOTSTRAP_REQUIRED;
         let response = MetadataResponse::default().with_error_code(code.0);
         let response = over_the_wire::<MetadataRequest>(&response, 13);
-        assert_eq!(read(response), Err(code.into()));
+        assert_eq!(read(13, response), Err(code.into()));
     }
 }
