@@ -6,13 +6,13 @@ use super::retry::Retry;
 use crate::cluster::{Cluster, NodeId};
 use crate::error::Error;
 use crate::net::Endpoint;
-use brod_protocol::api::find_coordinator::{self, CoordinatorKind};
+use brod_protocol::api::find_coordinator::{self, Coordinator, CoordinatorKind};
 use brod_protocol::error::ErrorCode;
 
 /// The broker that coordinates `id`. Waits a little for one that is being elected, or whose
 /// internal topic the cluster is just creating.
 ///
-/// The broker is one of the cluster's snapshot afterwards.
+/// The cluster knows afterwards where the broker listens.
 pub async fn find_coordinator(
     cluster: &Cluster,
     kind: CoordinatorKind,
@@ -22,7 +22,7 @@ pub async fn find_coordinator(
     let mut retry = Retry::within(limit);
     loop {
         let found = match ask(cluster, kind, id).await {
-            Ok(node) => known(cluster, node).await,
+            Ok(found) => known(cluster, found).await,
             Err(error) => Err(error),
         };
         match found {
@@ -34,16 +34,20 @@ pub async fn find_coordinator(
     }
 }
 
-async fn ask(cluster: &Cluster, kind: CoordinatorKind, id: &str) -> Result<NodeId, Error> {
+async fn ask(cluster: &Cluster, kind: CoordinatorKind, id: &str) -> Result<Coordinator, Error> {
     let request = |version| Ok(find_coordinator::request(version, kind, id));
     let (version, response) = cluster.ask_any(request).await?;
-    Ok(find_coordinator::read(version, response)?.node)
+    Ok(find_coordinator::read(version, response)?)
 }
 
 /// The broker and where it listens, from fresh metadata if it is a new one.
-async fn known(cluster: &Cluster, node: NodeId) -> Result<(NodeId, Endpoint), Error> {
+async fn known(cluster: &Cluster, found: Coordinator) -> Result<(NodeId, Endpoint), Error> {
+    let node = found.node;
     if cluster.endpoint(node).is_none() {
         cluster.fetch_metadata(Some(&[]), false).await?;
+    }
+    if let Some(endpoint) = Endpoint::named(&found.host, found.port) {
+        cluster.learn_coordinator(node, &endpoint);
     }
     let endpoint = cluster.endpoint(node);
     Ok((node, endpoint.ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?))

@@ -95,6 +95,7 @@ impl Cluster {
         stats.rebootstraps.count();
         stats.journal.note(&"", Event::Rebootstrapped);
         self.modify(Snapshot::forget);
+        self.coordinators.lock().clear();
         self.connections.hang_up();
     }
 

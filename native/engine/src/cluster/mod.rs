@@ -13,11 +13,13 @@ mod refusals;
 mod supervision;
 mod troubles;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::protocol::Request;
 use parking_lot::{Mutex, RwLock};
+use rand::seq::IteratorRandom;
 use tokio::sync::{watch, Notify};
 use tokio_util::sync::CancellationToken;
 
@@ -90,6 +92,8 @@ pub struct Cluster {
     config: ClusterConfig,
     connections: Connections,
     snapshot: RwLock<Arc<Snapshot>>,
+    /// Coordinators that metadata does not name, and where they listen.
+    coordinators: Mutex<HashMap<NodeId, Endpoint>>,
     /// Topics whose leaders are of interest.
     interests: Arc<Interests>,
     refresh: Notify,
@@ -111,6 +115,7 @@ impl Cluster {
             connections: Connections::new(config.connect.clone(), first, max),
             config,
             snapshot: RwLock::default(),
+            coordinators: Mutex::default(),
             interests: Arc::default(),
             refresh: Notify::new(),
             id: Mutex::default(),
@@ -221,8 +226,7 @@ impl Cluster {
         if closable && self.closed.is_cancelled() {
             return Err(Error::Closed);
         }
-        let endpoint = self.snapshot().brokers.get(&node).cloned();
-        let Some(endpoint) = endpoint else {
+        let Some(endpoint) = self.endpoint(node) else {
             self.request_refresh();
             return Err(ErrorCode::BROKER_NOT_AVAILABLE.into());
         };
@@ -304,17 +308,31 @@ impl Cluster {
         Ok(metadata)
     }
 
-    /// The broker that is the cluster's controller.
+    /// The broker that is the cluster's controller; any of them where none that is there is named. Not every service that
+    /// speaks Kafka's protocol has one, and where there is one the others say that they are not it.
     pub async fn controller(&self) -> Result<NodeId, Error> {
         self.fetch_metadata(Some(&[]), false).await?;
-        match self.snapshot().controller {
-            -1 => Err(ErrorCode::NOT_CONTROLLER.into()),
-            node => Ok(node),
+        let snapshot = self.snapshot();
+        let brokers = &snapshot.brokers;
+        let named = brokers.get_key_value(&snapshot.controller);
+        let any = || brokers.iter().choose(&mut rand::rng());
+        match named.or_else(any) {
+            Some((node, _)) => Ok(*node),
+            None => Err(ErrorCode::NOT_CONTROLLER.into()),
+        }
+    }
+
+    /// Takes in where a coordinator listens that is none of the brokers that metadata names: a service that is not Kafka,
+    /// or what stands in front of one, may have other ids for them.
+    pub fn learn_coordinator(&self, node: NodeId, endpoint: &Endpoint) {
+        if !self.snapshot().brokers.contains_key(&node) {
+            self.coordinators.lock().insert(node, endpoint.clone());
         }
     }
 
     /// Where a broker listens.
     pub fn endpoint(&self, node: NodeId) -> Option<Endpoint> {
-        self.snapshot().brokers.get(&node).cloned()
+        let known = self.snapshot().brokers.get(&node).cloned();
+        known.or_else(|| self.coordinators.lock().get(&node).cloned())
     }
 }

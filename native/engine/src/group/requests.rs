@@ -49,6 +49,7 @@ pub(super) async fn find_coordinator(cluster: &Cluster, group: &str) -> Result<C
     if cluster.endpoint(found.node).as_ref() != Some(&endpoint) {
         cluster.connect().await?;
     }
+    cluster.learn_coordinator(found.node, &endpoint);
     Ok(Coordinator {
         node: found.node,
         endpoint,

@@ -8,14 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-use brod_engine::admin::{find_coordinator, CoordinatorKind};
+use brod_engine::admin::{create_topics, find_coordinator, CoordinatorKind, NewTopic};
 use brod_engine::cluster::{Cluster, ClusterConfig, Leader, Purpose};
 use brod_engine::error::Error;
 use brod_engine::net::{ConnectOptions, Endpoint, Resolver};
 use brod_protocol::error::ErrorCode;
 use bytes::Bytes;
+use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::{
-    ApiKey, BrokerId, FindCoordinatorResponse, MetadataRequest, MetadataResponse,
+    ApiKey, BrokerId, CreateTopicsResponse, FindCoordinatorResponse, MetadataRequest,
+    MetadataResponse,
 };
 use kafka_protocol::protocol::{Decodable, StrBytes};
 use parking_lot::Mutex;
@@ -331,6 +333,92 @@ async fn a_broker_that_hangs_does_not_use_up_the_time_of_who_asks() {
     let found = tokio::time::timeout(limit, find).await.unwrap().unwrap();
     assert_eq!(found.0, 2);
     cluster.close();
+}
+
+#[tokio::test]
+async fn a_coordinator_is_found_where_it_says_that_it_listens_though_no_metadata_names_it() {
+    const VERSIONS: Versions = &[
+        (ApiKey::ApiVersions, 3),
+        (ApiKey::Metadata, 9),
+        (ApiKey::FindCoordinator, 3),
+    ];
+    const COORDINATOR: i32 = 99;
+    let broker = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = port_of(&broker);
+    let coordinates_at = Arc::new(Mutex::new(port));
+    let said = coordinates_at.clone();
+    let answer = move |key, version, _body| {
+        let found = coordinator(COORDINATOR)
+            .with_host(StrBytes::from_static_str("127.0.0.1"))
+            .with_port((*said.lock()).into());
+        let answer = match key {
+            ApiKey::Metadata => encoded(&metadata(&[(1, port)], 1, 0), version),
+            _ => encoded(&found, version),
+        };
+        async move { Some(answer) }
+    };
+    serve(broker, || VERSIONS, answer.clone());
+    let cluster = Cluster::start(ClusterConfig {
+        bootstrap: vec![on_loopback(port)],
+        ..Default::default()
+    });
+    let find = || find_coordinator(&cluster, CoordinatorKind::Group, "g", LIMIT);
+    assert_eq!(find().await, Ok((COORDINATOR, on_loopback(port))));
+    // Metadata that says nothing of it takes nothing back.
+    cluster.connect().await.unwrap();
+    let connection = cluster.connection(COORDINATOR, Purpose::Main).await;
+    assert_eq!(connection.unwrap().endpoint().port, port);
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let moved = port_of(&other);
+    serve(other, || VERSIONS, answer);
+    *coordinates_at.lock() = moved;
+    assert_eq!(find().await, Ok((COORDINATOR, on_loopback(moved))));
+    let connection = cluster.connection(COORDINATOR, Purpose::Main).await;
+    assert_eq!(connection.unwrap().endpoint().port, moved);
+    cluster.close();
+}
+
+#[tokio::test]
+async fn topics_are_created_where_no_broker_that_is_there_is_named_as_controller() {
+    const VERSIONS: Versions = &[
+        (ApiKey::ApiVersions, 3),
+        (ApiKey::Metadata, 9),
+        (ApiKey::CreateTopics, 5),
+    ];
+    for controller in [-1, 99] {
+        let broker = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = port_of(&broker);
+        serve(
+            broker,
+            || VERSIONS,
+            move |key, version, _body| {
+                let said = metadata(&[(1, port)], 1, 0).with_controller_id(BrokerId(controller));
+                let created = CreatableTopicResult::default().with_name(server::topic());
+                let answer = match key {
+                    ApiKey::Metadata => encoded(&said, version),
+                    _ => encoded(
+                        &CreateTopicsResponse::default().with_topics(vec![created]),
+                        version,
+                    ),
+                };
+                async move { Some(answer) }
+            },
+        );
+        let cluster = Cluster::start(ClusterConfig {
+            bootstrap: vec![on_loopback(port)],
+            ..Default::default()
+        });
+        let topic = NewTopic {
+            name: "t".into(),
+            num_partitions: 1,
+            replication_factor: 1,
+            assignments: Vec::new(),
+            configs: Vec::new(),
+        };
+        let created = create_topics(&cluster, &[topic], LIMIT, false, LIMIT).await;
+        assert_eq!(created, Ok(()), "controller {controller}");
+        cluster.close();
+    }
 }
 
 #[cfg(target_os = "linux")]
