@@ -88,6 +88,17 @@ impl Snapshot {
             .ok_or(ErrorCode::LEADER_NOT_AVAILABLE)
     }
 
+    /// Whether `leader` was elected in the place of `former`. Where services that are not Kafka have no leaders, and name
+    /// another broker each time, there is no election in it: the epoch is the same. Where epochs are unknown, a broker that is
+    /// still named has not been replaced, either.
+    pub fn is_replaced(&self, former: Leader, leader: Leader) -> bool {
+        leader.node != former.node
+            && match (former.epoch, leader.epoch) {
+                (0.., 0..) => leader.epoch != former.epoch,
+                _ => !self.brokers.contains_key(&former.node),
+            }
+    }
+
     /// Why a topic, or some of its partitions, cannot be used, and how many of them, 0 for a topic that is not there. None as well
     /// where nobody was asked yet.
     pub(super) fn trouble(&self, topic: &str) -> Option<(ErrorCode, usize)> {

@@ -20,7 +20,7 @@ use super::distance::Distance;
 use super::partition::Partition;
 use super::queue::Queue;
 use super::size_limit::SizeLimit;
-use crate::cluster::{Cluster, NodeId, Purpose, Snapshot, TopicId, LATE};
+use crate::cluster::{Cluster, Leader, NodeId, Purpose, Snapshot, TopicId, LATE};
 use crate::error::Error;
 use crate::net::{Connection, Endpoint, NetError};
 
@@ -39,6 +39,8 @@ pub(super) fn lane_of(partition: i32) -> usize {
 /// A batch in flight, and whose it is.
 pub(super) struct Item<R: Replies> {
     pub partition: Arc<Partition<R>>,
+    /// To whom it was sent.
+    pub leader: Leader,
     /// As known when the batch was taken.
     pub topic_id: Option<TopicId>,
     pub batch: Batch<R::Acks>,
@@ -208,12 +210,16 @@ impl<R: Replies> Lane<R> {
 
     /// Whether the broker leads none of the partitions any more that the first request in line has batches of, and another
     /// one does. If it worked, it would have said so.
-    pub(super) fn others_lead(&self, snapshot: &Snapshot, node: NodeId) -> bool {
+    pub(super) fn others_lead(&self, snapshot: &Snapshot) -> bool {
         let items = self.in_flight.front().map(|request| &request.items);
-        let leaders = items.into_iter().flatten();
-        let leaders = leaders.filter_map(|item| item.partition.place(snapshot).0.ok());
-        let mut others = leaders.map(|leader| leader != node).peekable();
-        others.peek().is_some() && others.all(|is_other| is_other)
+        let led = items.into_iter().flatten().filter_map(|item| {
+            let leader = item.partition.place(snapshot).0.ok()?;
+            Some((item.leader, leader))
+        });
+        let mut others = led.map(|(former, leader)| snapshot.is_replaced(former, leader));
+        others
+            .next()
+            .is_some_and(|first| first && others.all(|is_other| is_other))
     }
 
     /// Whether the transaction that the first request in line belongs to has another coordinator than when that was sent. Its

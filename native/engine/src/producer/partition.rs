@@ -20,7 +20,7 @@ use super::buffer::{Buffer, Destination, Outcome, Take};
 use super::config::ProducerConfig;
 use super::failure::{Cause, Failure};
 use super::timers::Waits;
-use crate::cluster::{Interest, NodeId, Snapshot, TopicId};
+use crate::cluster::{Interest, Leader, NodeId, Snapshot, TopicId};
 use crate::stats::ProduceStats;
 use brod_protocol::api::init_producer_id::ProducerId;
 use brod_protocol::error::ErrorCode;
@@ -44,7 +44,7 @@ struct State<R: Replies> {
     /// `Replies::handed_over` is to be called once nothing is being told.
     hands_over: bool,
     /// The leader as of a version of the cluster's metadata.
-    leader: (u64, Result<NodeId, ErrorCode>),
+    leader: (u64, Result<Leader, ErrorCode>),
     /// Another one is another topic of the same name (KIP-516).
     topic_id: Option<TopicId>,
 }
@@ -157,20 +157,17 @@ impl<R: Replies> Partition<R> {
     /// The broker that leads the partition. Looked up once for each change of the metadata: this is
     /// asked for every batch.
     pub(super) fn leader(&self, snapshot: &Snapshot) -> Result<NodeId, ErrorCode> {
-        self.place(snapshot).0
+        self.place(snapshot).0.map(|leader| leader.node)
     }
 
-    /// As [`Self::leader`], and the id of the topic, if it is known.
+    /// As [`Self::leader`], with its epoch, and the id of the topic, if it is known.
     pub(super) fn place(
         &self,
         snapshot: &Snapshot,
-    ) -> (Result<NodeId, ErrorCode>, Option<TopicId>) {
+    ) -> (Result<Leader, ErrorCode>, Option<TopicId>) {
         let mut state = self.state.lock();
         if state.leader.0 != snapshot.version {
-            let leader = snapshot
-                .leader(&self.topic, self.index)
-                .map(|leader| leader.node);
-            state.leader = (snapshot.version, leader);
+            state.leader = (snapshot.version, snapshot.leader(&self.topic, self.index));
             let id = snapshot.topic_id(&self.topic).or(state.topic_id);
             if state.topic_id.is_some() && id != state.topic_id {
                 state.buffer.topic_made_again();

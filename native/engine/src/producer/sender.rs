@@ -197,10 +197,10 @@ impl<R: Replies> Task<R> {
         while let Some(waiting) = queue.pop() {
             let partition = &waiting.item;
             let (leader, topic_id) = partition.place(&snapshot);
-            if leader.ok() != Some(to.node) {
+            let Some(leader) = leader.ok().filter(|leader| leader.node == to.node) else {
                 self.shared.route(waiting.item);
                 continue;
-            }
+            };
             if items
                 .first()
                 .is_some_and(|first| !goes_with(&first.partition, partition))
@@ -224,6 +224,7 @@ impl<R: Replies> Task<R> {
                     }
                     items.push(Item {
                         partition: waiting.item,
+                        leader,
                         topic_id,
                         batch,
                     });
@@ -430,7 +431,7 @@ impl<R: Replies> Task<R> {
     fn others_lead(&self, lane: usize) -> bool {
         let cluster = &self.shared.cluster;
         cluster.request_refresh();
-        let others_lead = self.lanes[lane].others_lead(&cluster.snapshot(), self.inbox.node);
+        let others_lead = self.lanes[lane].others_lead(&cluster.snapshot());
         if others_lead {
             let (client, node) = (&*cluster.config().connect.client_id, self.inbox.node);
             // Metadata do not name it any more.

@@ -59,6 +59,8 @@ pub(crate) struct State {
     pub arrived: u32,
     /// The topics that it was last asked for.
     pub asked_for: Vec<String>,
+    /// Metadata requests so far.
+    pub asked: u32,
     /// Produce requests so far.
     pub requests: u32,
     /// The bytes of their batches.
@@ -157,6 +159,7 @@ impl Broker {
                 let request = MetadataRequest::decode(&mut body, version).unwrap();
                 let topics = request.topics.unwrap_or_default().into_iter();
                 let names = topics.filter_map(|topic| topic.name);
+                state.asked += 1;
                 state.asked_for = names.map(|name| name.to_string()).collect();
                 let response = metadata(
                     &state.brokers,
