@@ -199,14 +199,12 @@ impl ErrorCode {
         one_of!(self, TOPIC_AUTHORIZATION_FAILED, INVALID_TOPIC_EXCEPTION)
     }
 
-    /// The cluster gives no producer id to this client, today or later.
+    /// The cluster gives no producer id to this client, today or later: any answer but those that pass. Kafka refuses who lacks
+    /// a permission; services that are not Kafka may not know idempotence, whatever they say of the versions that they speak.
     pub const fn is_producer_id_refused(self) -> bool {
-        one_of!(
-            self,
-            CLUSTER_AUTHORIZATION_FAILED,
-            TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-            UNSUPPORTED_VERSION,
-        )
+        !self.is_ok()
+            && !self.is_retriable()
+            && !one_of!(self, UNKNOWN_SERVER_ERROR, BROKER_NOT_AVAILABLE)
     }
 
     /// The broker's idea of a producer's sequence numbers is another one (KIP-98): the partition goes
@@ -358,6 +356,26 @@ mod tests {
                 "unknown_leader_epoch",
             ]
         );
+    }
+
+    #[test]
+    fn producer_ids_are_asked_for_again_after_what_passes() {
+        let passes = [
+            ErrorCode::NO_ERROR,
+            ErrorCode::UNKNOWN_SERVER_ERROR,
+            ErrorCode::BROKER_NOT_AVAILABLE,
+            ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
+            ErrorCode::REQUEST_TIMED_OUT,
+        ];
+        assert!(!passes.iter().any(|code| code.is_producer_id_refused()));
+        let lasts = [
+            ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
+            ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            ErrorCode::UNSUPPORTED_VERSION,
+            ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
+            ErrorCode::INVALID_REQUEST,
+        ];
+        assert!(lasts.iter().all(|code| code.is_producer_id_refused()));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::cluster::{Backoff, Cluster};
+use crate::cluster::{seconds, Backoff, Cluster, PATIENCE, QUIET};
 use crate::error::Error;
 use crate::net::NetError;
 use brod_protocol::api::init_producer_id;
@@ -60,6 +60,9 @@ impl Identities {
             Duration::from_secs(1),
             rand::random(),
         );
+        // When to tell that there is none yet.
+        let begun = Instant::now();
+        let mut telling = begun + PATIENCE;
         loop {
             if state.is_refused && !required {
                 return Ok(None);
@@ -76,7 +79,16 @@ impl Identities {
                     Some(code) if required => return Err(code),
                     Some(_) => state.is_refused = true,
                     None if self.cluster.closed().is_cancelled() => return Ok(None),
-                    None => tokio::time::sleep(backoff.next_wait()).await,
+                    None => {
+                        let now = Instant::now();
+                        if now >= telling {
+                            telling = now + QUIET;
+                            let client = &*self.cluster.config().connect.client_id;
+                            let lasts = seconds(now - begun);
+                            tracing::warn!(client, %error, lasts, "no broker gives a producer id, messages wait");
+                        }
+                        tokio::time::sleep(backoff.next_wait()).await;
+                    }
                 },
             }
         }
@@ -90,7 +102,7 @@ async fn ask(cluster: &Cluster) -> Result<ProducerId, Error> {
     Ok(init_producer_id::read(&response)?)
 }
 
-/// The answers that will not change: the broker is too old, or the ACLs forbid it.
+/// The answers that will not change: the broker is too old or knows no idempotence, or the ACLs forbid it.
 fn refusal(error: &Error) -> Option<ErrorCode> {
     match error {
         Error::Kafka { code, .. } if code.is_producer_id_refused() => Some(*code),
