@@ -8,7 +8,7 @@
 -export([metadata_without_a_client_creates_no_topic/1, holes_are_read_over/1, control_batches_are_not_messages/1, lying_high_watermark_harms_no_consumer/1,
          consumer_goes_on_after_an_unclean_election/1, brokers_clock_is_seen/1, throttled_client_waits/1, throttle_ends_with_its_connection/1,
          throttle_that_nobody_tells_is_waited_for/1, quota_is_waited_for_by_fold/1, fetch_and_fold_of_a_client_that_is_stopped_say_so/1,
-         producer_does_without_an_id_where_there_is_none_to_be_had/1,
+         producer_does_without_an_id_where_there_is_none_to_be_had/1, member_waits_for_a_coordinator_with_trouble_in_its_storage/1,
          answer_that_is_minutes_late_is_not_waited_for/1, calls_that_end_with_their_producer_leave_nothing/1, what_is_wrong_with_a_request_is_told/1,
          commands_come_by_tcp/1, metrics_are_pushed_where_brokers_ask/1, tls_comes_from_files/1,
          starts_quickly_and_small/1, random_walk_loses_nothing_and_leaves_nothing/1]).
@@ -22,6 +22,7 @@
 -define(UNSUPPORTED_VERSION, 35).
 -define(INVALID_REQUEST, 42).
 -define(UNSUPPORTED_FOR_MESSAGE_FORMAT, 43).
+-define(KAFKA_STORAGE_ERROR, 56).
 -define(THROTTLING_QUOTA_EXCEEDED, 89).
 
 suite() -> [{timetrap, {minutes, 8}}].
@@ -32,7 +33,7 @@ all() ->
    holes_are_read_over, control_batches_are_not_messages, lying_high_watermark_harms_no_consumer,
    consumer_goes_on_after_an_unclean_election, brokers_clock_is_seen, throttled_client_waits, throttle_ends_with_its_connection,
    throttle_that_nobody_tells_is_waited_for, quota_is_waited_for_by_fold, fetch_and_fold_of_a_client_that_is_stopped_say_so,
-   producer_does_without_an_id_where_there_is_none_to_be_had,
+   producer_does_without_an_id_where_there_is_none_to_be_had, member_waits_for_a_coordinator_with_trouble_in_its_storage,
    answer_that_is_minutes_late_is_not_waited_for, calls_that_end_with_their_producer_leave_nothing,
    what_is_wrong_with_a_request_is_told, commands_come_by_tcp,
    metrics_are_pushed_where_brokers_ask, tls_comes_from_files,
@@ -123,6 +124,22 @@ producer_does_without_an_id_where_there_is_none_to_be_had(_Config) ->
      ?assertEqual(ok, brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"v">>)),
      ?assertEqual(1, brod_mock:faults_met(Mock))
    end) || Code <- [?UNSUPPORTED_VERSION, ?INVALID_REQUEST, ?UNSUPPORTED_FOR_MESSAGE_FORMAT]].
+
+%% As WarpStream's agents have it when they want to be asked again.
+member_waits_for_a_coordinator_with_trouble_in_its_storage(_Config) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+    ok = brod:start_producer(Client, <<"t">>, []),
+    ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, <<"v">>),
+    Apis = [<<"FindCoordinator">>, <<"JoinGroup">>, <<"SyncGroup">>, <<"OffsetFetch">>, <<"OffsetCommit">>, <<"Heartbeat">>],
+    [ok = brod_mock:fault(Mock, #{api => Api, times => 2, action => {error, ?KAFKA_STORAGE_ERROR}}) || Api <- Apis],
+    Options = [{max_rejoin_attempts, 0}, {offset_commit_interval_seconds, 1}, {heartbeat_rate_seconds, 1}],
+    Member = brod_group_probe:v2(member, Client, <<"g">>, [<<"t">>], Options),
+    ok = brod_mock:await_caught_up(Mock, <<"g">>, <<"t">>, ?LIMIT_MS),
+    AllMet = fun() -> brod_mock:faults_met(Mock) =:= 2 * length(Apis) end,
+    true = brod_test:wait_until(AllMet, ?LIMIT_MS),
+    ?assert(is_process_alive(Member)),
+    ok = brod_group_subscriber_v2:stop(Member)
+  end).
 
 %% A misspelt name is no new topic, on brokers that create topics.
 metadata_without_a_client_creates_no_topic(_Config) ->

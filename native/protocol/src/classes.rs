@@ -150,7 +150,8 @@ impl ErrorCode {
         self.is_coordinator_change() || one_of!(self, BROKER_NOT_AVAILABLE, NETWORK_EXCEPTION)
     }
 
-    /// The group's coordinator is the right one, and asked again it may have got further.
+    /// The group's coordinator is the right one, and asked again it may have got further. Kafka's own never speak of their
+    /// storage; WarpStream's say nothing else when they want to be asked again.
     pub const fn is_coordinator_busy(self) -> bool {
         one_of!(
             self,
@@ -158,6 +159,7 @@ impl ErrorCode {
             REBALANCE_IN_PROGRESS,
             UNSTABLE_OFFSET_COMMIT,
             REQUEST_TIMED_OUT,
+            KAFKA_STORAGE_ERROR,
         )
     }
 
