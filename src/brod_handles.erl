@@ -27,10 +27,7 @@ put(Kind, Handle) ->
 
 %% @doc Take out the calling process.
 -spec take_back() -> ok.
-take_back() ->
-  try ets:delete(?BROD_HANDLES, self()) of true -> ok
-  catch error:badarg -> ok
-  end.
+take_back() -> forget(self()).
 
 %% @doc The handle of a process, `false' if it has none of this kind.
 -spec lookup(kind(), pid()) -> {ok, term()} | false.
@@ -63,13 +60,19 @@ handle_cast({watch, Pid}, Watched) -> {noreply, watch(Pid, Watched)};
 handle_cast(_Cast, Watched) -> {noreply, Watched}.
 
 handle_info({'DOWN', _, process, Pid, _}, Watched) ->
-  true = ets:delete(?BROD_HANDLES, Pid),
+  ok = forget(Pid),
   {noreply, maps:remove(Pid, Watched)};
 handle_info(_Info, Watched) ->
   {noreply, Watched}.
 
 format_status(#{state := Watched} = Status) -> Status#{state := #{processes => map_size(Watched)}};
 format_status(Status) -> Status.
+
+%% The table goes with brod_sup, which clients may outlive by a moment when the application is stopped.
+forget(Pid) ->
+  try ets:delete(?BROD_HANDLES, Pid) of true -> ok
+  catch error:badarg -> ok
+  end.
 
 watch(Pid, Watched) when is_map_key(Pid, Watched) -> Watched;
 watch(Pid, Watched) -> Watched#{Pid => monitor(process, Pid)}.
