@@ -5,6 +5,7 @@ mod dial;
 mod error;
 mod handshake;
 mod lifetime;
+mod lookup;
 mod old_broker;
 mod options;
 mod race;

@@ -1,7 +1,7 @@
 //! How a connection is made.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::sasl::Sasl;
@@ -64,11 +64,20 @@ impl Resolver {
     pub(super) fn look_up(&self, host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
         (self.0)(host, port)
     }
+
+    /// The same for those that are one.
+    pub(super) fn id(&self) -> usize {
+        Arc::as_ptr(&self.0) as *const () as usize
+    }
 }
+
+/// The system's.
+static SYSTEM: LazyLock<Resolver> =
+    LazyLock::new(|| Resolver::new(|host, port| Ok((host, port).to_socket_addrs()?.collect())));
 
 impl Default for Resolver {
     fn default() -> Self {
-        Resolver::new(|host, port| Ok((host, port).to_socket_addrs()?.collect()))
+        SYSTEM.clone()
     }
 }
 

@@ -4,15 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::race::{Race, Step};
-use super::{Endpoint, NetError, Resolver, SocketOptions};
-use crate::tasks::on_thread;
-
-/// Names that are looked up at the same time. A resolver that hangs keeps a thread for each.
-static LOOKUPS: Semaphore = Semaphore::const_new(8);
+use super::{lookup, Endpoint, NetError, Resolver, SocketOptions};
 
 /// A connection that has been silent for so long is probed.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -28,15 +23,7 @@ pub(super) async fn resolve(
     if let Ok(address) = endpoint.host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, endpoint.port)]);
     }
-    let permit = LOOKUPS.acquire().await;
-    let (host, port) = (endpoint.host.clone(), endpoint.port);
-    let resolver = resolver.clone();
-    let lookup = on_thread(move || {
-        // Held until the resolver answers, even where nobody waits for that any more.
-        let _permit = permit;
-        resolver.look_up(&host, port)
-    });
-    lookup.await?.map_err(|_| NetError::HostNotFound)
+    lookup::look_up(endpoint, resolver).await
 }
 
 /// The first of the addresses that takes the connection. Those that have refused are taken out of
