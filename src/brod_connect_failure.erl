@@ -3,6 +3,9 @@
 
 -export([describe/1, why/1, words/1]).
 
+%% A file is not read for reasons that are not its own.
+-define(NOT_THE_FILE(Reason), (Reason =:= etimedout orelse Reason =:= emfile orelse Reason =:= enfile orelse Reason =:= eagain)).
+
 %% @doc Endpoints with why each could not be reached, and what to check, as text for a log line.
 -spec describe([{brod:endpoint(), {Reason :: term(), Stack :: list()}}]) -> iodata().
 describe(Failures) ->
@@ -28,7 +31,7 @@ cause(Reason) when Reason =:= ehostunreach; Reason =:= enetunreach; Reason =:= e
 cause(Reason) when Reason =:= eaddrnotavail; Reason =:= enodev; Reason =:= eperm; Reason =:= einval ->
   io_lib:format("no socket for it (~s): check the option extra_sock_opts", [Reason]);
 cause(Reason) when Reason =:= emfile; Reason =:= enfile ->
-  io_lib:format("no descriptor was left for a socket (~s): check ulimit -n, and what this node has open", [Reason]);
+  io_lib:format("no descriptor was left (~s): check ulimit -n, and what this node has open", [Reason]);
 cause(eagain) ->
   "the system gave no thread to look up names or read files on (eagain): check ulimit -u, the limit of processes of "
   "this container, and what runs there";
@@ -39,6 +42,8 @@ cause({failed_to_upgrade_to_ssl, Reason}) -> ["no TLS: ", tls(Reason)];
 cause({Request, Reason}) when is_tuple(Request), element(1, Request) =:= kpro_req ->
   first_request(Reason);
 cause({sasl_auth_error, Reason}) -> ["SASL: ", sasl(Reason)];
+cause(#{file := File, reason := Reason}) when ?NOT_THE_FILE(Reason) ->
+  io_lib:format("the file ~ts of the option sasl was not read: ~ts", [File, not_read(Reason)]);
 cause(#{file := File, reason := Reason}) ->
   io_lib:format("the file ~ts of the option sasl cannot be used (~0p): check that it is there and has "
                 "user and password on two lines", [File, Reason]);
@@ -60,12 +65,19 @@ tls({tls_alert, {unexpected_message, _Text}}) -> not_tls();
 tls({tls_alert, {_Alert, Text}}) -> [flat(Text), ": check the broker's certificate and log"];
 tls(closed) -> ["it closed the connection: ", not_tls()];
 tls(timeout) -> ["the handshake did not end in time: ", not_tls()];
+tls({options, {Option, File, {error, Reason}}}) when ?NOT_THE_FILE(Reason) ->
+  io_lib:format("~s ~ts was not read: ~ts", [Option, File, not_read(Reason)]);
 tls({options, {Option, File, {error, Reason}}}) ->
   io_lib:format("~s ~ts cannot be used (~0tp): check the file and its permissions",
                 [Option, File, Reason]);
 tls({options, {Option, Text}}) ->
   io_lib:format("~s cannot be used (~ts): check the option", [Option, Text]);
 tls(Reason) -> io_lib:format("~0p: check the option ssl", [Reason]).
+
+not_read(etimedout) ->
+  "it did not come in time (etimedout): check the disk or the server of files that it is on, and that it is no FIFO that nobody "
+  "writes to";
+not_read(Reason) -> cause(Reason).
 
 not_tls() -> "check that this port speaks TLS; it may be a plaintext listener".
 

@@ -103,6 +103,7 @@ rustler::atoms! {
     eisdir,
     enotdir,
     efbig,
+    etimedout,
     sasl_auth_error,
 
     // messages as users give them

@@ -2,7 +2,7 @@
 
 use brod_engine::error::Error;
 use brod_engine::net::sasl::SaslError;
-use brod_engine::net::{Endpoint, NetError};
+use brod_engine::net::{Endpoint, FileError, NetError};
 use brod_engine::producer::{Cause, Failure};
 use brod_protocol::error::ErrorCode;
 use rustler::types::atom::Atom;
@@ -70,10 +70,10 @@ fn inet(kind: std::io::ErrorKind, code: Option<i32>) -> Option<&'static str> {
 fn sasl<'a>(env: Env<'a>, error: &SaslError) -> Term<'a> {
     let why = match error {
         SaslError::External(term) => return plugin(env, term),
-        SaslError::File { path, kind, .. } => {
+        SaslError::File { path, why, .. } => {
             let path = string(env, &path.to_string_lossy());
             let keys = [atoms::file().to_term(env), atoms::reason().to_term(env)];
-            return Term::map_from_arrays(env, &keys, &[path, posix(env, *kind)])
+            return Term::map_from_arrays(env, &keys, &[path, posix(env, *why)])
                 .unwrap_or_else(|_| atoms::enoent().to_term(env));
         }
         SaslError::Refused {
@@ -104,15 +104,19 @@ fn request<'a>(env: Env<'a>, api: &str) -> Term<'a> {
 }
 
 /// Why a file cannot be used, in the atoms of Erlang's `file`.
-pub(crate) fn posix(env: Env<'_>, kind: std::io::ErrorKind) -> Term<'_> {
+pub(crate) fn posix(env: Env<'_>, why: FileError) -> Term<'_> {
     use std::io::ErrorKind::*;
-    match kind {
+    match why.kind {
         NotFound => atoms::enoent().to_term(env),
         PermissionDenied => atoms::eacces().to_term(env),
         IsADirectory => atoms::eisdir().to_term(env),
         NotADirectory => atoms::enotdir().to_term(env),
         FileTooLarge => atoms::efbig().to_term(env),
-        other => (atoms::io_error(), format!("{other:?}")).encode(env),
+        TimedOut => atoms::etimedout().to_term(env),
+        other => match inet(other, why.code).and_then(|name| Atom::from_str(env, name).ok()) {
+            Some(name) => name.to_term(env),
+            None => (atoms::io_error(), format!("{other:?}")).encode(env),
+        },
     }
 }
 

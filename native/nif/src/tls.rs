@@ -176,7 +176,7 @@ pub(crate) fn reason<'a>(env: Env<'a>, error: &TlsError) -> Term<'a> {
         TlsError::Broken(_) => (atoms::tls_error(), string(env, &text)).encode(env),
         TlsError::File { option, path, why } => {
             let why = match why {
-                FileFault::Io(kind) => posix(env, *kind),
+                FileFault::Io(why) => posix(env, *why),
                 FileFault::Content(text) => string(env, text),
             };
             let path = string(env, &path.to_string_lossy());

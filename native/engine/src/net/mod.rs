@@ -2,6 +2,7 @@
 
 mod connection;
 mod dial;
+mod disk;
 mod error;
 mod handshake;
 mod lifetime;
@@ -17,6 +18,7 @@ mod wire;
 mod writer;
 
 pub use connection::Connection;
+pub use disk::FileError;
 pub use error::NetError;
 pub use options::{AddressFamily, ConnectOptions, Resolver, SocketOptions};
 

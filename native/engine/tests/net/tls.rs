@@ -311,7 +311,7 @@ async fn a_file_that_is_missing_or_empty_is_named_with_its_option() {
     let missing = TlsError::File {
         option: "cacertfile",
         path: path.clone(),
-        why: FileFault::Io(std::io::ErrorKind::NotFound),
+        why: FileFault::Io(std::io::Error::from_raw_os_error(2).into()),
     };
     assert_eq!(Tls::new(file(&path)).unwrap_err(), missing);
     std::fs::write(&path, "nothing of use").unwrap();

@@ -1,10 +1,11 @@
 //! Why a client could not prove who it is.
 
-use std::io;
 use std::path::PathBuf;
 
 use brod_protocol::error::ErrorCode;
 use bytes::Bytes;
+
+use super::super::FileError;
 
 /// Why a client could not prove who it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,14 +53,14 @@ pub enum SaslError {
         why: String,
     },
     /// A file with credentials cannot be read. brod: `#{file => Path, reason => enoent}`.
-    #[error("{mechanism}: {} cannot be read: {kind}", .path.display())]
+    #[error("{mechanism}: {} cannot be read: {why}", .path.display())]
     File {
         /// The mechanism's name.
         mechanism: String,
         /// The file.
         path: PathBuf,
         /// Why not.
-        kind: io::ErrorKind,
+        why: FileError,
     },
     /// Somebody outside the engine gave up. The bytes mean something to them alone: an Erlang term
     /// in external format.

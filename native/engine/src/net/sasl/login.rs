@@ -1,8 +1,8 @@
 //! User and password, for PLAIN and SCRAM.
 
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::super::disk;
 use super::{BoxFuture, CredentialsError, Provider, Secret};
 use crate::tasks::on_thread;
 
@@ -63,20 +63,16 @@ fn read_login(path: &Path) -> Result<Login, CredentialsError> {
 /// Reads a small file with secrets into memory that is overwritten afterwards.
 pub(super) fn read_secret(path: &Path) -> Result<Secret, CredentialsError> {
     const LIMIT: u64 = 64 * 1024;
-    let read = || {
-        let mut file = std::fs::File::open(path)?;
+    let read = |path: &Path| {
         // One byte more than it may have, allocated once.
         let mut content = Vec::with_capacity(LIMIT as usize + 1);
-        let result = file.by_ref().take(LIMIT + 1).read_to_end(&mut content);
+        let result = disk::read_into(path, LIMIT, &mut content);
         let content = Secret::from(content);
-        match result? {
-            size if size as u64 > LIMIT => Err(io::ErrorKind::FileTooLarge.into()),
-            _ => Ok(content),
-        }
+        result.map(|()| content)
     };
-    read().map_err(|error: io::Error| CredentialsError::File {
+    disk::within(path, read).map_err(|error| CredentialsError::File {
         path: path.to_owned(),
-        kind: error.kind(),
+        why: error.into(),
     })
 }
 
@@ -92,6 +88,8 @@ pub(super) async fn off_thread<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     async fn read(content: &[u8]) -> Result<Login, CredentialsError> {
@@ -144,10 +142,11 @@ mod tests {
             );
         }
         let error = LoginFile("/does/not/exist".into()).provide().await;
-        let (path, kind) = ("/does/not/exist".into(), io::ErrorKind::NotFound);
-        assert_eq!(error, Err(CredentialsError::File { path, kind }));
+        let path = "/does/not/exist".into();
+        let why = io::Error::from_raw_os_error(2).into();
+        assert_eq!(error, Err(CredentialsError::File { path, why }));
         let error = read(&vec![b'a'; 100_000]).await.unwrap_err();
         let kind = io::ErrorKind::FileTooLarge;
-        assert!(matches!(error, CredentialsError::File { kind: k, .. } if k == kind));
+        assert!(matches!(error, CredentialsError::File { why, .. } if why.kind == kind));
     }
 }

@@ -1,24 +1,24 @@
 //! Where credentials come from: asked for anew at each authentication.
 
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::super::FileError;
 use super::{BoxFuture, SaslError};
 
 /// Why there are no credentials. It quotes no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialsError {
     /// A file cannot be read.
-    #[error("{} cannot be read: {kind}", .path.display())]
+    #[error("{} cannot be read: {why}", .path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// Why not.
-        kind: io::ErrorKind,
+        why: FileError,
     },
     /// Whoever was asked has none, and says why.
     #[error("{0}")]
@@ -30,10 +30,10 @@ impl CredentialsError {
     pub(super) fn of(self, mechanism: &str) -> SaslError {
         let mechanism = mechanism.into();
         match self {
-            CredentialsError::File { path, kind } => SaslError::File {
+            CredentialsError::File { path, why } => SaslError::File {
                 mechanism,
                 path,
-                kind,
+                why,
             },
             CredentialsError::None(why) => SaslError::NoCredentials { mechanism, why },
         }

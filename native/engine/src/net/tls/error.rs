@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError};
 
+use super::super::FileError;
+
 /// Why there is no TLS with a peer, or why it ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
@@ -187,7 +189,7 @@ fn name(alert: AlertDescription) -> &'static str {
 pub enum FileFault {
     /// It cannot be read.
     #[error("{0}")]
-    Io(io::ErrorKind),
+    Io(FileError),
     /// It can be read, and does not hold what it should.
     #[error("{0}")]
     Content(String),

@@ -1,9 +1,11 @@
 //! Files that are read again when they change.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use zeroize::Zeroizing;
+
+use super::super::disk;
 use super::error::{FileFault, TlsError};
 
 /// No certificate or key is longer; whole bundles of roots are a fraction of that.
@@ -16,26 +18,26 @@ pub(super) struct Stamps(Vec<Option<(SystemTime, u64)>>);
 impl Stamps {
     pub(super) fn of(paths: &[PathBuf]) -> Self {
         let stamp = |path: &PathBuf| {
-            let meta = std::fs::metadata(path).ok()?;
+            let meta = disk::within(path, |path| std::fs::metadata(path)).ok()?;
             Some((meta.modified().ok()?, meta.len()))
         };
         Stamps(paths.iter().map(stamp).collect())
     }
 }
 
-/// A file's bytes; `option` names it.
-pub(super) fn read(option: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    let read = || {
-        let meta = std::fs::metadata(path)?;
-        if meta.len() > MAX_FILE {
-            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
-        }
-        std::fs::read(path)
+/// A file's bytes, which may be a key; `option` names it.
+pub(super) fn read(option: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    let read = |path: &Path| {
+        // Allocated once, so that no part of a key is left where it grew.
+        let size = std::fs::metadata(path)?.len().min(MAX_FILE) as usize;
+        let mut content = Zeroizing::new(Vec::with_capacity(size + 1));
+        disk::read_into(path, MAX_FILE, &mut content)?;
+        Ok(content)
     };
-    read().map_err(|error| TlsError::File {
+    disk::within(path, read).map_err(|error| TlsError::File {
         option,
         path: path.to_owned(),
-        why: FileFault::Io(error.kind()),
+        why: FileFault::Io(error.into()),
     })
 }
 

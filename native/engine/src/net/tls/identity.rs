@@ -54,7 +54,7 @@ pub(super) fn load(
 ) -> Result<Arc<CertifiedKey>, TlsError> {
     let password = identity.password.as_ref().map(|secret| &secret.0[..]);
     let key_of_file = |path: &Path| {
-        let text = zeroize::Zeroizing::new(files::read("keyfile", path)?);
+        let text = files::read("keyfile", path)?;
         keys::of_pem(&text, password).map_err(|why| files::content("keyfile", path, why))
     };
     let key_of_der =
