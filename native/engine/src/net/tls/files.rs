@@ -1,5 +1,6 @@
 //! Files that are read again when they change.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -17,8 +18,15 @@ pub(super) struct Stamps(Vec<Option<(SystemTime, u64)>>);
 
 impl Stamps {
     pub(super) fn of(paths: &[PathBuf]) -> Self {
+        let mut hangs = false;
         let stamp = |path: &PathBuf| {
-            let meta = disk::within(path, |path| std::fs::metadata(path)).ok()?;
+            // The others are on the same disk.
+            if hangs {
+                return None;
+            }
+            let looked = disk::within(path, |path| std::fs::metadata(path));
+            hangs = matches!(&looked, Err(why) if why.kind() == io::ErrorKind::TimedOut);
+            let meta = looked.ok()?;
             Some((meta.modified().ok()?, meta.len()))
         };
         Stamps(paths.iter().map(stamp).collect())
