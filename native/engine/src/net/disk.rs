@@ -5,9 +5,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
+
+use super::attempt::Attempt;
 
 /// Why a file cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,17 +30,14 @@ impl From<io::Error> for FileError {
     }
 }
 
-/// So long a file is waited for: less than a connection may take, which can tell then what it waited for.
-const PATIENCE: Duration = Duration::from_secs(4);
-
-/// What is being worked on, and since when. A thread that hangs cannot be ended, so each path has one of them at most.
-static BUSY: Mutex<Option<HashMap<PathBuf, Instant>>> = Mutex::new(None);
+/// What is being worked on: a path by one at a time.
+static BUSY: Mutex<Option<HashMap<PathBuf, Attempt>>> = Mutex::new(None);
 
 /// A path is free again.
 static FREE: Condvar = Condvar::new();
 
 /// Does `work` with a path. Fails with `TimedOut` where it takes too long, and at once where somebody else's has taken that long and
-/// has not ended yet.
+/// it is not time yet for another attempt.
 pub(super) fn within<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
@@ -70,16 +69,23 @@ pub(super) fn read_into(path: &Path, limit: u64, content: &mut Vec<u8>) -> io::R
 /// Takes a path once it is free. Answers until when it may be worked on.
 fn reserve(path: &Path) -> io::Result<Instant> {
     let mut busy = BUSY.lock();
-    while let Some(since) = busy.get_or_insert_default().get(path) {
-        let until = *since + PATIENCE;
-        if until <= Instant::now() {
+    let attempt = loop {
+        let now = Instant::now();
+        let Some(other) = busy.get_or_insert_default().get(path) else {
+            break Attempt::first(now);
+        };
+        if let Some(next) = other.next(now) {
+            break next;
+        }
+        let until = other.until();
+        if until <= now {
             return Err(io::ErrorKind::TimedOut.into());
         }
         FREE.wait_until(&mut busy, until);
-    }
-    let now = Instant::now();
-    busy.get_or_insert_default().insert(path.to_owned(), now);
-    Ok(now + PATIENCE)
+    };
+    busy.get_or_insert_default()
+        .insert(path.to_owned(), attempt);
+    Ok(attempt.until())
 }
 
 /// Gives the path back when it is dropped.
@@ -98,6 +104,7 @@ impl Drop for Reserved {
 mod tests {
     use std::sync::mpsc;
 
+    use super::super::attempt::PATIENCE;
     use super::*;
 
     fn hangs() -> (mpsc::Sender<()>, impl FnOnce(&Path) -> io::Result<()>) {
@@ -121,6 +128,12 @@ mod tests {
         assert!(timed_out(within(path, |_| panic!("another thread hangs"))));
         assert!(before.elapsed() < PATIENCE / 2);
         assert_eq!(within(Path::new("/another"), |_| Ok(7)).unwrap(), 7);
+        let long_ago = Attempt::first(before - 2 * PATIENCE);
+        let mut busy = BUSY.lock();
+        busy.as_mut().unwrap().insert(path.to_owned(), long_ago);
+        drop(busy);
+        // Another file is there by now, and the first one still hangs.
+        assert_eq!(within(path, |_| Ok(7)).unwrap(), 7);
         drop(go_on);
         while BUSY.lock().as_ref().unwrap().contains_key(path) {
             thread::yield_now();

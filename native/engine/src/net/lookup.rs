@@ -2,20 +2,22 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::watch;
 
+use super::attempt::Attempt;
 use super::{Endpoint, NetError, Resolver};
 use crate::tasks::on_thread;
 
 type Found = Result<Vec<SocketAddr>, NetError>;
 
-/// What waits for an answer, and where that will be.
-type UnderWay = HashMap<(usize, Endpoint), watch::Receiver<Option<Found>>>;
+/// Where answers will be, under the resolvers that were asked.
+type UnderWay = HashMap<(usize, Endpoint), (Attempt, watch::Receiver<Option<Found>>)>;
 
-/// Under the resolvers that were asked. A thread that hangs cannot be ended, so who asks again waits for the same one.
+/// Who asks again waits for the same answer.
 static UNDER_WAY: Mutex<Option<UnderWay>> = Mutex::new(None);
 
 /// The addresses of a host. There is no limit: who asks knows how long to wait.
@@ -42,11 +44,16 @@ fn ask(
     let mut under_way = UNDER_WAY.lock();
     let under_way = under_way.get_or_insert_default();
     let key = (resolver.id(), endpoint.clone());
-    if let Some(answer) = under_way.get(&key) {
-        return (answer.clone(), None);
-    }
+    let now = Instant::now();
+    let attempt = match under_way.get(&key) {
+        None => Attempt::first(now),
+        Some((other, answer)) => match other.next(now) {
+            None => return (answer.clone(), None),
+            Some(next) => next,
+        },
+    };
     let (found, answer) = watch::channel(None);
-    under_way.insert(key.clone(), answer.clone());
+    under_way.insert(key.clone(), (attempt, answer.clone()));
     (answer, Some(Asked { key, found }))
 }
 
@@ -86,6 +93,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{mpsc, Arc};
 
+    use super::super::attempt::PATIENCE;
     use super::*;
 
     fn endpoint(host: &str) -> Endpoint {
@@ -124,6 +132,20 @@ mod tests {
             assert!(one.await.unwrap().is_ok());
         }
         assert_eq!(asked.load(Ordering::SeqCst), 20);
+    }
+
+    #[tokio::test]
+    async fn beside_what_hangs_for_long_a_name_is_looked_up_again() {
+        let resolver = Resolver::new(|_, _| Ok(vec!["127.0.0.1:9092".parse().unwrap()]));
+        let name = endpoint("stuck");
+        let (_never, answer) = watch::channel(None);
+        let long_ago = Attempt::first(Instant::now() - 2 * PATIENCE);
+        let key = (resolver.id(), name.clone());
+        UNDER_WAY
+            .lock()
+            .get_or_insert_default()
+            .insert(key, (long_ago, answer));
+        assert!(look_up(&name, &resolver).await.is_ok());
     }
 
     #[tokio::test]

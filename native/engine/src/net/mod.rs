@@ -1,5 +1,6 @@
 //! Connections to brokers: dialling, TLS, SASL, version negotiation, requests pipelined in order.
 
+mod attempt;
 mod connection;
 mod dial;
 mod disk;
