@@ -126,7 +126,6 @@ mod tests {
         assert!(timed_out(within(path, work)));
         let before = Instant::now();
         assert!(timed_out(within(path, |_| panic!("another thread hangs"))));
-        assert!(before.elapsed() < PATIENCE / 2);
         assert_eq!(within(Path::new("/another"), |_| Ok(7)).unwrap(), 7);
         let long_ago = Attempt::first(before - 2 * PATIENCE);
         let mut busy = BUSY.lock();

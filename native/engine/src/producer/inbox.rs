@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::acks::Replies;
-use super::lane::{lane_of, LANES};
+use super::lane::LANES;
 use super::partition::Partition;
 use crate::cluster::NodeId;
 
@@ -39,7 +39,7 @@ impl<R: Replies> Inbox<R> {
     /// The partition has something to send.
     pub(super) fn push(&self, partition: Arc<Partition<R>>) {
         let mut lanes = self.lanes.lock();
-        let waiting = &mut lanes[lane_of(partition.index())];
+        let waiting = &mut lanes[partition.lane()];
         waiting.partitions.push(partition);
         let wakes = waiting.partitions.len() >= waiting.wake_at;
         drop(lanes);

@@ -25,15 +25,21 @@ use crate::error::Error;
 use crate::net::{Connection, Endpoint, NetError};
 
 /// Lanes to one broker.
-pub(super) const LANES: usize = 2;
+pub(super) const LANES: usize = ANSWERED + 1;
+/// Those whose requests are answered.
+const ANSWERED: usize = 2;
 
 /// So many neighbouring partitions of a topic share a lane. One request with the batches of all
 /// partitions costs less than two with a few each, so a topic of no more has one lane.
 const NEIGHBOURS: usize = 64;
 
-/// The lane of a partition, to whichever broker leads it.
-pub(super) fn lane_of(partition: i32) -> usize {
-    partition.unsigned_abs() as usize / NEIGHBOURS % LANES
+/// The lane of a partition, to whichever broker leads it. Where no answers are wanted it is one of its own: a broker that throttles
+/// reads nothing from the connection for a while, and says so in its answers alone.
+pub(super) fn lane_of(partition: i32, acks: i16) -> usize {
+    match acks {
+        0 => ANSWERED,
+        _ => partition.unsigned_abs() as usize / NEIGHBOURS % ANSWERED,
+    }
 }
 
 /// A batch in flight, and whose it is.
@@ -264,11 +270,18 @@ mod tests {
 
     #[test]
     fn a_small_topic_has_one_lane_and_a_large_one_uses_all() {
-        assert!((0..NEIGHBOURS as i32).all(|partition| lane_of(partition) == 0));
-        let mut partitions = [0; LANES];
-        for partition in 0..1024 {
-            partitions[lane_of(partition)] += 1;
+        for acks in [-1, 1] {
+            assert!((0..NEIGHBOURS as i32).all(|partition| lane_of(partition, acks) == 0));
+            let mut partitions = [0; ANSWERED];
+            for partition in 0..1024 {
+                partitions[lane_of(partition, acks)] += 1;
+            }
+            assert_eq!(partitions, [1024 / ANSWERED; ANSWERED]);
         }
-        assert_eq!(partitions, [1024 / LANES; LANES]);
+    }
+
+    #[test]
+    fn who_is_not_answered_is_in_nobody_elses_lane() {
+        assert!((0..1024).all(|partition| lane_of(partition, 0) == ANSWERED));
     }
 }

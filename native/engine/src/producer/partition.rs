@@ -19,6 +19,7 @@ use super::budget::Budget;
 use super::buffer::{Buffer, Destination, Outcome, Take};
 use super::config::ProducerConfig;
 use super::failure::{Cause, Failure};
+use super::lane::lane_of;
 use super::timers::Waits;
 use crate::cluster::{Interest, Leader, NodeId, Snapshot, TopicId};
 use crate::stats::ProduceStats;
@@ -152,6 +153,11 @@ impl<R: Replies> Partition<R> {
     /// Records in the batch that would be sent next.
     pub(super) fn next_records(&self) -> u32 {
         self.state.lock().buffer.next_records()
+    }
+
+    /// Over which of a broker's lanes it goes.
+    pub(super) fn lane(&self) -> usize {
+        lane_of(self.index, self.config.required_acks)
     }
 
     /// The broker that leads the partition. Looked up once for each change of the metadata: this is

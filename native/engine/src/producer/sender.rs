@@ -13,7 +13,7 @@ use super::acks::Replies;
 use super::buffer::{Destination, Take};
 use super::failure::Cause;
 use super::inbox::Inbox;
-use super::lane::{lane_of, Event, Item, Lane, Request, LANES};
+use super::lane::{Event, Item, Lane, Request, LANES};
 use super::partition::{Host, Partition};
 use super::request::{fitting, gathered, goes_with, seal, AROUND_BATCH};
 use super::responses;
@@ -103,7 +103,7 @@ impl<R: Replies> Task<R> {
     fn send_ready(&mut self) {
         let now = Instant::now();
         while let Some(partition) = self.timers.due(now) {
-            let lane = lane_of(partition.index());
+            let lane = partition.lane();
             self.lanes[lane].queue.push(partition);
         }
         while let Some((lane, connection)) = self.next_lane(now) {
