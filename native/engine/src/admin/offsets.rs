@@ -32,7 +32,7 @@ pub async fn list_offsets(
         let connection = cluster.connection(node, Purpose::Main).await?;
         let version = connection.versions().pick::<ListOffsetsRequest>()?;
         let limit = cluster.config().request_timeout;
-        let request = list_offsets::request(version, &at, isolation, limit);
+        let request = list_offsets::request(version, &[at], isolation, limit);
         let response = connection.call_version(&request, version, limit).await?;
         Ok(list_offsets::read(&response, &at)?.offset)
     })

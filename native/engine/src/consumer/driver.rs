@@ -294,11 +294,10 @@ impl PartitionDriver {
             } => self.spawn(|this| this.reset(generation, to, why)),
             Action::Begin {
                 generation,
-                offset,
-                epoch,
+                position,
             } => self.spawn(move |this| async move {
                 // Another subscription or seek needs no error.
-                let _ = this.begin(generation, (offset, epoch)).await;
+                let _ = this.begin(generation, position).await;
             }),
             Action::Deliver(delivery) => {
                 let sink = state.sink.clone();

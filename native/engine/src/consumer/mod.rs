@@ -13,6 +13,7 @@ mod config;
 mod driver;
 mod fetch_queue;
 mod fetcher;
+mod foresight;
 mod info;
 mod offsets;
 mod passing;
@@ -120,12 +121,14 @@ impl Consumers {
         let driver = PartitionDriver::new(environment, topic, partition, share_of_one);
         let driver = Arc::new(driver);
         let key = (driver.topic().clone(), partition);
+        let offsets = &self.environment.offsets;
         {
             let mut partitions = self.partitions.lock();
             if partitions.contains_key(&key) {
                 return Err(OpenError::AlreadyOpen);
             }
             partitions.insert(key, driver.clone());
+            offsets.opened(driver.topic(), partition);
             self.share.store(share(partitions.len()), Ordering::Relaxed);
         }
         Ok(Consumer {
@@ -155,6 +158,8 @@ impl Consumers {
         let is_it = |known: &Arc<PartitionDriver>| Arc::ptr_eq(known, driver);
         if partitions.get(&key).is_some_and(is_it) {
             partitions.remove(&key);
+            let offsets = &self.environment.offsets;
+            offsets.forget(driver.topic(), driver.partition());
             self.share.store(share(partitions.len()), Ordering::Relaxed);
         }
     }
@@ -199,6 +204,10 @@ impl Consumer {
         let begin = config.begin_offset;
         let generation = self.driver.subscribe(config, sink);
         let driver = self.driver.clone();
+        if begin != BeginOffset::Earliest {
+            let offsets = &self.consumers.environment.offsets;
+            offsets.forget(driver.topic(), driver.partition());
+        }
         self.answer(async move {
             let limit = Instant::now() + RESOLVE_LIMIT;
             driver.find_position(generation, begin, limit).await

@@ -1,11 +1,14 @@
 //! Asks brokers about offsets: where a log begins and ends, and where a leader epoch ended.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use kafka_protocol::messages::ListOffsetsRequest;
+use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use parking_lot::Mutex;
 
 use super::config::{BeginOffset, Isolation};
+use super::foresight::{Foresight, Log};
+use super::routing::Position;
 use super::session::Key;
 use crate::cluster::{Cluster, Leader, Purpose};
 use crate::error::Error;
@@ -21,6 +24,7 @@ pub(super) struct Offsets {
     cluster: Arc<Cluster>,
     /// Held while topics are looked up, so that a thousand subscribes ask once.
     lookup: tokio::sync::Mutex<()>,
+    foresight: Mutex<Foresight>,
 }
 
 impl Offsets {
@@ -29,25 +33,36 @@ impl Offsets {
         Offsets {
             cluster,
             lookup: tokio::sync::Mutex::default(),
+            foresight: Mutex::default(),
         }
     }
 
-    /// The offset that is meant, and its leader epoch (-1: unknown).
+    /// A partition has a consumer, whose begin may be asked for soon.
+    pub(super) fn opened(&self, topic: &Arc<str>, partition: i32) {
+        self.foresight.lock().opened(topic, partition);
+    }
+
+    /// It has one no more, or is about to be read from elsewhere.
+    pub(super) fn forget(&self, topic: &str, partition: i32) {
+        self.foresight.lock().forget(topic, partition);
+    }
+
+    /// The offset that is meant.
     pub(super) async fn find(
         &self,
         key: &Key,
         to: BeginOffset,
         isolation: Isolation,
-    ) -> Result<(i64, i32), Error> {
+    ) -> Result<Position, Error> {
         let leader = self.leader(key).await?;
         let time = match to {
-            BeginOffset::Offset(offset) => return Ok((offset, -1)),
-            BeginOffset::Earliest => EARLIEST,
+            BeginOffset::Offset(offset) => return Ok(Position::at(offset)),
+            BeginOffset::Earliest => return self.earliest(key, leader).await,
             BeginOffset::Latest => LATEST,
             BeginOffset::Timestamp(time) => time,
         };
         let found = self.list_offset_at(key, leader, time, isolation).await?;
-        if found.0 < 0 {
+        if found.offset < 0 {
             // No message of that time or later.
             return self.list_offset_at(key, leader, LATEST, isolation).await;
         }
@@ -60,21 +75,57 @@ impl Offsets {
         leader: Leader,
         time: i64,
         isolation: Isolation,
-    ) -> Result<(i64, i32), Error> {
+    ) -> Result<Position, Error> {
+        let at = at_time(key, key.1, leader, time);
+        let response = self.list_offsets(leader, &[at], isolation).await?;
+        Ok(list_offsets::read(&response, &at)?.into())
+    }
+
+    /// Where the log begins, which the leader is asked for others, too, that seem to be next.
+    async fn earliest(&self, key: &Key, leader: Leader) -> Result<Position, Error> {
+        let snapshot = self.cluster.snapshot();
+        let of_log = |leader| Log {
+            leader,
+            topic_id: snapshot.topic_id(&key.0),
+        };
+        let now = Instant::now();
+        let mut asked = vec![(key.1, leader)];
+        {
+            let mut foresight = self.foresight.lock();
+            let known = foresight.wanted(&key.0, key.1, of_log(leader), now);
+            if let Some(position) = known {
+                return Ok(position);
+            }
+            let led = |partition| snapshot.leader(&key.0, partition).ok();
+            let led_there = |partition| led(partition).filter(|by| by.node == leader.node);
+            asked.extend(foresight.ahead(&key.0, key.1, led_there));
+        }
+        let at = |&(partition, leader)| at_time(key, partition, leader, EARLIEST);
+        let all: Vec<_> = asked.iter().map(at).collect();
+        let answer = self.list_offsets(leader, &all, Isolation::ReadUncommitted);
+        let response = answer.await?;
+        let mut foresight = self.foresight.lock();
+        for (at, (partition, leader)) in all.iter().zip(asked).skip(1) {
+            // What is wrong with one is said to whoever asks for it.
+            if let Ok(found) = list_offsets::read(&response, at) {
+                let begins = (found.offset, found.leader_epoch);
+                foresight.learn(&key.0, partition, of_log(leader), begins, now);
+            }
+        }
+        Ok(list_offsets::read(&response, &all[0])?.into())
+    }
+
+    async fn list_offsets(
+        &self,
+        leader: Leader,
+        all: &[AtTime<'_>],
+        isolation: Isolation,
+    ) -> Result<ListOffsetsResponse, Error> {
         let connection = self.cluster.connection(leader.node, Purpose::Main).await?;
         let version = connection.versions().pick::<ListOffsetsRequest>()?;
-        let at = AtTime {
-            topic: &key.0,
-            partition: key.1,
-            leader_epoch: leader.epoch,
-            time,
-        };
-        let request = list_offsets::request(version, &at, isolation, ASK_LIMIT);
-        let response = connection
-            .call_version(&request, version, ASK_LIMIT)
-            .await?;
-        let found = list_offsets::read(&response, &at)?;
-        Ok((found.offset, found.leader_epoch))
+        let request = list_offsets::request(version, all, isolation, ASK_LIMIT);
+        let asked = connection.call_version(&request, version, ASK_LIMIT);
+        Ok(asked.await?)
     }
 
     /// Where the leader's log ends for a leader epoch, or for the last one before it that the leader
@@ -110,5 +161,14 @@ impl Offsets {
             Some(leader) => Ok(leader),
             None => self.cluster.leader(&key.0, key.1).await,
         }
+    }
+}
+
+fn at_time(key: &Key, partition: i32, leader: Leader, time: i64) -> AtTime<'_> {
+    AtTime {
+        topic: &key.0,
+        partition,
+        leader_epoch: leader.epoch,
+        time,
     }
 }

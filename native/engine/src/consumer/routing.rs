@@ -21,7 +21,7 @@ use super::info::Info;
 use super::subscription::{NextFetch, Subscription};
 use crate::cluster::{Backoff, Leader, NodeId, Snapshot, TopicId};
 pub(super) use actions::{
-    Action, Answered, Begun, Claimed, Delivery, DeliveryEnd, EpochEnd, FetchId, Seek,
+    Action, Answered, Begun, Claimed, Delivery, DeliveryEnd, EpochEnd, FetchId, Position, Seek,
 };
 
 /// First and longest time for which a partition is fetched from its leader after a replica failed. A leader goes on
@@ -65,6 +65,8 @@ pub(super) struct Routing {
     check: Option<Check>,
     /// Of the topic that the position belongs to (KIP-516). None: not known.
     topic_id: Option<TopicId>,
+    /// See [`Position::foreseen`]; no fetch has shown that the offset exists.
+    foreseen: bool,
     /// Last leader epoch for which the log is known to hold what was consumed.
     validated: Option<i32>,
     /// A replica that the leader named, and until when it counts (KIP-392).
@@ -91,6 +93,7 @@ impl Routing {
             waiting: None,
             check: None,
             topic_id: None,
+            foreseen: false,
             validated: None,
             preferred: None,
             from_leader_until: None,
@@ -169,11 +172,17 @@ impl Routing {
     pub(super) fn begin(
         &mut self,
         generation: u64,
-        (offset, epoch): (i64, i32),
+        position: Position,
         cluster: &Snapshot,
         now: Instant,
     ) -> Begun {
+        let Position {
+            offset,
+            epoch,
+            foreseen,
+        } = position;
         if self.subscription.begin(generation, offset, epoch) {
+            self.foreseen = foreseen;
             self.choose_route(cluster, now);
             return Begun::Yes;
         }
@@ -332,6 +341,7 @@ impl Routing {
         self.check = None;
         self.validated = None;
         self.topic_id = None;
+        self.foreseen = false;
     }
 
     /// For a check or a seek, unlike the ones before.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::completed_fetch::CompletedFetch;
-use super::config::{ConsumerConfig, OffsetResetPolicy, SHARED_MAX_BYTES, SHARED_PREFETCH_BYTES};
+use super::config::{ConsumerConfig, SHARED_MAX_BYTES, SHARED_PREFETCH_BYTES};
 use super::info::Info;
 use super::sink::Delivered;
 use super::window::Window;
@@ -142,16 +142,11 @@ impl Subscription {
         true
     }
 
-    /// The offset is out of range and the policy is to look for another one: [`Subscription::begin`]
-    /// goes on within the same subscription. None: the subscriber decides.
-    pub(super) fn reset(&mut self) -> Option<OffsetResetPolicy> {
-        let policy = self.config.offset_reset_policy;
-        if policy == OffsetResetPolicy::ResetBySubscriber {
-            return None;
-        }
+    /// The offset is out of range, and another one is looked for: [`Subscription::begin`] goes on within the same
+    /// subscription.
+    pub(super) fn reset(&mut self) {
         self.leave_position(Phase::Resolving);
         self.last_epoch = -1;
-        Some(policy)
     }
 
     /// The log is another one: what is out and what was acked says nothing of it. A new generation, for

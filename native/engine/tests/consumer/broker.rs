@@ -58,6 +58,8 @@ pub(crate) struct Log {
     pub epochs_hang: bool,
     /// A replica that consumers are sent to.
     pub preferred: Option<i32>,
+    /// Questions for offsets by time.
+    pub offset_requests: u32,
     /// Error code of all answers about offsets.
     pub offsets_error: i16,
     /// Hangs up on everyone.
@@ -225,19 +227,21 @@ impl Broker {
     }
 
     fn list_offsets(&self, request: &ListOffsetsRequest) -> ListOffsetsResponse {
-        let asked = &request.topics[0].partitions[0];
-        let log = self.log.lock();
-        let offset = match asked.timestamp {
-            -2 => log.log_start,
-            _ => log.end(asked.partition_index),
-        };
-        let partition = ListOffsetsPartitionResponse::default()
-            .with_partition_index(asked.partition_index)
-            .with_error_code(log.offsets_error)
-            .with_offset(offset);
+        let mut log = self.log.lock();
+        log.offset_requests += 1;
+        let found = request.topics[0].partitions.iter().map(|asked| {
+            let offset = match asked.timestamp {
+                -2 => log.log_start,
+                _ => log.end(asked.partition_index),
+            };
+            ListOffsetsPartitionResponse::default()
+                .with_partition_index(asked.partition_index)
+                .with_error_code(log.offsets_error)
+                .with_offset(offset)
+        });
         let topic = ListOffsetsTopicResponse::default()
             .with_name(topic())
-            .with_partitions(vec![partition]);
+            .with_partitions(found.collect());
         ListOffsetsResponse::default().with_topics(vec![topic])
     }
 

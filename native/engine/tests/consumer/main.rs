@@ -330,6 +330,29 @@ async fn an_offset_out_of_range_goes_by_the_policy() {
     assert_eq!(subscriber.offsets(1).await, [7]);
 }
 
+/// The begin of the third partition is asked for with that of the second, and records are deleted afterwards.
+#[tokio::test]
+async fn begins_are_asked_for_ahead_and_again_where_they_have_gone() {
+    let broker = Broker::start().await;
+    let consumers = connect(&broker).await;
+    let of = |partition| consumers.open("t", partition).expect("open");
+    let opened: Vec<_> = (0..3).map(of).collect();
+    let mut subscribers = Vec::new();
+    for (partition, consumer) in opened.into_iter().enumerate() {
+        if partition == 2 {
+            broker.append(2, 5, &["a"], Kind::default());
+            broker.change(|log| log.log_start = 5);
+        }
+        let (sender, events) = mpsc::unbounded_channel();
+        let answer = consumer.subscribe(earliest(), Arc::new(Recorder(sender)));
+        assert_eq!(timeout(LIMIT, answer).await.unwrap().unwrap(), Ok(()));
+        subscribers.push(Subscriber { consumer, events });
+    }
+    assert_eq!(subscribers[2].offsets(1).await, [5]);
+    // For 0, for 1 and 2, and for 2 again.
+    assert_eq!(broker.change(|log| log.offset_requests), 3);
+}
+
 #[tokio::test]
 async fn errors_that_pass_are_not_seen_and_others_are() {
     let broker = Broker::start().await;

@@ -63,23 +63,28 @@ pub struct Found {
     pub leader_epoch: i32,
 }
 
-/// Asks for one offset. `limit`: how long the broker may take where it has to look into tiered storage.
+/// Asks for an offset of each, those of a topic side by side. `limit`: how long the broker may take where it has to
+/// look into tiered storage.
 pub fn request(
     version: i16,
-    at: &AtTime<'_>,
+    all: &[AtTime<'_>],
     isolation: Isolation,
     limit: Duration,
 ) -> ListOffsetsRequest {
-    let partition = ListOffsetsPartition::default()
-        .with_partition_index(at.partition)
-        .with_current_leader_epoch(at.leader_epoch)
-        .with_timestamp(at.time);
-    let topic = ListOffsetsTopic::default()
-        .with_name(topic_name(at.topic))
-        .with_partitions(vec![partition]);
+    let partition = |at: &AtTime<'_>| {
+        ListOffsetsPartition::default()
+            .with_partition_index(at.partition)
+            .with_current_leader_epoch(at.leader_epoch)
+            .with_timestamp(at.time)
+    };
+    let topics = all.chunk_by(|at, next| at.topic == next.topic).map(|of| {
+        ListOffsetsTopic::default()
+            .with_name(topic_name(of[0].topic))
+            .with_partitions(of.iter().map(partition).collect())
+    });
     let mut request = ListOffsetsRequest::default()
         .with_replica_id(BrokerId(-1))
-        .with_topics(vec![topic]);
+        .with_topics(topics.collect());
     // Brokers older than this have no transactions.
     if version >= 2 {
         request.isolation_level = isolation.on_wire();
@@ -90,7 +95,7 @@ pub fn request(
     request
 }
 
-/// The one offset that was asked for.
+/// The offset of one of those that were asked for.
 pub fn read(response: &ListOffsetsResponse, at: &AtTime<'_>) -> Result<Found, ApiError> {
     let topic = response
         .topics
@@ -133,7 +138,7 @@ mod tests {
         for version in versions::<ListOffsetsRequest>() {
             let request = request(
                 version,
-                &AT,
+                &[AT],
                 Isolation::ReadCommitted,
                 Duration::from_secs(5),
             );
@@ -147,6 +152,24 @@ mod tests {
             let epoch = if version >= 4 { 5 } else { -1 };
             assert_eq!(partition.current_leader_epoch, epoch);
         }
+    }
+
+    #[test]
+    fn partitions_of_a_topic_are_asked_for_together() {
+        let of = |topic, partition| AtTime {
+            topic,
+            partition,
+            ..AT
+        };
+        let all = [of("t", 3), of("t", 1), of("u", 0)];
+        let request = request(7, &all, Isolation::ReadUncommitted, Duration::ZERO);
+        let read = as_read(&request, 7);
+        let topics = read.topics.iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|p| p.partition_index);
+            (topic.name.as_str(), partitions.collect::<Vec<_>>())
+        });
+        let asked: Vec<_> = topics.collect();
+        assert_eq!(asked, [("t", vec![3, 1]), ("u", vec![0])]);
     }
 
     #[test]

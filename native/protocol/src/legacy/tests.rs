@@ -290,7 +290,7 @@ fn offsets_by_time_are_the_first_that_an_old_broker_names() {
         time: -1,
     };
     let limit = std::time::Duration::ZERO;
-    let full = list_offsets::request(1, &at, Isolation::ReadCommitted, limit);
+    let full = list_offsets::request(1, &[at], Isolation::ReadCommitted, limit);
     let full = crate::encode(&full, 1).unwrap();
     let (_, sent) = request(list_offsets::API.key, 0, full).unwrap();
     let mut answer = BytesMut::new();

@@ -7,7 +7,7 @@ use super::PartitionDriver;
 use crate::cluster::{Backoff, Leader};
 use crate::consumer::config::BeginOffset;
 use crate::consumer::passing::{code_of, may_pass};
-use crate::consumer::routing::{Begun, EpochEnd, Seek};
+use crate::consumer::routing::{Begun, EpochEnd, Position, Seek};
 use crate::error::Error;
 use brod_protocol::error::ErrorCode;
 
@@ -62,16 +62,16 @@ impl PartitionDriver {
         }
     }
 
-    /// The offset that is meant, and its leader epoch (-1: unknown). Without `limit` it is tried until
+    /// The offset that is meant. Without `limit` it is tried until
     /// the generation is over.
     async fn resolve(
         &self,
         generation: u64,
         to: BeginOffset,
         limit: Option<tokio::time::Instant>,
-    ) -> Result<(i64, i32), Error> {
+    ) -> Result<Position, Error> {
         if let BeginOffset::Offset(offset) = to {
-            return Ok((offset, -1));
+            return Ok(Position::at(offset));
         }
         let cluster = &self.environment.cluster;
         let mut backoff = Backoff::new(OFFSET_BACKOFF.0, OFFSET_BACKOFF.1, rand::random());
@@ -111,7 +111,7 @@ impl PartitionDriver {
     pub(super) async fn begin(
         self: &Arc<Self>,
         generation: u64,
-        position: (i64, i32),
+        position: Position,
     ) -> Result<(), Error> {
         loop {
             let mut ended = std::pin::pin!(self.delivery_ended.notified());

@@ -6,6 +6,7 @@ use crate::cluster::{Leader, NodeId, TopicId};
 use crate::consumer::completed_fetch::{CompletedFetch, End};
 use crate::consumer::config::{BeginOffset, Isolation};
 use crate::consumer::subscription::NextFetch;
+use brod_protocol::api::list_offsets::Found;
 use brod_protocol::error::ErrorCode;
 
 /// What is to be done, in this order.
@@ -37,11 +38,7 @@ pub(crate) enum Action {
         why: String,
     },
     /// Tell [`Routing::begin`](super::Routing::begin), as soon as no delivery is under way.
-    Begin {
-        generation: u64,
-        offset: i64,
-        epoch: i32,
-    },
+    Begin { generation: u64, position: Position },
     /// Hand on what has waited for room, and tell [`Routing::delivery_ends`](super::Routing::delivery_ends).
     Deliver(Box<Delivery>),
     /// Tell the subscriber that fetching has stopped.
@@ -52,6 +49,36 @@ pub(crate) enum Action {
     },
     /// For operators.
     Warn(String),
+}
+
+/// Where a subscription begins or goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub offset: i64,
+    /// The leader epoch of what is before it; -1: unknown.
+    pub epoch: i32,
+    /// The broker said so before somebody subscribed. If there is no such offset by now, the log begins elsewhere.
+    pub foreseen: bool,
+}
+
+impl Position {
+    /// At an offset of which nothing else is known.
+    pub(crate) fn at(offset: i64) -> Self {
+        Position {
+            offset,
+            epoch: -1,
+            foreseen: false,
+        }
+    }
+}
+
+impl From<Found> for Position {
+    fn from(found: Found) -> Self {
+        Position {
+            epoch: found.leader_epoch,
+            ..Position::at(found.offset)
+        }
+    }
 }
 
 /// Names a fetch; never used twice.

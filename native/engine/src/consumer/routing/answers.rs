@@ -87,6 +87,7 @@ impl Routing {
         if self.is_at_replica() {
             self.replica_backoff.reset();
         }
+        self.foreseen = false;
         let records = answer.records;
         self.subscription.adapt_size(records.len());
         if records.is_empty() {
@@ -204,15 +205,23 @@ impl Routing {
 
     /// The position does not exist in the log.
     pub(super) fn out_of_range(&mut self, why: String) {
-        self.actions.push_back(Action::Warn(why.clone()));
-        let to = match self.subscription.reset() {
-            Some(OffsetResetPolicy::ResetToEarliest) => BeginOffset::Earliest,
-            Some(OffsetResetPolicy::ResetToLatest) => BeginOffset::Latest,
-            Some(OffsetResetPolicy::ResetBySubscriber) | None => {
+        let policy = match self.foreseen {
+            // Nobody has been told of it yet.
+            true => OffsetResetPolicy::ResetToEarliest,
+            false => {
+                self.actions.push_back(Action::Warn(why.clone()));
+                self.subscription.config().offset_reset_policy
+            }
+        };
+        let to = match policy {
+            OffsetResetPolicy::ResetToEarliest => BeginOffset::Earliest,
+            OffsetResetPolicy::ResetToLatest => BeginOffset::Latest,
+            OffsetResetPolicy::ResetBySubscriber => {
                 self.suspend(ErrorCode::OFFSET_OUT_OF_RANGE, why);
                 return;
             }
         };
+        self.subscription.reset();
         self.unroute();
         self.forget_log();
         self.actions.push_back(Action::FindOffset {

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use super::actions::{Action, EpochEnd};
+use super::actions::{Action, EpochEnd, Position};
 use super::{Check, Route, Routing, Waiting};
 use crate::cluster::{Leader, Snapshot};
+use crate::consumer::config::OffsetResetPolicy;
 use brod_protocol::error::ErrorCode;
 
 impl Routing {
@@ -119,15 +120,19 @@ impl Routing {
         let position = self.subscription.position();
         let text =
             format!("the log was truncated to {end} when its leader changed; {position} was next");
-        if self.subscription.reset().is_none() {
+        let policy = self.subscription.config().offset_reset_policy;
+        if policy == OffsetResetPolicy::ResetBySubscriber {
             self.suspend(ErrorCode::OFFSET_OUT_OF_RANGE, text);
             return;
         }
+        self.subscription.reset();
         self.actions.push_back(Action::Warn(text));
         self.actions.push_back(Action::Begin {
             generation: self.subscription.generation(),
-            offset: end,
-            epoch,
+            position: Position {
+                epoch,
+                ..Position::at(end)
+            },
         });
     }
 

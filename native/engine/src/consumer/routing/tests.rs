@@ -93,6 +93,13 @@ fn messages(base: i64, epoch: i32) -> fetch::Partition {
     }
 }
 
+fn at_epoch(offset: i64, epoch: i32) -> Position {
+    Position {
+        epoch,
+        ..Position::at(offset)
+    }
+}
+
 /// Whatever there is to take, as a subscriber would.
 fn take_all(routing: &mut Routing, mut delivery: Delivery, now: Instant) {
     let generation = delivery.generation;
@@ -136,7 +143,9 @@ impl Test {
             ..ConsumerConfig::default()
         });
         let cluster = led_by(1, 5);
-        let begun = test.routing.begin(generation, (0, -1), &cluster, test.now);
+        let begun = test
+            .routing
+            .begin(generation, Position::at(0), &cluster, test.now);
         assert_eq!(begun, Begun::Yes);
         assert_eq!(test.actions(), ["route to 1", "enqueue"]);
         test
@@ -144,6 +153,20 @@ impl Test {
 
     fn start() -> Self {
         Test::with(OffsetResetPolicy::ResetBySubscriber)
+    }
+
+    /// From offset 0 on, as a broker had said before.
+    fn start_foreseen() -> Self {
+        let mut test = Test::start();
+        let generation = test.routing.subscribe(ConsumerConfig::default());
+        let position = Position {
+            foreseen: true,
+            ..Position::at(0)
+        };
+        let cluster = led_by(1, 5);
+        test.routing.begin(generation, position, &cluster, test.now);
+        test.actions();
+        test
     }
 
     /// What is to be done, in short.
@@ -161,7 +184,7 @@ impl Test {
                     format!("ask {} for the end of {epoch}", leader.node)
                 }
                 Action::FindOffset { to, .. } => format!("find {to:?}"),
-                Action::Begin { offset, .. } => format!("begin at {offset}"),
+                Action::Begin { position, .. } => format!("begin at {}", position.offset),
                 Action::Deliver(_) => "deliver".into(),
                 Action::Fail { code, .. } => format!("fail: {code}"),
                 Action::Warn(_) => "warn".into(),
@@ -346,9 +369,35 @@ fn a_log_that_was_cut_off_goes_by_the_policy() {
     let generation = reset.routing.info().generation;
     reset
         .routing
-        .begin(generation, (2, 4), &led_by(2, 6), reset.now);
+        .begin(generation, at_epoch(2, 4), &led_by(2, 6), reset.now);
     assert_eq!(reset.actions(), ["route to 2", "enqueue"]);
     assert_eq!(reset.routing.info().position, Some(2));
+}
+
+/// Records may be deleted between the broker's answer and the subscribe that it is used for.
+#[test]
+fn a_begin_that_was_foreseen_is_asked_for_again_where_it_is_gone() {
+    let (mut test, cluster) = (Test::start_foreseen(), led_by(1, 5));
+    test.fetch();
+    test.answer(1, error(ErrorCode::OFFSET_OUT_OF_RANGE), &cluster);
+    assert_eq!(test.actions(), ["revoke 1", "unroute", "find Earliest"]);
+    let generation = test.routing.info().generation;
+    let position = Position::at(3);
+    test.routing.begin(generation, position, &cluster, test.now);
+    assert_eq!(test.actions(), ["route to 1", "enqueue"]);
+    test.fetch();
+    test.answer(1, error(ErrorCode::OFFSET_OUT_OF_RANGE), &cluster);
+    let told = ["warn", "revoke 2", "unroute", "fail: offset_out_of_range"];
+    assert_eq!(test.actions(), told);
+}
+
+#[test]
+fn a_begin_that_was_foreseen_counts_as_any_other_once_it_was_fetched_from() {
+    let mut test = Test::start_foreseen().consume();
+    let gone = error(ErrorCode::OFFSET_OUT_OF_RANGE);
+    test.answer(1, gone, &led_by(1, 5));
+    let told = ["warn", "revoke 1", "unroute", "fail: offset_out_of_range"];
+    assert_eq!(test.actions(), told);
 }
 
 /// The subscriber gets what the former leader had while the new one is asked.
@@ -511,7 +560,9 @@ fn a_topic_that_was_made_again_is_not_read_from_the_offset_of_the_former_one() {
     let info = reset.routing.info();
     assert_eq!((info.pending_count, info.next_offset), (0, None));
     let generation = info.generation;
-    let begun = reset.routing.begin(generation, (0, 0), &again, reset.now);
+    let begun = reset
+        .routing
+        .begin(generation, at_epoch(0, 0), &again, reset.now);
     assert_eq!(begun, Begun::Yes);
     assert_eq!(reset.actions(), ["route to 1", "enqueue"]);
     // Who knows no id, or no topic at all, says nothing of it.
@@ -590,6 +641,7 @@ fn an_error_that_does_not_pass_stops_the_partition_until_the_next_seek() {
     let seek = test.routing.seek_starts().expect("a subscription");
     let generation = test.routing.seek_ends(seek).expect("it counts");
     let cluster = led_by(2, 6);
-    test.routing.begin(generation, (7, -1), &cluster, test.now);
+    test.routing
+        .begin(generation, Position::at(7), &cluster, test.now);
     assert_eq!(test.actions(), ["route to 2", "enqueue"]);
 }

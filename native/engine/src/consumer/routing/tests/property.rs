@@ -141,8 +141,9 @@ impl World {
                 Action::AskEpochEnd { check, .. } => self.checks.push(check),
                 Action::FindOffset { generation, .. } => self.positions.push((generation, None)),
                 Action::Begin {
-                    generation, offset, ..
-                } => self.positions.push((generation, Some(offset))),
+                    generation,
+                    position,
+                } => self.positions.push((generation, Some(position.offset))),
                 Action::Deliver(delivery) => {
                     let former = self.delivery.replace((*delivery, None));
                     assert!(former.is_none(), "two deliveries at a time");
@@ -158,7 +159,11 @@ impl World {
         let known: Vec<_> = self.positions.iter().filter_map(known).collect();
         for (generation, offset) in known {
             let (cluster, now) = (&self.cluster, self.now);
-            let begun = self.routing.begin(generation, (offset, 0), cluster, now);
+            let position = Position {
+                foreseen: offset % 2 == 0,
+                ..at_epoch(offset, 0)
+            };
+            let begun = self.routing.begin(generation, position, cluster, now);
             if begun != Begun::Delivering {
                 self.positions
                     .retain(|at| *at != (generation, Some(offset)));
