@@ -72,7 +72,7 @@ child_spec({Client, GroupId, Topics, GroupConfig, ConsumerConfig, MessageType, C
         {ok, pid()} | {error, term()}.
 start_link(Client, GroupId, Topics, GroupConfig, ConsumerConfig, MessageType, CbModule, InitArg) ->
   gen_server:start_link(?MODULE, {Client, GroupId, Topics, GroupConfig, ConsumerConfig, MessageType,
-                                  CbModule, InitArg}, []).
+                                  CbModule, InitArg}, brod_subscriptions:start_options()).
 
 %% @doc Stops after the message that is being handled, commits, leaves the group; waits for all
 %% that.

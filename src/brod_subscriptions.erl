@@ -3,7 +3,7 @@
 %% process, which passes on the messages that it gets with handle_info/2.
 -module(brod_subscriptions).
 
--export([new/3, add/4, remove_all/1, consumers/1, info/1, ack/4, goes_back/2, handle_info/2, work/3, work/4]).
+-export([start_options/0, new/3, add/4, remove_all/1, consumers/1, info/1, ack/4, goes_back/2, handle_info/2, work/3, work/4]).
 
 -export_type([subscriptions/0, begin_offset/0, handler/1]).
 
@@ -17,6 +17,9 @@
 %% Messages between two looks at the clock while callbacks are fast, and what is fast.
 -define(RUN, 16).
 -define(FAST_RUN_US, 500).
+
+%% Idle for so long, the process gives back what it has handled.
+-define(IDLE_MS, 100).
 
 -type begin_offset() :: brod:offset() | earliest | latest.
 -type key() :: {brod:topic(), brod:partition()}.
@@ -53,6 +56,11 @@
 
 %% What stays the same while one set is handled.
 -record(ctx, {handler, topic, partition, consumer, handle, deadline}).
+
+%% @doc How the process is to be started. A set of messages that was handled stays in its heap until there is more to
+%% collect, and a thousand partitions have a process each.
+-spec start_options() -> [gen_server:start_opt()].
+start_options() -> [{hibernate_after, ?IDLE_MS}].
 
 %% @doc No subscriptions yet. `Config' is for consumers that have to be started.
 -spec new(brod:client(), brod:consumer_config(), message | message_set) -> subscriptions().

@@ -101,7 +101,7 @@ child_spec(Config) ->
 %% `{bad_partitions, Partitions, Count}' when `partitions' names some that the topic does not have.
 -spec start_link(topic_subscriber_config()) -> {ok, pid()} | {error, term()}.
 start_link(Config) ->
-  gen_server:start_link(?MODULE, Config, []).
+  gen_server:start_link(?MODULE, Config, brod_subscriptions:start_options()).
 
 %% @equiv start_link(Client, Topic, Partitions, ConsumerConfig, message, CbModule, InitData)
 -spec start_link(brod:client(), brod:topic(), all | [brod:partition()], brod:consumer_config(),

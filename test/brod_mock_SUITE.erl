@@ -10,8 +10,10 @@
          throttle_that_nobody_tells_is_waited_for/1, quota_is_waited_for_by_fold/1, fetch_and_fold_of_a_client_that_is_stopped_say_so/1,
          producer_does_without_an_id_where_there_is_none_to_be_had/1, member_waits_for_a_coordinator_with_trouble_in_its_storage/1,
          answer_that_is_minutes_late_is_not_waited_for/1, calls_that_end_with_their_producer_leave_nothing/1, what_is_wrong_with_a_request_is_told/1,
-         commands_come_by_tcp/1, metrics_are_pushed_where_brokers_ask/1, tls_comes_from_files/1,
+         idle_subscribers_hold_no_messages/1, commands_come_by_tcp/1, metrics_are_pushed_where_brokers_ask/1, tls_comes_from_files/1,
          starts_quickly_and_small/1, random_walk_loses_nothing_and_leaves_nothing/1]).
+
+-export([init/2, handle_message/2, handle_message/3, handle_message/4]).
 
 -include_lib("eunit/include/eunit.hrl").
 -include_lib("public_key/include/public_key.hrl").
@@ -35,7 +37,7 @@ all() ->
    throttle_that_nobody_tells_is_waited_for, quota_is_waited_for_by_fold, fetch_and_fold_of_a_client_that_is_stopped_say_so,
    producer_does_without_an_id_where_there_is_none_to_be_had, member_waits_for_a_coordinator_with_trouble_in_its_storage,
    answer_that_is_minutes_late_is_not_waited_for, calls_that_end_with_their_producer_leave_nothing,
-   what_is_wrong_with_a_request_is_told, commands_come_by_tcp,
+   what_is_wrong_with_a_request_is_told, idle_subscribers_hold_no_messages, commands_come_by_tcp,
    metrics_are_pushed_where_brokers_ask, tls_comes_from_files,
    starts_quickly_and_small, random_walk_loses_nothing_and_leaves_nothing, no_fault_harms].
 
@@ -56,6 +58,38 @@ produced_is_consumed(_Config) ->
        ?assertEqual(lists:seq(0, 99), received(Consumer, 100))
      end || P <- [0, 1, 2]]
   end).
+
+%% A process for each of a thousand partitions: what each was given last would be a gigabyte.
+idle_subscribers_hold_no_messages(_Config) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}}, fun(_Mock, Client) ->
+    ok = brod:start_producer(Client, <<"t">>, []),
+    ok = brod:produce_sync(Client, <<"t">>, 0, <<>>, [#{key => <<>>, value => integer_to_binary(N)} || N <- lists:seq(1, 5000)]),
+    Consumer = [{begin_offset, earliest}],
+    Given = #{client => Client, topic => <<"t">>, topics => [<<"t">>], message_type => message_set, cb_module => ?MODULE,
+              init_data => self(), consumer_config => Consumer},
+    Starts = [fun() -> brod:start_link_topic_subscriber(Given) end,
+              fun() -> brod:start_link_group_subscriber_v2(Given#{group_id => <<"g2">>}) end,
+              fun() -> brod:start_link_group_subscriber(Client, <<"g1">>, [<<"t">>], [], Consumer, message_set, ?MODULE, self()) end],
+    [begin
+       {ok, Subscriber} = Start(),
+       Handler = receive {handled_all, Pid} -> Pid after ?LIMIT_MS -> error(not_handled) end,
+       Heap = fun() -> {total_heap_size, Words} = process_info(Handler, total_heap_size), Words end,
+       ?assert(brod_test:wait_until(fun() -> Heap() < 5000 end, ?LIMIT_MS)),
+       unlink(Subscriber),
+       ok = gen_server:stop(Subscriber)
+     end || Start <- Starts]
+  end).
+
+init(<<"t">>, Owner) -> {ok, [], Owner};
+init(_Group, Owner) -> {ok, Owner}.
+
+handle_message(#kafka_message_set{} = Set, Owner) -> handled(Set, Owner).
+handle_message(_Partition, Set, Owner) -> handled(Set, Owner).
+handle_message(_Topic, _Partition, Set, Owner) -> handled(Set, Owner).
+
+handled(#kafka_message_set{messages = Messages}, Owner) ->
+  _ = [Owner ! {handled_all, self()} || #kafka_message{offset = 4999} <- Messages],
+  {ok, ack, Owner}.
 
 %% Whichever way a message that is none is given: what raises says what is wrong with it.
 malformed_messages_are_refused_in_words(_Config) ->
