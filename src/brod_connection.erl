@@ -5,7 +5,7 @@
 -behaviour(gen_server).
 
 -export([start/3, start_link/2, start_shared/3, stop/1, context/1, api_versions/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3, format_status/1]).
 
 -include("brod_int.hrl").
 
@@ -161,6 +161,9 @@ terminate(_Reason, #state{context = Context, kind = Kind, requests = Requests}) 
   ok = brod_connection_requests:close(Requests),
   Kind =:= own andalso brod_engine:close(Context),
   brod_crash:empty_mailbox().
+
+code_change(_OldVsn, State, _Extra) ->
+  {ok, State}.
 
 %% No options: there may be secrets among them.
 format_status(Status) ->

@@ -4,7 +4,7 @@
 -behaviour(gen_server).
 
 -export([start_link/0]).
--export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, code_change/3, format_status/1]).
 
 -include("brod_int.hrl").
 
@@ -40,6 +40,9 @@ handle_info({brod_engine_log, Level, Text, Fields}, State) ->
   {noreply, line(Level, Text, Fields, erlang:monotonic_time(millisecond), State)};
 handle_info(_Info, State) ->
   {noreply, State}.
+
+code_change(_OldVsn, State, _Extra) ->
+  {ok, State}.
 
 format_status(#{state := #state{seen = Seen}} = Status) ->
   Status#{state := #{kinds_of_lines => map_size(Seen)}};

@@ -30,7 +30,7 @@
 -export([start_link/1, stop/1, ack/4, commit/4, get_workers/1, health_check/2]).
 -export([get_committed_offsets/2, assign_partitions/3, assignments_received/4,
          assignments_revoked/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3, format_status/1]).
 
 -include("brod_int.hrl").
 
@@ -287,6 +287,10 @@ terminate(_Reason, #st{coordinator = Coordinator, config = Config} = St) ->
   ok = brod_group_coordinator:stop(Coordinator),
   #{client := Client, topics := Topics} = Config,
   lists:foreach(fun(Topic) -> brod_consumers_sup:stop_unused(Client, Topic) end, Topics).
+
+%% @private
+code_change(_OldVsn, State, _Extra) ->
+  {ok, State}.
 
 %% @private
 format_status(#{state := #st{config = Config} = St} = Status) ->

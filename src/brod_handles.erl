@@ -4,7 +4,7 @@
 -behaviour(gen_server).
 
 -export([start_link/0, put/2, take_back/0, lookup/2, all/2]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, code_change/3, format_status/1]).
 
 -include("brod_int.hrl").
 
@@ -64,6 +64,9 @@ handle_info({'DOWN', _, process, Pid, _}, Watched) ->
   {noreply, maps:remove(Pid, Watched)};
 handle_info(_Info, Watched) ->
   {noreply, Watched}.
+
+code_change(_OldVsn, State, _Extra) ->
+  {ok, State}.
 
 format_status(#{state := Watched} = Status) -> Status#{state := #{processes => map_size(Watched)}};
 format_status(Status) -> Status.

@@ -19,6 +19,15 @@ what_is_called_is_in_the_applications_that_are_named_test() ->
                                code:which(Other) =/= preloaded],
   ?assertEqual(?EXCEPT, Called).
 
+%% Without it a release whose appup says `{update, Module, {advanced, _}}' cannot be installed.
+processes_are_upgraded_by_releases_test() ->
+  _ = application:load(brod),
+  Servers = [Module || Module <- modules(brod), Module =/= brod_mock, lists:member(gen_server, behaviours(Module))],
+  ?assertEqual([], [Module || Module <- Servers, not erlang:function_exported(Module, code_change, 3)]).
+
+behaviours(Module) ->
+  lists:append([List || {behaviour, List} <- Module:module_info(attributes)]).
+
 modules(App) ->
   {ok, Modules} = application:get_key(App, modules),
   Modules.
