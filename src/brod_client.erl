@@ -257,7 +257,8 @@ init({Endpoints, ClientId, Config}) ->
   process_flag(trap_exit, true),
   ok = brod_logging:about(#{client => ClientId}),
   case open(Endpoints, ClientId, Config) of
-    {ok, Context} ->
+    {ok, #{sasl_provider := Provider} = Context} ->
+      _ = Provider =:= undefined orelse monitor(process, Provider),
       ClientId = ets:new(ClientId, [named_table, protected, set, {read_concurrency, true}]),
       ok = log_tls(ClientId, Context),
       {ok, new_state(ClientId, Context), {continue, connect}};
@@ -343,6 +344,9 @@ handle_info({'EXIT', Pid, Reason}, #state{context = #{producers_sup := Pid}} = S
   {stop, {producers_sup_down, Reason}, State};
 handle_info({'EXIT', Pid, Reason}, #state{context = #{consumers_sup := Pid}} = State) ->
   {stop, {consumers_sup_down, Reason}, State};
+%% no connection could log in any more
+handle_info({'DOWN', _MRef, process, Pid, Reason}, #state{context = #{sasl_provider := Pid}} = State) ->
+  {stop, {sasl_provider_down, Reason}, State};
 handle_info({'DOWN', MRef, process, _Pid, Reason},
             #state{connections = Connections, dispatchers = Dispatchers} = State) ->
   case lists:member(MRef, Dispatchers) of
@@ -455,7 +459,8 @@ refresh_metadata(#state{id = Table} = State) ->
   ok = brod_topic_cache:forget_gone(Table),
   _ = case brod_topic_cache:known_topics(Table) of
         [] -> ok;
-        Topics -> spawn(fun() -> get_metadata_safe(Table, Topics) end)
+        %% without a process for it, the next time will do
+        Topics -> brod_spawn:start(fun() -> get_metadata_safe(Table, Topics) end)
       end,
   schedule_refresh(State).
 

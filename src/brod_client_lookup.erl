@@ -28,7 +28,7 @@ partitions_count(Client, Topic, AutoCreate) ->
 %% cannot wait for processes which it has to start itself.
 -spec partitions_count_for_start(brod:client(), brod:topic()) -> {ok, pos_integer()} | {error, term()}.
 partitions_count_for_start(Client, Topic) ->
-  partitions_count(Client, Topic, true, fun(Grow) -> spawn(Grow) end).
+  partitions_count(Client, Topic, true, fun(Grow) -> brod_spawn:start(Grow) end).
 
 partitions_count(Client, Topic, AutoCreate, Run) ->
   ok = brod_args:topic(Topic),

@@ -9,9 +9,11 @@
 -behaviour(gen_server).
 
 -export([start/2]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, code_change/3, format_status/1]).
 
 -define(LINGER_MS, 1000).
+%% What nobody can inherit while the node has no room for a process waits so long.
+-define(AGAIN_MS, 100).
 
 -include("brod_int.hrl").
 
@@ -52,8 +54,15 @@ handle_info({brod_orphaned, _Producer, Topic, Partition, {brod_lost, Count}}, St
                   "passed on: who waits for one without watching the producer does not hear of it.",
                   [Topic, Partition, brod_logging:count(Count, "message")]),
   {noreply, State};
-handle_info({brod_orphaned, Producer, Topic, Partition, Message}, #state{heirs = Heirs} = State) ->
-  {noreply, State#state{heirs = inherit(Producer, Topic, Partition, Message, Heirs)}};
+handle_info({brod_orphaned, Producer, Topic, Partition, Message} = Info, #state{heirs = Heirs} = State) ->
+  case heir(Producer, Topic, Partition, Heirs) of
+    {ok, Heir} ->
+      Heir ! Message,
+      {noreply, State#state{heirs = inherited(Producer, Heir, Message, Heirs)}};
+    {error, system_limit} ->
+      _ = erlang:send_after(?AGAIN_MS, self(), Info),
+      {noreply, State}
+  end;
 handle_info({'DOWN', MRef, process, _Client, _Reason}, #state{client = MRef} = State) ->
   _ = erlang:send_after(?LINGER_MS, self(), client_gone),
   {noreply, State};
@@ -61,6 +70,9 @@ handle_info(client_gone, State) ->
   {stop, normal, State};
 handle_info(_Info, State) ->
   {noreply, State}.
+
+code_change(_OldVsn, State, _Extra) ->
+  {ok, State}.
 
 %% @private Counts, no payloads.
 format_status(Status) ->
@@ -72,13 +84,11 @@ pass_acks([Producer, BaseOffset, Targets | Batches]) ->
 pass_acks([]) ->
   ok.
 
-inherit(Producer, Topic, Partition, Message, Heirs) ->
-  Heir = case Heirs of
-           #{Producer := Pid} -> Pid;
-           _ -> brod_producer_acks:start_heir(Topic, Partition, Producer)
-         end,
-  Heir ! Message,
-  case Message of
-    {brod_down, _Reason} -> maps:remove(Producer, Heirs);
-    _ -> Heirs#{Producer => Heir}
+heir(Producer, Topic, Partition, Heirs) ->
+  case Heirs of
+    #{Producer := Pid} -> {ok, Pid};
+    _ -> brod_producer_acks:start_heir(Topic, Partition, Producer)
   end.
+
+inherited(Producer, _Heir, {brod_down, _Reason}, Heirs) -> maps:remove(Producer, Heirs);
+inherited(Producer, Heir, _Message, Heirs) -> Heirs#{Producer => Heir}.

@@ -52,9 +52,13 @@ is_loopback(_) -> false.
 accept(Listen, Serve) ->
   case gen_tcp:accept(Listen) of
     {ok, Socket} ->
-      Pid = spawn(fun() -> receive go -> serve(Socket, Serve) after ?LIMIT_MS -> ok end end),
-      _ = gen_tcp:controlling_process(Socket, Pid),
-      Pid ! go,
+      case brod_spawn:start(fun() -> receive go -> serve(Socket, Serve) after ?LIMIT_MS -> ok end end) of
+        {ok, Pid} ->
+          _ = gen_tcp:controlling_process(Socket, Pid),
+          Pid ! go;
+        {error, system_limit} ->
+          gen_tcp:close(Socket)
+      end,
       accept(Listen, Serve);
     {error, closed} -> ok;
     {error, _} -> timer:sleep(100), accept(Listen, Serve)

@@ -230,7 +230,9 @@ status(#state{topic = Topic, partition = Partition, client = Client, config = Co
 %% Runs the callbacks of calls that end after the producer: those in flight may take a while.
 heir(#state{is_down = true}) -> self();
 heir(#state{topic = Topic, partition = Partition}) ->
-  brod_producer_acks:start_heir(Topic, Partition, self()).
+  %% One that fails here is as one that was killed: a dispatcher starts its heir.
+  {ok, Heir} = brod_producer_acks:start_heir(Topic, Partition, self()),
+  Heir.
 
 drain(Heir, Deadline, State) ->
   receive

@@ -90,9 +90,9 @@ confirm(#brod_call_ref{caller = Caller} = CallRef, Result) ->
 
 %% @doc Start a process that passes on what comes for a producer that is gone: calls in flight may take
 %% a while.
--spec start_heir(brod:topic(), brod:partition(), pid()) -> pid().
+-spec start_heir(brod:topic(), brod:partition(), pid()) -> {ok, pid()} | {error, system_limit}.
 start_heir(Topic, Partition, Producer) ->
-  spawn(fun() -> inherit(Topic, Partition, Producer) end).
+  brod_spawn:start(fun() -> inherit(Topic, Partition, Producer) end).
 
 inherit(Topic, Partition, Producer) ->
   receive

@@ -10,7 +10,7 @@
 -behaviour(gen_server).
 
 -export([start/1, stop/1, hold/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3, format_status/1]).
 
 -export_type([question/0]).
 
@@ -60,8 +60,10 @@ handle_cast(_Cast, State) ->
 
 %% The engine waits no longer than the limit, so nobody else need.
 handle_info({brod_sasl, Ask, Question, LimitMs}, #{sasl := Sasl, timeout := TimeoutMs} = State) ->
-  Pid = spawn_link(fun() -> give(Ask, answer(Question, Sasl, TimeoutMs, Ask)) end),
-  _ = erlang:send_after(LimitMs, self(), {too_long, Pid}),
+  _ = case brod_spawn:start(fun() -> give(Ask, answer(Question, Sasl, TimeoutMs, Ask)) end, [link]) of
+        {ok, Pid} -> erlang:send_after(LimitMs, self(), {too_long, Pid});
+        {error, system_limit} -> give(Ask, {error, <<"the VM has as many processes as it may have (+P)">>})
+      end,
   {noreply, State};
 handle_info({too_long, Pid}, State) ->
   exit(Pid, kill),
@@ -89,6 +91,9 @@ orphaned(#{owner := gone} = State) ->
 orphaned(State) ->
   _ = erlang:send_after(?HELD_MS, self(), held_for_long),
   {noreply, State#{owner := gone}}.
+
+code_change(_OldVsn, State, _Extra) ->
+  {ok, State}.
 
 %% @private What is secret, and the funs that give it, are not shown.
 format_status(Status) ->

@@ -3,11 +3,12 @@
 -behaviour(brod_supervisor3).
 
 -export([start_link/0, start_client/3, stop_client/1, find_client/1, clients/0]).
--export([init/1, post_init/1, linked_ended/2]).
+-export([init/1, post_init/1, told/1]).
 
 -include("brod_int.hrl").
 
 -define(SUP, ?MODULE).
+-define(AGAIN_MS, 1000).
 
 %% @doc Start the supervisor and the clients of the application environment (`clients').
 -spec start_link() -> {ok, pid()} | {error, term()}.
@@ -57,23 +58,39 @@ init(clients) ->
   ?BROD_HANDLES = ets:new(?BROD_HANDLES, [named_table, public, set, {read_concurrency, true},
                                           {write_concurrency, true}]),
   ?BROD_JOURNAL = ets:new(?BROD_JOURNAL, [named_table, public, set, {write_concurrency, true}]),
-  ok = helpers(brod_helpers_sup:start_link()),
-  {ok, {{one_for_one, 0, 1}, Specs}}.
-
-helpers({ok, Pid}) ->
-  _ = put(brod_helpers_sup, Pid),
-  ok;
-helpers({error, Reason}) ->
-  exit(Reason).
+  case brod_helpers_sup:start_link() of
+    {ok, Helpers} ->
+      _ = put(brod_helpers_sup, Helpers),
+      {ok, {{one_for_one, 0, 1}, Specs}};
+    {error, Reason} ->
+      exit(Reason)
+  end.
 
 %% @private Clients go on without the helpers, but handles would be kept of processes that are gone, and nothing would be told.
-linked_ended(Pid, Reason) ->
+told({'EXIT', Pid, Reason}) ->
   case get(brod_helpers_sup) of
     Pid ->
       ?BROD_LOG_ERROR("The processes that serve all clients have ended, and are started again: ~9999p", [Reason]),
-      helpers(brod_helpers_sup:restart_link());
+      start_helpers();
     _ -> ok
+  end;
+told(start_helpers) ->
+  start_helpers();
+told(_Other) ->
+  ok.
+
+%% In a node without room for a process, or where they end at once, clients must not end for it.
+start_helpers() ->
+  try brod_helpers_sup:restart_link() of
+    {ok, Pid} -> _ = put(brod_helpers_sup, Pid), ok;
+    {error, _} -> start_helpers_later()
+  catch
+    error:system_limit -> start_helpers_later()
   end.
+
+start_helpers_later() ->
+  _ = erlang:send_after(?AGAIN_MS, self(), start_helpers),
+  ok.
 
 %% @private
 post_init(_) ->

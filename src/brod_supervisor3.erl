@@ -40,9 +40,9 @@
   {ok, {flags(), [child_spec()]}} | ignore | {error, Reason :: term()}.
 %% What has ended all children at once, as far as this reason tells: one line then speaks for all of them.
 -callback ends_all(Args :: term(), Reason :: term()) -> {Why :: term(), Line :: unicode:chardata()} | false.
-%% A process that the supervisor is linked to and that is no child of it has ended.
--callback linked_ended(pid(), Reason :: term()) -> ok.
--optional_callbacks([post_init/1, ends_all/2, linked_ended/2]).
+%% A message that is not the supervisor's own, such as the exit signal of a process that is no child of it.
+-callback told(Message :: term()) -> ok.
+-optional_callbacks([post_init/1, ends_all/2, told/1]).
 
 %% The record is part of start_child's error term.
 -record(child, {pid, name, mfargs, restart_type, shutdown, child_type, modules}).
@@ -193,7 +193,7 @@ handle_cast(_Cast, State) ->
 
 handle_info({'EXIT', Pid, Reason}, #state{children = Children} = State) ->
   case lists:keyfind(Pid, #child.pid, Children) of
-    false -> ok = linked_ended(Pid, Reason, State), {noreply, State};
+    false -> tell({'EXIT', Pid, Reason}, State);
     Child -> child_exited(Child, Reason, State)
   end;
 handle_info({timeout, Timer, {delayed_restart, Name}}, #state{children = Children} = State) ->
@@ -201,7 +201,14 @@ handle_info({timeout, Timer, {delayed_restart, Name}}, #state{children = Childre
     #child{pid = {restarting, Timer}} -> restart_waiting(Name, State);
     _ -> {noreply, State}
   end;
-handle_info(_Info, State) ->
+handle_info(Info, State) ->
+  tell(Info, State).
+
+tell(Info, #state{module = Module} = State) ->
+  ok = case erlang:function_exported(Module, told, 1) of
+         true -> Module:told(Info);
+         false -> ok
+       end,
   {noreply, State}.
 
 terminate(_Reason, #state{children = Children}) ->
@@ -260,12 +267,6 @@ handle_child_call(restart_child, Child, State) ->
   end.
 
 %% restarts
-
-linked_ended(Pid, Reason, #state{module = Module}) ->
-  case erlang:function_exported(Module, linked_ended, 2) of
-    true -> Module:linked_ended(Pid, Reason);
-    false -> ok
-  end.
 
 child_exited(#child{restart_type = Type, name = Name} = Child, Reason, State) ->
   Stopped = Child#child{pid = undefined},

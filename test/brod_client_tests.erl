@@ -72,6 +72,7 @@ tests() ->
   , {forwarded_acks, fun forwarded_acks/0}
   , {dispatchers_end_with_client, fun dispatchers_end_with_client/0}
   , {dispatcher_killed, fun dispatcher_killed/0}
+  , {provider_of_passwords_killed, fun provider_of_passwords_killed/0}
   , {stop_kills_nobody_else, fun stop_order/0}
   ].
 
@@ -776,6 +777,13 @@ dispatcher_killed() ->
   MRef = monitor(process, Client),
   exit(hd(brod_fake_nif:dispatchers()), kill),
   ?assertEqual({dispatcher_down, killed}, reason(MRef)).
+
+provider_of_passwords_killed() ->
+  Client = started([{sasl, {plain, "user", "password"}}]),
+  {ok, #{sasl_provider := Provider}} = brod_client:context(Client),
+  MRef = monitor(process, Client),
+  exit(Provider, kill),
+  ?assertEqual({sasl_provider_down, killed}, reason(MRef)).
 
 wait_for(Fun, Expected) ->
   wait_for(Fun, Expected, erlang:monotonic_time(millisecond) + ?LIMIT_MS).
