@@ -9,7 +9,8 @@ defmodule Brod do
     * `Brod.Transaction` - writes messages and offsets so that readers see all or nothing;
     * `Brod.Admin` - topics, groups, offsets.
 
-  They answer `{:ok, value}`, `:ok` or `{:error, %Brod.Error{}}`, and an option that does not exist is such an error.
+  They answer `{:ok, value}`, `:ok` or `{:error, %Brod.Error{}}`, and an option that does not exist is such an error. An argument of
+  a type that it cannot have is an exception.
   They stand on the Erlang modules (`:brod` and others), which may be used beside them.
   """
 
@@ -32,12 +33,12 @@ defmodule Brod do
   """
   @spec stream(Brod.Client.name(), String.t(), keyword()) :: Enumerable.t()
   def stream(client, topic, options \\ []) do
-    {own, fetch} = Keyword.split(options, [:partitions, :from, :follow])
+    {own, fetch} = options |> Options.list() |> Keyword.split([:partitions, :from, :follow])
 
     names = :brod_options.known(:stream) ++ :brod_options.known(:fetch)
     Error.bang!(Options.known(:stream, options, names))
     Error.bang!(Options.check_all(:stream, own))
-    follow? = Keyword.get(own, :follow, false)
+    follow? = Options.get(:stream, own, :follow)
 
     Stream.resource(
       fn -> positions(client, topic, own, follow?) end,
@@ -48,9 +49,9 @@ defmodule Brod do
 
   # {partition, offset, end}; the end of what is followed is never reached.
   defp positions(client, topic, own, follow?) do
-    from = Keyword.get(own, :from, :earliest)
+    from = Options.get(:stream, own, :from)
 
-    for partition <- partitions(client, topic, Keyword.get(own, :partitions, :all)) do
+    for partition <- partitions(client, topic, Options.get(:stream, own, :partitions)) do
       last = Error.bang!(Admin.offset(client, topic, partition, :latest))
 
       {partition, first(client, topic, partition, from, last),

@@ -222,7 +222,8 @@ stop_client(ClientId) when is_atom(ClientId) ->
     ok -> ok;
     {error, not_found} -> brod_client:stop(ClientId)
   end;
-stop_client(ClientPid) when is_pid(ClientPid) ->
+stop_client(ClientPid) ->
+  ok = brod_args:client(ClientPid),
   brod_client:stop(ClientPid).
 
 %% @doc What a client is doing, for people and for tools: `client', `version' of brod, `endpoints', `controller', `client_instance_id',

@@ -99,7 +99,7 @@ resolve_offset(Target, Topic, Partition, Time, Opts) ->
 
 offset_time(latest) -> -1;
 offset_time(earliest) -> -2;
-offset_time(Time) when is_integer(Time) -> Time;
+offset_time(Time) when is_integer(Time), Time >= -(1 bsl 63), Time < 1 bsl 63 -> Time;
 offset_time(Time) -> brod_args:raise({bad_time, Time}, "latest, earliest, or ms since 1970", Time).
 
 -spec fetch(brod_engine:target(), brod:topic(), brod:partition(), brod:offset(), brod:fetch_opts()) ->

@@ -57,7 +57,7 @@ start_link(Client, Input) ->
 stop(Pid) ->
   Monitor = monitor(process, Pid),
   gen_server:cast(Pid, stop),
-  receive {'DOWN', Monitor, process, Pid, _Reason} -> ok end.
+  receive {'DOWN', Monitor, process, _, _Reason} -> ok end.
 
 %% @doc Waits for the commit and returns how it went.
 -spec sync(pid()) -> ok | {error, term()}.

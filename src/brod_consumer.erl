@@ -419,6 +419,9 @@ subscribe_engine(Pid, BeginOffset, From, Kind, #st{options = Options} = St) ->
 
 begin_seek(_BeginOffset, _From, #st{subscriber = undefined} = St) ->
   {reply, {error, no_subscriber}, St};
+%% Not set is no place to go to.
+begin_seek(NotSet, _From, St) when NotSet =:= undefined; NotSet =:= nil ->
+  {reply, {error, {bad_option, begin_offset, NotSet}}, St};
 begin_seek(BeginOffset, From, #st{pending = undefined} = St) ->
   case brod_consumer_options:merge(St#st.options, [{begin_offset, BeginOffset}]) of
     {ok, #{begin_offset := Checked}} ->

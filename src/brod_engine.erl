@@ -28,14 +28,19 @@ call(Engine, Op, TimeoutMs) when node(Engine) =/= node() ->
   on_node(node(Engine), ?MODULE, call, [Engine, Op, TimeoutMs]);
 call(Engine, Op, TimeoutMs) ->
   Ref = make_ref(),
-  ok = case brod_nif:op(Engine, Ref, Op, TimeoutMs) of
-         dirty -> brod_nif:op_dirty(Engine, Ref, Op, TimeoutMs);
-         ok -> ok
-       end,
+  ok = begin_op(Engine, Ref, Op, TimeoutMs),
   receive
     {brod_reply, Ref, Result} -> Result
   after min(TimeoutMs + ?GRACE_MS, ?LONGEST_RECEIVE_MS) ->
     {error, timeout}
+  end.
+
+begin_op(Engine, Ref, Op, TimeoutMs) ->
+  try brod_nif:op(Engine, Ref, Op, TimeoutMs) of
+    dirty -> brod_nif:op_dirty(Engine, Ref, Op, TimeoutMs);
+    ok -> ok
+  catch
+    error:badarg -> brod_args:raise(badarg, "arguments that a broker can be asked with: texts are UTF-8, numbers as long as Kafka's", Op)
   end.
 
 %% @doc Run a function where a client is. `{error, client_down}': that node cannot be reached.
@@ -119,7 +124,7 @@ client_open(Endpoints, {ok, Config}) ->
 
 is_endpoint({Host, Port}) ->
   is_integer(Port) andalso Port > 0 andalso Port < 65536 andalso
-    Host =/= "" andalso Host =/= <<>> andalso
+    not lists:member(Host, ["", <<>>, undefined, nil]) andalso
     (brod_options:is_text(Host) orelse inet:is_ip_address(Host));
 is_endpoint(_) ->
   false.

@@ -93,7 +93,7 @@ start_link(Client, GroupId, Topics, Config, MemberModule, Member) ->
 stop(Pid) ->
   Monitor = monitor(process, Pid),
   exit(Pid, shutdown),
-  receive {'DOWN', Monitor, process, Pid, _Reason} -> ok end.
+  receive {'DOWN', Monitor, process, _, _Reason} -> ok end.
 
 %% @doc The message at `Offset' and those before it are done with: `Offset + 1' is committed with
 %% the next commit. An ack of another generation than the present one is dropped.

@@ -80,7 +80,7 @@ start_link(Client, GroupId, Topics, GroupConfig, ConsumerConfig, MessageType, Cb
 stop(Pid) ->
   Monitor = monitor(process, Pid),
   gen_server:cast(Pid, stop),
-  receive {'DOWN', Monitor, process, Pid, _Reason} -> ok end.
+  receive {'DOWN', Monitor, process, _, _Reason} -> ok end.
 
 %% @equiv ack(Pid, Topic, Partition, Offset, true)
 -spec ack(pid(), brod:topic(), brod:partition(), brod:offset()) -> ok.

@@ -123,7 +123,7 @@ stop(Pid) ->
   Monitor = monitor(process, Pid),
   unlink(Pid),
   gen_server:cast(Pid, stop),
-  receive {'DOWN', Monitor, process, Pid, _Reason} -> ok end.
+  receive {'DOWN', Monitor, process, _, _Reason} -> ok end.
 
 %% @doc Messages of the partition up to `Offset' are done with; nothing is committed.
 -spec ack(pid(), brod:topic(), brod:partition(), brod:offset()) -> ok.

@@ -132,7 +132,7 @@ start_link(Client, Topic, Partitions, ConsumerConfig, Committed, MessageType, Fu
 stop(Pid) ->
   Monitor = monitor(process, Pid),
   gen_server:cast(Pid, stop),
-  receive {'DOWN', Monitor, process, Pid, _Reason} -> ok end.
+  receive {'DOWN', Monitor, process, _, _Reason} -> ok end.
 
 %% @doc Acknowledges every message of the partition up to `Offset'. Raises `badarg' for what cannot be
 %% a partition or an offset.

@@ -284,7 +284,10 @@ partition(Client, Topic, Partition, _Key, _Value) when is_integer(Partition) ->
   end;
 partition(Client, Topic, Partitioner, Key, Value) ->
   case brod_client:get_partitions_count(Client, Topic) of
-    {ok, Count} -> {ok, brod_partitioner:partition(Partitioner, Topic, Count, key(Key, Value), Value)};
+    {ok, Count} ->
+      %% A fun of the user's may name one that the topic does not have.
+      Chosen = brod_partitioner:partition(Partitioner, Topic, Count, key(Key, Value), Value),
+      partition(Client, Topic, Chosen, Key, Value);
     {error, Reason} -> {error, Reason}
   end.
 
@@ -334,7 +337,7 @@ group_id(#{group_id := GroupId}) -> GroupId;
 group_id(GroupId) -> GroupId.
 
 as_list(Offsets) when is_map(Offsets) -> maps:to_list(Offsets);
-as_list(Offsets) when is_list(Offsets) -> Offsets;
+as_list(Offsets) when length(Offsets) >= 0 -> Offsets;
 as_list(_Offsets) -> throw(bad_offsets).
 
 offset_to_commit({{Topic, Partition}, {Offset, Metadata}})

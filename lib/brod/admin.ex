@@ -18,7 +18,7 @@ defmodule Brod.Admin do
     with :ok <- Options.check_all(:create_topic, options),
          :ok <- names([topic]) do
       configs =
-        for {name, value} <- option(options, :configs),
+        for {name, value} <- Options.list(option(options, :configs)),
             do: %{name: to_string(name), value: to_string(value)}
 
       topic = %{
@@ -70,7 +70,7 @@ defmodule Brod.Admin do
   @doc "The offset at `:earliest`, `:latest` or `{:timestamp, ms}`; -1 where no message is as young as that."
   @spec offset(Brod.Client.name(), String.t(), non_neg_integer(), term()) ::
           {:ok, integer()} | {:error, Error.t()}
-  def offset(client, topic, partition, {:timestamp, ms}) when is_integer(ms),
+  def offset(client, topic, partition, {:timestamp, ms}) when ms in 0..0x7FFF_FFFF_FFFF_FFFF,
     do: offset(client, topic, partition, ms)
 
   def offset(client, topic, partition, time),
@@ -106,14 +106,11 @@ defmodule Brod.Admin do
     end
   end
 
-  defp names(topics) when not is_list(topics), do: {:error, Error.new({:bad_topics, topics})}
-
-  defp names(topics) do
-    case Enum.find(topics, &(not is_binary(&1))) do
-      nil -> :ok
-      topic -> {:error, Error.new({:bad_topic, topic})}
-    end
-  end
+  # Without Enum.find/2, for which nil is nothing: it was the topic "nil" that was deleted.
+  defp names([topic | topics]) when is_binary(topic), do: names(topics)
+  defp names([topic | _]), do: {:error, Error.new({:bad_topic, topic})}
+  defp names([]), do: :ok
+  defp names(other), do: {:error, Error.new({:bad_topics, other})}
 
   # Brokers learn of a topic one after the other. Who asks before that would have the client remember that there is none.
   defp await_topic(client, topic, left) do
@@ -130,8 +127,7 @@ defmodule Brod.Admin do
     end
   end
 
-  defp option(options, name),
-    do: Keyword.get(options, name, Options.default(:create_topic, name))
+  defp option(options, name), do: Options.get(:create_topic, options, name)
 
   defp ask(client, fun) do
     with {:ok, {endpoints, config}} <- Error.wrap(:brod_client.get_bootstrap(client)),

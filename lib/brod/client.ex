@@ -61,7 +61,7 @@ defmodule Brod.Client do
   @doc "A child specification; the id is the client's name, so that a supervisor may have several."
   @spec child_spec([option()]) :: Supervisor.child_spec()
   def child_spec(options) do
-    id = {__MODULE__, Keyword.get(options, :name, :brod_default_client)}
+    id = {__MODULE__, options |> Options.list() |> Keyword.get(:name, :brod_default_client)}
     %{id: id, start: {__MODULE__, :start_link, [options]}, shutdown: 10_000}
   end
 
@@ -70,7 +70,7 @@ defmodule Brod.Client do
   used when that was tried last.
   """
   @spec await_connected(name(), pos_integer()) :: :ok | {:error, Error.t()}
-  def await_connected(name, timeout \\ 10_000) do
+  def await_connected(name, timeout \\ 10_000) when is_integer(timeout) do
     await(name, System.monotonic_time(:millisecond) + timeout)
   end
 
@@ -80,7 +80,7 @@ defmodule Brod.Client do
     text |> String.split([",", " "], trim: true) |> endpoints()
   end
 
-  def endpoints([_ | _] = list) do
+  def endpoints([_ | _] = list) when length(list) > 0 do
     parsed = Enum.map(list, &endpoint/1)
     if :error in parsed, do: bad_endpoints(list), else: {:ok, parsed}
   end
@@ -89,22 +89,23 @@ defmodule Brod.Client do
 
   defp bad_endpoints(given), do: {:error, Error.new({:bad_option, :endpoints, given})}
 
+  defp endpoint({nil, _port}), do: :error
   defp endpoint({host, port}) when is_integer(port) and port in 1..65_535, do: {host, port}
 
   defp endpoint(text) when is_binary(text) do
-    case Regex.run(~r/\A(?:\[([^\]]+)\]|([^:\[\]]+))(?::(\d+))?\z/, text) do
+    case String.valid?(text) && Regex.run(~r/\A(?:\[([^\]]+)\]|([^:\[\]]+))(?::(\d+))?\z/, text) do
       # Of groups at the end that have matched nothing there is nothing.
       [_, six] -> {String.to_charlist(six), @default_port}
       [_, six, host] -> {String.to_charlist(six <> host), @default_port}
       [_, six, host, port] -> endpoint({String.to_charlist(six <> host), String.to_integer(port)})
-      nil -> :error
+      _ -> :error
     end
   end
 
   defp endpoint(_), do: :error
 
   defp args(options) do
-    {name, options} = Keyword.pop(options, :name, :brod_default_client)
+    {name, options} = options |> Options.list() |> Keyword.pop(:name, :brod_default_client)
     {endpoints, options} = Keyword.pop(options, :endpoints)
     config = Keyword.put_new(options, :auto_start_producers, true)
 
@@ -162,6 +163,11 @@ defmodule Brod.Client do
       {:error, reason} -> {:stop, {:shutdown, Error.new(reason)}}
     end
   end
+
+  # Who takes this process for the client must not end it.
+  @impl true
+  def handle_call(:stop, _from, name), do: {:stop, :normal, :ok, name}
+  def handle_call(_request, _from, name), do: {:reply, {:error, {:keeper_of, name}}, name}
 
   @impl true
   def terminate(_reason, name), do: stop(name)

@@ -19,7 +19,7 @@ defmodule Brod.Consumer do
   @doc "Starts the consumers of a topic, with options of `docs/options.md`; `:ok` also if they are running."
   @spec start(Brod.Client.name(), String.t(), keyword()) :: :ok | {:error, Error.t()}
   def start(client, topic, options \\ []) do
-    with :ok <- Options.check(:consumer, options),
+    with :ok <- Options.check_all(:consumer, options),
          do: Error.wrap(:brod.start_consumer(client, topic, options))
   end
 
@@ -27,7 +27,7 @@ defmodule Brod.Consumer do
   @spec subscribe(Brod.Client.name(), String.t(), non_neg_integer(), keyword()) ::
           {:ok, pid()} | {:error, Error.t()}
   def subscribe(client, topic, partition, options \\ []) do
-    with :ok <- Options.check(:consumer, options),
+    with :ok <- Options.check_all(:consumer, options),
          do: Error.wrap(:brod.subscribe(client, self(), topic, partition, options))
   end
 
@@ -39,7 +39,8 @@ defmodule Brod.Consumer do
 
   @doc "All messages up to `offset` are worked on: more may be fetched."
   @spec ack(pid(), integer()) :: :ok | {:error, Error.t()}
-  def ack(consumer, offset), do: Error.wrap(:brod.consume_ack(consumer, offset))
+  def ack(consumer, offset) when is_pid(consumer),
+    do: Error.wrap(:brod.consume_ack(consumer, offset))
 
   @doc "Ends the calling process's subscription."
   @spec unsubscribe(pid()) :: :ok | {:error, Error.t()}

@@ -84,6 +84,11 @@ defmodule Brod.Error do
     {"the name of a client cannot be #{inspect(name, limit: 8)}", "It is an atom, such as :kafka."}
   end
 
+  defp explain({:keeper_of, name}) do
+    {"the process that Brod.Client.start_link/1 answers keeps the client, and is not it",
+     "The client is asked for by its name, #{inspect(name)}."}
+  end
+
   defp explain({:bad_topic, topic}) do
     {"the name of a topic cannot be #{inspect(topic, limit: 8)}",
      "It is a binary, such as \"orders\"."}
@@ -150,7 +155,7 @@ defmodule Brod.Error do
        ) do
     {text, hint} = explain(code)
 
-    {"the broker has refused the message for partition #{partition} of #{inspect(topic)}: #{text}",
+    {"the broker has refused the message for partition #{inspect(partition)} of #{inspect(topic)}: #{text}",
      hint}
   end
 
@@ -165,7 +170,7 @@ defmodule Brod.Error do
   end
 
   defp explain({:producer_not_found, topic, partition}) do
-    {"partition #{partition} of #{inspect(topic)} has no producer",
+    {"partition #{inspect(partition)} of #{inspect(topic)} has no producer",
      "Check that the topic has that many partitions: Brod.Admin.partitions/2 tells."}
   end
 
@@ -174,7 +179,7 @@ defmodule Brod.Error do
   end
 
   defp explain({:consumer_not_found, topic, partition}) do
-    {"partition #{partition} of #{inspect(topic)} has no consumer",
+    {"partition #{inspect(partition)} of #{inspect(topic)} has no consumer",
      "Check that the topic has that many partitions: Brod.Admin.partitions/2 tells."}
   end
 
@@ -243,6 +248,16 @@ defmodule Brod.Error do
   defp explain(:transaction_timed_out) do
     {"the transaction was open for longer than transaction_timeout, and is aborted",
      "Do less in one transaction, or raise the option."}
+  end
+
+  defp explain(:transaction_ended) do
+    {"the transaction has ended",
+     "It was committed or aborted before, or its process is gone: begin another one."}
+  end
+
+  defp explain({:transaction_down, why}) do
+    {"the transaction's process has ended meanwhile: #{why(why)}",
+     "It may or may not be committed. The broker aborts what is open after transaction_timeout."}
   end
 
   defp explain({:missing_ref, _}), do: {"the call is not known any more", nil}

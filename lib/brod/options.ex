@@ -10,7 +10,7 @@ defmodule Brod.Options do
   @spec check(kind(), keyword() | map()) :: :ok | {:error, Error.t()}
   def check(kind, options) do
     with :ok <- known(kind, options, :brod_options.known(kind)),
-         :ok <- nested(kind, options),
+         :ok <- nested(kind, options, &check/2),
          do: contradiction(kind, options)
   end
 
@@ -19,11 +19,32 @@ defmodule Brod.Options do
   def check_all(kind, options) do
     with :ok <- check(kind, options) do
       case :brod_option_table.check_given(kind, options) do
-        {:ok, _, _} -> :ok
+        {:ok, _, replaced} -> usable(kind, replaced, options)
         {:error, reason} -> {:error, Error.option(kind, reason)}
       end
     end
   end
+
+  # What nobody can use, and brod leaves out with a warning. A number beyond a limit means the limit, as in brod.
+  defp usable(kind, replaced, options) do
+    case Enum.find(replaced, fn {name, value, _} -> unusable?(kind, name, value) end) do
+      nil -> nested(kind, options, &check_all/2)
+      {name, value, _} -> {:error, Error.option(kind, {:bad_option, name, value})}
+    end
+  end
+
+  defp unusable?(kind, name, value) do
+    {_, of, _, _, _} = kind |> :brod_option_table.rows() |> List.keyfind(name, 0)
+    :brod_option_kinds.value(of, value) == :error
+  end
+
+  @doc "Options as a list, which a map becomes. Anything else is an error in words."
+  @spec list(term()) :: keyword()
+  def list(options), do: options |> :brod_options.to_map() |> Map.to_list()
+
+  @doc "An option, or its default: where it is not given, and where it is `nil`."
+  @spec get(kind(), keyword() | map(), atom()) :: term()
+  def get(kind, options, name), do: :brod_options.given_at(kind, name, options)
 
   @doc "The default of an option."
   @spec default(kind(), atom()) :: term()
@@ -35,7 +56,7 @@ defmodule Brod.Options do
   @doc "`:ok`, or which of these options is missing."
   @spec present(keyword() | map(), [atom()]) :: :ok | {:error, Error.t()}
   def present(options, keys) do
-    given = Map.new(options)
+    given = :brod_options.to_map(options)
 
     case Enum.find(keys, &(Map.get(given, &1) == nil)) do
       nil -> :ok
@@ -51,14 +72,14 @@ defmodule Brod.Options do
           {:ok, map()} | {:error, Error.t()}
   def subscriber(kind, adapter, module, options, required) do
     with :ok <- known(kind, options, :brod_options.known(kind) -- [:cb_module]),
-         :ok <- nested(kind, options),
+         :ok <- nested(kind, options, &check_all/2),
          :ok <- present(options, required),
-         :ok <- handler(module, Keyword.get(options, :message_type, :message)) do
+         given = for({name, value} <- list(options), value != nil, into: %{}, do: {name, value}),
+         :ok <- handler(module, Map.get(given, :message_type, :message)) do
       {:ok,
-       options
-       |> Map.new()
+       given
        |> Map.put_new(:message_type, :message)
-       |> Map.merge(%{cb_module: adapter, init_data: {module, options[:init_data]}})}
+       |> Map.merge(%{cb_module: adapter, init_data: {module, given[:init_data]}})}
     end
   end
 
@@ -74,7 +95,7 @@ defmodule Brod.Options do
   defp handler(module, type) when type in [:message, :message_set] do
     name = if type == :message, do: :handle_message, else: :handle_batch
 
-    if Code.ensure_loaded?(module) and function_exported?(module, name, 2),
+    if is_atom(module) and Code.ensure_loaded?(module) and function_exported?(module, name, 2),
       do: :ok,
       else: {:error, Error.new({:bad_callback_module, module, "#{name}/2"})}
   end
@@ -91,14 +112,20 @@ defmodule Brod.Options do
   end
 
   # Options that hold options of another kind.
-  defp nested(kind, options) do
+  defp nested(kind, options, check) do
     given = :brod_options.to_map(options)
 
     Enum.find_value(:brod_option_table.rows(kind), :ok, fn
       {key, {:options, inner_kind}, _, _, _} ->
         case given do
-          %{^key => inner} when is_list(inner) or is_map(inner) -> failed(check(inner_kind, inner))
-          _ -> nil
+          %{^key => inner} when is_list(inner) or is_map(inner) ->
+            failed(check.(inner_kind, inner))
+
+          %{^key => inner} when inner != nil ->
+            {:error, Error.option(kind, {:bad_option, key, inner})}
+
+          _ ->
+            nil
         end
 
       _ ->

@@ -31,7 +31,7 @@ defmodule Brod.Producer do
   @doc "Starts the producers of a topic, with options of `docs/options.md`; `:ok` also if they are running."
   @spec start(Brod.Client.name(), String.t(), keyword()) :: :ok | {:error, Error.t()}
   def start(client, topic, options \\ []) do
-    with :ok <- Options.check(:producer, options),
+    with :ok <- Options.check_all(:producer, options),
          do: Error.wrap(:brod.start_producer(client, topic, options))
   end
 
@@ -55,7 +55,8 @@ defmodule Brod.Producer do
 
   @doc "Waits for the answer to a `produce/4` of the calling process."
   @spec await(call(), timeout()) :: {:ok, ack()} | {:error, Error.t()}
-  def await({partition, call}, timeout \\ Options.default(:produce, :timeout)) do
+  def await({partition, call}, timeout \\ Options.default(:produce, :timeout))
+      when timeout == :infinity or timeout in 0..0xFFFF_FFFF do
     case :brod.sync_produce_request_offset(call, timeout) do
       {:ok, offset} -> {:ok, %{partition: partition, offset: offset}}
       {:error, reason} -> {:error, Error.new(reason)}
@@ -88,7 +89,7 @@ defmodule Brod.Producer do
   @spec produce_stream(Enumerable.t(), Brod.Client.name(), String.t(), keyword()) :: Enumerable.t()
   def produce_stream(messages, client, topic, options \\ []) do
     Error.bang!(Options.check_all(:produce_stream, options))
-    limit = Keyword.get(options, :in_flight, Options.default(:produce_stream, :in_flight))
+    limit = Options.get(:produce_stream, options, :in_flight)
     timeout = timeout(options)
 
     Stream.transform(
@@ -112,7 +113,7 @@ defmodule Brod.Producer do
     )
   end
 
-  defp timeout(options), do: Keyword.get(options, :timeout, Options.default(:produce, :timeout))
+  defp timeout(options), do: Options.get(:produce, options, :timeout)
 
   defp result({:ok, call}, timeout), do: await(call, timeout)
   defp result({:error, _} = error, _timeout), do: error
@@ -130,7 +131,7 @@ defmodule Brod.Producer do
   end
 
   defp partition(client, topic, key, value, options) do
-    case Keyword.get(options, :partition, :sticky) do
+    case Options.get(:produce, options, :partition) do
       partition when is_integer(partition) ->
         {:ok, partition}
 

@@ -28,7 +28,7 @@ defmodule Brod.Transaction do
         ) ::
           :ok | {:ok, value} | {:error, Error.t()}
         when value: term()
-  def run(client, id, fun, options \\ []) do
+  def run(client, id, fun, options \\ []) when is_function(fun, 1) do
     with {:ok, transaction} <- begin(client, id, options) do
       result =
         try do
@@ -76,8 +76,8 @@ defmodule Brod.Transaction do
     with :ok <- Options.check_all(:produce, options),
          :ok <- Brod.Producer.check(message) do
       {key, value} = Brod.Producer.input(message)
-      partition = Keyword.get(options, :partition, :sticky)
-      Error.wrap(:brod.txn_produce(transaction, topic, partition, key, value))
+      partition = Options.get(:produce, options, :partition)
+      asked(fn -> :brod.txn_produce(transaction, topic, partition, key, value) end)
     end
   end
 
@@ -92,13 +92,24 @@ defmodule Brod.Transaction do
   @spec add_offsets(t(), String.t(), %{{String.t(), non_neg_integer()} => integer()}) ::
           :ok | {:error, Error.t()}
   def add_offsets(transaction, group, offsets),
-    do: Error.wrap(:brod.txn_add_offsets(transaction, group, offsets))
+    do: asked(fn -> :brod.txn_add_offsets(transaction, group, offsets) end)
 
   @doc "Commits. After `reason: :timeout` nobody knows whether it is committed."
   @spec commit(t()) :: :ok | {:error, Error.t()}
-  def commit(transaction), do: Error.wrap(:brod.commit(transaction))
+  def commit(transaction), do: asked(fn -> :brod.commit(transaction) end)
 
   @doc "Aborts."
   @spec abort(t()) :: :ok | {:error, Error.t()}
-  def abort(transaction), do: Error.wrap(:brod.abort(transaction))
+  def abort(transaction), do: asked(fn -> :brod.abort(transaction) end)
+
+  # In Erlang a transaction that has ended is an exit, as of any process that is gone.
+  defp asked(fun) do
+    Error.wrap(fun.())
+  catch
+    :exit, {reason, {:gen_server, :call, _}} when reason in [:noproc, :normal] ->
+      {:error, Error.new(:transaction_ended)}
+
+    :exit, {reason, {:gen_server, :call, _}} ->
+      {:error, Error.new({:transaction_down, reason})}
+  end
 end
