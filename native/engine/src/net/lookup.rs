@@ -92,6 +92,7 @@ fn not_found() -> NetError {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{mpsc, Arc};
+    use std::time::Duration;
 
     use super::super::attempt::PATIENCE;
     use super::*;
@@ -123,9 +124,13 @@ mod tests {
                 tokio::spawn(async move { look_up(&name, &resolver).await })
             })
             .collect();
-        while asked.load(Ordering::SeqCst) < 20 {
-            tokio::task::yield_now().await;
-        }
+        let all_asked = async {
+            while asked.load(Ordering::SeqCst) < 20 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(30), all_asked).await;
+        assert!(in_time.is_ok(), "{asked:?} of 20 names are looked up");
         assert!(look_up(&endpoint("fine"), &resolver).await.is_ok());
         drop(go_on);
         for one in hanging {
