@@ -110,7 +110,7 @@ answer(Question, Sasl, TimeoutMs, Ask) ->
   try answer_to(Question, Sasl, TimeoutMs, Ask)
   catch
     throw:{unfit, What} -> {error, What};
-    Class:Reason -> {error, failed(Class, Reason)}
+    Class:Reason:Stack -> {error, failed(Class, Reason, Stack)}
   end.
 
 answer_to(login, #{user := User, password := Password}, _TimeoutMs, _Ask) ->
@@ -202,9 +202,17 @@ unfit(What, Why) ->
 refused(Reason) when is_atom(Reason) -> io_lib:format("is an error: ~s", [Reason]);
 refused(_) -> "is an error".
 
-%% What failed without what it failed with.
-failed(Class, Reason) ->
-  iolist_to_binary(io_lib:format("the fun failed: ~s~s", [Class, kind(Reason)])).
+%% What failed and where, without what it failed with.
+failed(Class, Reason, Stack) ->
+  unicode:characters_to_binary(io_lib:format("the fun failed: ~s~ts~ts", [Class, kind(Reason), where(Stack)])).
+
+where([{Module, Function, Args, Place} | Callers]) when is_list(Args) ->
+  where([{Module, Function, length(Args), Place} | Callers]);
+where([{Module, Function, Arity, Place} | _]) ->
+  Line = [[", line ", integer_to_list(N)] || {line, N} <- Place],
+  io_lib:format(" in ~ts:~ts/~b~s", [Module, Function, Arity, Line]);
+where(_Stack) ->
+  "".
 
 kind(Reason) when is_atom(Reason) -> [" ", atom_to_binary(Reason, utf8)];
 kind(Reason) when is_tuple(Reason), tuple_size(Reason) > 0 -> kind(element(1, Reason));
@@ -246,7 +254,7 @@ run_plugin(Module, Host, Socket, Version, ClientId, TimeoutMs, Options) ->
     _Other -> plugin_error({sasl_auth_error, bad_return_value})
   catch
     error:undef -> plugin_error(undef);
-    Class:Reason -> plugin_error({sasl_auth_error, failed(Class, Reason)})
+    Class:Reason:Stack -> plugin_error({sasl_auth_error, failed(Class, Reason, Stack)})
   end.
 
 plugin_error(Reason) -> {error, term_to_binary(Reason)}.

@@ -106,4 +106,22 @@ defmodule Brod.MockTest do
     assert_receive {:message, 2}, @limit
     refute_received {:message, _}
   end
+
+  defmodule Plugin do
+    @moduledoc false
+    def auth(_host, _socket, _version, _transport, _client, _timeout, secret) do
+      {:ok, _} = Map.fetch(%{}, secret)
+    end
+  end
+
+  test "of a plugin for SASL that fails is told where, and not with what" do
+    mock = start_supervised!({Brod.Mock, brokers: 1, users: %{"alice" => "secret"}}, id: :users)
+    options = [sasl: {:callback, Plugin, "secret"}]
+
+    assert {:failed_to_connect, [{_, {{:sasl_auth_error, text}, _}}]} =
+             catch_throw(:brod.get_metadata(Brod.Mock.endpoints(mock), [], options))
+
+    assert text =~ "error badmatch in Elixir.#{inspect(Plugin)}:auth/7, line "
+    refute text =~ "secret"
+  end
 end
