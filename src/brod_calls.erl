@@ -158,7 +158,7 @@ list_all_groups(Endpoints, ConnConfig) ->
     {error, Reason} -> throw({failed_to_connect, Reason})
   end.
 
-groups({error, Reason}) -> {error, Reason};
+groups({error, _} = Error) -> brod_engine:failures(Error, []);
 groups(Groups) -> [#brod_cg{id = Id, protocol_type = Type} || {Id, Type} <- Groups].
 
 -spec describe_groups(brod:endpoint(), brod:conn_config(), [brod:group_id()]) ->

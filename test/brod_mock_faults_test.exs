@@ -75,4 +75,12 @@ defmodule Brod.MockFaultsTest do
     assert Brod.Mock.committed(mock, "g", "t", 0) == 5
     :ok = :brod_group_subscriber_v2.stop(member)
   end
+
+  test "a broker that cannot be asked for its groups is told as others that fail are", %{mock: mock} do
+    [first, broker | _] = Brod.Mock.endpoints(mock)
+    :ok = Brod.Mock.fault(mock, api: "ApiVersions", broker: 2, times: 100, action: :reset_before)
+    lists = :brod.list_all_groups([first], [])
+    assert {_, {:error, [{^broker, {reason, []}}]}} = List.keyfind(lists, broker, 0)
+    assert {{:kpro_req, _, :api_versions, 0, false, []}, :closed} = reason
+  end
 end
