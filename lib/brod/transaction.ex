@@ -8,7 +8,8 @@ defmodule Brod.Transaction do
              do: {:ok, :transferred}
       end)
 
-  Each process needs a transactional id of its own: to begin with one ends what another has open with it.
+  Each process needs a transactional id of its own: to begin with one ends what another has open with it. A transaction that was
+  committed or aborted has ended, and answers `:transaction_ended` as the reason of an error.
   """
 
   alias Brod.{Error, Options}
