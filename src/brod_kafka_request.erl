@@ -1,6 +1,6 @@
 %% @doc Requests for those who talk to a broker themselves: `kpro:request_sync/3' of kafka_protocol or
 %% `brod_utils:request_sync/3' sends them. The first argument is the version, or the connection that the request is
-%% for, whose broker's newest version is taken. Messages and errors are those of kafka_protocol.
+%% for, whose broker's newest version is taken: where fields are given, the newest that asks for no others. Messages and errors are those of kafka_protocol.
 -module(brod_kafka_request).
 
 -export([produce/7, fetch/8, list_offsets/4, metadata/2, offset_fetch/3, list_groups/1]).
@@ -73,7 +73,33 @@ create_topics(To, Topics, Opts) ->
 delete_topics(To, Topics, Timeout) ->
   brod_kafka_build:delete_topics(version(delete_topics, To), Topics, #{timeout => Timeout}).
 
-make(Api, To, Fields) -> brod_kafka_build:make(Api, version(Api, To), Fields).
+%% The newest version that the caller's fields suffice for: programs that know of no static members give none of those
+%% that came with them.
+make(Api, Connection, Fields) when is_pid(Connection) ->
+  Newest = version(Api, Connection),
+  try brod_kafka_build:make(Api, Newest, Fields)
+  catch error:{field_missing, _} = Missing:Stack ->
+    case make_older(Api, Connection, Newest - 1, Fields) of
+      {ok, Req} -> Req;
+      none -> erlang:raise(error, Missing, Stack)
+    end
+  end;
+make(Api, To, Fields) ->
+  brod_kafka_build:make(Api, version(Api, To), Fields).
+
+make_older(Api, Connection, Vsn, Fields) ->
+  case Vsn >= oldest(Api) andalso brod_kafka_apis:supports_version(Connection, Api, Vsn) of
+    true ->
+      try {ok, brod_kafka_build:make(Api, Vsn, Fields)}
+      catch error:{field_missing, _} -> make_older(Api, Connection, Vsn - 1, Fields)
+      end;
+    false ->
+      none
+  end.
+
+%% Older ones keep offsets in ZooKeeper.
+oldest(offset_commit) -> 2;
+oldest(_Api) -> 0.
 
 version(_Api, Vsn) when is_integer(Vsn) -> Vsn;
 version(Api, Connection) when is_pid(Connection) -> brod_kafka_apis:newest_version(Connection, Api);

@@ -38,6 +38,7 @@ tests() ->
   , {connections_answer_everybody, fun connections_answer_everybody/0}
   , {requests_travel_over_a_connection, fun requests_travel_over_a_connection/0}
   , {versions_are_the_brokers, fun versions_are_the_brokers/0}
+  , {fields_decide_on_the_version, fun fields_decide_on_the_version/0}
   , {requests_that_cannot_be_sent, fun requests_that_cannot_be_sent/0}
   , {lost_connections_end, fun lost_connections_end/0}
   , {killed_connection_leaves_nothing, fun killed_connection_leaves_nothing/0}
@@ -319,6 +320,39 @@ versions_are_the_brokers() ->
    end || {Min, Max} <- [{3, 13}, {3, 12}, {0, 11}]],
   ok = brod_connection:stop(Old),
   ?assertMatch({connection_down, _}, catch_reason(fun() -> brod_kafka_apis:pick_version(Old, fetch) end)).
+
+%% Nobody is asked for fields that came later than the program that gives them.
+fields_decide_on_the_version() ->
+  Made = fun(Versions) ->
+           brod_fake_nif:answer(connection_open, {ok, Versions}),
+           {ok, Conn} = brod_connection:start(?UP, [], self()),
+           Of = fun(Make, Fields) -> try element(4, brod_kafka_request:Make(Conn, Fields))
+                                     catch error:{field_missing, [{stack, [{_, Vsn} | Names]} | _]} -> {Vsn, lists:last(Names)}
+                                     end
+                end,
+           Member = [{group_id, <<"g">>}, {generation_id, 1}, {member_id, <<"m">>}],
+           Offset = [{partition_index, 0}, {committed_offset, 1}, {committed_metadata, <<>>}],
+           Commit = fun(More, Epoch) -> Member ++ More ++ [{topics, [[{name, ?T}, {partitions, [Offset ++ Epoch]}]]}] end,
+           Join = [{group_id, <<"g">>}, {session_timeout_ms, 6000}, {member_id, <<>>}, {protocol_type, <<"consumer">>}, {protocols, []}],
+           Vsns = [ Of(offset_commit, Commit([{retention_time_ms, -1}], []))
+                  , Of(offset_commit, Commit([], [{committed_leader_epoch, -1}]))
+                  , Of(offset_commit, Commit([{group_instance_id, <<"i">>}], [{committed_leader_epoch, -1}]))
+                  , Of(offset_commit, Commit([], []))
+                  , Of(join_group, Join)
+                  , Of(join_group, [{rebalance_timeout_ms, 6000} | Join])
+                  , Of(join_group, [{rebalance_timeout_ms, 6000}, {group_instance_id, undefined} | Join])
+                  , Of(heartbeat, Member)
+                  , Of(sync_group, Member ++ [{assignments, []}])
+                  , Of(heartbeat, tl(Member))
+                  ],
+           ok = brod_connection:stop(Conn),
+           Vsns
+         end,
+  ?assertEqual([5, 6, 8, 5, 0, 4, 6, 2, 2, {4, group_id}], Made([{8, 0, 9}, {11, 0, 9}, {12, 0, 4}, {14, 0, 5}])),
+  %% not those that the broker has dropped, nor those that keep offsets in ZooKeeper
+  ?assertEqual([{8, group_instance_id}, 6, 8, {8, group_instance_id}, {6, rebalance_timeout_ms}, 4, 6, 2, 2, {4, group_id}],
+               Made([{8, 6, 9}, {11, 2, 9}, {12, 0, 4}, {14, 0, 5}])),
+  ?assertEqual([3, {3, retention_time_ms}], lists:sublist(Made([{8, 0, 3}, {11, 0, 9}, {12, 0, 4}, {14, 0, 5}]), 2)).
 
 catch_reason(Fun) ->
   try Fun() of
