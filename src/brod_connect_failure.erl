@@ -47,6 +47,9 @@ cause(#{file := File, reason := Reason}) when ?NOT_THE_FILE(Reason) ->
 cause(#{file := File, reason := Reason}) ->
   io_lib:format("the file ~ts of the option sasl cannot be used (~0p): check that it is there and has "
                 "user and password on two lines", [File, Reason]);
+%% A plugin was content with what the broker did not take for authentication.
+cause(illegal_sasl_state) ->
+  "it does not take the connection for authenticated: check the option sasl, and what its plugin sends";
 cause(undef) -> "the plugin of the option sasl does not exist: check module and code path";
 cause({not_kafka, Text}) -> io_lib:format("no Kafka broker (~ts): check the port", [Text]);
 cause(<<"cannot start the engine's threads", _/binary>> = Text) ->

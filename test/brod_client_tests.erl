@@ -171,6 +171,7 @@ what_to_check_is_told_by_who_failed() ->
   Told = fun(Text) -> brod_connect_failure:why({sasl_auth_error, Text}) end,
   Refused = <<"SASL: Authentication failed: check user and password, or the token">>,
   ?assertEqual(Refused, Told(<<"Authentication failed">>)),
+  ?assertMatch({_, _}, binary:match(brod_connect_failure:why(illegal_sasl_state), <<"check the option sasl">>)),
   %% no broker has seen a password
   Asked = Told(<<"OAUTHBEARER: no credentials: token endpoint: h did not answer within 10 ms">>),
   ?assertEqual(nomatch, binary:match(Asked, <<"password">>)),
