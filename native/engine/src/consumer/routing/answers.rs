@@ -73,7 +73,13 @@ impl Routing {
         }
         self.subscription
             .answered(answer.high_watermark, answer.last_stable_offset);
-        if let Some(preferred) = answer.preferred_replica.filter(|node| *node != from) {
+        // Kafka's brokers send nothing where they name a replica. Whoever sends messages is to be read from, whatever
+        // else he says: not all fill that field in.
+        let sends = !answer.records.is_empty();
+        let named = answer
+            .preferred_replica
+            .filter(|node| *node != from && !sends);
+        if let Some(preferred) = named {
             if cluster.brokers.contains_key(&preferred) {
                 self.preferred = Some((preferred, now + named_for));
                 self.unroute();

@@ -454,6 +454,26 @@ fn a_replica_that_is_gone_is_left_for_the_leader() {
     assert_eq!(test.actions(), ["unroute", "route to 1", "enqueue"]);
 }
 
+/// As brokers that are not Kafka's do, and give 0 for one, which need not be there.
+#[test]
+fn who_sends_messages_is_read_from_whatever_replica_it_names() {
+    let cluster = led_by(1, 5);
+    for replica in [0, 2] {
+        let mut test = Test::start();
+        test.fetch();
+        let answer = fetch::Partition {
+            preferred_replica: Some(replica),
+            ..messages(0, 5)
+        };
+        let Answered::Deliver(delivery) = test.answer(1, answer, &cluster) else {
+            panic!("messages are not delivered");
+        };
+        take_all(&mut test.routing, *delivery, test.now);
+        let info = test.routing.info();
+        assert_eq!((info.position, info.node), (Some(3), Some(1)));
+    }
+}
+
 /// The leader goes on naming one that has just died, or that only this client cannot reach.
 #[test]
 fn after_a_replica_that_failed_the_leader_is_to_name_none_for_a_while() {
