@@ -277,7 +277,7 @@ handle_event({coordinator, {Host, Port}}, St) ->
   log(info, "coordinator is ~ts:~p", [Host, Port], St),
   {noreply, St};
 handle_event({unknown_topics, Topics}, St) ->
-  log(warning, "joined for topics that do not exist: ~9999P", [Topics, 20], St),
+  log(warning, "joined for topics that do not exist, or that the user lacks the ACL Describe on: ~9999P", [Topics, 20], St),
   {noreply, St};
 handle_event({retrying, 0, Reason}, St) ->
   log(warning, "waits for the group's coordinator: ~ts", [brod_connect_failure:words(Reason)], St),
