@@ -495,7 +495,7 @@ fetch_error(offset_out_of_range, _Desc, St) ->
 fetch_error(Code, Desc, St) ->
   tell_subscriber(Code, unicode:characters_to_list(Desc), St),
   %% See brod_consumers_sup:ends_all/2.
-  brod_crash:refused(Code) =/= none andalso brod_supervisor3:is_child()
+  brod_crash:shared(Code) =/= none andalso brod_supervisor3:is_child()
     orelse ?BROD_LOG_ERROR("consumer of ~ts-~p ~ts: ~ts", [St#st.topic, St#st.partition, becomes(Code), Desc]),
   case Code of
     invalid_topic_exception -> {stop, normal, St};

@@ -124,7 +124,7 @@ wanted(Partitions, Config) ->
   end.
 
 %% @private
-ends_all({topic, _ClientPid, Topic, _Config}, Reason) -> brod_crash:refused_line("consumers", Topic, Reason);
+ends_all({topic, _ClientPid, Topic, _Config}, Reason) -> brod_crash:shared_line("consumers", Topic, Reason);
 ends_all(root, _Reason) -> false.
 
 topic_spec(ClientPid, Topic, Config) ->

@@ -2,7 +2,7 @@
 %% it had in its hands, which may be large, and nobody's business but their reader's.
 -module(brod_crash).
 
--export([short/1, text/1, short_stack/1, empty_mailbox/0, status/2, subscriber_status/2, refused/1, refused_line/3, quietly/1]).
+-export([short/1, text/1, short_stack/1, empty_mailbox/0, status/2, subscriber_status/2, shared/1, shared_line/3, quietly/1]).
 
 -include("brod_int.hrl").
 
@@ -89,20 +89,27 @@ short_message({Pid, #kafka_message_set{topic = Topic, partition = Partition, mes
   {Pid, {kafka_message_set, Topic, Partition, length(Messages)}};
 short_message(Message) -> short(Message).
 
-%% @doc The permission whose lack has ended a producer or a consumer, and those of all partitions of its topic alike.
--spec refused(Reason :: term()) -> atom().
-refused({restart, Code}) -> refused(Code);
-refused({not_retriable, {produce_response_error, _Topic, _Partition, _Offset, Code}}) -> refused(Code);
-refused({not_retriable, Code}) -> refused(Code);
-refused(Code) when Code =:= topic_authorization_failed; Code =:= cluster_authorization_failed -> Code;
-refused(_Reason) -> none.
+%% @doc What has ended a producer or a consumer, and ends those of the other partitions of its topic alike, if it is of that kind: a permission is
+%% missing, the topic is gone, too few replicas are in sync, brokers are away.
+-spec shared(Reason :: term()) -> atom() | {GivenUp :: atom(), Why :: atom()}.
+shared({restart, Code}) -> shared(Code);
+shared({not_retriable, Why}) -> shared(code(Why));
+shared({GivenUp, Why}) when GivenUp =:= reached_max_retries; GivenUp =:= delivery_timeout -> {GivenUp, code(Why)};
+shared(Code) when Code =:= topic_authorization_failed; Code =:= cluster_authorization_failed -> Code;
+shared(_Reason) -> none.
 
-%% @doc What is said of all of them then, once for each code; see the callback `ends_all' of `brod_supervisor3'.
--spec refused_line(Workers :: string(), brod:topic(), Reason :: term()) -> {Code :: atom(), unicode:chardata()} | false.
-refused_line(Workers, Topic, Reason) ->
-  case refused(Reason) of
+code({produce_response_error, _Topic, _Partition, _Offset, Code}) -> Code;
+code(Code) when is_atom(Code) -> Code;
+code(_Why) -> other.
+
+%% @doc What is said of all of them then, once for each such reason; see the callback `ends_all' of `brod_supervisor3'. Where that may be one
+%% partition's own after all, it names the first one.
+-spec shared_line(Workers :: string(), brod:topic(), Reason :: term()) -> {Why :: term(), unicode:chardata()} | false.
+shared_line(Workers, Topic, Reason) ->
+  case shared(Reason) of
     none -> false;
-    Code -> {Code, io_lib:format("~s of ~ts stop: ~s", [Workers, Topic, Code])}
+    Code when is_atom(Code) -> {Code, io_lib:format("~s of ~ts stop: ~s", [Workers, Topic, Code])};
+    Why -> {Why, io_lib:format("~s of ~ts stop: ~ts", [Workers, Topic, text(Reason)])}
   end.
 
 %% @doc Ends the calling process for a reason that a line in the log has told. Those who are linked to it or watch it see that reason; the

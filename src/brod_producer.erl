@@ -202,7 +202,7 @@ ended(Reason, #state{topic = Topic, partition = Partition} = State) ->
     true -> {stop, Reason, State};
     false ->
       %% See brod_producers_sup:ends_all/2.
-      brod_crash:refused(Reason) =/= none andalso brod_supervisor3:is_child()
+      brod_crash:shared(Reason) =/= none andalso brod_supervisor3:is_child()
         orelse ?BROD_LOG_ERROR("producer of ~ts-~p stops: ~ts", [Topic, Partition, brod_crash:text(Reason)]),
       ok = terminate(Reason, State),
       brod_crash:quietly(Reason)

@@ -132,7 +132,7 @@ post_init({topic, ClientPid, Topic, Config}) ->
   end.
 
 %% @private
-ends_all({topic, _ClientPid, Topic, _Config}, Reason) -> brod_crash:refused_line("producers", Topic, Reason);
+ends_all({topic, _ClientPid, Topic, _Config}, Reason) -> brod_crash:shared_line("producers", Topic, Reason);
 ends_all(root, _Reason) -> false.
 
 topic_spec(ClientPid, Topic, Config) ->

@@ -296,8 +296,8 @@ ends_all(Reason, #state{module = Module, args = Args}) ->
 
 repeated(Name, {restart, Code}) ->
   brod_trouble:fails({?MODULE, Name}, Code);
-repeated(Name, {Why, _}) when Why =:= not_retriable; Why =:= reached_max_retries; Why =:= delivery_timeout ->
-  brod_trouble:fails({?MODULE, Name}, Why);
+repeated(Name, {not_retriable, _}) ->
+  brod_trouble:fails({?MODULE, Name}, not_retriable);
 repeated(_Name, _Reason) ->
   {tell, 0}.
 

@@ -47,3 +47,19 @@ statuses_have_counts_and_no_payloads_test() ->
              {brod_connection, Connection, #{kind => own, endpoint => {"h", 1}}},
              {brod_transaction, Transaction, #{client => c, calls => 0}},
              {brod_sasl_provider, Sasl, #{mechanism => plain}}]].
+
+%% Whoever produces to a topic that was deleted has all producers of it end every few seconds.
+what_ends_all_producers_of_a_topic_is_one_trouble_test() ->
+  Nack = fun(Partition, Code) -> {produce_response_error, <<"t">>, Partition, -1, Code} end,
+  Line = fun(Reason) -> brod_crash:shared_line("producers", <<"t">>, Reason) end,
+  Trouble = fun(Reason) -> {Why, _} = Line(Reason), Why end,
+  GivenUp = fun(Partition, Code) -> {reached_max_retries, Nack(Partition, Code)} end,
+  ?assertEqual(Trouble(GivenUp(0, unknown_topic_or_partition)), Trouble(GivenUp(7, unknown_topic_or_partition))),
+  ?assertNotEqual(Trouble(GivenUp(0, unknown_topic_or_partition)), Trouble(GivenUp(0, not_enough_replicas))),
+  ?assertEqual(Trouble({delivery_timeout, {closed, "a"}}), Trouble({delivery_timeout, {closed, "b"}})),
+  {_, Words} = Line(GivenUp(7, not_enough_replicas)),
+  ?assertEqual("producers of t stop: {reached_max_retries,{produce_response_error,<<\"t\">>,7,-1,not_enough_replicas}}",
+               unicode:characters_to_list(Words)),
+  {topic_authorization_failed, Refused} = Line({not_retriable, Nack(1, topic_authorization_failed)}),
+  ?assertEqual("producers of t stop: topic_authorization_failed", unicode:characters_to_list(Refused)),
+  [?assertEqual(false, Line(Reason)) || Reason <- [{not_retriable, Nack(0, unsupported_version)}, boom]].

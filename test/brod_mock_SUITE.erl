@@ -3,7 +3,7 @@
 -module(brod_mock_SUITE).
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
--export([produced_is_consumed/1, malformed_messages_are_refused_in_words/1, large_values_arrive_as_they_were/1, ends_with_its_owner/1, crash_is_an_exit/1, kcat_both_ways/1, leader_moves/1,
+-export([produced_is_consumed/1, malformed_messages_are_refused_in_words/1, topic_that_is_gone_is_one_line/1, large_values_arrive_as_they_were/1, ends_with_its_owner/1, crash_is_an_exit/1, kcat_both_ways/1, leader_moves/1,
          leader_that_hangs_keeps_nothing_from_the_next_one/1, broker_stops/1, looks_older/1, no_fault_harms/1]).
 -export([metadata_without_a_client_creates_no_topic/1, holes_are_read_over/1, control_batches_are_not_messages/1, lying_high_watermark_harms_no_consumer/1,
          consumer_goes_on_after_an_unclean_election/1, brokers_clock_is_seen/1, throttled_client_waits/1, throttle_ends_with_its_connection/1,
@@ -30,7 +30,7 @@
 suite() -> [{timetrap, {minutes, 8}}].
 
 all() ->
-  [produced_is_consumed, malformed_messages_are_refused_in_words, metadata_without_a_client_creates_no_topic, large_values_arrive_as_they_were, ends_with_its_owner, crash_is_an_exit, kcat_both_ways, leader_moves,
+  [produced_is_consumed, malformed_messages_are_refused_in_words, topic_that_is_gone_is_one_line, metadata_without_a_client_creates_no_topic, large_values_arrive_as_they_were, ends_with_its_owner, crash_is_an_exit, kcat_both_ways, leader_moves,
    leader_that_hangs_keeps_nothing_from_the_next_one, broker_stops, looks_older,
    holes_are_read_over, control_batches_are_not_messages, lying_high_watermark_harms_no_consumer,
    consumer_goes_on_after_an_unclean_election, brokers_clock_is_seen, throttled_client_waits, throttle_ends_with_its_connection,
@@ -44,6 +44,25 @@ all() ->
 init_per_suite(Config) -> brod_test:init_mock_suite(Config).
 
 end_per_suite(_Config) -> ok.
+
+%% Callers hear of each message; the log does not hear of each partition each time that its producer was started again.
+topic_that_is_gone_is_one_line(_Config) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 3}}, fun(Mock, Client) ->
+    ok = brod:start_producer(Client, <<"t">>, [{max_retries, 0}, {partition_restart_delay_seconds, 1}]),
+    [ok = brod:produce_sync(Client, <<"t">>, P, <<>>, <<"v">>) || P <- [0, 1, 2]],
+    Log = brod_log:start(),
+    ok = brod:delete_topics(brod_mock:endpoints(Mock), [<<"t">>], 5000),
+    Refused = fun(P) ->
+                case brod:produce_sync(Client, <<"t">>, P, <<>>, <<"v">>) of
+                  {error, {producer_down, {reached_max_retries, {produce_response_error, <<"t">>, P, -1, unknown_topic_or_partition}}}} -> true;
+                  {error, {producer_down, _}} -> false
+                end
+              end,
+    [brod_test:wait_until(fun() -> Refused(P) end, ?LIMIT_MS) || _Life <- [1, 2], P <- [0, 1, 2]],
+    ?assertMatch([_], brod_log:all(Log, "producers of t stop: {reached_max_retries")),
+    ?assertEqual([], brod_log:all(Log, "producer of t-") ++ brod_log:all(Log, "child")),
+    ok = brod_log:stop(Log)
+  end).
 
 produced_is_consumed(_Config) ->
   brod_test:with_mock(#{topics => #{<<"t">> => 3}}, fun(Mock, Client) ->
