@@ -1,7 +1,9 @@
 //! Callers that are held up because all producers together buffer too much.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use brod_engine::cluster::{Cluster, ClusterConfig};
 use brod_engine::net::Endpoint;
@@ -168,4 +170,73 @@ async fn who_never_waits_loses_calls_only_while_too_many_bytes_are_buffered() {
         assert!(producer.result().await.is_ok());
     }
     until("there is room again", || give() == Append::Done).await;
+}
+
+/// Notes that results have been told, bytes given back with them, and that callers may go on.
+#[derive(Default)]
+struct Noted {
+    is_flushed: AtomicBool,
+    has_room: AtomicBool,
+}
+
+impl Replies for Noted {
+    type Acks = Calls;
+    type Waiter = ();
+
+    fn delivered(&self, _: Calls, _: i64) {}
+    fn flush(&self) {
+        self.is_flushed.store(true, Ordering::SeqCst);
+    }
+    fn failed(&self, _: Calls, _: &Failure) {}
+    fn room(&self, _: Vec<()>) {
+        self.has_room.store(true, Ordering::SeqCst);
+    }
+    fn stopped(&self, _: &Failure) {}
+    fn sent(&self, _: u32, _: usize) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_that_come_back_while_a_call_is_turned_away_let_it_in() {
+    let broker = Broker::start_as(1).await;
+    let cluster = Cluster::start(ClusterConfig {
+        bootstrap: vec![Endpoint {
+            host: "127.0.0.1".into(),
+            port: broker.port,
+        }],
+        ..ClusterConfig::default()
+    });
+    cluster.connect().await.unwrap();
+    let producers = Producers::new(cluster.clone(), 1);
+    let open = |index| {
+        let config = ProducerConfig {
+            idempotence: Idempotence::Off,
+            ..ProducerConfig::default()
+        };
+        producers.open("t", index, config, Noted::default())
+    };
+    let [busy, idle] = [0, 1].map(open);
+    let fill = |writer: &mut BatchWriter, calls: &mut Calls, _| {
+        writer.push(0, None, Some(b"value"), &[]);
+        calls.0 += 1;
+        Ok::<(), Infallible>(())
+    };
+    broker.change(|state| state.held = Some(0));
+    let taken = busy.append(WhenFull::Take, fill, || None);
+    assert_eq!(taken.unwrap(), Append::Done);
+    until("held", || broker.change(|state| state.is_holding)).await;
+    // Whoever gives them back finds nobody yet who waits for them.
+    let bytes_come_back = || {
+        broker.change(|state| state.held = None);
+        let start = std::time::Instant::now();
+        while !busy.replies().is_flushed.load(Ordering::SeqCst) && start.elapsed() < LIMIT {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Some(())
+    };
+    let turned_away = idle.append(WhenFull::Wait, fill, bytes_come_back);
+    assert_eq!(turned_away.unwrap(), Append::Full);
+    let has_room = || idle.replies().has_room.load(Ordering::SeqCst);
+    until("a caller waits for ever", has_room).await;
+    let let_in = idle.append(WhenFull::Wait, fill, || None);
+    assert_eq!(let_in.unwrap(), Append::Done);
 }

@@ -95,7 +95,9 @@ impl<R: Replies> Partition<R> {
             return Append::Dropped;
         };
         state.applicants.push_back(waiter);
-        let waits = self.budget.is_exceeded() && !state.waits_for_bytes;
+        // With room for calls it waits for bytes, even if there are some again by now: whoever gave them back did not find it.
+        let has_room = state.buffer.buffered_calls() < self.config.partition_buffer_limit;
+        let waits = has_room && !state.waits_for_bytes;
         state.waits_for_bytes |= waits;
         drop(state);
         if waits {
