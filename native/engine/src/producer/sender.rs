@@ -11,7 +11,7 @@ use kafka_protocol::messages::{ApiKey, ProduceRequest};
 
 use super::acks::Replies;
 use super::buffer::{Destination, Take};
-use super::failure::Cause;
+use super::failure::{Cause, Failure};
 use super::inbox::Inbox;
 use super::lane::{Event, Item, Lane, Request, LANES};
 use super::partition::{Host, Partition};
@@ -453,10 +453,9 @@ impl<R: Replies> Task<R> {
             left.extend(lane.queue.drain());
             for item in lane.in_flight.drain(..).flat_map(|request| request.items) {
                 item.partition.close();
-                item.partition.event(|buffer, config| {
-                    let cause = Cause::Net(NetError::Closed);
-                    Some(buffer.failed(config, Instant::now(), item.batch, cause))
-                });
+                // Whatever it has stopped for, nothing is sent again.
+                item.partition
+                    .event(|buffer, _| Some(buffer.give_up(item.batch, Failure::Closed)));
             }
         }
         for partition in left {

@@ -2,6 +2,7 @@
 
 use brod_engine::net::NetError;
 use brod_engine::producer::{AppendError, Cause};
+use brod_protocol::error::ErrorCode;
 
 use super::*;
 
@@ -23,6 +24,25 @@ async fn a_closed_cluster_closes_all_its_producers() {
     cluster.close();
     until("closed", || busy.is_closed() && idle.is_closed()).await;
     assert_eq!(busy.result().await, Err(Failure::Closed));
+}
+
+/// The engine tells callers of what it has when the client closes, in whichever order its tasks come to that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_producer_has_in_flight_that_stops_by_itself_fails_with_its_cluster() {
+    for _ in 0..20 {
+        let broker = Broker::start_as(1).await;
+        let (cluster, mut producer) = Producer::start(&broker, Duration::from_millis(10)).await;
+        broker.change(|state| state.held = Some(0));
+        producer.send("a");
+        until("on the wire", || broker.change(|state| state.is_holding)).await;
+        let code = ErrorCode::TOPIC_AUTHORIZATION_FAILED;
+        producer.partition.refused(code);
+        cluster.close();
+        assert_eq!(producer.result().await, Err(Failure::Closed));
+        let partition = Arc::downgrade(&producer.partition);
+        drop((producer, cluster));
+        until("forgotten", || partition.strong_count() == 0).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
