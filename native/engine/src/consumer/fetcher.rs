@@ -17,7 +17,7 @@ use super::driver::PartitionDriver;
 use super::fetch_queue::{FetchQueue, FirstLane};
 use super::poll::{Limits, Poll};
 use super::routing::{Claimed, FetchId};
-use super::session::{Ask, Key, Plan, Session};
+use super::session::{Ask, Key, Session};
 use super::subscription::NextFetch;
 use crate::cluster::{Cluster, LATE};
 use crate::error::Error;
@@ -213,7 +213,7 @@ impl Lane {
         let plan = if self.is_first() {
             self.session.plan(version)
         } else {
-            Plan::without_session(self.session.wanted())
+            self.session.plan_apart()
         };
         // A leader that names a replica to a partition gives it nothing else. Others stay with their leader meanwhile.
         let rack_id = match self.held.values().any(|held| held.from_leader) {

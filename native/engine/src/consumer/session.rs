@@ -23,18 +23,6 @@ pub(super) struct Plan {
     pub forget: Vec<(Key, Option<TopicId>)>,
 }
 
-impl Plan {
-    /// A request that starts no session.
-    pub(super) fn without_session<'a>(wanted: impl Iterator<Item = (&'a Key, &'a Ask)>) -> Self {
-        Plan {
-            session_id: 0,
-            session_epoch: -1,
-            ask: wanted.map(|(key, ask)| (key.clone(), *ask)).collect(),
-            forget: Vec::new(),
-        }
-    }
-}
-
 /// The topics of the partitions that are wanted, by id.
 #[derive(Debug, Default)]
 struct Topics {
@@ -129,11 +117,6 @@ impl Session {
         }
     }
 
-    /// All that is wanted.
-    pub(super) fn wanted(&self) -> impl Iterator<Item = (&Key, &Ask)> {
-        self.wanted.iter()
-    }
-
     /// Wants it no more.
     pub(super) fn drop(&mut self, key: &Key) {
         if let Some(former) = self.wanted.swap_remove(key) {
@@ -179,6 +162,18 @@ impl Session {
             session_epoch: self.epoch,
             ask,
             forget,
+        }
+    }
+
+    /// A request that starts no session, for those who never have one.
+    pub(super) fn plan_apart(&mut self) -> Plan {
+        self.changed.clear();
+        let wanted = self.wanted.iter();
+        Plan {
+            session_id: 0,
+            session_epoch: -1,
+            ask: wanted.map(|(key, ask)| (key.clone(), *ask)).collect(),
+            forget: Vec::new(),
         }
     }
 
@@ -284,6 +279,20 @@ mod tests {
         assert_eq!(plan.session_epoch, 2);
         assert_eq!(partitions(&plan), [0, 2]);
         assert_eq!(plan.forget, [(key(1), None)]);
+    }
+
+    #[test]
+    fn what_has_changed_is_forgotten_by_a_lane_that_has_no_session_too() {
+        let mut session = Session::default();
+        for partition in 0..100 {
+            session.want(&key(partition), ask(10));
+            let plan = session.plan_apart();
+            assert_eq!((plan.session_id, plan.session_epoch), (0, -1));
+            assert_eq!(partitions(&plan), [partition]);
+            session.drop(&key(partition));
+        }
+        session.plan_apart();
+        assert!(session.changed.is_empty());
     }
 
     #[test]
