@@ -206,6 +206,11 @@ impl Connections {
         self.slots.lock().remove(&(node, purpose));
     }
 
+    /// The same, whichever brokers it was of.
+    pub(super) fn forget_all(&self, purpose: &Purpose) {
+        self.slots.lock().retain(|(_, other), _| other != purpose);
+    }
+
     /// Closes all but those that outlive the client.
     pub(super) fn close(&self) {
         self.close_those(|purpose| !purpose.outlives_client());

@@ -258,6 +258,11 @@ impl Cluster {
         self.connections.forget(node, purpose);
     }
 
+    /// Forgets the connections of a purpose, to whichever brokers, that are not used again.
+    pub fn forget_connections(&self, purpose: &Purpose) {
+        self.connections.forget_all(purpose);
+    }
+
     /// Sends a request to a node's main connection and waits for the answer.
     pub async fn call<R: Request>(
         &self,

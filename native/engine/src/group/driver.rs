@@ -213,9 +213,9 @@ impl<M: GroupProtocol> Driver<M> {
         } else {
             Ok(())
         };
-        if let Some(node) = self.connected_to {
-            self.forget_connection(node);
-        }
+        // Whoever had to look for the coordinator to leave has connected to one more.
+        let cluster = &self.link.cluster;
+        cluster.forget_connections(&self.link.purpose);
         if let Err(error) = &result {
             let group = &self.link.config.group_id;
             let client = &*self.link.cluster.config().connect.client_id;

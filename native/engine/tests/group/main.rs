@@ -12,7 +12,7 @@ use brod_engine::net::Endpoint;
 use bytes::BytesMut;
 use kafka_protocol::messages::{
     ApiKey, BrokerId, FindCoordinatorResponse, HeartbeatResponse, JoinGroupResponse,
-    SyncGroupResponse,
+    LeaveGroupResponse, SyncGroupResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 use parking_lot::Mutex;
@@ -28,9 +28,11 @@ const VERSIONS: Versions = &[
     (ApiKey::JoinGroup, 5),
     (ApiKey::SyncGroup, 3),
     (ApiKey::Heartbeat, 3),
+    (ApiKey::LeaveGroup, 2),
 ];
 /// A machine that is busy takes a part of what is left of one.
 const SESSION: Duration = Duration::from_secs(3);
+const NOT_COORDINATOR: i16 = 16;
 
 /// A broker that asks the member to leave it alone for a while after each answer.
 struct Broker {
@@ -40,6 +42,9 @@ struct Broker {
     mutes: bool,
     muted_until: Instant,
     heartbeats: usize,
+    /// Who coordinates. Of two that there are, both at this port, the other one refuses heartbeats.
+    coordinator: i32,
+    refused: usize,
 }
 
 impl Broker {
@@ -51,10 +56,13 @@ impl Broker {
         }
         let text = StrBytes::from_static_str;
         Some(match key {
-            ApiKey::Metadata => encoded(&metadata(&[(1, self.port)], 1, 0), version),
+            ApiKey::Metadata => {
+                let brokers = [(1, self.port), (2, self.port)];
+                encoded(&metadata(&brokers, 1, 0), version)
+            }
             ApiKey::FindCoordinator => {
                 let found = FindCoordinatorResponse::default()
-                    .with_node_id(BrokerId(1))
+                    .with_node_id(BrokerId(self.coordinator))
                     .with_host(text("127.0.0.1"))
                     .with_port(self.port.into());
                 encoded(&found, version)
@@ -74,9 +82,14 @@ impl Broker {
             }
             ApiKey::Heartbeat => {
                 self.heartbeats += 1;
-                let heartbeat = HeartbeatResponse::default().with_throttle_time_ms(throttle);
+                let moved = self.coordinator != 1;
+                self.refused += usize::from(moved);
+                let heartbeat = HeartbeatResponse::default()
+                    .with_throttle_time_ms(throttle)
+                    .with_error_code(if moved { NOT_COORDINATOR } else { 0 });
                 encoded(&heartbeat, version)
             }
+            ApiKey::LeaveGroup => encoded(&LeaveGroupResponse::default(), version),
             _ => return None,
         })
     }
@@ -91,6 +104,8 @@ async fn start(throttle: Duration, mutes: bool) -> (Arc<Cluster>, Arc<Mutex<Brok
         mutes,
         muted_until: Instant::now(),
         heartbeats: 0,
+        coordinator: 1,
+        refused: 0,
     }));
     let shared = broker.clone();
     serve(
@@ -144,8 +159,8 @@ async fn a_broker_that_throttles_does_not_end_the_generation_of_a_member_that_it
     );
 }
 
-async fn is_heard(throttle: Duration, mutes: bool) {
-    let (cluster, broker) = start(throttle, mutes).await;
+/// A member in a generation, and what it is told from then on.
+async fn member(cluster: Arc<Cluster>) -> (Group, mpsc::UnboundedReceiver<Event>) {
     let (tell, mut told) = mpsc::unbounded_channel();
     let events = Box::new(move |_, event| drop(tell.send(event)));
     let group = Group::open(cluster, config(), events);
@@ -162,9 +177,44 @@ async fn is_heard(throttle: Duration, mutes: bool) {
         }
     };
     assert!(timeout(10 * SESSION, assigned).await.is_ok());
+    (group, told)
+}
+
+async fn is_heard(throttle: Duration, mutes: bool) {
+    let (cluster, broker) = start(throttle, mutes).await;
+    let (_group, mut told) = member(cluster).await;
     let before = broker.lock().heartbeats;
     let ended = timeout(4 * SESSION, told.recv()).await;
     assert!(ended.is_err(), "{mutes}: {ended:?}");
     let heartbeats = broker.lock().heartbeats - before;
     assert!(heartbeats >= 3, "{mutes}: {heartbeats}");
+}
+
+/// Waits for what no event tells of.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < 10 * SESSION, "{what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_leaves_while_its_coordinator_moves_holds_no_connection_afterwards() {
+    let (cluster, broker) = start(Duration::ZERO, false).await;
+    cluster.connect().await.unwrap();
+    let open = || {
+        let brokers = cluster.stats().brokers();
+        let open = brokers.iter().map(|(_, stats)| stats.connections());
+        open.sum::<u64>()
+    };
+    let before = open();
+    let (group, _told) = member(cluster.clone()).await;
+    broker.lock().coordinator = 2;
+    // It looks for the new one a moment later.
+    until("refused", || broker.lock().refused > 0).await;
+    let (reply, mut closed) = mpsc::unbounded_channel();
+    group.close(true, Box::new(move |left| drop(reply.send(left))));
+    assert_eq!(timeout(10 * SESSION, closed.recv()).await, Ok(Some(Ok(()))));
+    until("a connection stays", || open() == before).await;
 }
