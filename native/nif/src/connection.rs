@@ -192,7 +192,7 @@ async fn send(connection: &Connection, ask: Ask, sent: &mpsc::UnboundedSender<(A
         // The other end goes only after this one.
         let _ = sent.send((ask.asker, Box::pin(exchange)));
     } else {
-        let written = connection.send_only(body, key, version).await;
+        let written = connection.send_only(body, key, version, ask.limit).await;
         answer(ask.asker, written.map(|()| Bytes::new()));
     }
 }

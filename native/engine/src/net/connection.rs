@@ -238,11 +238,21 @@ impl Connection {
     }
 
     /// Queues an encoded request that no response answers; the result comes when it is written.
-    pub async fn send_only(&self, body: Bytes, api_key: i16, version: i16) -> Result<(), NetError> {
-        self.submit(body, api_key, version, false)
-            .await
-            .unwrap_or(Err(NetError::Closed))
-            .map(|_| ())
+    ///
+    /// One that is not written in time closes the connection, as with [`Connection::call`].
+    pub async fn send_only(
+        &self,
+        body: Bytes,
+        api_key: i16,
+        version: i16,
+        limit: Duration,
+    ) -> Result<(), NetError> {
+        let written = self.submit(body, api_key, version, false);
+        let Some(written) = self.in_time(limit, written).await else {
+            self.shared.fail(NetError::Timeout);
+            return Err(NetError::Timeout);
+        };
+        written.unwrap_or(Err(NetError::Closed)).map(|_| ())
     }
 
     /// Queues an encoded request. Requests are written in the order of these calls.

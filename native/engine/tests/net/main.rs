@@ -16,7 +16,7 @@ use brod_engine::net::{
 };
 use brod_engine::stats::Event;
 use broker::{answer_metadata, listen_plain, VERSIONS};
-use kafka_protocol::messages::{MetadataRequest, MetadataResponse};
+use kafka_protocol::messages::{ApiKey, MetadataRequest, MetadataResponse};
 use parking_lot::Mutex;
 use server::encoded;
 
@@ -54,6 +54,23 @@ async fn a_connection_that_nobody_uses_is_closed_and_one_that_waits_for_an_answe
     let closed = tokio::time::timeout(limit, connection.wait_closed()).await;
     assert!(closed.is_ok());
     assert_eq!(ends(&slow, &options), (0, 1, Some(Event::Closed("idle"))));
+}
+
+#[tokio::test]
+async fn a_request_without_an_answer_that_a_broker_does_not_read_has_its_limit_too() {
+    const LIMIT: Duration = Duration::from_millis(500);
+    // It reads nothing beside what it works on.
+    let hangs = listen_plain(VERSIONS, |_, _, _| std::future::pending()).await;
+    let connection = Connection::open(&hangs, &options()).await.unwrap();
+    let (produce, metadata) = (ApiKey::Produce as i16, ApiKey::Metadata as i16);
+    let asked = connection.exchange_within(bytes::Bytes::new(), metadata, 9, 10 * LIMIT);
+    // More than what lies between them takes.
+    let body = bytes::Bytes::from(vec![0; 64 * 1024 * 1024]);
+    let written = connection.send_only(body, produce, 3, LIMIT);
+    let written = tokio::time::timeout(10 * LIMIT, written).await;
+    assert_eq!(written, Ok(Err(NetError::Timeout)));
+    assert!(connection.is_closed());
+    assert_eq!(asked.await, Err(NetError::Timeout));
 }
 
 /// Connections that were lost, that were closed, and what the journal says last.
