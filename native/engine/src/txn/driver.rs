@@ -13,7 +13,7 @@ use super::common::Common;
 use super::config::OffsetsToAdd;
 use super::gate::Gate;
 use super::kept::Kept;
-use super::link::{Command, Link, Reply};
+use super::link::{Caller, Command, Link};
 use super::requests::Asker;
 use super::state::{self, Protocol, State, Step, Told, Trouble};
 use crate::cluster::{seconds, NodeId};
@@ -48,9 +48,9 @@ pub(super) struct Driver<R: Replies> {
     asking: Option<Asking>,
     /// Who coordinates by now, while a batch is late.
     looking: Option<Asking>,
-    begin: Option<Reply>,
-    end: Option<Reply>,
-    offsets: HashMap<u64, (Arc<OffsetsToAdd>, Reply)>,
+    begin: Option<Caller>,
+    end: Option<Caller>,
+    offsets: HashMap<u64, (Arc<OffsetsToAdd>, Caller)>,
     next_number: u64,
     /// Records that nobody waits for are not sent before that.
     gathers_until: Option<Instant>,
@@ -135,15 +135,8 @@ impl<R: Replies> Driver<R> {
             // What has come together is asked for together.
             self.take_commands();
         }
+        // Who still waits for something is told now that it is over.
         self.gate.abort();
-        self.commands.close();
-        while let Ok(command) = self.commands.try_recv() {
-            if let Command::Begin(reply) | Command::Offsets(_, reply) | Command::End(_, reply) =
-                command
-            {
-                reply(Err(Trouble::Closed));
-            }
-        }
     }
 
     /// Does what there is to do, and says when to look again, if not before.
@@ -192,11 +185,11 @@ impl<R: Replies> Driver<R> {
     fn command(&mut self, command: Command) {
         let invalid = || Err(Trouble::Abortable(ErrorCode::INVALID_TXN_STATE));
         match command {
-            Command::Begin(reply) => {
+            Command::Begin(caller) => {
                 self.adopt();
                 match self.state.begin() {
-                    true => self.begin = Some(reply),
-                    false => reply(self.gate.trouble().map_or_else(invalid, Err)),
+                    true => self.begin = Some(caller),
+                    false => caller.tell(self.gate.trouble().map_or_else(invalid, Err)),
                 }
             }
             Command::Stored => {
@@ -219,15 +212,15 @@ impl<R: Replies> Driver<R> {
                 }
             }
             Command::Refused => self.state.refused_before(),
-            Command::Offsets(offsets, reply) => {
+            Command::Offsets(offsets, caller) => {
                 self.next_number += 1;
                 let number = self.next_number;
-                self.offsets.insert(number, (Arc::new(offsets), reply));
+                self.offsets.insert(number, (Arc::new(offsets), caller));
                 self.state.commit_offsets(number);
             }
-            Command::End(_, reply) if self.end.is_some() => reply(invalid()),
-            Command::End(commit, reply) => {
-                self.end = Some(reply);
+            Command::End(_, caller) if self.end.is_some() => caller.tell(invalid()),
+            Command::End(commit, caller) => {
+                self.end = Some(caller);
                 self.finish(commit);
             }
             Command::Close => {
@@ -335,8 +328,8 @@ impl<R: Replies> Driver<R> {
                 self.link.set_untouched(self.renews_until.is_some());
                 self.gate.begin(producer);
                 self.gathers_until = Some(Instant::now() + GATHERING);
-                if let Some(reply) = self.begin.take() {
-                    reply(Ok(()));
+                if let Some(caller) = self.begin.take() {
+                    caller.tell(Ok(()));
                 }
                 if self.closing {
                     self.finish(false);
@@ -350,8 +343,8 @@ impl<R: Replies> Driver<R> {
                 self.gate.joined(&places);
             }
             Told::Offsets(number, result) => {
-                if let Some((_, reply)) = self.offsets.remove(&number) {
-                    reply(result);
+                if let Some((_, caller)) = self.offsets.remove(&number) {
+                    caller.tell(result);
                 }
             }
             Told::Ended(result) => {
@@ -363,14 +356,14 @@ impl<R: Replies> Driver<R> {
                     }
                     Err(why) => self.gate.refuse(why),
                 }
-                if let Some(reply) = self.end.take() {
-                    reply(result);
+                if let Some(caller) = self.end.take() {
+                    caller.tell(result);
                 }
             }
             Told::Failed(why) => {
                 self.gate.refuse(&why);
-                if let Some(reply) = self.begin.take() {
-                    reply(Err(why));
+                if let Some(caller) = self.begin.take() {
+                    caller.tell(Err(why));
                 }
             }
             Told::Waits(error, lasts) => {

@@ -111,7 +111,7 @@ impl<R: Replies> Transactional<R> {
     /// Begins a transaction. That fences all other producers of the id, and ends what they have left open; where
     /// the last transaction of the id in this client has just ended, that has been done already.
     pub fn begin(&self, reply: Reply) {
-        self.send(Command::Begin(reply));
+        self.send(Command::Begin(reply.into()));
     }
 
     /// Runs `body`, which appends records, with the producer of a partition. `replies` is asked for if
@@ -153,13 +153,13 @@ impl<R: Replies> Transactional<R> {
 
     /// Makes offsets part of the transaction.
     pub fn add_offsets(&self, offsets: OffsetsToAdd, reply: Reply) {
-        self.send(Command::Offsets(offsets, reply));
+        self.send(Command::Offsets(offsets, reply.into()));
     }
 
     /// Commits or aborts. A commit waits for all records that were appended before.
     pub fn end(&self, commit: bool, reply: Reply) {
         self.gate.shut();
-        self.send(Command::End(commit, reply));
+        self.send(Command::End(commit, reply.into()));
     }
 
     /// Aborts what is open, in the background.
@@ -169,13 +169,8 @@ impl<R: Replies> Transactional<R> {
     }
 
     fn send(&self, command: Command) {
-        let Err(unsent) = self.link.send(command) else {
-            return;
-        };
-        if let Command::Begin(reply) | Command::Offsets(_, reply) | Command::End(_, reply) = unsent
-        {
-            self.runtime
-                .spawn(boxed(async move { reply(Err(Trouble::Closed)) }));
+        if let Err(unsent) = self.link.send(command) {
+            self.runtime.spawn(boxed(async move { drop(unsent) }));
         }
     }
 }

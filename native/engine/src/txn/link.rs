@@ -22,9 +22,36 @@ const LAST_V1_PRODUCE: i16 = 11;
 /// Takes the result of one call. Called exactly once, from the engine's threads; must not block.
 pub type Reply = Box<dyn FnOnce(Result<(), Trouble>) + Send>;
 
+/// Who waits for the result of one call. Whoever is told nothing else, whatever the reason, is told that the client is closed:
+/// so it is dropped on the engine's threads alone.
+pub(super) struct Caller(Option<Reply>);
+
+impl Caller {
+    /// Tells the result.
+    pub(super) fn tell(mut self, result: Result<(), Trouble>) {
+        if let Some(reply) = self.0.take() {
+            reply(result);
+        }
+    }
+}
+
+impl From<Reply> for Caller {
+    fn from(reply: Reply) -> Self {
+        Caller(Some(reply))
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            reply(Err(Trouble::Closed));
+        }
+    }
+}
+
 /// What the task of a transactional id is told.
 pub(super) enum Command {
-    Begin(Reply),
+    Begin(Caller),
     Add(Place),
     Failed(Trouble),
     /// See [`Link::set_untouched`].
@@ -35,8 +62,8 @@ pub(super) enum Command {
     Late,
     /// Something was refused before it came to a producer.
     Refused,
-    Offsets(OffsetsToAdd, Reply),
-    End(bool, Reply),
+    Offsets(OffsetsToAdd, Caller),
+    End(bool, Caller),
     Close,
 }
 

@@ -5,6 +5,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::cluster::{Cluster, ClusterConfig, Purpose};
 use crate::producer::{Acks, Failure, ProducerConfig, Producers, Split};
+use crate::txn::link::Reply;
 use crate::txn::state::Limits;
 
 const ID: ProducerId = ProducerId { id: 7, epoch: 3 };
@@ -43,11 +44,11 @@ impl Replies for Nobody {
     fn sent(&self, _records: u32, _payload: usize) {}
 }
 
-/// A transaction is under way, with a partition in it that has nothing left to send.
-fn begun() -> (Driver<Nobody>, Arc<Link>) {
+/// Nothing is known of the transactional id, and nobody can be asked.
+fn idle() -> (Driver<Nobody>, Arc<Link>) {
     let cluster = Cluster::start(ClusterConfig::default());
     let limit = Duration::from_secs(10);
-    let mut state = State::new(Limits {
+    let state = State::new(Limits {
         backoff: limit,
         step: limit,
         transaction: limit,
@@ -55,10 +56,6 @@ fn begun() -> (Driver<Nobody>, Arc<Link>) {
     let (commands, receiver) = mpsc::unbounded_channel();
     let common = Arc::new(Common::new(cluster.clone()));
     let link = Arc::new(Link::new("id".into(), common.clone(), commands));
-    let now = Instant::now();
-    state.adopt(ID, now);
-    assert!(state.begin());
-    state.add(("t".into(), 0), now);
     let asker = Asker {
         cluster: cluster.clone(),
         purpose: Purpose::Transaction(0),
@@ -68,9 +65,24 @@ fn begun() -> (Driver<Nobody>, Arc<Link>) {
     };
     let producers = Arc::new(Producers::new(cluster.clone(), usize::MAX));
     let gate = Gate::new(producers, link.clone(), ProducerConfig::default());
-    let mut driver = Driver::new(common, state, asker, Arc::new(gate), link.clone(), receiver);
+    let driver = Driver::new(common, state, asker, Arc::new(gate), link.clone(), receiver);
+    (driver, link)
+}
+
+/// A transaction is under way, with a partition in it that has nothing left to send.
+fn begun() -> (Driver<Nobody>, Arc<Link>) {
+    let (mut driver, link) = idle();
+    let now = Instant::now();
+    driver.state.adopt(ID, now);
+    assert!(driver.state.begin());
+    driver.state.add(("t".into(), 0), now);
     driver.act();
     (driver, link)
+}
+
+fn caller(reply: impl FnOnce(Result<(), Trouble>) + Send + 'static) -> Caller {
+    let reply: Reply = Box::new(reply);
+    reply.into()
 }
 
 /// A batch fails just when the task looks whether there is still one: it has looked for commands before.
@@ -81,11 +93,23 @@ async fn a_batch_that_fails_last_is_known_before_the_commit() {
     let told = ended.clone();
     driver.command(Command::End(
         true,
-        Box::new(move |result| *told.lock() = Some(result)),
+        caller(move |result| *told.lock() = Some(result)),
     ));
     let why = Trouble::Abortable(ErrorCode::MESSAGE_TOO_LARGE);
     assert!(link.send(Command::Failed(why.clone())).is_ok());
     driver.act();
     assert!(driver.asking.is_none(), "it is committed without the batch");
     assert_eq!(*ended.lock(), Some(Err(why)));
+}
+
+#[tokio::test]
+async fn who_waits_for_a_transaction_to_begin_is_answered_when_it_is_closed() {
+    let (driver, link) = idle();
+    let answer = Arc::new(Mutex::new(None));
+    let told = answer.clone();
+    let begin = Command::Begin(caller(move |result| *told.lock() = Some(result)));
+    assert!(link.send(begin).is_ok());
+    assert!(link.send(Command::Close).is_ok());
+    driver.run().await;
+    assert_eq!(*answer.lock(), Some(Err(Trouble::Closed)));
 }
