@@ -24,6 +24,9 @@ pub(super) enum Source {
     Transaction,
 }
 
+/// So many partitions get the same id. There may be ever new topics, and all that had it are remembered.
+const SHARED_BY: usize = 10_000;
+
 #[derive(Default)]
 struct State {
     current: Option<ProducerId>,
@@ -31,6 +34,18 @@ struct State {
     /// The cluster did not give a producer id to this client. Who can do without does not ask again; who cannot asks
     /// each time that its producer starts: permissions come back.
     is_refused: bool,
+}
+
+impl State {
+    /// The present id, if the partition may have it. If not, it is forgotten.
+    fn share(&mut self, topic: &str, partition: i32) -> Option<ProducerId> {
+        let current = self.current?;
+        if self.used.len() < SHARED_BY && self.used.insert((topic.to_owned(), partition)) {
+            return Some(current);
+        }
+        *self = State::default();
+        None
+    }
 }
 
 pub(super) struct Identities {
@@ -67,11 +82,8 @@ impl Identities {
             if state.is_refused && !required {
                 return Ok(None);
             }
-            if let Some(current) = state.current {
-                if state.used.insert((topic.to_owned(), partition)) {
-                    return Ok(Some(current));
-                }
-                *state = State::default();
+            if let Some(id) = state.share(topic, partition) {
+                return Ok(Some(id));
             }
             match ask(&self.cluster).await {
                 Ok(id) => state.current = Some(id),
@@ -108,5 +120,36 @@ fn refusal(error: &Error) -> Option<ErrorCode> {
         Error::Kafka { code, .. } if code.is_producer_id_refused() => Some(*code),
         Error::Net(NetError::UnsupportedApi { .. }) => Some(ErrorCode::UNSUPPORTED_VERSION),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: ProducerId = ProducerId { id: 7, epoch: 0 };
+
+    fn state() -> State {
+        State {
+            current: Some(ID),
+            ..State::default()
+        }
+    }
+
+    #[test]
+    fn no_partition_gets_an_id_twice() {
+        let mut state = state();
+        assert_eq!(state.share("t", 0), Some(ID));
+        assert_eq!(state.share("t", 1), Some(ID));
+        assert_eq!(state.share("t", 0), None);
+        assert_eq!(state.current, None);
+    }
+
+    #[test]
+    fn who_had_an_id_is_not_remembered_for_ever() {
+        let mut state = state();
+        let shared = (0..).take_while(|at| state.share(&at.to_string(), 0).is_some());
+        assert_eq!(shared.take(2 * SHARED_BY).count(), SHARED_BY);
+        assert!(state.used.is_empty());
     }
 }
