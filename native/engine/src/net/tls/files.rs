@@ -13,7 +13,7 @@ use super::error::{FileFault, TlsError};
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 
 /// How a set of files looked: when each was last written, and its size.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Stamps(Vec<Option<(SystemTime, u64)>>);
 
 impl Stamps {
@@ -30,6 +30,11 @@ impl Stamps {
             Some((meta.modified().ok()?, meta.len()))
         };
         Stamps(paths.iter().map(stamp).collect())
+    }
+
+    /// Whether all files could be looked at.
+    pub(super) fn are_complete(&self) -> bool {
+        self.0.iter().all(Option::is_some)
     }
 }
 

@@ -135,19 +135,101 @@ impl Tls {
                 return;
             }
             // Others that connect meanwhile go on with what there is.
-            current.read_at = stamps;
+            current.read_at = stamps.clone();
         }
-        match config::build(&self.options) {
+        self.take(&stamps, config::build(&self.options));
+    }
+
+    /// What came of reading the files when they looked like that.
+    fn take(&self, stamps: &Stamps, read: Result<ClientConfig, TlsError>) {
+        let mut current = self.current.lock();
+        if current.read_at != *stamps {
+            // They have changed again, and somebody else reads what is newer.
+            return;
+        }
+        match read {
             Ok(config) => {
-                let mut current = self.current.lock();
                 current.config = config;
                 current.by_broker.clear();
                 tracing::info!("TLS certificates have changed on disk and were read again");
             }
-            Err(error) => tracing::error!(
-                %error,
-                "TLS certificates have changed on disk and cannot be used; the former ones are kept"
-            ),
+            Err(error) => {
+                let unread = matches!(
+                    &error,
+                    TlsError::File {
+                        why: FileFault::Io(_),
+                        ..
+                    }
+                );
+                if unread && stamps.are_complete() {
+                    // It may be nobody's fault, as without a descriptor left, and they may never look different again.
+                    current.read_at = Stamps::default();
+                }
+                tracing::error!(
+                    %error,
+                    "TLS certificates have changed on disk and cannot be used; the former ones are kept"
+                );
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    fn of_file() -> (tempfile::TempDir, Tls) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.pem");
+        let certificate = CertificateParams::default()
+            .self_signed(&KeyPair::generate().unwrap())
+            .unwrap();
+        std::fs::write(&file, certificate.pem()).unwrap();
+        let options = TlsOptions {
+            roots: Roots::File(file),
+            ..TlsOptions::default()
+        };
+        (
+            directory,
+            Arc::into_inner(Tls::new(options).unwrap()).unwrap(),
+        )
+    }
+
+    fn unreadable(why: FileFault) -> TlsError {
+        TlsError::File {
+            option: "cacertfile",
+            path: "ca.pem".into(),
+            why,
+        }
+    }
+
+    #[test]
+    fn files_that_could_not_be_read_are_tried_again_and_those_that_are_broken_are_not() {
+        let (_directory, tls) = of_file();
+        let stamps = Stamps::of(&tls.files);
+        tls.take(
+            &stamps,
+            Err(unreadable(FileFault::Content("no PEM".into()))),
+        );
+        assert_eq!(tls.current.lock().read_at, stamps);
+        let full = std::io::Error::from_raw_os_error(24);
+        tls.take(&stamps, Err(unreadable(FileFault::Io(full.into()))));
+        assert_ne!(tls.current.lock().read_at, stamps);
+        tls.read_again_if_changed();
+        assert_eq!(tls.current.lock().read_at, stamps);
+    }
+
+    #[test]
+    fn what_was_read_before_files_changed_once_more_does_not_replace_what_was_read_after() {
+        let (_directory, tls) = of_file();
+        let broker = Endpoint {
+            host: "b".into(),
+            port: 1,
+        };
+        let newer = tls.config_for(&broker);
+        tls.take(&Stamps::default(), config::build(&tls.options));
+        assert!(Arc::ptr_eq(&newer, &tls.config_for(&broker)));
     }
 }
