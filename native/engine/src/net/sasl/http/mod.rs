@@ -21,7 +21,7 @@ use tokio::time::timeout_at;
 
 use super::Secret;
 use crate::net::tls::Tls;
-use crate::net::Endpoint;
+use crate::net::{race, transport, Endpoint, NetError, Resolver, SocketOptions};
 use crate::tasks::boxed;
 
 const ANSWER_LIMIT: usize = 256 * 1024;
@@ -205,19 +205,26 @@ async fn exchange(
     until: Instant,
 ) -> Result<Secret, HttpError> {
     let request = request(call, target)?;
-    let stream = TcpStream::connect((target.host.as_str(), target.port)).await;
-    let stream = stream.map_err(|error| target.unreachable(error.kind()))?;
-    if !target.https {
-        return converse(stream, request, target).await;
-    }
-    let tls = tls.ok_or_else(|| target.unreachable("TLS is not set up"))?;
     let server = Endpoint {
         host: target.host.clone(),
         port: target.port,
     };
+    let stream = connect(&server).await;
+    let stream = stream.map_err(|error| target.unreachable(error))?;
+    if !target.https {
+        return converse(stream, request, target).await;
+    }
+    let tls = tls.ok_or_else(|| target.unreachable("TLS is not set up"))?;
     let stream = tls.connect(stream, &server, until).await;
     let stream = stream.map_err(|error| target.unreachable(error))?;
     converse(stream, request, target).await
+}
+
+/// As brokers are connected to: a name that hangs has a thread of its own, and an address that does not answer is not waited for.
+async fn connect(server: &Endpoint) -> Result<TcpStream, NetError> {
+    let options = SocketOptions::default();
+    let found = transport::resolve(server, &Resolver::default()).await?;
+    transport::connect(&mut race::order(&found, &options), &options).await
 }
 
 fn request(call: Call, target: &Target) -> Result<Request<Full<Bytes>>, HttpError> {

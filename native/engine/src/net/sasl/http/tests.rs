@@ -87,6 +87,19 @@ async fn an_answer_that_is_cut_off_is_none() {
 }
 
 #[tokio::test]
+async fn a_server_whose_name_has_no_address_is_told_so() {
+    // No label of a name is that long, so nobody is asked for it.
+    let url = format!("http://{}.invalid/", "a".repeat(64));
+    let error = send(Call::get(url), None, Plaintext::Anywhere, LIMIT).await;
+    let error = error.unwrap_err();
+    assert!(
+        error.to_string().ends_with("host name does not resolve"),
+        "{error}"
+    );
+    assert!(error.is_passing());
+}
+
+#[tokio::test]
 async fn who_does_not_speak_http_is_found_out() {
     let server = FakeHttp::start(|_| b"\x15\x03\x03\x00\x02\x02\x50".to_vec()).await;
     let error = get(server.url("/")).await.unwrap_err();
