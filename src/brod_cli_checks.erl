@@ -68,7 +68,13 @@ allowed(?UNKNOWN) -> unknown;
 allowed(Bits) -> [Operation || {Bit, Operation} <- ?OPERATIONS, Bits band (1 bsl Bit) =/= 0].
 
 group(Group, Endpoints, Config) ->
-  Coordinator = brod_cli_cluster:coordinator(Endpoints, Config, Group),
+  case brod_cli_cluster:find_coordinator(Endpoints, Config, Group) of
+    {ok, Coordinator} -> group_permissions(Group, Coordinator, Config);
+    {error, group_authorization_failed = Code} -> refused(Group, Code);
+    {error, Reason} -> [{bad, "group ~ts has no coordinator: ~ts", [Group, brod_cli_output:reason(Reason)]}]
+  end.
+
+group_permissions(Group, Coordinator, Config) ->
   Fields = #{groups => [brod_cli_cluster:text(Group)], include_authorized_operations => true},
   case brod_cli_cluster:answer(Coordinator, Config, describe_groups, ?DESCRIBE_GROUPS_VSN, Fields) of
     {ok, #{groups := [#{error_code := no_error, authorized_operations := Operations}]}} ->
@@ -76,11 +82,11 @@ group(Group, Endpoints, Config) ->
         unknown -> [];
         Allowed -> told(["group ", brod_cli_cluster:text(Group)], Allowed, [read])
       end;
-    {ok, #{groups := [#{error_code := Code}]}} ->
-      [{bad, "group ~ts: ~s: this user needs Read and Describe (ACLs)", [Group, Code]}
-       || Code =:= group_authorization_failed];
-    {error, _} -> []
+    {ok, #{groups := [#{error_code := group_authorization_failed = Code}]}} -> refused(Group, Code);
+    _ -> []
   end.
+
+refused(Group, Code) -> [{bad, "group ~ts: ~s: this user needs Read and Describe (ACLs)", [Group, Code]}].
 
 %% Clock
 

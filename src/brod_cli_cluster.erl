@@ -2,7 +2,7 @@
 -module(brod_cli_cluster).
 
 -export([target/1, metadata/3, with_client/2, must/2, ask/5, answer/5, ask_controller/4, answer_controller/4, all_done/2]).
--export([controller/2, broker/3, coordinator/3]).
+-export([controller/2, broker/3, coordinator/3, find_coordinator/3]).
 -export([partitions/2, resolve/3, position/3, number/1, pairs/2, need/2, need_text/2, text/1]).
 
 -include("brod_kafka.hrl").
@@ -115,11 +115,19 @@ broker(Id, Endpoints, Config) ->
 %% @doc The endpoint of a group's coordinator.
 -spec coordinator([brod:endpoint()], config(), string()) -> brod:endpoint().
 coordinator(Endpoints, Config, Group) ->
+  {ok, Endpoint} = must(find_coordinator(Endpoints, Config, Group), "no coordinator"),
+  Endpoint.
+
+%% @doc The same, or why it is not told.
+-spec find_coordinator([brod:endpoint()], config(), string()) -> {ok, brod:endpoint()} | {error, term()}.
+find_coordinator(Endpoints, Config, Group) ->
   Client = brod_cli_coordinator,
   {ok, _} = must(metadata(Endpoints, [], Config), "no metadata"),
   ok = must(brod:start_client(Endpoints, Client, Config), "the client does not start"),
-  try must(brod_client:get_group_coordinator(Client, text(Group)), "no coordinator") of
-    {ok, {Endpoint, _Config}} -> Endpoint
+  try brod_client:get_group_coordinator(Client, text(Group)) of
+    {ok, {Endpoint, _Config}} -> {ok, Endpoint};
+    {error, [{error_code, Code}, {error_msg, <<>>}]} -> {error, Code};
+    {error, _} = Error -> Error
   after
     _ = brod:stop_client(Client)
   end.

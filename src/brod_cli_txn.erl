@@ -43,6 +43,11 @@ run(Options, ["producers"]) ->
                         || {P, #{producer_id := Id, producer_epoch := Epoch, last_timestamp := Last,
                                  current_txn_start_offset := From}} <- Found]);
 run(#{"execute" := true} = Options, ["abort", Id]) ->
+  %% An id that nobody has would be made, and nothing ended. Kafka before 3.0 does not tell.
+  case describe(Options, Id) of
+    {error, transactional_id_not_found = Code} -> throw({failed, [Id, ": ", atom_to_list(Code)]});
+    _ -> ok
+  end,
   %% Whoever begins anew with the id ends what is open, and whoever had it may write no more.
   brod_cli_cluster:with_client(Options, fun() ->
     {ok, Transaction} = brod_cli_cluster:must(brod:transaction(?CLIENT, brod_cli_cluster:text(Id), []), Id),

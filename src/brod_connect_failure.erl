@@ -51,6 +51,8 @@ cause(#{file := File, reason := Reason}) ->
 cause(illegal_sasl_state) ->
   "it does not take the connection for authenticated: check the option sasl, and what its plugin sends";
 cause(undef) -> "the plugin of the option sasl does not exist: check module and code path";
+cause({unsupported_api, Api}) ->
+  io_lib:format("it knows no ~s: check the port, it may be one for controllers alone", [Api]);
 cause({not_kafka, Text}) -> io_lib:format("no Kafka broker (~ts): check the port", [Text]);
 cause(<<"cannot start the engine's threads", _/binary>> = Text) ->
   [Text, ": check ulimit -n and ulimit -u, and what this node has open"];

@@ -7,13 +7,15 @@
 -export([lines_are_produced_and_consumed/1, json_lines_come_back/1, consuming_starts_and_ends_where_told/1,
          follow_waits_for_more/1, topics_live/1, groups_move/1, groups_that_are_not_told_are_missed/1,
          groups_of_other_kinds_are_not_called_dead/1,
-         doctor_says_what_is_wrong/1, exit_codes/1]).
+         doctor_says_what_is_wrong/1, doctor_goes_on_where_a_group_is_not_for_the_user/1, exit_codes/1]).
 -export([arguments_are_utf_8_in_any_locale/1, what_came_before_a_wrong_line_is_stored/1, a_signal_ends_it_without_a_word/1,
+         a_group_that_waits_for_a_killed_member_is_waited_for/1,
          a_full_disk_is_told_and_a_reader_that_is_gone_is_not/1]).
 
 -include_lib("eunit/include/eunit.hrl").
 
 -define(LIMIT_MS, 60000).
+-define(GROUP_AUTHORIZATION_FAILED, 30).
 -define(CLUSTER_AUTHORIZATION_FAILED, 31).
 
 suite() -> [{timetrap, {seconds, 240}}].
@@ -22,8 +24,8 @@ all() ->
   [lines_are_produced_and_consumed, json_lines_come_back, consuming_starts_and_ends_where_told, follow_waits_for_more,
    topics_are_piped, a_group_goes_on_where_it_was, bench_tells_rates, what_a_broker_lacks_is_said,
    progress_and_colours_are_for_terminals, topics_live, groups_move, groups_that_are_not_told_are_missed,
-   groups_of_other_kinds_are_not_called_dead,
-   doctor_says_what_is_wrong, exit_codes, arguments_are_utf_8_in_any_locale, what_came_before_a_wrong_line_is_stored,
+   groups_of_other_kinds_are_not_called_dead, a_group_that_waits_for_a_killed_member_is_waited_for,
+   doctor_says_what_is_wrong, doctor_goes_on_where_a_group_is_not_for_the_user, exit_codes, arguments_are_utf_8_in_any_locale, what_came_before_a_wrong_line_is_stored,
    a_signal_ends_it_without_a_word, a_full_disk_is_told_and_a_reader_that_is_gone_is_not].
 
 init_per_suite(Config) -> brod_test:init_mock_suite(Config).
@@ -152,6 +154,19 @@ joins_as_of_kip_848({Host, Port}, Group, Topic) ->
   ?assertEqual(0, ErrorCode),
   gen_tcp:close(Socket).
 
+%% Ctrl-C kills: nobody leaves the group, which waits until the session has timed out.
+a_group_that_waits_for_a_killed_member_is_waited_for(Config) ->
+  {0, <<>>, <<>>} = brod(Config, ["produce", "-t", "t", "-p", "0"], <<"a\n">>),
+  Port = start(Config, ["consume", "-t", "t", "-g", "g", "-f"], "/dev/null", "/dev/null"),
+  receive {Port, {data, <<"a\n">>}} -> ok after ?LIMIT_MS -> error(not_shown) end,
+  {os_pid, Pid} = erlang:port_info(Port, os_pid),
+  _ = os:cmd("kill -KILL " ++ integer_to_list(Pid)),
+  _ = ended(Port, <<>>),
+  {0, <<>>, <<>>} = brod(Config, ["produce", "-t", "t", "-p", "0"], <<"b\n">>),
+  {0, Shown, <<>>} = brod(Config, ["consume", "-t", "t", "-g", "g", "--idle", "1"]),
+  %% The first one may not have come to commit.
+  ?assert(lists:member(Shown, [<<"b\n">>, <<"a\nb\n">>])).
+
 bench_tells_rates(Config) ->
   {0, Produced, <<>>} = brod(Config, ["bench", "produce", "-t", "t", "-n", "1000", "--size", "10", "--compression", "lz4", "--json"]),
   ?assertMatch(#{<<"messages">> := 1000, <<"messages_per_second">> := PerS, <<"latency_ms_p99">> := P99} when PerS > 0 andalso is_float(P99), brod_json:decode(Produced)),
@@ -240,6 +255,15 @@ doctor_says_what_is_wrong(Config) ->
   {1, Json, _} = brod(Config, ["doctor", "-b", "localhost:1", "--json"]),
   ?assertMatch(#{<<"ok">> := false, <<"finding">> := <<"bootstrap localhost:1 nobody listens there", _/binary>>},
                brod_json:decode(hd(binary:split(Json, <<"\n">>)))).
+
+doctor_goes_on_where_a_group_is_not_for_the_user(Config) ->
+  {ok, Mock} = brod_mock:start(#{brokers => 1}),
+  [{Host, Port}] = brod_mock:endpoints(Mock),
+  ok = brod_mock:fault(Mock, #{api => <<"FindCoordinator">>, action => {error, ?GROUP_AUTHORIZATION_FAILED}}),
+  {1, Says, _} = brod(Config, ["doctor", "-g", "g", "--brokers", Host ++ ":" ++ integer_to_list(Port)]),
+  [?assertMatch({_, _}, binary:match(Says, Said))
+   || Said <- [<<"topics are seen">>, <<"BAD group g: group_authorization_failed: this user needs Read and Describe (ACLs)\n">>]],
+  ok = brod_mock:stop(Mock).
 
 exit_codes(Config) ->
   ?assertEqual({2, <<>>, <<"brod: no command conume, did you mean consume?\n">>}, brod(Config, ["conume"])),

@@ -105,6 +105,8 @@ a_reason_is_said_in_words_test_() ->
                           {{invalid_config, <<"no such key">>}, "invalid_config: no such key"},
                           {{invalid_config, undefined}, "invalid_config"},
                           {{not_supported, describe_acls, undefined}, "the broker knows no describe_acls"},
+                          {[{{"h", 1}, {{unsupported_api, <<"Metadata">>}, []}}],
+                           "h:1 it knows no Metadata: check the port, it may be one for controllers alone"},
                           {[{{"h", 1}, {econnrefused, []}}],
                            "h:1 nobody listens there: check the port, and that the broker runs"}]].
 

@@ -5,6 +5,7 @@
          end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
 -export([committed_messages_are_seen_together/1, aborted_messages_are_not_seen/1,
          what_contract_md_says/1, a_transaction_of_nothing_ends_well/1,
+         the_command_line_aborts_what_there_is/1,
          messages_of_many_processes_are_sent_together/1, what_nobody_waits_for_fails_the_commit/1,
          offsets_are_committed_with_the_messages/1, a_member_that_lost_its_generation_commits_nothing/1,
          the_later_one_of_an_id_fences_the_earlier/1, the_death_of_the_owner_aborts/1,
@@ -25,7 +26,7 @@ all() -> [{group, v2}, {group, v1}].
 
 groups() ->
   Both = [committed_messages_are_seen_together, aborted_messages_are_not_seen, what_contract_md_says,
-          a_transaction_of_nothing_ends_well, messages_of_many_processes_are_sent_together,
+          a_transaction_of_nothing_ends_well, the_command_line_aborts_what_there_is, messages_of_many_processes_are_sent_together,
           what_nobody_waits_for_fails_the_commit, offsets_are_committed_with_the_messages,
           a_member_that_lost_its_generation_commits_nothing,
           the_later_one_of_an_id_fences_the_earlier, the_death_of_the_owner_aborts,
@@ -118,6 +119,17 @@ a_transaction_of_nothing_ends_well(Config) ->
   ?assertEqual(ok, brod:commit(Tx)),
   ?assertEqual(ok, brod:abort(next(Config))),
   ?assertEqual(ok, brod_transaction:stop(next(Config))).
+
+%% A mistyped id is not taken for one that was aborted.
+the_command_line_aborts_what_there_is(Config) ->
+  {_Client, Topic, Tx} = begun(Config),
+  {ok, _} = brod:txn_produce(Tx, Topic, 0, <<>>, <<"v">>),
+  Brokers = lists:flatten(lists:join(",", [H ++ ":" ++ integer_to_list(P) || {H, P} <- brod_test:bootstrap()])),
+  Abort = fun(Id) -> brod_cli_txn:run(#{"brokers" => Brokers, "execute" => true}, ["abort", binary_to_list(Id)]) end,
+  Id = ?config(id, Config),
+  ?assertThrow({failed, [_, ": ", "transactional_id_not_found"]}, Abort(<<Id/binary, "-mistyped">>)),
+  ?assertEqual(ok, Abort(Id)),
+  ?assertMatch({error, _}, brod:commit(Tx)).
 
 messages_of_many_processes_are_sent_together(Config) ->
   {Client, Topic, Tx} = begun(Config),
