@@ -22,4 +22,6 @@ if ! chroot "$root" dpkg-query -W "$@" >/dev/null 2>&1; then
   # shellcheck disable=SC2016
   DEBIAN_FRONTEND=noninteractive chroot "$root" sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"' sh "$@" >&2
 fi
+# Packages leave it out, and tests ask for localhost.
+[ -e "$root/etc/hosts" ] || echo '127.0.0.1 localhost' >"$root/etc/hosts"
 echo "$root"

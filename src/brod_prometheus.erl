@@ -105,7 +105,7 @@ events(Clients) ->
                        maps:update_with(Name, fun(L) -> [{Labels, Count} | L] end, [{Labels, Count}], Acc)
                      end, #{}, All),
   [metric(counter, [lists:join("_", [atom_to_list(A) || A <- Name]), "_total"], "Events of that name",
-          [{"", maps:to_list(Labels), Count} || {Labels, Count} <- Counted])
+          [{"", lists:sort(maps:to_list(Labels)), Count} || {Labels, Count} <- Counted])
    || {Name, Counted} <- lists:sort(maps:to_list(ByName))].
 
 metric(_Type, _Name, _Help, []) -> [];
