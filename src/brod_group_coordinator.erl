@@ -412,23 +412,26 @@ open(#st{client_monitor = Monitor} = St) ->
   after 0 -> open_group(St)
   end.
 
-%% Before this process has been a member, a client that is missing is an error of who started it;
-%% afterwards the client is being restarted, which may take its time.
+%% Before this process has been a member, a client that is missing is an error of who started it; afterwards, or where brod's
+%% supervisor has it, the client is being restarted, which may take its time.
 open_group(#st{client = Client, options = Options} = St) ->
   #{max_rejoin_attempts := MaxAttempts, rejoin_delay_seconds := Delay} = Options,
   Attempt = St#st.open_attempts + 1,
   case opened(St) of
     {ok, Handle} ->
       {noreply, join(St#st{handle = Handle, open_attempts = 0})};
-    {error, Reason} when Attempt >= MaxAttempts, not St#st.has_been_member ->
-      log(error, "gives up after ~p attempts (max_rejoin_attempts) to reach client ~p: ~9999p",
-          [Attempt, Client, Reason], St),
-      {stop, max_rejoin_attempts, St};
     {error, Reason} ->
-      Attempt rem ?OPEN_ATTEMPTS_A_LOG =:= 1 andalso
-        log(warning, "cannot reach client ~p, attempt ~p: ~9999p", [Client, Attempt, Reason], St),
-      _ = erlang:send_after(max(100, round(Delay * 1000)), self(), {?MODULE, open}),
-      {noreply, St#st{open_attempts = Attempt}}
+      case Attempt >= MaxAttempts andalso not (St#st.has_been_member orelse lists:member(Client, brod_sup:clients())) of
+        true ->
+          log(error, "gives up after ~p attempts (max_rejoin_attempts) to reach client ~p: ~9999p",
+              [Attempt, Client, Reason], St),
+          {stop, max_rejoin_attempts, St};
+        false ->
+          Attempt rem ?OPEN_ATTEMPTS_A_LOG =:= 1 andalso
+            log(warning, "cannot reach client ~p, attempt ~p: ~9999p", [Client, Attempt, Reason], St),
+          _ = erlang:send_after(max(100, round(Delay * 1000)), self(), {?MODULE, open}),
+          {noreply, St#st{open_attempts = Attempt}}
+      end
   end.
 
 opened(#st{client = Client, group_id = GroupId, options = Options}) ->
