@@ -33,7 +33,7 @@ fn requests() -> &'static [(i16, i16, Bytes)] {
         let oldest = version(&fetch::API);
         let fetched = encode(&FetchRequest::default().with_max_bytes(1000), oldest);
         let oldest = version(&list_offsets::API);
-        let listed = list_offsets::request(oldest, &at, Isolation::ReadUncommitted, second);
+        let listed = list_offsets::request(oldest, &[at], Isolation::ReadUncommitted, second);
         let listed = encode(&listed, oldest);
         let oldest = version(&create_topics::API);
         let created = encode(&create_topics::request(&[], second, false), oldest);

@@ -62,8 +62,12 @@ fn read(api: &Api, version: i16, body: Bytes) {
         }),
         ApiKey::ListOffsets => read!(ListOffsetsRequest, |r| api::list_offsets::read(&r, &at)
             .is_ok()),
-        ApiKey::Metadata => read!(MetadataRequest, api::metadata::read),
-        ApiKey::OffsetCommit => read!(OffsetCommitRequest, api::offset_commit::read),
+        ApiKey::Metadata => read!(MetadataRequest, |r| api::metadata::read(version, r)),
+        ApiKey::OffsetCommit => read!(OffsetCommitRequest, |r| api::offset_commit::read(
+            &r,
+            [("t", 0)]
+        )
+        .is_ok()),
         ApiKey::OffsetFetch => read!(OffsetFetchRequest, |r| api::offset_fetch::read(version, r)),
         ApiKey::FindCoordinator => read!(FindCoordinatorRequest, |r| api::find_coordinator::read(
             version, r
@@ -73,14 +77,20 @@ fn read(api: &Api, version: i16, body: Bytes) {
             api::join_group::read(r)
         }),
         ApiKey::Heartbeat => read!(HeartbeatRequest, |r| api::heartbeat::read(&r).is_ok()),
-        ApiKey::LeaveGroup => read!(LeaveGroupRequest, |r| api::leave_group::read(&r).is_ok()),
+        ApiKey::LeaveGroup => read!(LeaveGroupRequest, |r| api::leave_group::read(
+            version, &r, "m"
+        )
+        .is_ok()),
         ApiKey::SyncGroup => read!(SyncGroupRequest, |r| api::sync_group::read(r)
             .map(|bytes| super::members::run(&bytes))),
-        ApiKey::DescribeGroups => read!(DescribeGroupsRequest, api::describe_groups::read),
+        ApiKey::DescribeGroups => read!(DescribeGroupsRequest, |r| api::describe_groups::read(
+            r,
+            ["g"]
+        )),
         ApiKey::ListGroups => read!(ListGroupsRequest, api::list_groups::read),
-        ApiKey::CreateTopics => read!(CreateTopicsRequest, |r| api::create_topics::read(&r)
+        ApiKey::CreateTopics => read!(CreateTopicsRequest, |r| api::create_topics::read(&r, ["t"])
             .is_ok()),
-        ApiKey::DeleteTopics => read!(DeleteTopicsRequest, |r| api::delete_topics::read(&r)
+        ApiKey::DeleteTopics => read!(DeleteTopicsRequest, |r| api::delete_topics::read(&r, ["t"])
             .is_ok()),
         ApiKey::InitProducerId => read!(InitProducerIdRequest, |r| api::init_producer_id::read(&r)
             .is_ok()),
@@ -91,7 +101,7 @@ fn read(api: &Api, version: i16, body: Bytes) {
         }
         ApiKey::AddPartitionsToTxn => {
             read!(AddPartitionsToTxnRequest, |r| {
-                api::add_partitions_to_txn::read(&r).is_ok()
+                api::add_partitions_to_txn::read(&r, [("t", 0)]).is_ok()
             })
         }
         ApiKey::AddOffsetsToTxn => {
@@ -102,8 +112,11 @@ fn read(api: &Api, version: i16, body: Bytes) {
         }
         ApiKey::EndTxn => read!(EndTxnRequest, |r| api::end_txn::read(version, &r).is_ok()),
         ApiKey::TxnOffsetCommit => {
-            read!(TxnOffsetCommitRequest, |r| api::txn_offset_commit::read(&r)
-                .is_ok())
+            read!(TxnOffsetCommitRequest, |r| api::txn_offset_commit::read(
+                &r,
+                [("t", 0)]
+            )
+            .is_ok())
         }
         ApiKey::SaslHandshake => read!(SaslHandshakeRequest, |r| api::sasl_handshake::read(&r)
             .is_ok()),
