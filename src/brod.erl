@@ -242,8 +242,8 @@ stats(Client) -> brod_stats:stats(Client).
 %% @doc Whether a client can do its work: `ok'; `degraded' with the reasons; `down' when it does not run or reaches no
 %% broker. Reasons: `{brokers_unreachable, [{Host, Port}]}', `{topics_unavailable, [Topic]}' (not there, or partitions without a
 %% leader) and `{batches_refused, [Topic]}' (and sent again), both for ten seconds at least, `{producers_full, [{Topic, Partition}]}' (callers are held
-%% up), `{producers_stopped, [{Topic, Partition}]}' and `{consumers_stopped, [{Topic, Partition}]}' (by an error), `{client,
-%% Reason}'. Asks no broker, so it is cheap enough for a probe.
+%% up), `{producers_stopped, [{Topic, Partition}]}' and `{consumers_stopped, [{Topic, Partition}]}' (by an error),
+%% `{groups_not_joined, [Group]}' (refused within the last minute), `{client, Reason}'. Asks no broker, so it is cheap enough for a probe.
 -spec health(client()) -> {ok | degraded | down, [{atom(), term()}]}.
 health(Client) -> brod_stats:health(Client).
 

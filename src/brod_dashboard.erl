@@ -76,7 +76,7 @@ client_now(Id, Pid) ->
 -spec client(Info :: map(), Stats :: map()) -> map().
 client(#{client := Id, brokers := Brokers, groups := Groups, errors := Errors, events := Events} = Info,
        #{producers := Producers, consumers := Consumers} = Stats) ->
-  {Health, Problems} = brod_stats:health_of(Stats),
+  {Health, Problems} = brod_stats:health_of(Id, Stats),
   Lags = lists:sort(fun(A, B) -> lag(A) >= lag(B) end, Consumers),
   #{ client => text(Id)
    , version => null(maps:get(version, Info))

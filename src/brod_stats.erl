@@ -1,9 +1,12 @@
 %% @private What is known of running clients: counters of the engine, and what follows from them.
 -module(brod_stats).
 
--export([clients/0, stats/1, stats/2, info/1, info/3, health/1, not_connected/0, why_down/1, name/1]).
+-export([clients/0, stats/1, stats/2, info/1, info/3, health/1, health_of/2, not_connected/0, why_down/1, name/1]).
 %% for tests
 -export([health_of/1]).
+
+%% A group that has refused a member is spoken of for so long.
+-define(REFUSED_MS, 60000).
 
 %% @doc The clients that run here and are connected.
 -spec clients() -> [{brod:client_id(), pid()}].
@@ -100,13 +103,35 @@ version() ->
 
 %% @doc See {@link brod:health/1}.
 -spec health(brod:client()) -> {ok | degraded | down, [{atom(), term()}]}.
+health(Client) when is_pid(Client), node(Client) =/= node() ->
+  case brod_engine:on_node(node(Client), ?MODULE, health, [Client]) of
+    {error, Reason} -> {down, [{client, Reason}]};
+    Health -> Health
+  end;
 health(Client) ->
   try stats(Client) of
-    {ok, Stats} -> health_of(Stats);
+    {ok, Stats} -> health_of(brod_logging:client(Client), Stats);
     {error, Reason} -> {down, [{client, Reason}]}
   catch
     exit:Reason -> {down, [{client, Reason}]}
   end.
+
+%% @private The same, of counters that the caller has.
+-spec health_of(brod:client_id(), map()) -> {ok | degraded | down, [{atom(), term()}]}.
+health_of(Id, Stats) ->
+  case {not_joined(Id), health_of(Stats)} of
+    {[], Health} -> Health;
+    {Groups, {down, Problems}} -> {down, Problems ++ [{groups_not_joined, Groups}]};
+    {Groups, {_, Problems}} -> {degraded, Problems ++ [{groups_not_joined, Groups}]}
+  end.
+
+%% A member that gives up is started again, and may be gone at the moment: what it was told last counts for a while.
+not_joined(Id) ->
+  Since = erlang:system_time(millisecond) - ?REFUSED_MS,
+  Last = maps:from_list([{Group, Name}
+                         || #{event := [group, Name], at_ms := At, metadata := #{group := Group}} <- brod_telemetry:recent(Id),
+                            lists:member(Name, [assigned, retrying]), At > Since]),
+  [Group || {Group, retrying} <- lists:sort(maps:to_list(Last))].
 
 %% @private What counters and events say of a client's health.
 -spec health_of(map()) -> {ok | degraded | down, [{atom(), term()}]}.

@@ -6,15 +6,17 @@
 -include("brod.hrl").
 
 -export([all/0, init_per_suite/1, end_per_suite/1]).
--export([refused_consumer_is_no_health/1, what_is_started_again_goes_on_counting/1, each_end_of_a_generation_is_told/1,
+-export([init/2, handle_message/2]).
+-export([refused_consumer_is_no_health/1, refused_group_is_no_health/1, what_is_started_again_goes_on_counting/1, each_end_of_a_generation_is_told/1,
          credentials_refused_at_the_start_are_told/1, what_lasts_is_told_though_it_is_nobodys_error/1]).
 -export([get_committed_offsets/2, assignments_received/4, assignments_revoked/1]).
 
 -define(LIMIT_MS, 20000).
 -define(NOT_ENOUGH_REPLICAS, 19).
+-define(GROUP_AUTHORIZATION_FAILED, 30).
 -define(TOPIC_AUTHORIZATION_FAILED, 29).
 
-all() -> [refused_consumer_is_no_health, what_is_started_again_goes_on_counting, each_end_of_a_generation_is_told,
+all() -> [refused_consumer_is_no_health, refused_group_is_no_health, what_is_started_again_goes_on_counting, each_end_of_a_generation_is_told,
           credentials_refused_at_the_start_are_told, what_lasts_is_told_though_it_is_nobodys_error].
 
 init_per_suite(Config) -> brod_test:init_mock_suite(Config).
@@ -48,6 +50,28 @@ refused_consumer_is_no_health(_Config) ->
     brod_test:wait_until(fun() -> [1] =:= [N || #{records := N} <- parts(consumers, Client)] end, ?LIMIT_MS),
     ?assertMatch([#{errors := N}] when N > 0, parts(consumers, Client))
   end).
+
+%% Its members end after some attempts, and others are started: there may be none at the moment.
+refused_group_is_no_health(_Config) ->
+  brod_test:with_mock(#{topics => #{<<"t">> => 1}}, fun(Mock, Client) ->
+    ok = brod_mock:fault(Mock, #{api => <<"JoinGroup">>, times => 1000000, action => {error, ?GROUP_AUTHORIZATION_FAILED}}),
+    process_flag(trap_exit, true),
+    Start = fun() ->
+      brod:start_link_group_subscriber_v2(
+        #{client => Client, group_id => <<"g">>, topics => [<<"t">>], cb_module => ?MODULE, message_type => message,
+          group_config => [{max_rejoin_attempts, 1}, {rejoin_delay_seconds, 1}]})
+    end,
+    {ok, Refused} = Start(),
+    receive {'EXIT', Refused, _} -> ok after ?LIMIT_MS -> error(still_there) end,
+    ?assertEqual({degraded, [{groups_not_joined, [<<"g">>]}]}, brod:health(Client)),
+    ok = brod_mock:clear_faults(Mock),
+    {ok, Member} = Start(),
+    brod_test:wait_until(fun() -> brod:health(Client) =:= {ok, []} end, ?LIMIT_MS),
+    ok = brod_group_subscriber_v2:stop(Member)
+  end).
+
+init(_, _) -> {ok, undefined}.
+handle_message(_Message, State) -> {ok, commit, State}.
 
 %% Metrics have one row for a partition, and do not begin anew.
 what_is_started_again_goes_on_counting(_Config) ->
