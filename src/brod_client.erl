@@ -299,7 +299,7 @@ handle_continue(connect, #state{context = #{engine := Engine} = Context} = State
   _ = erlang:send_after(Limit + ?CONNECT_GRACE_MS, self(), {brod_reply, Ref, {error, timeout}}),
   {noreply, State#state{connecting = Ref}};
 handle_continue({fail, Failures}, State) ->
-  {stop, connect_failed(Failures, State), State}.
+  connect_failed(Failures, State).
 
 log_tls(ClientId, #{options := #{ssl := #{} = Tls}}) ->
   {Level, Text} = brod_ssl_options:describe(Tls),
@@ -331,7 +331,7 @@ handle_cast(_Cast, State) ->
 handle_info({brod_reply, Ref, Result}, #state{connecting = Ref} = State) ->
   case Result of
     ok -> {noreply, connected(State)};
-    {error, Reason} -> {stop, connect_failed(Reason, State), State}
+    {error, Reason} -> connect_failed(Reason, State)
   end;
 handle_info({brod_engine_down, What}, #state{id = Id} = State) ->
   ?BROD_LOG_ERROR("Client ~p: the engine's task ~s failed; the client starts anew. This is a defect "
@@ -437,7 +437,9 @@ start_dispatchers(Engine) ->
      monitor(process, Pid)
    end || _ <- lists:seq(1, Count)].
 
-connect_failed(Reason, #state{id = Id, context = #{endpoints := Endpoints}}) ->
+%% Its line says all that there is to say, and comes again with each attempt.
+-spec connect_failed(term(), #state{}) -> no_return().
+connect_failed(Reason, #state{id = Id, context = #{endpoints := Endpoints}} = State) ->
   Failures = case brod_engine:failures({error, Reason}, Endpoints) of
                {error, [_ | _] = L} -> L;
                {error, R} -> [{Endpoint, {R, []}} || Endpoint <- Endpoints]
@@ -452,7 +454,8 @@ connect_failed(Reason, #state{id = Id, context = #{endpoints := Endpoints}}) ->
          end,
   _ = [Tell(authentication_failed, Refused) || {_, {{sasl_auth_error, _}, _}} = Refused <- Failures],
   _ = [Tell(connect_failed, Failure) || Failure <- Failures],
-  Failures.
+  ok = terminate(Failures, State),
+  brod_crash:quietly(Failures).
 
 %% Partitions that a topic gained are found without anybody asking for them.
 refresh_metadata(#state{id = Table} = State) ->

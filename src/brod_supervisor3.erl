@@ -298,6 +298,9 @@ repeated(Name, {restart, Code}) ->
   brod_trouble:fails({?MODULE, Name}, Code);
 repeated(Name, {not_retriable, _}) ->
   brod_trouble:fails({?MODULE, Name}, not_retriable);
+%% of a client
+repeated(Name, [{{_Host, _Port}, _Why} | _]) ->
+  brod_trouble:fails({?MODULE, Name}, not_connected);
 repeated(_Name, _Reason) ->
   {tell, 0}.
 

@@ -13,6 +13,8 @@ handle_message(_Message, Owner) -> {ok, Owner}.
 
 an_outage_at_the_start_does_not_count_test_() -> {timeout, 60, fun() -> with_brod(fun a_member_waits/0) end}.
 
+an_outage_at_the_start_is_a_line_an_attempt_test_() -> {timeout, 60, fun() -> with_brod(fun a_client_is_tried_again/0) end}.
+
 with_brod(Fun) ->
   {ok, _} = application:ensure_all_started(brod),
   process_flag(trap_exit, true),
@@ -37,6 +39,18 @@ a_member_waits() ->
   end,
   ok = brod_group_subscriber_v2:stop(Member),
   ok = brod_mock:stop(Mock).
+
+a_client_is_tried_again() ->
+  Log = brod_log:start(),
+  Started = counted(),
+  ok = brod:start_client([{"localhost", 1}], ?MODULE, [{restart_delay_seconds, 1}]),
+  wait(fun() -> counted() >= Started + 3 end),
+  %% The supervisor has heard of the end before the last one.
+  ok = brod:stop_client(?MODULE),
+  {Own, Others} = lists:partition(fun(Line) -> string:find(Line, "cannot connect") =/= nomatch end, brod_log:lines(Log)),
+  ok = brod_log:stop(Log),
+  ?assertEqual(counted() - Started, length(Own)),
+  ?assertMatch([_], [Line || Line <- Others, string:find(Line, ?MODULE_STRING) =/= nomatch]).
 
 counted() ->
   lists:sum([N || {[client, connect_failed], #{client := ?MODULE}, N} <- brod_telemetry:counters()]).
