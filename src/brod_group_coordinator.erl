@@ -292,7 +292,7 @@ handle_event({retrying, Attempt, Reason}, St) ->
 handle_event({down, {max_rejoin_attempts, Reason}}, St) ->
   log(error, "gives up joining after max_rejoin_attempts, the last error: ~p~ts",
       [Reason, brod_group_options:hint(Reason, St#st.options)], St),
-  {stop, max_rejoin_attempts, St};
+  gives_up(St);
 handle_event({down, Reason}, #st{client_state = ClientState} = St) ->
   log(info, "has lost its client: ~9999p", [Reason], St),
   Lost = case ClientState of
@@ -425,7 +425,7 @@ open_group(#st{client = Client, options = Options} = St) ->
         true ->
           log(error, "gives up after ~p attempts (max_rejoin_attempts) to reach client ~p: ~9999p",
               [Attempt, Client, Reason], St),
-          {stop, max_rejoin_attempts, St};
+          gives_up(St);
         false ->
           Attempt rem ?OPEN_ATTEMPTS_A_LOG =:= 1 andalso
             log(warning, "cannot reach client ~p, attempt ~p: ~9999p", [Client, Attempt, Reason], St),
@@ -433,6 +433,12 @@ open_group(#st{client = Client, options = Options} = St) ->
           {noreply, St#st{open_attempts = Attempt}}
       end
   end.
+
+%% Lines have told why; reports of the process would only add its state.
+-spec gives_up(#st{}) -> no_return().
+gives_up(St) ->
+  _ = terminate(max_rejoin_attempts, St),
+  brod_crash:quietly(max_rejoin_attempts).
 
 opened(#st{client = Client, group_id = GroupId, options = Options}) ->
   try brod_client:context_here(Client) of

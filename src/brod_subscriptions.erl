@@ -439,8 +439,7 @@ note_ack(Key, Offset, #subs{parts = Parts} = Subs) ->
 
 %% Returns what is left when the time is up, or that all is lost, the last offset acknowledged, and the handler's state.
 handle(#kafka_message_set{messages = Messages} = Set, Ctx, State) ->
-  #ctx{handler = Handler, topic = Topic, partition = Partition} = Ctx,
-  case Handler(Topic, Partition, Set, State) of
+  case call(Set, Ctx, State) of
     {ok, ack, NewState} ->
       #kafka_message{offset = Last} = lists:last(Messages),
       ok = ack_consumer(Ctx, Last),
@@ -473,14 +472,28 @@ handle(Messages, Run, Began, AckedBefore, Ctx, State) ->
   end.
 
 run([#kafka_message{offset = Offset} = Message | Rest], N, Ctx, State, Acked) when N > 0 ->
-  #ctx{handler = Handler, topic = Topic, partition = Partition} = Ctx,
-  case Handler(Topic, Partition, Message, State) of
+  case call(Message, Ctx, State) of
     {ok, ack, NewState} -> run(Rest, N - 1, Ctx, NewState, Offset);
     {ok, NewState} -> run(Rest, N - 1, Ctx, NewState, Acked);
     {lost, NewState} -> {lost, Acked, NewState}
   end;
 run(Messages, _N, _Ctx, State, Acked) ->
   {Messages, Acked, State}.
+
+%% Reports of a process that failed show no messages: whoever looks for the one that a callback cannot take finds its place here.
+call(What, #ctx{handler = Handler, topic = Topic, partition = Partition}, State) ->
+  try Handler(Topic, Partition, What, State)
+  catch
+    Class:Reason:Stack ->
+      _ = (Class =:= exit andalso brod_utils:is_normal_reason(Reason))
+            orelse ?BROD_LOG_ERROR("the callback fails for ~ts of ~ts-~p", [offsets(What), Topic, Partition]),
+      erlang:raise(Class, Reason, Stack)
+  end.
+
+offsets(#kafka_message{offset = Offset}) ->
+  io_lib:format("the message at offset ~b", [Offset]);
+offsets(#kafka_message_set{messages = [#kafka_message{offset = First} | _] = Messages}) ->
+  io_lib:format("the messages at offsets ~b to ~b", [First, (lists:last(Messages))#kafka_message.offset]).
 
 ack_consumer(#ctx{consumer = former}, _Offset) -> ok;
 ack_consumer(#ctx{handle = undefined, consumer = Pid}, Offset) -> brod_consumer:ack(Pid, Offset);

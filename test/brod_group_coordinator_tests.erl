@@ -521,9 +521,14 @@ status() ->
 
 no_client() ->
   brod_fake:load(brod_client, #{{context_here, 1} => fun(_) -> {error, client_down} end}),
+  Log = brod_log:start(),
   Pid = start([{max_rejoin_attempts, 2}, {rejoin_delay_seconds, 0}]),
   answer(revoked, ok),
-  receive {'EXIT', Pid, Reason} -> ?assertEqual(max_rejoin_attempts, Reason) end.
+  receive {'EXIT', Pid, Reason} -> ?assertEqual(max_rejoin_attempts, Reason) end,
+  Lines = brod_log:lines(Log),
+  ok = brod_log:stop(Log),
+  ?assertEqual([true, false, false], [lists:any(fun(Line) -> string:find(Line, Text) =/= nomatch end, Lines)
+                                      || Text <- ["gives up after", "terminating", "crasher"]]).
 
 bad_option() ->
   ?assertEqual({error, {bad_option, session_timeout_seconds, 0}},

@@ -10,6 +10,7 @@ subscriptions_test_() ->
     {Name, Test} <- [{"messages in order, acked in runs", fun in_order/0},
                      {"without ack", fun without_ack/0},
                      {"sets", fun sets/0},
+                     {"the place of a message that cannot be handled is told", fun failing_handler/0},
                      {"a slow handler gives way", fun slow_handler/0},
                      {"what is in the mailbox comes before the next set", fun mailbox_first/0},
                      {"goes on after the last ack when the consumer dies", fun consumer_dies/0},
@@ -116,6 +117,20 @@ acks() ->
 
 subscribed_at() ->
   receive {sub, _, Options, _} -> Options after 20000 -> error(not_subscribed) end.
+
+failing_handler() ->
+  Told = fun(Type, Handler) ->
+    Log = brod_log:start(),
+    Failed = try deliver(0, [7, 8, 9], Handler, [], new(Type, [{0, 0}])) catch Class:Reason -> {Class, Reason} end,
+    Lines = [lists:last(string:split(Line, "error: ", all)) || Line <- brod_log:all(Log, "callback")],
+    ok = brod_log:stop(Log),
+    {Failed, Lines}
+  end,
+  At8 = fun(Fail) -> fun(?T, 0, #kafka_message{offset = O}, St) -> O =:= 8 andalso Fail(), {ok, ack, St} end end,
+  ?assertEqual({{error, poison}, ["the callback fails for the message at offset 8 of topic-0\n"]}, Told(message, At8(fun() -> error(poison) end))),
+  ?assertEqual({{exit, normal}, []}, Told(message, At8(fun() -> exit(normal) end))),
+  ?assertEqual({{error, poison}, ["the callback fails for the messages at offsets 7 to 9 of topic-0\n"]},
+               Told(message_set, fun(_, _, _, _) -> error(poison) end)).
 
 in_order() ->
   Subs = new(message, [{0, 0}]),
