@@ -8,7 +8,8 @@
 -export([all/0, init_per_suite/1, end_per_suite/1]).
 -export([init/2, handle_message/2]).
 -export([refused_consumer_is_no_health/1, refused_group_is_no_health/1, what_is_started_again_goes_on_counting/1, each_end_of_a_generation_is_told/1,
-         credentials_refused_at_the_start_are_told/1, what_lasts_is_told_though_it_is_nobodys_error/1]).
+         credentials_refused_at_the_start_are_told/1, client_that_cannot_connect_is_one_line_an_attempt/1,
+         member_waits_for_a_client_that_cannot_connect/1, what_lasts_is_told_though_it_is_nobodys_error/1]).
 -export([get_committed_offsets/2, assignments_received/4, assignments_revoked/1]).
 
 -define(LIMIT_MS, 20000).
@@ -17,7 +18,8 @@
 -define(TOPIC_AUTHORIZATION_FAILED, 29).
 
 all() -> [refused_consumer_is_no_health, refused_group_is_no_health, what_is_started_again_goes_on_counting, each_end_of_a_generation_is_told,
-          credentials_refused_at_the_start_are_told, what_lasts_is_told_though_it_is_nobodys_error].
+          credentials_refused_at_the_start_are_told, client_that_cannot_connect_is_one_line_an_attempt,
+          member_waits_for_a_client_that_cannot_connect, what_lasts_is_told_though_it_is_nobodys_error].
 
 init_per_suite(Config) -> brod_test:init_mock_suite(Config).
 
@@ -70,7 +72,9 @@ refused_group_is_no_health(_Config) ->
     ok = brod_group_subscriber_v2:stop(Member)
   end).
 
-init(_, _) -> {ok, undefined}.
+init(_, Owner) ->
+  _ = is_pid(Owner) andalso (Owner ! {assigned, self()}),
+  {ok, undefined}.
 handle_message(_Message, State) -> {ok, commit, State}.
 
 %% Metrics have one row for a partition, and do not begin anew.
@@ -111,6 +115,45 @@ credentials_refused_at_the_start_are_told(_Config) ->
                   #{event := [client, connect_failed], metadata := #{broker := Broker, reason := Why}}],
                  brod_telemetry:recent(Client))
   end).
+
+client_that_cannot_connect_is_one_line_an_attempt(_Config) ->
+  Log = brod_log:start(),
+  Client = ?FUNCTION_NAME,
+  ok = brod:start_client([{"localhost", 1}], Client, [{restart_delay_seconds, 1}]),
+  brod_test:wait_until(fun() -> attempts(Client) >= 3 end, ?LIMIT_MS),
+  %% The supervisor has heard of the end before the last one.
+  ok = brod:stop_client(Client),
+  {Own, Others} = lists:partition(fun(Line) -> string:find(Line, "cannot connect to Kafka") =/= nomatch end,
+                                  brod_log:all(Log, atom_to_list(Client))),
+  ok = brod_log:stop(Log),
+  ?assertEqual(attempts(Client), length(Own)),
+  ?assertMatch([_], Others).
+
+attempts(Client) ->
+  lists:sum([N || {[client, connect_failed], #{client := C}, N} <- brod_telemetry:counters(), C =:= Client]).
+
+%% A node that starts while no broker is there.
+member_waits_for_a_client_that_cannot_connect(_Config) ->
+  {ok, Mock} = brod_mock:start(#{brokers => 1, topics => #{<<"t">> => 1}}),
+  ok = brod_mock:stop_broker(Mock, 1),
+  Client = ?FUNCTION_NAME,
+  ok = brod:start_client(brod_mock:endpoints(Mock), Client, [{restart_delay_seconds, 1}]),
+  process_flag(trap_exit, true),
+  {ok, Member} = brod:start_link_group_subscriber_v2(
+                   #{client => Client, group_id => <<"g">>, topics => [<<"t">>], cb_module => ?MODULE, init_data => self(),
+                     group_config => [{max_rejoin_attempts, 1}, {rejoin_delay_seconds, 0}]}),
+  Tried = attempts(Client),
+  %% The client is tried again, and so is the member.
+  brod_test:wait_until(fun() -> attempts(Client) > Tried end, ?LIMIT_MS),
+  ok = brod_mock:start_broker(Mock, 1),
+  receive
+    {assigned, _Worker} -> ok;
+    {'EXIT', Member, Reason} -> error({ended, Reason})
+  after ?LIMIT_MS -> error(not_assigned)
+  end,
+  ok = brod_group_subscriber_v2:stop(Member),
+  ok = brod:stop_client(Client),
+  ok = brod_mock:stop(Mock).
 
 %% Brokers answer, a consumer gets nothing, and a producer that tries again for ever waits.
 what_lasts_is_told_though_it_is_nobodys_error(_Config) ->

@@ -477,7 +477,8 @@ addresses_are_hosts_too(_Config) ->
   ?assertMatch({ok, _}, brod_client:get_connection(Client, {127, 0, 0, 1}, Port)),
   ok = brod:stop_client(Client),
   ok = brod_mock:stop(Mock),
-  [?assertThrow({failed_to_connect, [{{Address, Port}, {_, []}}]}, brod:get_metadata([{Address, Port}], [?T], ?CONNECT))
+  %% One that the mock has left may be another program's by now.
+  [?assertThrow({failed_to_connect, [{{Address, 1}, {_, []}}]}, brod:get_metadata([{Address, 1}], [?T], ?CONNECT))
    || Address <- [{127, 0, 0, 1}, {0, 0, 0, 0, 0, 0, 0, 1}]],
   [?assertEqual({error, {bad_option, endpoints, [{Host, Port}]}}, brod:start_client([{Host, Port}], Client))
    || Host <- [{127, 0, 0}, {127, 0, 0, 256}, {}]].
