@@ -298,9 +298,9 @@ repeated(Name, {restart, Code}) ->
   brod_trouble:fails({?MODULE, Name}, Code);
 repeated(Name, {not_retriable, _}) ->
   brod_trouble:fails({?MODULE, Name}, not_retriable);
-%% of a client
-repeated(Name, [{{_Host, _Port}, _Why} | _]) ->
-  brod_trouble:fails({?MODULE, Name}, not_connected);
+%% A client that could not connect has said so itself.
+repeated(_Name, [{{_Host, _Port}, _Why} | _]) ->
+  quiet;
 repeated(_Name, _Reason) ->
   {tell, 0}.
 

@@ -87,10 +87,10 @@ defmodule Brod.MistakesTest do
       mistake "The same, asked for" do
         Brod.Client.await_connected("kafka")
       end,
-      mistake "Nobody listens there", log: 2 do
+      mistake "Nobody listens there", log: 1 do
         Brod.Client.start(name: :mistake, endpoints: "127.0.0.1:1")
       end,
-      mistake "To wait for it", log: 2 do
+      mistake "To wait for it", log: 1 do
         :ok = Brod.Client.start(name: :mistake, endpoints: "127.0.0.1:1", restart_delay_seconds: 60)
 
         Brod.Client.await_connected(:mistake, 5_000)
@@ -98,19 +98,19 @@ defmodule Brod.MistakesTest do
       mistake "A misspelt option of TLS" do
         Brod.Client.start(endpoints: "localhost:9093", ssl: [cacert_file: "ca.pem"])
       end,
-      mistake "A file that does not exist", log: 2 do
+      mistake "A file that does not exist", log: 1 do
         Brod.Client.start(name: :mistake, endpoints: mock, ssl: [cacertfile: "no-such-file.pem"])
       end,
-      mistake "TLS where the broker has none", log: 2 do
+      mistake "TLS where the broker has none", log: 1 do
         Brod.Client.start(name: :mistake, endpoints: mock, ssl: true, connect_timeout: 500)
       end,
       mistake "A mechanism that does not exist" do
         Brod.Client.start(endpoints: "localhost:9093", sasl: {:scram_sha256, "alice", "secret"})
       end,
-      mistake "A wrong password", users: true, log: 2 do
+      mistake "A wrong password", users: true, log: 1 do
         Brod.Client.start(name: :mistake, endpoints: mock, sasl: {:plain, "alice", "sceret"})
       end,
-      mistake "No password where one is asked for", users: true, log: 2 do
+      mistake "No password where one is asked for", users: true, log: 1 do
         Brod.Client.start(name: :mistake, endpoints: mock)
       end,
       mistake "No client of that name" do
