@@ -7,7 +7,7 @@
 
 -include("brod_int.hrl").
 
-%% How long a caller waits for its ack before it watches the producer, too: longer than most brokers take, of another region, too.
+%% How long a caller waits for its ack before it watches the producer, too: longer than most acks take, from another region as well.
 -define(UNWATCHED_MS, 100).
 %% How long a reply is waited for when the producer has ended. None comes for an ack that has ended with it, and it comes later for
 %% a call that was under way to a broker when the producer was killed.

@@ -11,7 +11,7 @@ limit_test_() ->
   {"who serves others goes on without room for a process, and so do they", {timeout, 60, fun() ->
     ?assertEqual([{metadata_asked_again, ok}, {password, {error, <<"the VM has as many processes as it may have (+P)">>}},
                   {http, {error, closed}}, {callback, {0, 7}}, {helpers, up}, {password, {ok, {<<"user">>, <<"password">>}}},
-                  {http, ok}, {same, true}], terms(in_a_vm()))
+                  {http, ok}, {same, true}], brod_test:last_term(in_a_vm()))
   end}}.
 
 %% What that VM does.
@@ -88,11 +88,3 @@ wait_until(Fun, Left) ->
 in_a_vm() ->
   [Ebin, Tests] = [filename:dirname(code:which(Module)) || Module <- [brod, ?MODULE]],
   os:cmd("ERL_CRASH_DUMP_SECONDS=0 erl +P 1024 -noshell -pa " ++ Ebin ++ " " ++ Tests ++ " -s " ?MODULE_STRING " limited -s init stop").
-
-terms(Shown) ->
-  try
-    {ok, Tokens, _} = erl_scan:string(lists:last(string:split(Shown, "\n", trailing))),
-    {ok, Term} = erl_parse:parse_term(Tokens),
-    Term
-  catch error:_ -> {not_terms, Shown}
-  end.

@@ -7,7 +7,7 @@
 -export([start_client/0, start_client/1, stop_client/1]).
 -export([create_topic/1, create_topic/2, replicated_topic/1, create_again/2, topic_spec/2, await_topic/2, add_partitions/2, limit_producers/2]).
 -export([producer/2, producer/3, produce_all/4, fetch_all/3, values/1, numbers/2]).
--export([wait_until/2, flush/0, outcome/1, distributed/1]).
+-export([wait_until/2, flush/0, outcome/1, last_term/1, distributed/1]).
 -export([java/2, java_start/2, kcat/2, kcat_start/2, kcat_kill/1, servers/0]).
 -export([brokers/2, whole/0, with_kafka/2, scripts/0]).
 
@@ -374,4 +374,13 @@ scripts() ->
   case os:getenv("BROD_SCRIPTS") of
     false -> filename:join([code:lib_dir(brod), "..", "..", "..", "..", "scripts"]);
     Dir -> Dir
+  end.
+
+%% @doc The term in the last line of what another VM has printed.
+last_term(Shown) ->
+  try
+    {ok, Tokens, _} = erl_scan:string(lists:last(string:split(Shown, "\n", trailing))),
+    {ok, Term} = erl_parse:parse_term(Tokens),
+    Term
+  catch error:_ -> {not_a_term, Shown}
   end.

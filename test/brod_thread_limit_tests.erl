@@ -11,7 +11,7 @@ limit_test_() ->
     Dir = string:trim(os:cmd("mktemp -d")),
     try
       ?assertMatch([{<<"cannot start the engine's threads: ", _/binary>>, []}, {econnrefused, []}, {eagain, []}, {econnrefused, []}],
-                   terms(in_a_vm(Dir))),
+                   brod_test:last_term(in_a_vm(Dir))),
       Told = iolist_to_binary(brod_connect_failure:describe([{{"localhost", 1}, {eagain, []}}])),
       ?assertMatch({_, _}, binary:match(Told, <<"gave no thread">>))
     after
@@ -48,11 +48,3 @@ in_a_vm(Dir) ->
            _ -> ""
          end,
   os:cmd("cd " ++ Dir ++ " && " ++ User ++ "env HOME=" ++ Dir ++ " erl +S 1 -noshell -pa brod/ebin . -s " ?MODULE_STRING " limited -s init stop").
-
-terms(Shown) ->
-  try
-    {ok, Tokens, _} = erl_scan:string(lists:last(string:split(Shown, "\n", trailing))),
-    {ok, Term} = erl_parse:parse_term(Tokens),
-    Term
-  catch error:_ -> {not_terms, Shown}
-  end.

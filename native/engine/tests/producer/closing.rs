@@ -109,6 +109,14 @@ async fn a_topic_without_producers_is_not_asked_for() {
 }
 
 pub(crate) async fn client<R: Replies>(broker: &Broker) -> (Arc<Cluster>, Producers<R>) {
+    client_with_room(broker, usize::MAX).await
+}
+
+/// For so many bytes.
+pub(crate) async fn client_with_room<R: Replies>(
+    broker: &Broker,
+    bytes: usize,
+) -> (Arc<Cluster>, Producers<R>) {
     let cluster = Cluster::start(ClusterConfig {
         bootstrap: vec![Endpoint {
             host: "127.0.0.1".into(),
@@ -117,7 +125,7 @@ pub(crate) async fn client<R: Replies>(broker: &Broker) -> (Arc<Cluster>, Produc
         ..ClusterConfig::default()
     });
     cluster.connect().await.unwrap();
-    let producers = Producers::new(cluster.clone(), usize::MAX);
+    let producers = Producers::new(cluster.clone(), bytes);
     (cluster, producers)
 }
 

@@ -1,6 +1,7 @@
 //! What brokers limit: the size of requests, and how fast they come.
 
 use super::*;
+use crate::closing::client;
 use std::time::Duration;
 
 /// Producers of many partitions that all have a batch while the broker holds the first one's request.
@@ -10,7 +11,7 @@ async fn gathered(
     value: usize,
     change: impl Fn(&mut ProducerConfig),
 ) -> (Arc<Cluster>, Vec<Producer>) {
-    let (cluster, producers) = cluster_and_producers(broker).await;
+    let (cluster, producers) = client(broker).await;
     let mut config = ProducerConfig {
         retry_backoff: Duration::from_millis(10),
         idempotence: Idempotence::Off,
@@ -31,18 +32,6 @@ async fn gathered(
     }
     broker.change(|state| state.held = None);
     (cluster, all)
-}
-
-async fn cluster_and_producers(broker: &Broker) -> (Arc<Cluster>, Producers<Recorder>) {
-    let cluster = Cluster::start(ClusterConfig {
-        bootstrap: vec![Endpoint {
-            host: "127.0.0.1".into(),
-            port: broker.port,
-        }],
-        ..ClusterConfig::default()
-    });
-    cluster.connect().await.unwrap();
-    (cluster.clone(), Producers::new(cluster, usize::MAX))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,7 +88,7 @@ async fn a_broker_that_hangs_up_on_large_requests_gets_smaller_ones() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_a_broker_throttles_the_time_for_an_answer_does_not_run() {
     let broker = Broker::start_as(1).await;
-    let (cluster, producers) = cluster_and_producers(&broker).await;
+    let (cluster, producers) = client(&broker).await;
     let config = ProducerConfig {
         required_acks: 1,
         partition_onwire_limit: Some(4),

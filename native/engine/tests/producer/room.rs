@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::broker::Broker;
+use crate::closing::client_with_room;
 use crate::{until, Calls, Producer, Recorder, LIMIT};
 
 /// Tells which partition's callers may go on. The first that may writes its next message at once.
@@ -45,26 +46,26 @@ impl Replies for Callers {
 }
 
 fn append(partition: &Arc<Partition<Callers>>, waiter: Option<()>) -> Append {
+    give(partition, WhenFull::Take, || waiter)
+}
+
+fn give<R: Replies<Acks = Calls, Waiter = ()>>(
+    partition: &Arc<Partition<R>>,
+    when: WhenFull,
+    waiter: impl FnOnce() -> Option<()>,
+) -> Append {
     let fill = |writer: &mut BatchWriter, calls: &mut Calls, _| {
         writer.push(0, None, Some(b"value"), &[]);
         calls.0 += 1;
         Ok::<(), Infallible>(())
     };
-    partition.append(WhenFull::Take, fill, || waiter).unwrap()
+    partition.append(when, fill, waiter).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_whose_bytes_another_one_took_is_not_forgotten() {
     let broker = Broker::start_as(1).await;
-    let cluster = Cluster::start(ClusterConfig {
-        bootstrap: vec![Endpoint {
-            host: "127.0.0.1".into(),
-            port: broker.port,
-        }],
-        ..ClusterConfig::default()
-    });
-    cluster.connect().await.unwrap();
-    let producers = Producers::new(cluster.clone(), 1);
+    let (_cluster, producers) = client_with_room(&broker, 1).await;
     let (sender, mut room) = mpsc::unbounded_channel();
     let greedy = Arc::new(OnceLock::new());
     let open = |index| {
@@ -198,15 +199,7 @@ impl Replies for Noted {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_that_come_back_while_a_call_is_turned_away_let_it_in() {
     let broker = Broker::start_as(1).await;
-    let cluster = Cluster::start(ClusterConfig {
-        bootstrap: vec![Endpoint {
-            host: "127.0.0.1".into(),
-            port: broker.port,
-        }],
-        ..ClusterConfig::default()
-    });
-    cluster.connect().await.unwrap();
-    let producers = Producers::new(cluster.clone(), 1);
+    let (_cluster, producers) = client_with_room(&broker, 1).await;
     let open = |index| {
         let config = ProducerConfig {
             idempotence: Idempotence::Off,
@@ -215,14 +208,8 @@ async fn bytes_that_come_back_while_a_call_is_turned_away_let_it_in() {
         producers.open("t", index, config, Noted::default())
     };
     let [busy, idle] = [0, 1].map(open);
-    let fill = |writer: &mut BatchWriter, calls: &mut Calls, _| {
-        writer.push(0, None, Some(b"value"), &[]);
-        calls.0 += 1;
-        Ok::<(), Infallible>(())
-    };
     broker.change(|state| state.held = Some(0));
-    let taken = busy.append(WhenFull::Take, fill, || None);
-    assert_eq!(taken.unwrap(), Append::Done);
+    assert_eq!(give(&busy, WhenFull::Take, || None), Append::Done);
     until("held", || broker.change(|state| state.is_holding)).await;
     // Whoever gives them back finds nobody yet who waits for them.
     let bytes_come_back = || {
@@ -233,10 +220,9 @@ async fn bytes_that_come_back_while_a_call_is_turned_away_let_it_in() {
         }
         Some(())
     };
-    let turned_away = idle.append(WhenFull::Wait, fill, bytes_come_back);
-    assert_eq!(turned_away.unwrap(), Append::Full);
+    let turned_away = give(&idle, WhenFull::Wait, bytes_come_back);
+    assert_eq!(turned_away, Append::Full);
     let has_room = || idle.replies().has_room.load(Ordering::SeqCst);
     until("a caller waits for ever", has_room).await;
-    let let_in = idle.append(WhenFull::Wait, fill, || None);
-    assert_eq!(let_in.unwrap(), Append::Done);
+    assert_eq!(give(&idle, WhenFull::Wait, || None), Append::Done);
 }
