@@ -3,7 +3,7 @@
 -behaviour(brod_supervisor3).
 
 -export([start_link/0, start_client/3, stop_client/1, find_client/1, clients/0]).
--export([init/1, post_init/1, told/1]).
+-export([init/1, post_init/1, ends_all/2, told/1]).
 
 -include("brod_int.hrl").
 
@@ -65,6 +65,10 @@ init(clients) ->
     {error, Reason} ->
       exit(Reason)
   end.
+
+%% @private A client that could not connect has said so.
+ends_all(clients, [{{_Host, _Port}, _Why} | _]) -> told;
+ends_all(clients, _Reason) -> false.
 
 %% @private Clients go on without the helpers, but handles would be kept of processes that are gone, and nothing would be told.
 told({'EXIT', Pid, Reason}) ->

@@ -38,8 +38,9 @@
 -callback init(Args :: term()) -> {ok, {flags(), [child_spec()]}} | ignore | post_init.
 -callback post_init(Args :: term()) ->
   {ok, {flags(), [child_spec()]}} | ignore | {error, Reason :: term()}.
-%% What has ended all children at once, as far as this reason tells: one line then speaks for all of them.
--callback ends_all(Args :: term(), Reason :: term()) -> {Why :: term(), Line :: unicode:chardata()} | false.
+%% What has ended all children at once, as far as this reason tells: one line then speaks for all of them. `told': the child has said so
+%% itself.
+-callback ends_all(Args :: term(), Reason :: term()) -> {Why :: term(), Line :: unicode:chardata()} | told | false.
 %% A message that is not the supervisor's own, such as the exit signal of a process that is no child of it.
 -callback told(Message :: term()) -> ok.
 -optional_callbacks([post_init/1, ends_all/2, told/1]).
@@ -284,6 +285,7 @@ child_exited(#child{restart_type = Type, name = Name} = Child, Reason, State) ->
 tell_of_end(Name, Reason, State) ->
   {Due, Line} = case ends_all(Reason, State) of
                   {Why, Words} -> {brod_trouble:fails(?MODULE, Why), Words};
+                  told -> {quiet, ""};
                   false -> {repeated(Name, Reason), io_lib:format("~p: child ~p stopped: ~0p", [State#state.name, Name, Reason])}
                 end,
   case Due of
@@ -298,9 +300,6 @@ repeated(Name, {restart, Code}) ->
   brod_trouble:fails({?MODULE, Name}, Code);
 repeated(Name, {not_retriable, _}) ->
   brod_trouble:fails({?MODULE, Name}, not_retriable);
-%% A client that could not connect has said so itself.
-repeated(_Name, [{{_Host, _Port}, _Why} | _]) ->
-  quiet;
 repeated(_Name, _Reason) ->
   {tell, 0}.
 
